@@ -1,0 +1,35 @@
+// The promise of --memory: everything that grows with the model (headers, plan, buffers) is taken out of
+// one budget before it is allocated. What is left after planning becomes the executor's buffers.
+// A reservation that does not fit is a usage error (exit 2) that names the size needed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace bridge {
+
+class MemoryBudget {
+ public:
+  explicit MemoryBudget(int64_t limit) : limit_(limit) {}
+  MemoryBudget(const MemoryBudget&) = delete;
+  MemoryBudget& operator=(const MemoryBudget&) = delete;
+
+  // Thread-safe. what is for the message: "safetensors headers", "plan", ...
+  void reserve(int64_t bytes, std::string_view what);
+  void release(int64_t bytes) { used_ -= bytes; }
+
+  int64_t limit() const { return limit_; }
+  int64_t used() const { return used_; }
+  int64_t left() const { return limit_ - used_; }
+
+ private:
+  int64_t limit_;
+  std::atomic<int64_t> used_{0};
+};
+
+// "256MiB" and the like: an exact multiple prints as such, else with one decimal.
+std::string size_text(int64_t bytes);
+
+}  // namespace bridge

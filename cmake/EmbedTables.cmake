@@ -1,0 +1,18 @@
+# embed_tables(OUT.cpp FILE...): a C++ file that holds the text of each mapping table, as a byte array so that neither
+# length limits nor quoting matter, reachable through mappings::embedded_tables().
+function(embed_tables out)
+  set(body "#include \"mappings/embedded.h\"\n\nnamespace mappings {\nnamespace {\n")
+  set(rows "")
+  foreach(file ${ARGN})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    get_filename_component(stem ${file} NAME_WE)
+    get_filename_component(name ${file} NAME)
+    file(READ ${file} hex HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+    string(APPEND body "constexpr unsigned char k_${stem}[] = {${bytes}0};\n")
+    string(APPEND rows "      {\"${name}\", {reinterpret_cast<const char*>(k_${stem}), sizeof(k_${stem}) - 1}},\n")
+  endforeach()
+  string(APPEND body "}  // namespace\n\nstd::span<const EmbeddedTable> embedded_tables() {\n"
+                     "  static const EmbeddedTable kTables[] = {\n${rows}  };\n  return kTables;\n}\n\n}  // namespace mappings\n")
+  file(GENERATE OUTPUT ${out} CONTENT "${body}")
+endfunction()

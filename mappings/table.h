@@ -1,0 +1,155 @@
+// A mapping table: one architecture, as data. The text format is documented in docs/mapping-tables.md; a
+// table is checked when it is loaded (unknown key, op or placeholder, wrong arity, duplicate target,
+// HF name reachable from two rows of one family), and never trusted: --mapping FILE is input.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge/io/dtype.h"
+#include "mappings/expr.h"
+
+namespace mappings {
+
+// The closed algebra; semantics, inverse and slice rule are in bridge/convert/ops.h.
+enum class Op {
+  kCopy,    // 1 part
+  kConcat,  // n parts joined on axis 0: [gate; up]
+  kQkv,     // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
+  kVocab,   // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
+};
+std::string_view op_name(Op op);
+
+// "{L}.mlp.linear_fc1.weight": text with {placeholder}s. {L}/{H} are the family's Megatron and HF
+// prefixes, other placeholders are dialect variables; inside a family's prefixes {l} or {l + expr}.
+struct HfPart {
+  std::string name;
+  std::vector<Expr> shape;
+};
+
+struct Row {
+  std::string megatron;                // torch_dist name with an explicit layer index, --spec te spelling
+  std::string megatron_local;          // --spec local spelling (same as megatron unless the table says)
+  std::vector<std::string> aliases;    // further spellings accepted when reading a Megatron checkpoint
+  Op op = Op::kCopy;
+  std::vector<HfPart> hf;
+  Expr groups;                         // kQkv: number of query groups
+  std::vector<bridge::Dtype> dtypes;   // allowed source dtypes
+  std::optional<bridge::Dtype> keep;   // dtype on the Megatron side whatever --dtype says
+  Expr when;                           // may use the layer index l
+  std::string family;                  // empty: not per layer
+  bool gated = false;                  // two halves written as two chunks, as Megatron does for [gate; up]
+  bool module_extra_state = false;     // te: the module owning this tensor has an _extra_state object
+  int line = 0;                        // in the table's file, for messages
+};
+
+struct Drop {
+  std::string hf;       // HF name pattern
+  std::string family;
+  Expr when;
+  std::string equals;   // HF name that must hold the same bytes (duplicates); empty: bytes kept in the sidecar
+  std::string reason;
+  int line = 0;
+};
+
+struct Family {
+  std::string name;      // "decoder"
+  std::string megatron;  // "decoder.layers.{l}"
+  std::string hf;        // "{P}layers.{l}"
+  Expr count;
+};
+
+struct Notice {  // refusals (exit 5) and warnings
+  Expr when;
+  std::string text;
+};
+
+struct Table {
+  std::string file;
+  std::vector<std::string> architectures;     // config.json "architectures" entries it serves
+  std::vector<std::string> model_types;       // config.json "model_type", when architectures says nothing
+  std::string config_root;                    // key of the sub-config that holds the text model; empty: the top
+  std::vector<std::pair<std::string, Expr>> dims;  // in order; later ones may use earlier ones
+  std::vector<std::vector<std::pair<std::string, std::string>>> dialects;  // each: placeholder -> text
+  std::vector<Family> families;
+  std::vector<Row> rows;
+  std::vector<Drop> drops;
+  std::vector<Notice> refuse;
+  std::vector<Notice> warn;
+  Expr tied;                                  // true: no output layer of its own
+  Expr per_layer_keys;                        // --layer-keys auto: true = per-layer keys
+  std::vector<std::pair<std::string, Expr>> megatron_config;  // provider field -> value; "_target_" included
+};
+
+// Errors: kBadInput "file: row at line N: what".
+Table parse_table(std::string_view text, std::string file);
+
+// All embedded tables, parsed once. Thread-safe.
+const std::vector<Table>& builtin_tables();
+// By config.json ("architectures", else "model_type"); override_name (--arch) wins. kUnsupported lists what is there.
+const Table& find_table(const Json& config, std::string_view override_name);
+
+// --- a table applied to a configuration ------------------------------------------------------------
+
+struct HfTensorSpec {
+  std::string name;
+  bridge::Shape shape;
+};
+
+// One logical Megatron tensor, with everything concrete.
+struct LogicalTensor {
+  const Row* row = nullptr;
+  std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight" in the asked spelling
+  std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
+  std::vector<HfTensorSpec> hf;
+  int64_t groups = 0;                // kQkv
+  const Family* family = nullptr;    // nullptr: not per layer
+  int64_t layer = -1;                // index in the family
+  int64_t layer_count = 0;
+};
+
+struct DroppedTensor {
+  const Drop* drop = nullptr;
+  std::string name;
+  std::string equals;
+};
+
+// The table bound to one config.json: dims evaluated, refusals raised (kUnsupported), counts checked.
+class Binding {
+ public:
+  // config: the whole config.json. Errors: kBadInput for missing keys ("config.json: num_hidden_layers is missing").
+  Binding(const Table& table, Json config);
+
+  const Table& table() const { return *table_; }
+  const Json& config() const { return config_; }             // whole
+  int64_t dim(std::string_view name) const;                  // a declared dim
+  bool tied() const { return tied_; }
+  bool per_layer_keys() const { return per_layer_keys_; }
+  std::vector<std::string> warnings() const;
+  size_t dialect_count() const { return table_->dialects.size(); }
+
+  // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
+  // local_spec picks the spelling. HF names in result are unique, Megatron names too (checked: kBadInput).
+  void for_each_tensor(size_t dialect, bool local_spec,
+                       const std::function<void(const LogicalTensor&)>& fn) const;
+  void for_each_drop(size_t dialect, const std::function<void(const DroppedTensor&)>& fn) const;
+
+  // The dialect under which most of these HF names are known; ties go to the first.
+  size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
+
+  // Provider fields (Megatron-Bridge / TransformerConfig names) in table order. dtype: "bf16", "fp16", "fp32".
+  Json megatron_config(std::string_view dtype) const;
+
+ private:
+  const Table* table_;
+  Json config_;
+  Scope scope_;
+  bool tied_ = false;
+  bool per_layer_keys_ = false;
+};
+
+}  // namespace mappings
