@@ -214,6 +214,30 @@ TEST_F(OutputDirTest, AnOldOutputWithoutATargetIsBroughtBack) {
   }
 }
 
+// Neither durable nor undoable: the old output, which is in the partial folder then, is not
+// deleted.
+TEST_F(OutputDirTest, AFailureDuringUndoLosesNothing) {
+  class Failing : public FaultFileSystem {
+   public:
+    using FaultFileSystem::FaultFileSystem;
+    bool exchange(const Path& a, const Path& b) override {
+      if (++exchanges_ == 2) io_error(a.native(), "exchange", EIO);
+      return FaultFileSystem::exchange(a, b);
+    }
+    void sync_dir(const Path& path) override {
+      if (exchanges_ > 0) io_error(path.native(), "sync folder", EIO);
+    }
+
+   private:
+    int exchanges_ = 0;
+  };
+  put_old(target_);
+  Failing fs(fs_);
+  EXPECT_THROW(write_new(fs, target_, true), Error);
+  EXPECT_EQ(tree(target_), kNew);
+  EXPECT_EQ(tree(dir_ / ".out.partial"), kOld);
+}
+
 // How a run ends at each operation.
 struct Mode {
   std::string name;
