@@ -19,6 +19,7 @@
 #include "bridge/io/file_system.h"
 #include "bridge/io/memory_budget.h"
 #include "bridge/io/pickle.h"
+#include "bridge/io/range_crc.h"
 #include "bridge/io/torch_item.h"
 
 namespace bridge {
@@ -58,24 +59,6 @@ class DcpReader {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
-};
-
-// CRC of a byte range assembled from parts that arrive in any order from any thread. Parts must not
-// overlap; a part already covered is ignored.
-class RangeCrc {
- public:
-  explicit RangeCrc(int64_t size) : size_(size) {}
-  void add(int64_t offset, int64_t length, uint32_t crc);
-  bool covers(int64_t offset, int64_t length) const;
-  bool complete() const;
-  uint32_t value() const;  // complete() only
-  // The gaps, for a reader that wants to fill them.
-  std::vector<std::pair<int64_t, int64_t>> missing() const;  // offset, length
-
- private:
-  struct Part { int64_t offset, length; uint32_t crc; };
-  int64_t size_;
-  std::vector<Part> parts_;  // sorted, adjacent ones merged
 };
 
 }  // namespace bridge
