@@ -50,6 +50,7 @@ int64_t sweep_pairs(const std::vector<DcpChunk>& chunks, size_t axis) {
 
 // Compares each chunk with those open when it starts along the axis that keeps the fewest open.
 void check_disjoint(const Shape& shape, const std::vector<DcpChunk>& chunks) {
+  if (chunks.size() < 2) return;  // and the only case without axes
   size_t best_axis = 0;
   int64_t best_pairs = INT64_MAX;
   for (size_t axis = 0; axis < shape.size(); ++axis) {
