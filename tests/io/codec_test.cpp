@@ -170,8 +170,8 @@ TEST_P(CodecNarrow, RoundsToNearestEvenOnce) {
     EXPECT_EQ(overflowed, expected_overflows);
   };
   check(doubles, Dtype::kF64);
-  EXPECT_EQ(expected_overflows,
-            8);  // both signs: the last midpoint, next and 2^-40 above it, next is not in reach
+  // Both signs of the last midpoint and of the two values above it.
+  EXPECT_EQ(expected_overflows, 6);
   check(singles, Dtype::kF32);
 }
 
