@@ -38,6 +38,33 @@ retry() {
   done
 }
 
+# compare_folders A B: one line per file; false unless both hold the same files with the same bytes.
+compare_folders() {
+  local a b name status=0 count=0
+  a=$(cd "$1/" && find -L . -type f -printf '%P\n' | sort)
+  b=$(cd "$2/" && find -L . -type f -printf '%P\n' | sort)
+  while IFS= read -r name; do
+    [ -n "$name" ] || continue
+    count=$((count + 1))
+    if [ ! -f "$1/$name" ] || [ ! -f "$2/$name" ]; then
+      printf '  %-44s only in %s\n' "$name" "$([ -f "$1/$name" ] && echo "$1" || echo "$2")"
+      status=1
+    elif cmp -s "$1/$name" "$2/$name"; then
+      printf '  %-44s %.16s... equal\n' "$name" "$(sha256sum <"$1/$name")"
+    else
+      printf '  %-44s %.16s... / %.16s... DIFFERENT\n' "$name" "$(sha256sum <"$1/$name")" \
+        "$(sha256sum <"$2/$name")"
+      status=1
+    fi
+  done < <(printf '%s\n%s\n' "$a" "$b" | sort -u)
+  if [ "$count" -eq 0 ]; then
+    printf '  no files\n'
+    status=1
+  fi
+  [ "$status" -ne 0 ] || printf 'every file is byte-identical (%d files)\n' "$count"
+  return "$status"
+}
+
 SUITE_ROWS=()
 TOTAL_PASSED=0 TOTAL_FAILED=0 TOTAL_SKIPPED=0
 ALL_WELL=1
