@@ -212,6 +212,6 @@ def train_step(arch, spec, source, directory, iteration):
     return {name: parameter.detach() for name, parameter in _global_parameters(model)}
 
 
-def common_state(arch, spec, directory):
+def common_state(spec, directory):
     """common.pt with weights_only and the classes megatron-core allows."""
     return torch.load(os.path.join(directory, "common.pt"), weights_only=True)

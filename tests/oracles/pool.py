@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 
-JOB_SECONDS = 120
+JOB_SECONDS = 60
 
 
 class JobError(Exception):
