@@ -23,7 +23,8 @@ class Source:
     arch: Arch
     folder: pathlib.Path
     model: transformers.PreTrainedModel
-    state: dict[str, torch.Tensor]
+    state: dict[str, torch.Tensor]  # by names with `model.`, whatever the files call them
+    bare: bool
 
 
 CASES = {

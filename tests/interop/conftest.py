@@ -54,7 +54,7 @@ def sources(tmp_path_factory):
             case = cases.CASES[name]
             model = hf_models.model(case.arch, seed=case.seed)
             folder = hf_models.save(model, tmp_path_factory.mktemp(f"hf-{name}") / "model", shard_size=case.shard_size, bare=case.bare)
-            made[name] = cases.Source(case.arch, folder, model, hf_models.state(model))
+            made[name] = cases.Source(case.arch, folder, model, hf_models.state(model), case.bare)
         return made[name]
 
     return get

@@ -174,6 +174,12 @@ def _save(model, directory, iteration, singleton=False, **more):
     dist_checkpointing.save(state, directory, content_metadata=content)
 
 
+def load_local_spec(arch, spec, directory):
+    """A default-strict load by a model with the local spec in a process that has TransformerEngine."""
+    assert spec == "te"
+    _load_into(_build(arch, "local", arch.vocab), directory)
+
+
 def save(arch, spec, directory, vocab_rows, parameters, iteration, singleton=False):
     """Save a model holding parameters[tensor-parallel rank][name]."""
     model = _build(arch, spec, vocab_rows)
