@@ -66,6 +66,30 @@ def test_objects_are_what_the_model_requires(name, spec, sources, converted, poo
     assert set(required) <= dcp.object_keys(converted(name, spec) / "iter_0000000")
 
 
+def test_per_layer_keys(sources, causeway, pools, tmp_path):
+    """`--layer-keys per-layer`: the checkpoint itself tells the loader, through its content metadata."""
+    source = sources("qwen3")
+    causeway("convert-hf", source.folder, tmp_path / "root", "--layer-keys", "per-layer")
+    directory = tmp_path / "root" / "iter_0000000"
+    full = mapping.to_megatron(source.arch, source.state)
+    assert not dcp.different(full, dcp.read_tensors(directory))
+    ranks = pools["te"].run("load", pp=2, arch=source.arch, directory=str(directory), vocab_rows=source.arch.vocab)
+    assert not dcp.different(full, {**ranks[0], **ranks[1]})
+
+
+def test_padded_vocabulary(sources, causeway, pools, tmp_path):
+    """`--vocab-rows`: the added rows are zero, as megatron-core itself fills them."""
+    source = sources("qwen2")
+    causeway("convert-hf", source.folder, tmp_path / "root", "--vocab-rows", 256)
+    directory = tmp_path / "root" / "iter_0000000"
+    (loaded,) = pools["te"].run("load", arch=source.arch, directory=str(directory), vocab_rows=256)
+    full = mapping.to_megatron(source.arch, source.state)
+    assert not dcp.different({key: mapping.tp_shard(key, value, 1, 0, 256) for key, value in full.items()}, loaded)
+    assert dcp.read_tensors(directory)["output_layer.weight"].shape == (256, source.arch.hidden)
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf")
+    assert not dcp.different(source.state, cases.read_safetensors(tmp_path / "hf"))
+
+
 CLASSES = ["self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2", "self_attention.q_layernorm",
            "self_attention.k_layernorm", "decoder.final_layernorm"]
 

@@ -13,6 +13,7 @@ import warnings
 
 warnings.filterwarnings("ignore")
 os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the ranks are on one machine, whose name need not resolve
 
 import torch
 import torch.distributed as dist
@@ -79,17 +80,19 @@ def _content_metadata(singleton=False):
     return {"singleton_local_shards": singleton, "chained_optim_avoid_prefix": True}
 
 
-def _sharded(model, content=None):
+def _sharded(model, content):
     """As Megatron-LM's generate_state_dict asks for it."""
     group = parallel_state.get_data_parallel_group(with_context_parallel=True)
-    return model.sharded_state_dict(metadata={**(content or _content_metadata()), "dp_cp_group": group})
+    return model.sharded_state_dict(metadata={**content, "dp_cp_group": group})
 
 
 def _load_into(model, directory):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7.0)  # anything the checkpoint does not fill shows
-    loaded = dist_checkpointing.load({"model": _sharded(model)}, directory)  # default strictness
+    # as Megatron-LM and Bridge do, the checkpoint says which keys it has
+    content = dist_checkpointing.load_content_metadata(directory) or {}
+    loaded = dist_checkpointing.load({"model": _sharded(model, content)}, directory)  # default strictness
     result = model.load_state_dict(loaded["model"], strict=False)
     unfilled = [key for key in result.missing_keys if not key.endswith("_extra_state")]
     assert not unfilled and not result.unexpected_keys, (unfilled, result.unexpected_keys)
@@ -122,7 +125,7 @@ def _forward(model, tokens):
 
 def requested_objects(arch, spec):
     """The keys of the non-tensor objects the model requires of a checkpoint."""
-    entries = _sharded(_build(arch, spec, arch.vocab)).values()
+    entries = _sharded(_build(arch, spec, arch.vocab), _content_metadata()).values()
     return sorted(entry.unique_key for entry in entries if isinstance(entry, ShardedObject))
 
 
@@ -193,7 +196,7 @@ def save(arch, spec, directory, vocab_rows, parameters, iteration, singleton=Fal
 
 def _adam_state(model):
     """The optimizer's share of a training checkpoint: fp32 copies and moments under `optimizer.state.*`, and per-rank objects."""
-    sharded = _sharded(model)
+    sharded = _sharded(model, _content_metadata())
     by_parameter = {id(entry.data): entry for entry in sharded.values() if not isinstance(entry, ShardedObject)}
     state = {kind: {} for kind in ("fp32_param", "exp_avg", "exp_avg_sq")}
     for index, parameter in enumerate(model.parameters()):

@@ -67,7 +67,7 @@ def _wait(children):
                     deadline = min(deadline, time.monotonic() + 5)
         time.sleep(0.01)
     for child in running:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # with the writer processes megatron-core starts
         os.waitpid(child, 0)
 
 
@@ -77,6 +77,7 @@ def _serve_one(spec, job, tp, pp, arguments):
     for rank in range(world):
         child = os.fork()
         if not child:
+            os.setsid()
             _rank(rank, world, folder, spec, job, tp, pp, arguments)
             ok = pickle.load(open(os.path.join(folder, f"rank{rank}"), "rb"))[0]
             os._exit(0 if ok else 1)
