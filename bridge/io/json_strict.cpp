@@ -230,36 +230,21 @@ Json parse_json(std::string_view text, const JsonLimits& limits) {
 std::string json_quote(std::string_view text) {
   if (!is_utf8(text)) bad_input(fmt::format("\"{}\" is not UTF-8", printable(text)));
   std::string out = "\"";
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-        } else {
-          out += c;
-        }
+  while (!text.empty()) {
+    const auto special = std::find_if(text.begin(), text.end(), [](char c) {
+      return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+    });
+    out.append(text.begin(), special);
+    text.remove_prefix(static_cast<size_t>(special - text.begin()));
+    if (text.empty()) break;
+    constexpr std::string_view kShort = "\"\"\\\\\bb\ff\nn\rr\tt";  // pairs: character, its letter
+    const size_t at = kShort.find(text.front());
+    if (at % 2 == 0) {
+      out += {'\\', kShort[at + 1]};
+    } else {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text.front()));
     }
+    text.remove_prefix(1);
   }
   return out + '"';
 }
