@@ -24,14 +24,15 @@ class File {
  public:
   virtual ~File() = default;
   virtual const Path& path() const = 0;
-  virtual int64_t size() const = 0;  // at open for a file opened for reading
+  virtual int64_t size() const = 0;  // at open for a file opened for reading, else the present one
   // Fills the whole buffer. A file that ends early is bad input (it shrank or a header lied).
   virtual void read_at(int64_t offset, std::span<std::byte> out) const = 0;
   virtual void write_at(int64_t offset, std::span<const std::byte> data) = 0;
   // Sets the length and, where the file system does so natively, allocates the blocks, so that a full
   // disk is noticed at the start. Never emulated by writing zeros.
   virtual void allocate(int64_t size) = 0;
-  virtual void sync() = 0;  // data and length are durable on return
+  // Data and length are durable on return. Once failed it fails for good.
+  virtual void sync() = 0;
 };
 
 enum class Kind { kRegular, kDirectory, kSymlink, kOther };
@@ -57,7 +58,8 @@ class FileSystem {
   virtual std::unique_ptr<File> open_read(const Path& path) = 0;
   // Creates; an existing file is an error (O_EXCL). Mode 0666 & ~umask.
   virtual std::unique_ptr<File> create(const Path& path) = 0;
-  // Opens an existing file for reading and writing (resume, sidecar appends).
+  // Opens an existing regular file for reading and writing (resume, sidecar appends). A symlink is bad
+  // input: an output is never written through one.
   virtual std::unique_ptr<File> open_write(const Path& path) = 0;
 
   virtual std::optional<Stat> stat(const Path& path) = 0;   // follows symlinks; nullopt: not there
@@ -69,7 +71,8 @@ class FileSystem {
   virtual void make_dir(const Path& path) = 0;  // parent must exist; existing is an error
   virtual void remove_file(const Path& path) = 0;
   virtual void remove_dir(const Path& path) = 0;  // empty
-  virtual void rename(const Path& from, const Path& to) = 0;  // replaces a file; not a folder
+  // Replaces a file, never a folder; a folder goes to a free name only.
+  virtual void rename(const Path& from, const Path& to) = 0;
   // Swaps two existing paths atomically; false where the file system cannot.
   virtual bool exchange(const Path& a, const Path& b) = 0;
   // False where the file system has no symlinks.

@@ -1,0 +1,246 @@
+#include "bridge/convert/convert_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <numeric>
+
+#include "bridge/io/torch_item.h"
+
+namespace bridge {
+namespace {
+
+// A logical tensor on its way into the plan.
+struct Placed {
+  std::string name;
+  WrittenKey key;
+  int64_t layer;
+  int64_t layer_count;
+  std::shared_ptr<const OpLayout> layout;
+  std::vector<int32_t> inputs;
+  Dtype from;
+  Dtype to;
+  int chunks;  // 1, or 2 for [gate; up]
+};
+
+int64_t cost_of(const Placed& tensor) {
+  // Names twice (here and as a key), the transfer and its chunk with two shapes.
+  return static_cast<int64_t>(2 * tensor.name.size() + sizeof(Placed) +
+                              static_cast<size_t>(tensor.chunks) *
+                                  (sizeof(Transfer) + sizeof(DcpChunk) + 160));
+}
+
+class Planner {
+ public:
+  Planner(const HfFolder& source, const mappings::Binding& binding, const ConvertOptions& options,
+          MemoryBudget& budget)
+      : source_(source), binding_(binding), options_(options), budget_(budget) {
+    plan_.style.prefix = options.name_prefix.value_or("");
+    plan_.style.per_layer = options.layer_keys == LayerKeys::kPerLayer ||
+                            (options.layer_keys == LayerKeys::kAuto && binding.per_layer_keys());
+  }
+
+  ConvertPlan make() {
+    Accounting accounting;
+    plan_.match = match_source(source_, binding_, options_.spec == Spec::kLocal, accounting,
+                               [&](const MatchedTensor& tensor) { place(tensor); });
+    accounting.raise_unless_clean(
+        printable(source_.path.string()),
+        fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
+                    binding_.table().file, binding_.table().architectures.front()));
+    sort_by_source();
+    build_tensors();
+    lay_out();
+    add_extra_states();
+    return std::move(plan_);
+  }
+
+ private:
+  void place(const MatchedTensor& matched) {
+    const mappings::LogicalTensor& logical = matched.logical;
+    int64_t rows = 0;
+    if (logical.row->op == mappings::Op::kVocab) {
+      rows = target_vocab_rows(logical, options_.vocab_rows);
+      plan_.vocab_rows = rows;
+    }
+    Placed tensor{logical.name,
+                  written_key(logical, logical.name, plan_.style),
+                  logical.layer,
+                  logical.layer_count,
+                  layouts_.get(logical, rows),
+                  matched.parts,
+                  matched.dtype,
+                  target_dtype(*logical.row, matched.dtype, options_.dtype),
+                  logical.row->gated ? 2 : 1};
+    if (tensor.from != tensor.to) plan_.casts = true;
+    budget_.reserve(cost_of(tensor), "the plan");
+    placed_.push_back(std::move(tensor));
+  }
+
+  // Sequential reads: tensors in the order of their first part in the source.
+  void sort_by_source() {
+    const auto position = [&](const Placed& tensor) {
+      const HfTensor& first = source_.tensors[static_cast<size_t>(tensor.inputs[0])];
+      return std::pair(first.shard, first.begin);
+    };
+    std::stable_sort(placed_.begin(), placed_.end(), [&](const Placed& a, const Placed& b) {
+      return position(a) < position(b);
+    });
+  }
+
+  // The torch_dist tensors with their chunks; stacked ones collect a chunk a layer.
+  void build_tensors() {
+    std::map<std::string_view, int32_t> by_key;
+    for (const Placed& tensor : placed_) by_key.emplace(tensor.key.key, 0);
+    int32_t next = 0;
+    for (auto& [key, index] : by_key) index = next++;
+    plan_.tensors.resize(by_key.size());
+
+    std::map<Dtype, int64_t> bytes_by_dtype;
+    for (const Placed& tensor : placed_) {
+      const int32_t index = by_key.at(tensor.key.key);
+      DcpTensor& written = plan_.tensors[static_cast<size_t>(index)];
+      const Shape shape = start_tensor(written, tensor);
+      for (int i = 0; i < tensor.chunks; ++i) add_item(written, index, tensor, shape, i);
+      plan_.names.push_back(tensor.name);
+      const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements());
+      plan_.output_bytes = checked_add(plan_.output_bytes, bytes);
+      bytes_by_dtype[tensor.to] += bytes;
+    }
+    for (const DcpTensor& tensor : plan_.tensors) check_complete(tensor);
+    const auto most =
+        std::max_element(bytes_by_dtype.begin(), bytes_by_dtype.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (most != bytes_by_dtype.end()) plan_.main_dtype = most->first;
+  }
+
+  // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers before.
+  static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
+    Shape shape = tensor.layout->megatron_shape();
+    if (tensor.key.stacked) shape.insert(shape.begin(), tensor.layer_count);
+    if (written.key.empty()) {
+      written.key = tensor.key.key;
+      written.dtype = tensor.to;
+      written.shape = shape;
+    } else if (written.dtype != tensor.to || written.shape != shape) {
+      usage_error(fmt::format("{}: {} {} cannot be stacked with layers of {} {}", tensor.name,
+                              safetensors_name(tensor.to), shape_text(shape),
+                              safetensors_name(written.dtype), shape_text(written.shape)),
+                  "use --layer-keys per-layer, or --dtype to make the layers alike");
+    }
+    return shape;
+  }
+
+  void add_item(DcpTensor& written, int32_t index, const Placed& tensor, const Shape& shape,
+                int chunk_number) {
+    DcpChunk chunk{Shape(shape.size(), 0), shape, 0, 0, 0};
+    const size_t rows = tensor.key.stacked ? 1 : 0;
+    if (tensor.key.stacked) {
+      chunk.offsets[0] = tensor.layer;
+      chunk.sizes[0] = 1;
+    }
+    const int64_t elements = tensor.layout->megatron_elements() / tensor.chunks;
+    if (tensor.chunks == 2) {
+      chunk.sizes[rows] = shape[rows] / 2;
+      chunk.offsets[rows] = chunk_number * chunk.sizes[rows];
+    }
+    Transfer transfer;
+    transfer.layout = tensor.layout;
+    transfer.inputs = tensor.inputs;
+    transfer.target = static_cast<int32_t>(plan_.names.size());
+    transfer.from = tensor.from;
+    transfer.to = tensor.to;
+    transfer.begin = chunk_number * elements;
+    transfer.end = transfer.begin + elements;
+    plan_.transfers.push_back(std::move(transfer));
+    plan_.items.push_back({index, static_cast<int32_t>(written.chunks.size())});
+    written.chunks.push_back(std::move(chunk));
+  }
+
+  // A layer that some condition leaves out would be a hole in a stacked tensor.
+  static void check_complete(const DcpTensor& tensor) {
+    int64_t covered = 0;
+    for (const DcpChunk& chunk : tensor.chunks) covered += element_count(chunk.sizes);
+    if (covered != element_count(tensor.shape)) {
+      usage_error(fmt::format("{}: not every layer has this tensor, so it cannot be stacked",
+                              tensor.key),
+                  "use --layer-keys per-layer");
+    }
+  }
+
+  // Offsets, item after item. The shared _extra_state item comes first.
+  void lay_out() {
+    PickleWriter none_list(2);
+    none_list.empty_list().mark().none().appends();
+    plan_.extra_state_item = object_item(none_list.finish(), "archive");
+    start_file();
+    plan_.file_sizes[0] = std::ssize(plan_.extra_state_item);
+    for (const ConvertPlan::Item item : plan_.items) {
+      DcpTensor& tensor = plan_.tensors[static_cast<size_t>(item.tensor)];
+      DcpChunk& chunk = tensor.chunks[static_cast<size_t>(item.chunk)];
+      chunk.length = tensor_item_layout(tensor.dtype, chunk.sizes).total_size();
+      // Items start on 64 bytes, so that payloads, aligned inside the item, are aligned in the file.
+      int64_t offset = (plan_.file_sizes.back() + 63) / 64 * 64;
+      if (plan_.file_sizes.back() > 0 && checked_add(offset, chunk.length) > options_.file_size) {
+        start_file();
+        offset = 0;
+      }
+      chunk.file = static_cast<int32_t>(plan_.files.size()) - 1;
+      chunk.offset = offset;
+      plan_.file_sizes.back() = checked_add(offset, chunk.length);
+    }
+  }
+
+  void start_file() {
+    plan_.files.push_back(fmt::format("__0_{}.distcp", plan_.files.size()));
+    plan_.file_sizes.push_back(0);
+  }
+
+  void add_extra_states() {
+    binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
+      std::string key = extra_state_key(module, plan_.style);
+      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
+      plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
+    });
+    std::sort(plan_.objects.begin(), plan_.objects.end(),
+              [](const DcpObject& a, const DcpObject& b) { return a.key < b.key; });
+  }
+
+  const HfFolder& source_;
+  const mappings::Binding& binding_;
+  const ConvertOptions& options_;
+  MemoryBudget& budget_;
+  LayoutCache layouts_;
+  std::vector<Placed> placed_;
+  ConvertPlan plan_;
+};
+
+}  // namespace
+
+Dtype target_dtype(const mappings::Row& row, Dtype source, std::optional<Dtype> asked) {
+  if (row.keep) return *row.keep;
+  return asked && is_plain_float(source) ? *asked : source;
+}
+
+int64_t target_vocab_rows(const mappings::LogicalTensor& tensor, int64_t asked) {
+  const int64_t rows = tensor.hf[0].shape.at(0);
+  if (asked == 0) return rows;
+  if (asked < rows) {
+    usage_error(fmt::format("--vocab-rows {} is smaller than the vocabulary of {} rows", asked, rows),
+                "rows would be lost: ask for as many or more");
+  }
+  return asked;
+}
+
+ConvertPlan plan_convert(const HfFolder& source, const mappings::Binding& binding,
+                         const ConvertOptions& options, MemoryBudget& budget) {
+  if (options.glu_interleave != 0) {
+    unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
+                            options.glu_interleave, binding.table().architectures.front()));
+  }
+  return Planner(source, binding, options, budget).make();
+}
+
+}  // namespace bridge

@@ -1,0 +1,57 @@
+// The closed algebra between a logical Megatron tensor and its Hugging Face parts, as byte movement.
+//
+// An op is a bijection of element positions (plus zero rows for a padded vocabulary). It is stated once, as
+// the block layout of the Megatron side; the forward runs, the inverse runs, the shape rule and the slice rule are all
+// read off that layout, so the two directions cannot disagree:
+//
+//   copy    M = W
+//   concat  M = [W0; W1; ...] on axis 0                                        ([gate; up])
+//   qkv     for g in groups: [Q_g; K_g; V_g], X_g = rows g*r .. of X            (weights and biases alike)
+//   vocab   M = W with rows added (zeros) or cut to the Megatron side's count
+//
+// Truth: megatron/core/transformer/attention.py (how mixed_qkv is split), mlp.py (fc1 = [gate; up]).
+// Pure and thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "bridge/io/dtype.h"
+#include "mappings/table.h"
+
+namespace bridge {
+
+// One contiguous stretch of elements. input is the part (forward) or 0 (inverse); kZeros means no source.
+struct Run {
+  static constexpr int kZeros = -1;
+  int input;
+  int64_t begin;   // first element in the input
+  int64_t length;  // elements
+};
+
+class OpLayout {
+ public:
+  // Shapes are those of the HF parts; errors (kBadInput) where they do not fit the op: an odd rank, trailing
+  // dimensions that differ, rows that the groups do not divide. vocab_rows: rows on the Megatron side (kVocab).
+  OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t groups, int64_t vocab_rows);
+
+  const Shape& megatron_shape() const { return shape_; }
+  int64_t megatron_elements() const { return elements_; }
+
+  // Slice rule, forward: the runs that make Megatron elements [begin, end), appended in order.
+  void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
+  // Slice rule, inverse: the Megatron runs that make elements [begin, end) of HF part `part`.
+  void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
+
+ private:
+  // The Megatron side repeats `repeats` times a period made of one block of every part, in order.
+  std::vector<int64_t> blocks_;  // elements of part i within one period
+  int64_t period_ = 0;
+  int64_t repeats_ = 1;
+  int64_t zeros_from_ = 0;       // elements from here on are padding
+  int64_t elements_ = 0;
+  Shape shape_;
+};
+
+}  // namespace bridge

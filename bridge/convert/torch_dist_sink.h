@@ -1,0 +1,35 @@
+// Writes the items of a convert plan into its .distcp files at their planned offsets, from any thread. An
+// item's head and tail (zip headers, CRC, directory) are written when its last slice has arrived.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "bridge/convert/convert_plan.h"
+#include "bridge/convert/executor.h"
+#include "bridge/io/range_crc.h"
+
+namespace bridge {
+
+class TorchDistSink : public Sink {
+ public:
+  // Creates and allocates the files in dir.
+  TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan);
+  void write(const Transfer& transfer, size_t index, int64_t begin,
+             std::span<const std::byte> data, uint32_t crc) override;
+  void finish() override;  // every item is complete; the files are durable
+
+ private:
+  void write_frame(const DcpTensor& tensor, const DcpChunk& chunk, uint32_t crc);
+
+  const ConvertPlan& plan_;
+  std::vector<std::unique_ptr<File>> files_;
+  std::mutex mutex_;
+  std::map<size_t, RangeCrc> open_items_;
+};
+
+}  // namespace bridge
