@@ -300,24 +300,21 @@ void Binding::check_names() const {
     bad_input(fmt::format("{}: {} tensors (at most {})", printable(table_->file), elements,
                           kMostTensors));
   }
-  with_context([&] { return printable(table_->file); },
-               [&] {
-                 check_unique("Megatron name", [&](const NameSink& sink) {
-                   for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
-                     sink(tensor.name);
-                     for (const std::string& alias : tensor.aliases) sink(alias);
-                   });
-                 });
-                 for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
-                   check_unique("HF name", [&](const NameSink& sink) {
-                     for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
-                       for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
-                     });
-                     for_each_drop(dialect,
-                                   [&](const DroppedTensor& tensor) { sink(tensor.name); });
-                   });
-                 }
-               });
+  const std::string file = printable(table_->file);
+  check_unique(file + ": Megatron name", [&](const NameSink& sink) {
+    for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      sink(tensor.name);
+      for (const std::string& alias : tensor.aliases) sink(alias);
+    });
+  });
+  for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
+    check_unique(file + ": HF name", [&](const NameSink& sink) {
+      for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+        for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
+      });
+      for_each_drop(dialect, [&](const DroppedTensor& tensor) { sink(tensor.name); });
+    });
+  }
 }
 
 }  // namespace mappings

@@ -26,7 +26,8 @@ void check_shapes(const LogicalTensor& tensor) {
       bad_input(fmt::format("{}: shape {} by config.json", printable(spec.name),
                             bridge::shape_text(spec.shape)));
     }
-    bridge::element_count(spec.shape);
+    bridge::with_context([&] { return printable(spec.name); },
+                         [&] { bridge::element_count(spec.shape); });
     if (!std::equal(spec.shape.begin() + 1, spec.shape.end(), first.begin() + 1, first.end())) {
       fail(fmt::format("{} and {} cannot be joined by rows", bridge::shape_text(first),
                        bridge::shape_text(spec.shape)));

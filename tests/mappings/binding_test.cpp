@@ -14,7 +14,7 @@ namespace {
 
 // The shapes that mixture-of-experts, latent-attention and VL tables need: a sub-configuration, two
 // families over the same rows, conditions on the layer, spellings by spec.
-const char *const kTable = R"({
+const char* const kTable = R"json({
   "architectures": ["T"],
   "config_root": "text_config",
   "values": {"first_dense": "first_k_dense_replace ?? 0"},
@@ -43,7 +43,7 @@ const char *const kTable = R"({
   "megatron_config": {"num_layers": "layers", "moe_layer_freq": "[0] * first_dense + [1] * (layers - first_dense)",
                   "list" : [ 1, {"a" : "=hidden"}, "text", "='=' " ], "number" : 2.5
 }
-})";
+})json";
 
 const char* const kConfig = R"({"vision_config": {"depth": 2}, "text_config":
   {"num_hidden_layers": 3, "hidden_size": 16, "vocab_size": 10, "first_k_dense_replace": 1, "mtp_layers": 2}})";
@@ -158,10 +158,11 @@ TEST(Binding, RefusesConfigurations) {
       {"/text_config/num_hidden_layers", "1e300", "is not an integer"},
       {"/text_config/num_hidden_layers", "18446744073709551615", "out of range"},
       {"/text_config/vocab_size", "0",
-       "t: row at line 16: model.embed.weight: shape [0, 16] by config.json"},
-      {"/text_config/vocab_size", "", "row at line 16: vocab_size is missing"},
+       "t: row at line 17: model.embed.weight: shape [0, 16] by config.json"},
+      {"/text_config/vocab_size", "", "t: row at line 17: vocab_size is missing"},
       {"/text_config/vocab_size", "9223372036854775807", "overflows 64 bits"},
-      {"/text_config/hidden_size", "9223372036854775807", "is not a multiple of 8"},
+      {"/text_config/hidden_size", "9223372036854775807",
+       "model.embed.weight: number of elements overflows"},
       {"/text_config/hidden_size", "15", "15 is not a multiple of 8"},
       {"/text_config/first_k_dense_replace", "\"a\"", "is not a number"},
       {"/vision_config/depth", "true", "true is not an integer"},

