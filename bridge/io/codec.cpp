@@ -4,13 +4,12 @@
 //   1. F64 <-> F32: the processor's conversion is the definition above, once.
 //   2. BF16, F16 -> F32: a shift, or a shift and a new exponent; exact. On to F64: exact again.
 //   3. F32, F64 -> BF16, F16: three results are computed and one is chosen by the size of the
-//   value:
+//      value:
 //      normal:    add just under half a unit of the last kept place (a tie takes its kept bit),
-//      drop the rest,
-//                 change the bias; a carry into the exponent is what rounding means, up to infinity
-//      subnormal: add the power of two whose last place is the unit of the target's subnormals: the
-//      processor
-//                 rounds; the low bits of the sum are the result
+//                 drop the rest, change the bias; a carry into the exponent is what rounding
+//                 means, up to infinity
+//      subnormal: add the power of two whose last place is the unit of the target's subnormals:
+//                 the processor rounds; the low bits of the sum are the result
 //      NaN:       the upper payload bits, quiet
 //   4. BF16 <-> F16: through F32, which holds both exactly, so there is one rounding.
 //

@@ -4,8 +4,8 @@
 //   - subnormals are values like any other; infinities and the signs of zeros and NaNs are kept;
 //   - a NaN stays a NaN: the payload bits that fit are kept and the quiet bit is set;
 //   - a finite value that becomes an infinity is counted.
-// Truth: IEEE 754-2019, 4.3.1 and 6.2.3. torch rounds the same way, but makes every NaN 0x7fc0 when
-// it narrows to BF16 and keeps signalling NaNs when it widens.
+// Truth: IEEE 754-2019, 4.3.1 and 6.2.3. torch rounds the same way, but makes every NaN 0x7fc0
+// when it narrows to BF16 and keeps signalling NaNs when it widens.
 #pragma once
 
 #include <cstddef>

@@ -1,19 +1,19 @@
-// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and the two uses of it.
+// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and the two uses of
+// it.
 //
-//   1. The text is checked as a whole: size, no NUL byte (nlohmann's lexer takes one for the end of
-//   the text and
-//      would ignore what follows), no byte order mark (it would be skipped), UTF-8 (comments are
-//      not checked by the lexer).
-//   2. The parser is iterative, so deep nesting costs no stack; the depth is checked at every open
-//   bracket.
-//   3. Keys of open objects are kept on one stack and compared when the object closes, by sorting:
-//   its cost is
-//      n log n for every input, where a hash table with a public hash can be driven to n^2.
+//   1. The text is checked as a whole: size, no NUL byte (nlohmann's lexer takes one for the end
+//      of the text and would ignore what follows), no byte order mark (it would be skipped),
+//      UTF-8 (comments are not checked by the lexer).
+//   2. The parser is iterative, so deep nesting costs no stack; the depth is checked at every
+//      open bracket.
+//   3. Keys of open objects are kept on one stack and compared when the object closes, by
+//      sorting: its cost is n log n for every input, where a hash table with a public hash can
+//      be driven to n^2.
 //   4. parse_json builds its tree from the same events, so there is one set of rules.
 //
 // Truth: RFC 8259; nlohmann/json 3.11 (detail/input/parser.hpp, lexer.hpp). Integers that fit
-// neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives them;
-// NaN, Infinity and reals beyond the range of double are errors.
+// neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives
+// them; NaN, Infinity and reals beyond the range of double are errors.
 #include "bridge/io/json_strict.h"
 
 #include <fmt/format.h>

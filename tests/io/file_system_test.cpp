@@ -217,8 +217,8 @@ TEST_F(FileSystemTest, LockAndRemoveDoNotRace) {
           if (lock == nullptr) continue;
           most = std::max(most.load(), ++inside);
           ++turns;
-          fs_.remove_file(dir_ / "lock");
           --inside;
+          fs_.remove_file(dir_ / "lock");  // ends our turn
         }
       });
     }
