@@ -291,8 +291,9 @@ class Evaluator {
 
 Json Expr::evaluate(const Scope& scope) const {
   if (empty()) return true;
-  const Value value = bridge::with_context([this] { return "'" + bridge::printable(text_) + "'"; },
-                                           [&] { return Evaluator(scope).visit(*root_); });
+  const Value value =
+      bridge::with_context([this] { return fmt::format("'{}'", bridge::printable(text_)); },
+                           [&] { return Evaluator(scope).visit(*root_); });
   return present(value);
 }
 
@@ -309,7 +310,7 @@ int64_t Expr::evaluate_int(const Scope& scope) const {
 
 bool Expr::evaluate_bool(const Scope& scope) const {
   if (empty()) return true;
-  return bridge::with_context([this] { return "'" + bridge::printable(text_) + "'"; },
+  return bridge::with_context([this] { return fmt::format("'{}'", bridge::printable(text_)); },
                               [&] { return truth(Evaluator(scope).visit(*root_)); });
 }
 

@@ -79,7 +79,7 @@ const Table& find_table(const Json& config, std::string_view override_name) {
   // A model type says less than an architecture (LlamaForSequenceClassification is a "llama" too),
   // so it counts only where there is no architecture.
   if (!asked.empty()) {
-    for (std::string& name : asked) name = "'" + bridge::printable(name) + "'";
+    for (std::string& name : asked) name = fmt::format("'{}'", bridge::printable(name));
     fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")));
   }
   const Json type = config.value("model_type", Json());

@@ -1,3 +1,5 @@
+// Emission in two layers: scalars by kind (reals as Python prints them, text plain only where no
+// YAML 1.1 reader could take it for something else), and containers as indented blocks.
 #include "mappings/yaml_text.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,7 @@
 // A table bound to configurations: families (MTP at layers past the last, layers chosen by
 // condition), spellings, sub-configurations, dialects, and what a hostile table or configuration
 // cannot do.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -235,10 +236,9 @@ TEST(Binding, RefusesWhatTheNumbersShow) {
   EXPECT_NE(message(R"(["{L}.a", "copy", "{H}.w [1]", {"family": "mtp"}])", negative)
                 .find("layer index -1 is negative"),
             std::string::npos);
-  std::string many;
-  for (int i = 0; i < 50; ++i) {
-    many += (i ? "," : "") + std::string("[\"{L}.a") + std::to_string(i) + "\", \"copy\", \"{H}.w" +
-            std::to_string(i) + " [1]\", {\"family\": \"big\"}]";
+  std::string many = R"(["{L}.a", "copy", "{H}.a [1]", {"family": "big"}])";
+  for (int i = 1; i < 50; ++i) {
+    many += fmt::format(R"(, ["{{L}}.b{0}", "copy", "{{H}}.b{0} [1]", {{"family": "big"}}])", i);
   }
   const std::string big = R"(, "big": {"megatron": "x.{l}", "hf": "x.{l}", "count": "100000"})";
   EXPECT_NE(message(many, big).find("5000000 tensors (at most 4000000)"), std::string::npos);

@@ -103,6 +103,38 @@ TEST_P(ReferenceNames, AreThoseOfMegatronBridge) {
 INSTANTIATE_TEST_SUITE_P(All, ReferenceNames, ::testing::Values("llama", "qwen2", "qwen3"),
                          [](const auto& param) { return std::string(param.param); });
 
+// The worked example of the documentation is a table.
+TEST(Documentation, ExampleWorks) {
+  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/../docs/mapping-tables.md");
+  std::stringstream buffer;
+  buffer << in.rdbuf();
+  const std::string text = buffer.str();
+  const std::string fence = "```jsonc\n";
+  const size_t begin = text.find(fence);
+  ASSERT_NE(begin, std::string::npos);
+  const size_t end = text.find("```", begin + fence.size());
+  ASSERT_NE(end, std::string::npos);
+  const Table table =
+      parse_table(text.substr(begin + fence.size(), end - begin - fence.size()), "example");
+  Json config = small_config("example");
+  config["hidden_act"] = "silu";
+  config["num_dense_layers"] = 1;
+  config["num_nextn_predict_layers"] = 1;
+  const Binding binding(table, config);
+  std::map<std::string, size_t> parts;
+  binding.for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+    parts[tensor.name] = tensor.hf.size();
+    if (tensor.name == "mtp.layers.0.transformer_layer.self_attention.linear_qkv.weight") {
+      EXPECT_EQ(tensor.hf[2].name, "model.layers.3.self_attn.v_proj.weight");
+    }
+  });
+  EXPECT_EQ(parts.size(), 2 + 4 * 2 + 3u);
+  EXPECT_EQ(parts["decoder.layers.0.mlp.linear_fc1.weight"], 2u);
+  EXPECT_EQ(parts["decoder.layers.1.mlp.linear_fc1.weight"], 1u);
+  EXPECT_TRUE(binding.per_layer_keys());
+  EXPECT_EQ(binding.megatron_config("bf16")["params_dtype"]["_target_"], "torch.bfloat16");
+}
+
 struct Published {
   const char* name;
   const char* config;

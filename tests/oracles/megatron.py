@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import queue
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -22,6 +23,7 @@ import megatron.core
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models.gpt import gpt_layer_specs
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker
@@ -33,18 +35,21 @@ import megatron.core.fusions.fused_softmax as fused_softmax
 logging.disable(logging.WARNING)
 
 
-def _without_cuda():
-    """megatron-core calls these even when no tensor is on a GPU."""
+def _adapt():
+    # megatron-core uses these even when no tensor is on a GPU
     torch.cuda.synchronize = lambda *_, **__: None
     torch.cuda.current_device = lambda: "cpu"
     torch.Tensor.cuda = lambda self, *_, **__: self  # tied embeddings across pipeline stages
     CudaRNGStatesTracker.fork = lambda self, *_, **__: contextlib.nullcontext()
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
+    # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
+    # in the process that filled it.
+    filesystem_async._results_queue = queue.Queue()
 
 
 def init(rank, world, rendezvous, tp, pp):
-    _without_cuda()
+    _adapt()
     dist.init_process_group("gloo", rank=rank, world_size=world, init_method=f"file://{rendezvous}")
     parallel_state.initialize_model_parallel(tensor_model_parallel_size=tp, pipeline_model_parallel_size=pp, create_gloo_process_groups=False)
 

@@ -55,6 +55,14 @@ def _rank(rank, world, folder, spec, job, tp, pp, arguments):
     os.rename(os.path.join(folder, f"part{rank}"), os.path.join(folder, f"rank{rank}"))
 
 
+def _kill_group(rank):
+    """A rank and whatever processes megatron-core started for it."""
+    try:
+        os.killpg(rank, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def _wait(children):
     """A rank that failed leaves the others waiting for it: after the first failure they get a moment, then they are killed."""
     deadline, running = time.monotonic() + JOB_SECONDS, set(children)
@@ -63,11 +71,12 @@ def _wait(children):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 running.remove(child)
+                _kill_group(child)
                 if status:
                     deadline = min(deadline, time.monotonic() + 5)
         time.sleep(0.01)
     for child in running:
-        os.killpg(child, signal.SIGKILL)  # with the writer processes megatron-core starts
+        _kill_group(child)
         os.waitpid(child, 0)
 
 
