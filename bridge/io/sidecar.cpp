@@ -139,6 +139,7 @@ void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
       bad_input(fmt::format("files/{}: size or CRC-32 differs from the manifest's, the sidecar is damaged",
                             printable(file.name)));
     }
+    sidecar.source.has_index |= file.name == "model.safetensors.index.json";
     sidecar.source.side_files.push_back({file.name, file.size});
     sidecar.files.push_back(std::move(file));
   }
