@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "bridge/io/checked.h"
+#include "bridge/io/reservation.h"
 #include "bridge/io/utf8.h"
 
 namespace bridge {
@@ -16,6 +17,7 @@ namespace {
 
 using NodeKind = PickleNode::Kind;
 
+constexpr std::string_view kWhat = "pickled values";
 constexpr int64_t kMallocOverhead = 16;
 // The node, the control block beside it (counts, vtable, budget), and what malloc adds.
 constexpr int64_t kNodeBytes = static_cast<int64_t>(sizeof(PickleNode)) + 24 + kMallocOverhead;
@@ -59,8 +61,10 @@ struct ChargedAllocator {
 };
 
 PickleValue allocate(MemoryBudget& budget, NodeKind kind, std::string text = {}) {
-  budget.reserve(kNodeBytes + text_bytes(text.capacity()), "pickled values");
+  Reservation memory(&budget, kWhat);
+  memory.grow(kNodeBytes + text_bytes(text.capacity()));
   PickleValue node = std::allocate_shared<PickleNode>(ChargedAllocator<PickleNode>(&budget));
+  memory.keep();  // the allocator gives it back
   node->kind = kind;
   node->text = std::move(text);
   return node;
@@ -198,8 +202,9 @@ void PickleNodes::make_room(PickleNode& node, int64_t coming) {
   const auto capacity = static_cast<int64_t>(node.items.capacity());
   if (size < capacity) return;
   const int64_t wanted = std::max(checked_add(size, coming), 2 * capacity);
-  budget_.reserve((wanted - capacity) * kItemBytes + (capacity == 0 ? kMallocOverhead : 0),
-                  "pickled values");
+  Reservation memory(&budget_, kWhat);
+  memory.grow((wanted - capacity) * kItemBytes + (capacity == 0 ? kMallocOverhead : 0));
+  memory.keep();
   node.items.reserve(static_cast<size_t>(wanted));
 }
 

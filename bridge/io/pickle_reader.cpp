@@ -28,14 +28,14 @@ class Decoder {
         options_(options),
         budget_(budget),
         nodes_(lexer, options.max_depth, budget),
-        stack_charge_(budget, "pickle stack"),
+        stack_memory_(&budget, "pickle stack"),
         watched_(options.watched_dicts.size()) {}
 
   PickleValue decode();
 
  private:
   void step();
-  void push(PickleValue value) { stack_charge_.push_back(stack_, std::move(value)); }
+  void push(PickleValue value) { push_reserved(stack_, std::move(value), stack_memory_); }
   int64_t fence() const { return marks_.empty() ? 0 : marks_.back(); }
   void need(int64_t count, int64_t above) const;
   PickleValue pop();
@@ -56,7 +56,7 @@ class Decoder {
   const PickleOptions& options_;
   MemoryBudget& budget_;
   PickleNodes nodes_;
-  PickleCharge stack_charge_;
+  Reservation stack_memory_;
   PickleToken token_;
   std::vector<PickleValue> stack_;
   std::vector<int64_t> marks_;        // stack sizes
@@ -244,10 +244,10 @@ PickleNode& Decoder::target_below(int64_t begin) {
 }
 
 PickleValue Decoder::read_text(NodeKind kind) {
-  PickleCharge reading(budget_, "pickled text");
-  reading.add(token_.payload);
+  Reservation reading(&budget_, "pickled text");
+  reading.grow(token_.payload);
   std::string text = lexer_.read_payload(token_);
-  reading.remove(token_.payload);  // the node is charged for it
+  reading.release();  // the node is charged for it
   return nodes_.text(kind, std::move(text));
 }
 
