@@ -235,7 +235,7 @@ const BadZip kBadZips[] = {
      "longer than its entries"},
     {"more_entries", [] { return changed(kEnd + 8, le(3, 2) + le(3, 2)); }, Code::kBadInput,
      "bad entry in the zip directory"},
-    {"no_entries", [] { return "PK\5\6" + le(0, 18); }, Code::kBadInput, "without entries"},
+    {"no_entries", [] { return "PK\5\6" + std::string(18, '\0'); }, Code::kBadInput, "without entries"},
     {"too_many_entries", [] { return changed(kEnd + 8, le(1001, 2) + le(1001, 2)); },
      Code::kBadInput, "1001 entries"},
     {"directory_offset", [] { return changed(kEnd + 16, le(77, 4)); }, Code::kBadInput,
