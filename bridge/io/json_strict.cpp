@@ -1,19 +1,19 @@
-// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and the two uses of it.
+// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and the two uses of
+// it.
 //
-//   1. The text is checked as a whole: size, no NUL byte (nlohmann's lexer takes one for the end of
-//   the text and
-//      would ignore what follows), no byte order mark (it would be skipped), UTF-8 (comments are
-//      not checked by the lexer).
-//   2. The parser is iterative, so deep nesting costs no stack; the depth is checked at every open
-//   bracket.
-//   3. Keys of open objects are kept on one stack and compared when the object closes, by sorting:
-//   its cost is
-//      n log n for every input, where a hash table with a public hash can be driven to n^2.
+//   1. The text is checked as a whole: size, no NUL byte (nlohmann's lexer takes one for the end
+//      of the text and would ignore what follows), no byte order mark (it would be skipped),
+//      UTF-8 (comments are not checked by the lexer).
+//   2. The parser is iterative, so deep nesting costs no stack; the depth is checked at every
+//      open bracket.
+//   3. Keys of open objects are kept on one stack and compared when the object closes, by
+//      sorting: its cost is n log n for every input, where a hash table with a public hash can
+//      be driven to n^2.
 //   4. parse_json builds its tree from the same events, so there is one set of rules.
 //
 // Truth: RFC 8259; nlohmann/json 3.11 (detail/input/parser.hpp, lexer.hpp). Integers that fit
-// neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives them;
-// NaN, Infinity and reals beyond the range of double are errors.
+// neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives
+// them; NaN, Infinity and reals beyond the range of double are errors.
 #include "bridge/io/json_strict.h"
 
 #include <fmt/format.h>
@@ -230,36 +230,21 @@ Json parse_json(std::string_view text, const JsonLimits& limits) {
 std::string json_quote(std::string_view text) {
   if (!is_utf8(text)) bad_input(fmt::format("\"{}\" is not UTF-8", printable(text)));
   std::string out = "\"";
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-        } else {
-          out += c;
-        }
+  while (!text.empty()) {
+    const auto special = std::find_if(text.begin(), text.end(), [](char c) {
+      return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+    });
+    out.append(text.begin(), special);
+    text.remove_prefix(static_cast<size_t>(special - text.begin()));
+    if (text.empty()) break;
+    constexpr std::string_view kShort = "\"\"\\\\\bb\ff\nn\rr\tt";  // pairs: character, its letter
+    const size_t at = kShort.find(text.front());
+    if (at % 2 == 0) {
+      out += {'\\', kShort[at + 1]};
+    } else {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text.front()));
     }
+    text.remove_prefix(1);
   }
   return out + '"';
 }

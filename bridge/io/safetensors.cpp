@@ -2,13 +2,13 @@
 //
 // Reading:
 //   1. The length N is checked against the cap and the file before anything is allocated.
-//   2. The text is visited, not held as a tree; an entry is checked when its object closes (names
-//   of keys, dtype,
-//      shape, offsets; size == dtype x shape).
+//   2. The text is visited, not held as a tree; an entry is checked when its object closes
+//      (names of keys, dtype, shape, offsets; size == dtype x shape).
 //   3. Entries are sorted by offset and must tile the payload from 0 to its end.
 // What grows with the text is reserved from the budget before it is allocated.
 //
-// Truth: safetensors/src/tensor.rs (0.8): read_metadata, Metadata::validate, prepare, enum Dtype.
+// Truth: safetensors/src/tensor.rs (0.8): read_metadata, Metadata::validate, prepare, enum
+// Dtype.
 #include "bridge/io/safetensors.h"
 
 #include <fmt/format.h>
