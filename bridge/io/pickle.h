@@ -73,7 +73,8 @@ struct PickleNode {
 };
 
 // Called for each (key, value) as a watched dict is filled; returning true drops the pair instead
-// of storing it, so that a dict of any size costs the memory of one batch.
+// of storing it, so that a dict of any size costs the memory of one pair (of one SETITEMS batch
+// where the values are not objects).
 using PickleItemSink = std::function<bool(const PickleValue& key, const PickleValue& value)>;
 
 struct PickleOptions {
@@ -86,7 +87,7 @@ struct PickleOptions {
 };
 
 // Decodes one pickle from a stream of bytes. A pickle whose watched dicts are dropped costs the
-// memory of one SETITEMS batch and of what the memo still needs. Values are charged to the budget
+// memory of one pair and of what the memo still needs. Values are charged to the budget
 // while they live, so the budget must outlive them. Errors: kBadInput naming opcode and position;
 // bytes after STOP are one.
 PickleValue read_pickle(const File& source, int64_t offset, int64_t length,

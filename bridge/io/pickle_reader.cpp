@@ -35,7 +35,10 @@ class Decoder {
 
  private:
   void step();
-  void push(PickleValue value) { stack_charge_.push_back(stack_, std::move(value)); }
+  void push(PickleValue value) {
+    hand_over_pair(*value);
+    stack_charge_.push_back(stack_, std::move(value));
+  }
   int64_t fence() const { return marks_.empty() ? 0 : marks_.back(); }
   void need(int64_t count, int64_t above) const;
   PickleValue pop();
@@ -49,7 +52,10 @@ class Decoder {
   void append(int64_t begin);
   void set_items(int64_t begin);
   PickleNode& content_of(PickleNode& object, NodeKind kind);
-  const PickleItemSink* sink_of(int64_t dict_index);
+  const PickleItemSink* sink_of(int64_t dict_index, size_t marks_around);
+  void hand_over_pair(const PickleNode& next);
+  void put_pair(PickleNode& target, const PickleItemSink* sink, std::span<const PickleValue> pair,
+                int64_t coming);
 
   PickleLexer& lexer_;
   PickleMemo& memo_;
@@ -343,32 +349,52 @@ void Decoder::append(int64_t begin) {
 
 void Decoder::set_items(int64_t begin) {
   PickleNode& target = target_below(begin);
-  const bool is_object = target.kind == NodeKind::kObject;
-  if (!is_object && target.kind != NodeKind::kDict) lexer_.fail("not a dict");
+  if (target.kind != NodeKind::kObject && target.kind != NodeKind::kDict) lexer_.fail("not a dict");
   const std::span items = std::span(stack_).subspan(static_cast<size_t>(begin));
   if (items.size() % 2 != 0) lexer_.fail("a key without a value");
-  const PickleItemSink* sink = is_object ? nullptr : sink_of(begin - 1);
+  const PickleItemSink* sink = sink_of(begin - 1, marks_.size());
   for (size_t i = 0; i < items.size(); i += 2) {
-    const NodeKind key = items[i]->kind;
-    if (key == NodeKind::kList || key == NodeKind::kDict)
-      lexer_.fail("a list or dict as key of a dict");
-    if (sink && (*sink)(items[i], items[i + 1])) continue;
-    PickleNode& into = is_object ? content_of(target, NodeKind::kDict) : target;
-    for (const PickleValue& item : items.subspan(i, 2)) {
-      nodes_.adopt(into, item, std::ssize(items));
-      if (is_object) nodes_.item_grew(target, item);
-    }
+    put_pair(target, sink, items.subspan(i, 2), std::ssize(items));
   }
   stack_.resize(static_cast<size_t>(begin));
 }
 
+void Decoder::put_pair(PickleNode& target, const PickleItemSink* sink,
+                       std::span<const PickleValue> pair, int64_t coming) {
+  const NodeKind key = pair[0]->kind;
+  if (key == NodeKind::kList || key == NodeKind::kDict)
+    lexer_.fail("a list or dict as key of a dict");
+  if (sink && (*sink)(pair[0], pair[1])) return;
+  const bool is_object = target.kind == NodeKind::kObject;
+  PickleNode& into = is_object ? content_of(target, NodeKind::kDict) : target;
+  for (const PickleValue& item : pair) {
+    nodes_.adopt(into, item, coming);
+    if (is_object) nodes_.item_grew(target, item);
+  }
+}
+
+// Called before next is pushed. A batch may hold 1,000 values of any size; so a pair of a watched dict goes
+// to its sink as soon as the next key begins. That is certain only where the value is an object and what
+// comes is a string or a class: no pickler gives an object such a state.
+void Decoder::hand_over_pair(const PickleNode& next) {
+  if (marks_.empty() || std::ssize(stack_) - fence() != 2) return;
+  if (next.kind != NodeKind::kString && next.kind != NodeKind::kClass) return;
+  if (stack_.back()->kind != NodeKind::kObject || fence() == 0) return;
+  const PickleItemSink* sink = sink_of(fence() - 1, marks_.size() - 1);
+  if (!sink) return;
+  const auto begin = static_cast<size_t>(fence());
+  put_pair(*stack_[begin - 1], sink, std::span(stack_).subspan(begin), 2);
+  stack_.resize(begin);
+}
+
 // The state of the top object is being filled when the stack is: object, state dict, key, value,
 // key, value... with no mark but the one before the first key. A watched dict is one of these
-// values.
-const PickleItemSink* Decoder::sink_of(int64_t dict_index) {
+// values. marks_around: those that are not the dict's own.
+const PickleItemSink* Decoder::sink_of(int64_t dict_index, size_t marks_around) {
   constexpr int64_t kFirstKey = 2;
   if (dict_index <= kFirstKey || (dict_index - kFirstKey) % 2 == 0) return nullptr;
-  if (marks_.size() > 1 || fence() > kFirstKey) return nullptr;
+  if (marks_around > 1 || (marks_around == 1 && marks_[0] > kFirstKey)) return nullptr;
+  if (stack_[static_cast<size_t>(dict_index)]->kind != NodeKind::kDict) return nullptr;
   if (stack_[0]->kind != NodeKind::kObject || stack_[1]->kind != NodeKind::kDict) return nullptr;
   const PickleNode& key = *stack_[static_cast<size_t>(dict_index) - 1];
   for (size_t i = 0; i < watched_.size(); ++i) {
