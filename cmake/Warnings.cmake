@@ -2,8 +2,20 @@
 add_library(causeway_options INTERFACE)
 target_compile_options(causeway_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor $<$<NOT:$<CONFIG:Debug>>:-Werror>)
+# To clang, -Wconversion also means int64_t <-> size_t at every border with std; to g++ it does not.
+target_compile_options(causeway_options INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion>)
+# g++ 12 sees an overlap in std::string's operator+ where there is none (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(causeway_options INTERFACE -Wno-restrict)
+endif()
 target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(CAUSEWAY_SANITIZE)
-  target_compile_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE} -fno-omit-frame-pointer)
-  target_link_options(causeway_options INTERFACE -fsanitize=${CAUSEWAY_SANITIZE})
+  # A finding must end the process, or a test would pass with it.
+  set(sanitize -fsanitize=${CAUSEWAY_SANITIZE} -fno-sanitize-recover=all)
+  target_compile_options(causeway_options INTERFACE ${sanitize} -fno-omit-frame-pointer)
+  target_compile_definitions(causeway_options INTERFACE _GLIBCXX_ASSERTIONS)
+  target_link_options(causeway_options INTERFACE ${sanitize})
+endif()
+if(CAUSEWAY_FUZZ)
+  target_compile_options(causeway_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()

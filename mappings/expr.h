@@ -1,15 +1,27 @@
-// The expression language of mapping tables: values of config.json, arithmetic, comparison, defaults.
+// The expression language of mapping tables: values of config.json, arithmetic, comparison,
+// defaults.
 //
 //   hidden_size / num_attention_heads      head_dim ?? hidden_size / num_attention_heads
 //   !tie_word_embeddings                   rope_parameters.rope_theta ?? rope_theta ?? 10000.0
-//   l >= first_k_dense_replace             hidden_act == 'silu'          layer_types[l] == 'full_attention'
+//   l >= first_k_dense_replace             hidden_act == 'silu'          layer_types[l] == 'x'
 //
-// Lowest to highest: ?: (conditional), ||, &&, == != < <= > >=, + -, * / (exact for integers: a remainder is an error) %, unary ! -,
-// ?? (left value unless absent or null), then literals (integers, reals, 'text', true, false, null, [lists]), names, a.b, a[i], (…).
-// A name is a variable of the scope (dims, layer index) or else a key of config.json; an absent one is an
-// error unless ?? gives a default. Values are JSON values. Pure; thread-safe.
+// Lowest to highest:
+//   1. c ? a : b
+//   2. ||                    3. &&          absent and null count as false, numbers as != 0
+//   4. == != < <= > >=       at most one; integers and reals compare by value
+//   5. ??                    left value unless absent or null; groups to the right
+//   6. + -                   7. * / %       / of integers is exact: a remainder is an error.
+//                                           Lists: [0] * 2 + [1] is [0, 0, 1]
+//   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
+//  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
+//
+// A name is a variable of the scope (dims, layer index) or else a key of the configuration; an
+// absent one is an error unless ?? gives a default or it is only asked for its truth or compared
+// with null. Values are JSON values. Text, depth, and the size of lists are bounded. Pure;
+// thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,7 +34,7 @@ namespace mappings {
 using Json = nlohmann::ordered_json;
 
 struct Scope {
-  const Json* config = nullptr;  // the object whose keys are names
+  const Json* config = nullptr;                         // the object whose keys are names
   std::vector<std::pair<std::string, Json>> variables;  // later ones win
 };
 
@@ -31,14 +43,19 @@ class Expr {
   Expr() = default;  // empty: evaluates to true
   // Errors: bridge::Error(kBadInput) with the column.
   static Expr parse(std::string_view text);
+
+  // Errors: kBadInput, "num_hidden_layers is missing", "'a / b': 7 is not a multiple of 2".
   Json evaluate(const Scope& scope) const;
-  int64_t evaluate_int(const Scope& scope) const;  // kBadInput unless an integer (a real that is whole passes)
-  bool evaluate_bool(const Scope& scope) const;    // null and absent are false; numbers by != 0
+  // An integer; a real that is whole passes.
+  int64_t evaluate_int(const Scope& scope) const;
+  bool evaluate_bool(const Scope& scope) const;
+
   const std::string& text() const { return text_; }
   bool empty() const { return root_ == nullptr; }
 
+  struct Node;  // in expr_node.h
+
  private:
-  struct Node;
   std::string text_;
   std::shared_ptr<const Node> root_;
 };

@@ -1,13 +1,16 @@
-// A mapping table: one architecture, as data. The text format is documented in docs/mapping-tables.md; a
-// table is checked when it is loaded (unknown key, op or placeholder, wrong arity, duplicate target,
-// HF name reachable from two rows of one family), and never trusted: --mapping FILE is input.
+// A mapping table: one architecture, as data. The text format is documented in
+// docs/mapping-tables.md; a table is checked when it is loaded (unknown key, op or placeholder,
+// wrong arity, duplicate target, HF name reachable from two rows of one family), and never trusted:
+// --mapping FILE is input.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bridge/io/dtype.h"
@@ -24,7 +27,7 @@ enum class Op {
 };
 std::string_view op_name(Op op);
 
-// "{L}.mlp.linear_fc1.weight": text with {placeholder}s. {L}/{H} are the family's Megatron and HF
+// Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
 // prefixes, other placeholders are dialect variables; inside a family's prefixes {l} or {l + expr}.
 struct HfPart {
   std::string name;
@@ -32,57 +35,85 @@ struct HfPart {
 };
 
 struct Row {
-  std::string megatron;                // torch_dist name with an explicit layer index, --spec te spelling
-  std::string megatron_local;          // --spec local spelling (same as megatron unless the table says)
-  std::vector<std::string> aliases;    // further spellings accepted when reading a Megatron checkpoint
+  std::string megatron;        // torch_dist name with an explicit layer index, --spec te
+  std::string megatron_local;  // --spec local spelling (same unless the table says)
+  std::vector<std::string>
+      aliases;  // further spellings accepted when reading a Megatron checkpoint
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
-  Expr groups;                         // kQkv: number of query groups
-  std::vector<bridge::Dtype> dtypes;   // allowed source dtypes
-  std::optional<bridge::Dtype> keep;   // dtype on the Megatron side whatever --dtype says
-  Expr when;                           // may use the layer index l
-  std::string family;                  // empty: not per layer
-  bool gated = false;                  // two halves written as two chunks, as Megatron does for [gate; up]
-  bool module_extra_state = false;     // te: the module owning this tensor has an _extra_state object
-  int line = 0;                        // in the table's file, for messages
+  Expr groups;                        // kQkv: number of query groups
+  std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
+  std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
+  Expr when;                          // may use the layer index l
+  std::string family;                 // empty: not per layer. A row of the file that names several
+                                      // families becomes one Row for each.
+  bool gated = false;                 // two halves written as two chunks, as Megatron does
+  int line = 0;                       // in the table's file, for messages
 };
 
 struct Drop {
-  std::string hf;       // HF name pattern
+  std::string hf;  // HF name pattern
   std::string family;
   Expr when;
-  std::string equals;   // HF name that must hold the same bytes (duplicates); empty: bytes kept in the sidecar
+  std::string equals;  // HF name that must hold the same bytes; empty: bytes kept in the sidecar
   std::string reason;
+  int line = 0;
+};
+
+// A module of the TransformerEngine spec that may ask for "<module>._extra_state" objects on load.
+struct ExtraState {
+  std::string module;  // "{L}.self_attention.linear_qkv"
+  std::string family;
+  Expr when;
   int line = 0;
 };
 
 struct Family {
   std::string name;      // "decoder"
-  std::string megatron;  // "decoder.layers.{l}"
+  std::string megatron;  // "decoder.layers.{l}": {l} once, as a component of its own
   std::string hf;        // "{P}layers.{l}"
   Expr count;
+  int line = 0;
 };
 
 struct Notice {  // refusals (exit 5) and warnings
   Expr when;
-  std::string text;
+  std::string text;  // {expr} stands for a value
+  int line = 0;
+};
+
+// A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
+// that begins with '=' is an expression.
+struct ProviderField {
+  std::string name;
+  Expr value;  // empty: literal counts
+  Json literal;
+  int line = 0;
 };
 
 struct Table {
   std::string file;
-  std::vector<std::string> architectures;     // config.json "architectures" entries it serves
-  std::vector<std::string> model_types;       // config.json "model_type", when architectures says nothing
-  std::string config_root;                    // key of the sub-config that holds the text model; empty: the top
-  std::vector<std::pair<std::string, Expr>> dims;  // in order; later ones may use earlier ones
-  std::vector<std::vector<std::pair<std::string, std::string>>> dialects;  // each: placeholder -> text
+  std::vector<std::string> architectures;  // config.json "architectures" entries it serves
+  std::vector<std::string>
+      model_types;          // config.json "model_type", when architectures says nothing
+  std::string config_root;  // key of the sub-config that holds the text model; empty: the top
+  std::vector<std::pair<std::string, Expr>> values;  // named values of any kind, in order
+  std::vector<std::pair<std::string, Expr>>
+      dims;  // named integers >= 0, in order, after the values
+  // Each: placeholder -> text. At least one; all have the same placeholders.
+  std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
   std::vector<Family> families;
   std::vector<Row> rows;
   std::vector<Drop> drops;
+  std::vector<ExtraState> extra_state;
   std::vector<Notice> refuse;
   std::vector<Notice> warn;
-  Expr tied;                                  // true: no output layer of its own
-  Expr per_layer_keys;                        // --layer-keys auto: true = per-layer keys
-  std::vector<std::pair<std::string, Expr>> megatron_config;  // provider field -> value; "_target_" included
+  Expr tied;  // true: no output layer of its own. Also the variable "tied" of later expressions
+  Expr per_layer_keys;  // --layer-keys auto: true = per-layer keys
+  std::vector<ProviderField>
+      megatron_config;  // Megatron-Bridge provider fields; "_target_" included
+
+  const Family* find_family(std::string_view name) const;  // nullptr: none
 };
 
 // Errors: kBadInput "file: row at line N: what".
@@ -90,10 +121,12 @@ Table parse_table(std::string_view text, std::string file);
 
 // All embedded tables, parsed once. Thread-safe.
 const std::vector<Table>& builtin_tables();
-// By config.json ("architectures", else "model_type"); override_name (--arch) wins. kUnsupported lists what is there.
+// By config.json ("architectures", else "model_type"); override_name (--arch: an architecture, a
+// model type, or a table's name without ".jsonc") wins. kUnsupported lists what is there.
 const Table& find_table(const Json& config, std::string_view override_name);
 
-// --- a table applied to a configuration ------------------------------------------------------------
+// --- a table applied to a configuration
+// ------------------------------------------------------------
 
 struct HfTensorSpec {
   std::string name;
@@ -103,12 +136,12 @@ struct HfTensorSpec {
 // One logical Megatron tensor, with everything concrete.
 struct LogicalTensor {
   const Row* row = nullptr;
-  std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight" in the asked spelling
+  std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
   std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
   std::vector<HfTensorSpec> hf;
-  int64_t groups = 0;                // kQkv
-  const Family* family = nullptr;    // nullptr: not per layer
-  int64_t layer = -1;                // index in the family
+  int64_t groups = 0;              // kQkv
+  const Family* family = nullptr;  // nullptr: not per layer
+  int64_t layer = -1;              // index in the family
   int64_t layer_count = 0;
 };
 
@@ -118,36 +151,53 @@ struct DroppedTensor {
   std::string equals;
 };
 
-// The table bound to one config.json: dims evaluated, refusals raised (kUnsupported), counts checked.
+struct ExtraStateModule {
+  std::string module;              // "decoder.layers.3.mlp.linear_fc1"
+  const Family* family = nullptr;  // nullptr: not per layer
+  int64_t layer = -1;
+  int64_t layer_count = 0;
+};
+
+// The table bound to one config.json: values and dims evaluated, refusals raised (kUnsupported),
+// counts and shapes checked, every name proved unique. Points into the table, which must outlive
+// it; const members are thread-safe.
 class Binding {
  public:
-  // config: the whole config.json. Errors: kBadInput for missing keys ("config.json: num_hidden_layers is missing").
+  // config: the whole config.json. Errors: kBadInput, "config.json: num_hidden_layers is missing".
   Binding(const Table& table, Json config);
 
   const Table& table() const { return *table_; }
-  const Json& config() const { return config_; }             // whole
-  int64_t dim(std::string_view name) const;                  // a declared dim
+  const Json& config() const { return *config_; }  // whole
+  int64_t dim(std::string_view name) const;        // a declared dim
   bool tied() const { return tied_; }
   bool per_layer_keys() const { return per_layer_keys_; }
   std::vector<std::string> warnings() const;
   size_t dialect_count() const { return table_->dialects.size(); }
+  int64_t layer_count(const Family& family) const;
 
   // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
-  // local_spec picks the spelling. HF names in result are unique, Megatron names too (checked: kBadInput).
+  // local_spec picks the spelling.
   void for_each_tensor(size_t dialect, bool local_spec,
                        const std::function<void(const LogicalTensor&)>& fn) const;
   void for_each_drop(size_t dialect, const std::function<void(const DroppedTensor&)>& fn) const;
+  void for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const;
 
   // The dialect under which most of these HF names are known; ties go to the first.
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
 
-  // Provider fields (Megatron-Bridge / TransformerConfig names) in table order. dtype: "bf16", "fp16", "fp32".
+  // Provider fields (Megatron-Bridge / TransformerConfig names) in table order.
+  // dtype: "bf16", "fp16", "fp32", the variable of that name in the table's expressions.
   Json megatron_config(std::string_view dtype) const;
 
  private:
+  template <typename Item, typename Fn>
+  void for_each_layer(const Item& item, std::string_view kind, size_t dialect, const Fn& fn) const;
+  void check_names() const;
+
   const Table* table_;
-  Json config_;
+  std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies
   Scope scope_;
+  std::vector<int64_t> layer_counts_;  // by family
   bool tied_ = false;
   bool per_layer_keys_ = false;
 };

@@ -199,7 +199,7 @@ class Planner {
   }
 
   void add_extra_states() {
-    binding_.for_each_extra_state([&](const mappings::ExtraState& module) {
+    binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
       std::string key = extra_state_key(module, plan_.style);
       budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
       plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});

@@ -186,6 +186,7 @@ void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink&
       }
     } catch (...) {
       queue.stop();
+      if (hooks.on_error) hooks.on_error();
       const std::lock_guard lock(mutex);
       if (!first_error) first_error = std::current_exception();
     }

@@ -46,6 +46,8 @@ struct ExecutorHooks {
   std::function<void(size_t index, int64_t byte_begin, int64_t length, uint32_t crc)> on_read;
   // Called for every slice after the cast, from several threads, before the sink.
   std::function<void(const SliceView& slice)> on_slice;
+  // A thread failed: whoever waits for another thread's slice must stop waiting.
+  std::function<void()> on_error;
 };
 
 struct ExecutorOptions {

@@ -81,12 +81,12 @@ WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string&
   return {style.prefix + without_layer(*tensor.family, tensor.layer, name), true};
 }
 
-std::string extra_state_key(const mappings::ExtraState& module, const KeyStyle& style) {
+std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style) {
   if (style.per_layer || !can_stack(module.family)) {
-    return fmt::format("{}{}._extra_state/shard_0_1", style.prefix, module.name);
+    return fmt::format("{}{}._extra_state/shard_0_1", style.prefix, module.module);
   }
   return fmt::format("{}{}._extra_state/shard_{}_{}", style.prefix,
-                     without_layer(*module.family, module.layer, module.name), module.layer,
+                     without_layer(*module.family, module.layer, module.module), module.layer,
                      module.layer_count);
 }
 

@@ -35,7 +35,7 @@ WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string&
                        const KeyStyle& style);
 
 // The key of the object that holds a module's extra state.
-std::string extra_state_key(const mappings::ExtraState& module, const KeyStyle& style);
+std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style);
 
 // A logical tensor found in a checkpoint.
 struct FoundTensor {

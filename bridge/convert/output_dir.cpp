@@ -197,12 +197,17 @@ void OutputDir::commit() {
   sync_folders(fs_, partial_);
   for (const Path& made : made_parents_) fs_.sync_dir(parent_of(made));
   const Occupant there = check_occupant();
+  Cleanup put_back;
+  if (there == Occupant::kEmptyFolder) {
+    fs_.remove_dir(target_);  // and not an exchange: it refuses what somebody put there meanwhile
+    put_back.set([this] { fs_.make_dir(target_); });
+  }
   if (there == Occupant::kSomething) {
     if (!exchange_in()) rename_in_beside();
   } else {
-    if (there == Occupant::kEmptyFolder) fs_.remove_dir(target_);
     rename_in();
   }
+  put_back.dismiss();
   parents_cleanup_.dismiss();
 }
 

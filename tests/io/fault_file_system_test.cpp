@@ -182,29 +182,33 @@ TEST_F(FaultFileSystemTest, FeaturesCanBeMissing) {
 
 // Whatever the timing, what is left is what was synced.
 TEST_F(FaultFileSystemTest, StopsWhileThreadsWrite) {
-  fs_.drop_unsynced();
-  fs_.stop_at(400);
-  std::atomic<int> stopped = 0;
-  {
-    std::vector<std::jthread> threads;
-    for (int t = 0; t < 4; ++t) {
-      threads.emplace_back([&, t] {
-        try {
-          const auto file = fs_.create(dir_ / std::to_string(t));
-          file->write_at(0, bytes("durable."));
-          file->sync();
-          for (int i = 0;; ++i) file->write_at(i % 16, bytes("overwritten"));
-        } catch (const Stopped&) {
-          ++stopped;
-        }
-      });
+  for (int round = 0; round < 20; ++round) {
+    const TempDir dir;
+    FaultFileSystem fs(real_file_system());
+    fs.drop_unsynced();
+    fs.stop_at(50 + round);
+    std::atomic<int> stopped = 0;
+    {
+      std::vector<std::jthread> threads;
+      for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+          try {
+            const auto file = fs.create(dir / std::to_string(t));
+            file->write_at(0, bytes("durable."));
+            file->sync();
+            for (int i = 0;; ++i) file->write_at(i % 16, bytes("overwritten"));
+          } catch (const Stopped&) {
+            ++stopped;
+          }
+        });
+      }
     }
-  }
-  EXPECT_EQ(stopped, 4);
-  for (int t = 0; t < 4; ++t) {
-    if (!stdfs::exists(dir_ / std::to_string(t))) continue;
-    const std::string content = file_content(dir_ / std::to_string(t));
-    EXPECT_TRUE(content == "durable." || content.empty()) << content;
+    EXPECT_EQ(stopped, 4);
+    for (int t = 0; t < 4; ++t) {
+      if (!stdfs::exists(dir / std::to_string(t))) continue;
+      const std::string content = file_content(dir / std::to_string(t));
+      EXPECT_TRUE(content == "durable." || content.empty()) << content;
+    }
   }
 }
 

@@ -217,8 +217,8 @@ TEST_F(FileSystemTest, LockAndRemoveDoNotRace) {
           if (lock == nullptr) continue;
           most = std::max(most.load(), ++inside);
           ++turns;
-          fs_.remove_file(dir_ / "lock");
           --inside;
+          fs_.remove_file(dir_ / "lock");  // ends our turn
         }
       });
     }
@@ -273,7 +273,7 @@ struct Refusal {
   std::string message;  // a part of it
 };
 
-class RefusalTest : public testing::TestWithParam<Refusal> {};
+class FileSystemRefusalTest : public testing::TestWithParam<Refusal> {};
 
 void make_socket(const Path& path) {
   sockaddr_un address = {};
@@ -425,7 +425,7 @@ const Refusal kRefusals[] = {
      Code::kIo, "loop: stat: Too many levels"},
 };
 
-TEST_P(RefusalTest, Throws) {
+TEST_P(FileSystemRefusalTest, Throws) {
   const TempDir dir;
   try {
     GetParam().act(real_file_system(), dir);
@@ -437,7 +437,7 @@ TEST_P(RefusalTest, Throws) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, RefusalTest, testing::ValuesIn(kRefusals),
+INSTANTIATE_TEST_SUITE_P(Table, FileSystemRefusalTest, testing::ValuesIn(kRefusals),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

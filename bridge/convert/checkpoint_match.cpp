@@ -1,0 +1,84 @@
+#include "bridge/convert/checkpoint_match.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace bridge {
+namespace {
+
+void refuse_other_models(const MegatronFolder& folder) {
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    if (tensor.key.find(".mixer.") != std::string::npos ||
+        tensor.key.ends_with("decoder.final_norm.weight")) {
+      unsupported(fmt::format("{}: keys of megatron-core's HybridModel ({})",
+                              printable(folder.dist_dir.string()), printable(tensor.key)),
+                  "save the model as a GPTModel: its keys start with decoder.layers.N.self_attention");
+    }
+  }
+  if (!folder.common) return;
+  const PickleNode* version = folder.common->get("checkpoint_version");
+  if (version == nullptr) return;
+  const double number = version->kind == PickleNode::Kind::kReal
+                            ? version->real
+                            : static_cast<double>(version->integer);
+  if (number < 2.0) {
+    unsupported(fmt::format("{}: checkpoint_version {} has another order of QKV rows",
+                            printable(folder.dist_dir.string()), number),
+                "load and save it with a current Megatron-LM first");
+  }
+}
+
+}  // namespace
+
+void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
+                      const CheckpointMatchOptions& options, Accounting& accounting,
+                      const std::function<void(const CheckpointTensor&)>& fn) {
+  refuse_other_models(folder);
+  const std::string prefix = detect_prefix(folder);
+  LayoutCache layouts;
+  std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);
+
+  const auto match = [&](mappings::LogicalTensor logical) {
+    const bool vocab = logical.row->op == mappings::Op::kVocab;
+    if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
+    const auto found = find_tensor(folder, logical, prefix);
+    if (!found) {
+      accounting.missing(prefix + logical.name);
+      return;
+    }
+    for (const RawStretch& stretch : found->stretches) {
+      used_bytes[static_cast<size_t>(stretch.tensor)] += stretch.length;
+    }
+    const int64_t rows = vocab && !found->shape.empty() ? found->shape[0] : 0;
+    const auto layout = layouts.get(logical, rows);
+    if (found->shape != layout->megatron_shape()) {
+      accounting.wrong(logical.name, fmt::format("shape {}, the configuration says {}",
+                                                 shape_text(found->shape),
+                                                 shape_text(layout->megatron_shape())));
+    } else if (vocab && rows < logical.hf[0].shape[0]) {
+      accounting.wrong(logical.name, fmt::format("{} rows, the vocabulary has {}", rows,
+                                                 logical.hf[0].shape[0]));
+    } else if (std::find(logical.row->dtypes.begin(), logical.row->dtypes.end(), found->dtype) ==
+               logical.row->dtypes.end()) {
+      accounting.wrong(logical.name, fmt::format("dtype {} is not one the table allows here",
+                                                 safetensors_name(found->dtype)));
+    } else {
+      fn({logical, *found, layout});
+    }
+  };
+  binding.for_each_tensor(options.dialect, options.local_spec,
+                          [&](const mappings::LogicalTensor& logical) { match(logical); });
+  for (size_t i = 0; i < used_bytes.size(); ++i) {
+    const DcpTensor& tensor = folder.metadata.tensors[i];
+    const int64_t bytes = byte_size(tensor.dtype, tensor.shape);
+    if (used_bytes[i] == 0) {
+      accounting.unknown(tensor.key);
+    } else if (used_bytes[i] != bytes) {
+      accounting.wrong(tensor.key,
+                       fmt::format("{} of {} bytes are used", used_bytes[i], bytes));
+    }
+  }
+}
+
+}  // namespace bridge

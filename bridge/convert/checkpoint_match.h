@@ -1,0 +1,34 @@
+// Matches the tensors of a Megatron checkpoint with a bound table, exactly once each: every logical tensor
+// is found under one of its spellings with the right shape and dtype, and nothing is left over.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "bridge/convert/accounting.h"
+#include "bridge/convert/key_naming.h"
+#include "bridge/convert/source_match.h"
+
+namespace bridge {
+
+struct CheckpointTensor {
+  const mappings::LogicalTensor& logical;  // shapes of a vocabulary tensor follow hf_vocab_rows
+  FoundTensor found;
+  std::shared_ptr<const OpLayout> layout;
+};
+
+struct CheckpointMatchOptions {
+  size_t dialect = 0;
+  bool local_spec = false;
+  int64_t hf_vocab_rows = 0;  // 0: as the configuration says
+};
+
+// Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a
+// checkpoint_version whose QKV order is not today's.
+void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
+                      const CheckpointMatchOptions& options, Accounting& accounting,
+                      const std::function<void(const CheckpointTensor&)>& fn);
+
+}  // namespace bridge

@@ -1,0 +1,243 @@
+// The road: headers -> plan -> executor -> metadata files -> sidecar -> commit.
+#include "bridge/convert/convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "bridge/convert/convert_plan.h"
+#include "bridge/convert/expected_hashes.h"
+#include "bridge/convert/megatron_files.h"
+#include "bridge/convert/model_binding.h"
+#include "bridge/convert/output_dir.h"
+#include "bridge/convert/source_crcs.h"
+#include "bridge/convert/torch_dist_sink.h"
+#include "bridge/convert/witness_check.h"
+#include "bridge/io/crc32.h"
+#include "bridge/io/sidecar.h"
+#include "mappings/megatron_args.h"
+
+namespace bridge {
+namespace {
+
+std::string_view short_dtype(Dtype dtype) {
+  return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
+}
+
+nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPlan& plan,
+                                  const mappings::Table& table) {
+  return {{"table", table.file},
+          {"spec", options.spec == Spec::kTe ? "te" : "local"},
+          {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
+          {"name_prefix", plan.style.prefix},
+          {"vocab_rows", plan.vocab_rows},
+          {"glu_interleave", options.glu_interleave},
+          {"dtype", options.dtype ? nlohmann::ordered_json(short_dtype(*options.dtype)) : "source"},
+          {"mtp", options.keep_mtp ? "keep" : "drop"},
+          {"parts", options.text_only ? "text" : "all"}};
+}
+
+// Source tensors no row writes: read once, so that their CRCs are known, and kept or compared.
+class DroppedTensors {
+ public:
+  DroppedTensors(const HfFolder& source, TensorReader& reader, SourceCrcs& crcs)
+      : source_(source), reader_(reader), crcs_(crcs), a_(kPiece), b_(kPiece) {}
+
+  void keep(const DroppedSource& dropped, WitnessWriter& witnesses) {
+    for_each_piece(dropped.tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
+      witnesses.append({dropped.tensor, begin, bytes});
+    });
+  }
+
+  void compare(const DroppedSource& dropped) {
+    for_each_piece(dropped.tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
+      const std::span<std::byte> other(b_.data(), bytes.size());
+      reader_.read(static_cast<size_t>(dropped.equals), begin, other);
+      if (!std::equal(bytes.begin(), bytes.end(), other.begin())) {
+        bad_input(fmt::format("{}: differs from {}, which it should repeat ({})",
+                              name(dropped.tensor), name(dropped.equals), dropped.reason),
+                  "if both are meant, the configuration should not tie them");
+      }
+    });
+  }
+
+ private:
+  static constexpr size_t kPiece = 64 << 10;
+
+  std::string name(int32_t tensor) const {
+    return printable(source_.tensors[static_cast<size_t>(tensor)].name);
+  }
+
+  template <typename Fn>
+  void for_each_piece(int32_t index, Fn&& fn) {
+    const HfTensor& tensor = source_.tensors[static_cast<size_t>(index)];
+    const int64_t size = tensor.end - tensor.begin;
+    for (int64_t begin = 0; begin < size; begin += static_cast<int64_t>(kPiece)) {
+      const auto length = std::min(kPiece, static_cast<size_t>(size - begin));
+      const std::span<std::byte> bytes(a_.data(), length);
+      reader_.read(static_cast<size_t>(index), begin, bytes);
+      crcs_.add(static_cast<size_t>(index), begin, static_cast<int64_t>(length), crc32(bytes));
+      fn(begin, bytes);
+    }
+  }
+
+  const HfFolder& source_;
+  TensorReader& reader_;
+  SourceCrcs& crcs_;
+  std::vector<std::byte> a_;
+  std::vector<std::byte> b_;
+};
+
+void describe(Report& report, const ConvertOptions& options, const HfFolder& source,
+              const mappings::Binding& binding, const ConvertPlan& plan) {
+  const auto output = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
+  report.lines.push_back(fmt::format("source   {}: {} tensors in {} shards, {}",
+                                     printable(source.path.string()), source.tensors.size(),
+                                     source.shards.size(), size_text(source.total_bytes)));
+  report.lines.push_back(fmt::format("table    {} ({})", binding.table().file,
+                                     plan.style.per_layer ? "per-layer keys" : "stacked layers"));
+  report.lines.push_back(fmt::format("target   {}: {} tensors in {} files, {}",
+                                     printable(options.target.string()), plan.tensors.size(),
+                                     plan.files.size(), size_text(output)));
+  nlohmann::ordered_json dropped = nlohmann::ordered_json::array();
+  for (const DroppedSource& item : plan.match.dropped) {
+    const std::string name = printable(source.tensors[static_cast<size_t>(item.tensor)].name);
+    report.lines.push_back(fmt::format("dropped  {}: {}", name, item.reason));
+    dropped.push_back({{"name", name}, {"reason", item.reason}});
+  }
+  for (const HfSideFile& file : source.large_side_files) {
+    report.warn(fmt::format("{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
+                            printable(file.name), size_text(file.size)));
+  }
+  for (const std::string& text : binding.warnings()) report.warn(text);
+  report.json = {{"command", "convert-hf"},
+                 {"source", printable(source.path.string())},
+                 {"target", printable(options.target.string())},
+                 {"table", binding.table().file},
+                 {"choices", choices_of(options, plan, binding.table())},
+                 {"source_tensors", source.tensors.size()},
+                 {"source_bytes", source.total_bytes},
+                 {"target_tensors", plan.tensors.size()},
+                 {"target_files", plan.files.size()},
+                 {"target_bytes", output},
+                 {"dropped", dropped},
+                 {"dry_run", options.dry_run}};
+}
+
+class Conversion {
+ public:
+  Conversion(FileSystem& fs, const ConvertOptions& options, const HfFolder& source,
+             const mappings::Binding& binding, const ConvertPlan& plan, MemoryBudget& budget)
+      : fs_(fs),
+        options_(options),
+        source_(source),
+        binding_(binding),
+        plan_(plan),
+        budget_(budget),
+        reader_(fs, source),
+        crcs_(source) {}
+
+  void run() {
+    const auto expected = read_expected_hashes(fs_, options_.expect, source_);
+    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
+    check_free_space(output.path());
+    const Path dist_dir = output.path() / kIterationFolder;
+    const Path sidecar_dir = output.path() / kSidecarFolder;
+    fs_.make_dir(dist_dir);
+    fs_.make_dir(sidecar_dir);
+
+    copy_tensors(dist_dir, sidecar_dir);
+    check_expected_hashes(fs_, source_, expected);
+    const mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
+    mappings::ArgsOptions args;
+    args.padded_vocab_size = plan_.vocab_rows;
+    args.local_spec = options_.spec == Spec::kLocal;
+    write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
+    write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
+                  options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
+    write_root_files(fs_, output.path());
+    output.commit();
+  }
+
+ private:
+  // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
+  std::vector<Path> inputs() const {
+    std::vector<Path> paths = {source_.path};
+    for (const HfShard& shard : source_.shards) {
+      const Path parent = fs_.real_path(source_.path / shard.name).parent_path();
+      if (std::find(paths.begin(), paths.end(), parent) == paths.end()) paths.push_back(parent);
+    }
+    return paths;
+  }
+
+  void check_free_space(const Path& dir) const {
+    int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
+    for (const HfSideFile& file : source_.side_files) needed += file.size;
+    for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
+    const int64_t available = fs_.free_bytes(dir);
+    if (available < needed) {
+      throw Error(Code::kIo,
+                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
+                              size_text(needed), size_text(available)),
+                  "free some space or choose another file system");
+    }
+  }
+
+  void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
+    std::optional<WitnessWriter> witnesses;
+    has_witnesses_ = plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                                [](const DroppedSource& d) { return d.equals < 0; });
+    if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
+    {
+      DroppedTensors dropped(source_, reader_, crcs_);
+      for (const DroppedSource& item : plan_.match.dropped) {
+        item.equals < 0 ? dropped.keep(item, *witnesses) : dropped.compare(item);
+      }
+    }
+    const ExecutorOptions executor = plan_execution(options_.threads, budget_);
+    ExecutorHooks hooks;
+    hooks.on_read = [&](size_t index, int64_t begin, int64_t length, uint32_t crc) {
+      crcs_.add(index, begin, length, crc);
+    };
+    if (plan_.casts) {
+      hooks.on_slice = [&](const SliceView& slice) { write_witnesses(slice, *witnesses); };
+      hooks.on_error = [&] { witnesses->abort(); };
+    }
+    TorchDistSink sink(fs_, dist_dir, plan_);
+    Progress progress(options_.progress, options_.quiet, "convert", plan_.output_bytes);
+    execute(plan_.transfers, reader_, sink, executor, hooks, progress,
+            [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; });
+    progress.finish();
+    if (witnesses) witness_crc_ = witnesses->finish();
+  }
+
+  FileSystem& fs_;
+  const ConvertOptions& options_;
+  const HfFolder& source_;
+  const mappings::Binding& binding_;
+  const ConvertPlan& plan_;
+  MemoryBudget& budget_;
+  HfReader reader_;
+  SourceCrcs crcs_;
+  bool has_witnesses_ = false;
+  uint32_t witness_crc_ = 0;
+};
+
+}  // namespace
+
+Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
+  MemoryBudget budget(options.memory);
+  const HfFolder source = open_hf_folder(fs, options.source, budget);
+  const Path config = source.path / "config.json";
+  const BoundModel model =
+      bind_model(fs, read_config(fs, source.path), config.string(), options);
+  const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
+  Report report;
+  describe(report, options, source, model.binding, plan);
+  if (!options.dry_run) Conversion(fs, options, source, model.binding, plan, budget).run();
+  return report;
+}
+
+}  // namespace bridge

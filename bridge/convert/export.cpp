@@ -1,0 +1,168 @@
+// The road: .metadata -> origin (sidecar, reference) -> plan -> executor -> side files -> commit.
+#include "bridge/convert/export.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "bridge/convert/config_patch.h"
+#include "bridge/convert/export_plan.h"
+#include "bridge/convert/export_reader.h"
+#include "bridge/convert/export_shards.h"
+#include "bridge/convert/model_binding.h"
+#include "bridge/convert/output_dir.h"
+#include "bridge/convert/safetensors_sink.h"
+#include "bridge/io/file_crc.h"
+
+namespace bridge {
+namespace {
+
+constexpr std::string_view kIndexFile = "model.safetensors.index.json";
+
+class Export {
+ public:
+  Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
+         const Origin& origin, const std::string& config, const ExportPlan& plan,
+         MemoryBudget& budget)
+      : fs_(fs),
+        options_(options),
+        checkpoint_(checkpoint),
+        origin_(origin),
+        config_(config),
+        plan_(plan),
+        budget_(budget) {}
+
+  void run() {
+    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
+    check_free_space(output.path());
+    copy_tensors(output.path());
+    copy_side_files(output.path());
+    if (plan_.needs_index && !plan_.index_verbatim) {
+      write_whole_file(fs_, output.path() / kIndexFile, make_index(plan_));
+    }
+    output.commit();
+  }
+
+ private:
+  std::vector<Path> inputs() const {
+    std::vector<Path> paths = {checkpoint_.root, checkpoint_.dist_dir};
+    if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
+    if (origin_.reference) paths.push_back(origin_.reference->path);
+    return paths;
+  }
+
+  void check_free_space(const Path& dir) const {
+    int64_t needed = 0;
+    for (const ExportPlan::Shard& shard : plan_.shards) needed += shard.size;
+    const int64_t available = fs_.free_bytes(dir);
+    if (available < needed) {
+      throw Error(Code::kIo,
+                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
+                              size_text(needed), size_text(available)),
+                  "free some space or choose another file system");
+    }
+  }
+
+  void copy_tensors(const Path& dir) {
+    const ExecutorOptions executor = [&] {
+      ExecutorOptions planned = plan_execution(options_.threads, budget_);
+      planned.want_crc = false;  // safetensors holds none; the reader checks the source's
+      return planned;
+    }();
+    ExportReader reader(fs_, checkpoint_, plan_, origin_);
+    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
+    ExecutorHooks hooks;
+    if (origin_.witnesses) {
+      hooks.on_slice = [&](const SliceView& slice) {
+        apply_origin_witnesses(slice, plan_, origin_);
+      };
+    }
+    Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
+    execute(plan_.transfers, reader, sink, executor, hooks, progress, [&](int32_t target) {
+      return plan_.outputs[static_cast<size_t>(target)].name;
+    });
+    progress.finish();
+  }
+
+  void copy_side_files(const Path& dir) {
+    const HfFolder& folder = origin_.side_files();
+    for (size_t i = 0; i < folder.side_files.size(); ++i) {
+      const std::string& name = folder.side_files[i].name;
+      if (name == kIndexFile && !(plan_.index_verbatim && origin_.layout() == &folder)) continue;
+      make_dirs(fs_, (dir / name).parent_path());
+      if (name == "config.json" && (options_.dtype || plan_.hf_vocab_rows > 0)) {
+        write_whole_file(fs_, dir / name,
+                         patch_config(config_, {options_.dtype, plan_.hf_vocab_rows}));
+      } else {
+        copy_file(fs_, origin_.side_file_path(i), dir / name);
+      }
+    }
+  }
+
+  FileSystem& fs_;
+  const ExportOptions& options_;
+  const MegatronFolder& checkpoint_;
+  const Origin& origin_;
+  const std::string& config_;
+  const ExportPlan& plan_;
+  MemoryBudget& budget_;
+};
+
+void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
+              const mappings::Binding& binding, const Origin& origin, const ExportPlan& plan) {
+  const std::string from = origin.reference ? printable(origin.reference->path.string())
+                                            : printable(origin.sidecar->path.string());
+  report.lines.push_back(fmt::format("source   {}: {} tensors",
+                                     printable(checkpoint.dist_dir.string()),
+                                     checkpoint.metadata.tensors.size()));
+  report.lines.push_back(fmt::format("table    {}, configuration from {}", binding.table().file, from));
+  const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
+                                      [](const auto& shard) { return shard.verbatim >= 0; });
+  report.lines.push_back(fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
+                                     printable(options.target.string()), plan.outputs.size(),
+                                     plan.shards.size(), verbatim, size_text(plan.output_bytes)));
+  for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
+  for (const std::string& text : plan.warnings) report.warn(text);
+  for (const std::string& name : origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
+    if (!origin.reference) report.warn(printable(name) + " was too large for the sidecar: copy it from the source");
+  }
+  if (origin.reference) {
+    for (const HfSideFile& file : origin.reference->large_side_files) {
+      report.warn(printable(file.name) + " is larger than 64MiB: copy it from the reference");
+    }
+  }
+  report.json = {{"command", "export-to-hf"},
+                 {"source", printable(checkpoint.dist_dir.string())},
+                 {"target", printable(options.target.string())},
+                 {"table", binding.table().file},
+                 {"configuration", from},
+                 {"source_tensors", checkpoint.metadata.tensors.size()},
+                 {"discarded_training_tensors", checkpoint.metadata.dropped_tensors},
+                 {"target_tensors", plan.outputs.size()},
+                 {"target_shards", plan.shards.size()},
+                 {"verbatim_headers", verbatim},
+                 {"target_bytes", plan.output_bytes},
+                 {"left_out", plan.left_out},
+                 {"dry_run", options.dry_run}};
+}
+
+}  // namespace
+
+Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
+  MemoryBudget budget(options.memory);
+  const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
+  const Origin origin =
+      find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
+  const std::string config = origin.config_text(fs);
+  const BoundModel model = bind_model(fs, config, "config.json", options);
+  const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
+  Report report;
+  describe(report, options, checkpoint, model.binding, origin, plan);
+  if (!options.dry_run) {
+    Export(fs, options, checkpoint, origin, config, plan, budget).run();
+  }
+  return report;
+}
+
+}  // namespace bridge

@@ -1,0 +1,26 @@
+// A configuration with the table that serves it: the start of every command that maps tensors.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bridge/convert/options.h"
+#include "bridge/io/file_system.h"
+#include "mappings/table.h"
+
+namespace bridge {
+
+struct BoundModel {
+  std::unique_ptr<const mappings::Table> own_table;  // --mapping FILE; null: a built-in one
+  mappings::Binding binding;
+};
+
+// config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported.
+BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
+                      const CommonOptions& options);
+
+// Text of folder/config.json; kBadInput when it is not there.
+std::string read_config(FileSystem& fs, const Path& folder);
+
+}  // namespace bridge

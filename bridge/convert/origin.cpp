@@ -1,0 +1,70 @@
+#include "bridge/convert/origin.h"
+
+#include <algorithm>
+
+#include "bridge/convert/model_binding.h"
+#include "bridge/io/safetensors.h"
+
+namespace bridge {
+
+const HfFolder* Origin::layout() const {
+  if (reference && !reference->shards.empty()) return &*reference;
+  return sidecar ? &sidecar->source : nullptr;
+}
+
+const HfFolder& Origin::side_files() const { return reference ? *reference : sidecar->source; }
+
+Path Origin::side_file_path(size_t index) const {
+  return reference ? reference->path / reference->side_files[index].name
+                   : sidecar->file_path(index);
+}
+
+std::string Origin::config_text(FileSystem& fs) const {
+  return read_config(fs, reference ? reference->path : sidecar->path / "files");
+}
+
+std::string Origin::raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const {
+  const bool from_reference = reference && layout() == &*reference;
+  const Path path = from_reference ? reference->path / reference->shards[shard].name
+                                   : sidecar->header_path(shard);
+  return read_raw_safetensors_header(*fs.open_read(path), budget);
+}
+
+int32_t Origin::sidecar_tensor(std::string_view name) const {
+  const HfTensor* tensor = sidecar ? sidecar->source.find(name) : nullptr;
+  return tensor == nullptr ? -1
+                           : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
+}
+
+Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
+                   const Path& reference, MemoryBudget& budget) {
+  Origin origin;
+  const Path beside = checkpoint.root / kSidecarFolder;
+  if (!sidecar_dir.empty()) {
+    // A checkpoint root is as good as the sidecar inside it.
+    const Path inside = sidecar_dir / kSidecarFolder;
+    origin.sidecar = open_sidecar(fs, fs.stat(inside) ? inside : sidecar_dir, budget);
+  } else if (fs.stat(beside)) {
+    origin.sidecar = open_sidecar(fs, beside, budget);
+  }
+  if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
+  if (!origin.sidecar && !origin.reference) {
+    usage_error(printable(checkpoint.root.string()) +
+                    ": nothing says what the Hugging Face side looks like (no causeway/ folder here)",
+                "give --reference HF_DIR (config.json and tokenizer of the model) or --sidecar DIR");
+  }
+  if (origin.sidecar && origin.sidecar->has_witnesses) {
+    std::vector<int64_t> sizes;
+    for (const HfTensor& tensor : origin.sidecar->source.tensors) {
+      sizes.push_back(tensor.end - tensor.begin);
+    }
+    const Path path = origin.sidecar->witness_path();
+    with_context(printable(path.string()), [&] {
+      origin.witnesses = std::make_unique<WitnessIndex>(fs, path, sizes,
+                                                        origin.sidecar->witness_crc, budget);
+    });
+  }
+  return origin;
+}
+
+}  // namespace bridge

@@ -1,0 +1,27 @@
+// What a run did, for --report FILE.json and for the summary on stdout.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bridge/convert/options.h"
+#include "bridge/io/file_system.h"
+
+namespace bridge {
+
+struct Report {
+  std::vector<std::string> lines;      // stdout
+  std::vector<std::string> warnings;   // stderr
+  nlohmann::ordered_json json;         // --report
+  bool difference = false;             // verify: exit 1
+
+  void warn(std::string text);
+};
+
+// Replaces the file at options.report, when asked for one. json gets wall seconds and peak memory.
+void write_report(FileSystem& fs, const CommonOptions& options, const Report& report,
+                  double seconds);
+
+}  // namespace bridge

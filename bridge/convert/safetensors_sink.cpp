@@ -1,0 +1,30 @@
+#include "bridge/convert/safetensors_sink.h"
+
+namespace bridge {
+
+SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPlan& plan,
+                                 const Origin& origin, MemoryBudget& budget)
+    : plan_(plan) {
+  for (const ExportPlan::Shard& shard : plan.shards) {
+    files_.push_back(fs.create(dir / shard.name));
+    files_.back()->allocate(shard.size);
+    const std::string header =
+        shard.verbatim >= 0 ? origin.raw_header(fs, static_cast<size_t>(shard.verbatim), budget)
+                            : new_header(plan, shard);
+    files_.back()->write_at(0, std::as_bytes(std::span(header)));
+  }
+}
+
+void SafetensorsSink::write(const Transfer& transfer, size_t /*index*/, int64_t begin,
+                            std::span<const std::byte> data, uint32_t /*crc*/) {
+  const ExportPlan::Output& output = plan_.outputs[static_cast<size_t>(transfer.target)];
+  const auto shard = static_cast<size_t>(output.shard);
+  files_[shard]->write_at(
+      plan_.shards[shard].payload_offset + output.begin + bytes_of(output.dtype, begin), data);
+}
+
+void SafetensorsSink::finish() {
+  for (const auto& file : files_) file->sync();
+}
+
+}  // namespace bridge

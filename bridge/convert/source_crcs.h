@@ -1,0 +1,44 @@
+// The CRC-32 of every source tensor, assembled while the executor reads it in pieces from any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "bridge/io/hf_folder.h"
+#include "bridge/io/range_crc.h"
+
+namespace bridge {
+
+class SourceCrcs {
+ public:
+  explicit SourceCrcs(const HfFolder& folder) : folder_(folder), crcs_(folder.tensors.size(), 0) {}
+
+  void add(size_t tensor, int64_t begin, int64_t length, uint32_t crc) {
+    const std::lock_guard lock(mutex_);
+    const int64_t size = folder_.tensors[tensor].end - folder_.tensors[tensor].begin;
+    const auto [it, fresh] = open_.try_emplace(tensor, size);
+    it->second.add(begin, length, crc);
+    if (it->second.complete()) {
+      crcs_[tensor] = it->second.value();
+      open_.erase(it);
+      ++complete_;
+    }
+  }
+
+  // By index of folder.tensors. Every tensor must have been read whole.
+  const std::vector<uint32_t>& values() const {
+    if (complete_ != crcs_.size()) internal_error("a source tensor was not read to its end");
+    return crcs_;
+  }
+
+ private:
+  const HfFolder& folder_;
+  std::mutex mutex_;
+  std::map<size_t, RangeCrc> open_;
+  std::vector<uint32_t> crcs_;
+  size_t complete_ = 0;
+};
+
+}  // namespace bridge

@@ -1,0 +1,203 @@
+#include "bridge/convert/verify_hash.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "bridge/convert/compare_sink.h"
+#include "bridge/convert/export_plan.h"
+#include "bridge/convert/export_reader.h"
+#include "bridge/convert/model_binding.h"
+#include "bridge/io/crc32.h"
+#include "bridge/io/file_crc.h"
+#include "bridge/io/safetensors.h"
+
+namespace bridge {
+namespace {
+
+struct Sides {
+  Path hf;
+  Path megatron;
+};
+
+Sides tell_apart(FileSystem& fs, const Path& a, const Path& b) {
+  for (const Path& path : {a, b}) {
+    if (!fs.stat(path)) bad_input(printable(path.string()) + ": no such file or folder");
+  }
+  const bool a_megatron = looks_like_megatron(fs, a);
+  const bool b_megatron = looks_like_megatron(fs, b);
+  if (a_megatron == b_megatron) {
+    usage_error(fmt::format("{} and {} are both {}", printable(a.string()), printable(b.string()),
+                            a_megatron ? "Megatron checkpoints" : "no Megatron checkpoints"),
+                "verify compares a Hugging Face folder with a Megatron checkpoint");
+  }
+  return a_megatron ? Sides{b, a} : Sides{a, b};
+}
+
+class Verification {
+ public:
+  Verification(FileSystem& fs, const VerifyOptions& options, const Sides& sides)
+      : fs_(fs), options_(options), sides_(sides), budget_(options.memory) {}
+
+  Report run() {
+    const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
+    const std::string config = (source.path / "config.json").string();
+    const BoundModel model = bind_model(fs_, read_config(fs_, source.path), config, options_);
+    const MegatronFolder checkpoint =
+        open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
+    report_.json = {{"command", "verify"},
+                    {"mode", "hash"},
+                    {"hf", printable(source.path.string())},
+                    {"megatron", printable(checkpoint.dist_dir.string())},
+                    {"table", model.binding.table().file}};
+    forward(source, model.binding, checkpoint);
+    if (!report_.difference) inverse(source, model.binding, checkpoint);
+    report_.json["identical"] = !report_.difference;
+    report_.lines.push_back(report_.difference ? "result   DIFFERENT" : "result   identical");
+    return std::move(report_);
+  }
+
+ private:
+  void forward(const HfFolder& source, const mappings::Binding& binding,
+               const MegatronFolder& checkpoint) {
+    struct Parts {
+      std::vector<int32_t> tensors;
+      Dtype dtype;
+    };
+    std::map<std::string, Parts> parts;
+    Accounting source_accounting;
+    const SourceMatch match = match_source(
+        source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
+          budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 160), "the plan");
+          parts.emplace(tensor.logical.name, Parts{tensor.parts, tensor.dtype});
+        });
+    source_accounting.raise_unless_clean(printable(source.path.string()), {});
+
+    std::vector<Transfer> transfers;
+    std::vector<std::string> names;
+    std::vector<std::vector<RawStretch>> logical;
+    std::vector<int32_t> other;
+    int64_t bytes = 0;
+    Accounting accounting;
+    match_checkpoint(checkpoint, binding, {match.dialect, false, 0}, accounting,
+                     [&](const CheckpointTensor& tensor) {
+                       const Parts& from = parts.at(tensor.logical.name);
+                       Transfer transfer;
+                       transfer.layout = tensor.layout;
+                       transfer.inputs = from.tensors;
+                       transfer.target = static_cast<int32_t>(names.size());
+                       transfer.from = from.dtype;
+                       transfer.to = tensor.found.dtype;
+                       for (const auto& part : tensor.logical.hf) {
+                         transfer.end += element_count(part.shape);
+                       }
+                       bytes += bytes_of(transfer.to, transfer.end);
+                       budget_.reserve(static_cast<int64_t>(sizeof(Transfer) + 200), "the plan");
+                       transfers.push_back(std::move(transfer));
+                       other.push_back(static_cast<int32_t>(logical.size()));
+                       logical.push_back(tensor.found.stretches);
+                       names.push_back(tensor.logical.name);
+                     });
+    if (!accounting.clean()) {
+      difference("forward  tensors do not fit the table: " + accounting.summary());
+      report_.json["accounting"] = accounting.json();
+      return;
+    }
+    HfReader reader(fs_, source);
+    MegatronReader megatron(fs_, checkpoint, std::move(logical));
+    CompareSink sink(megatron, std::move(other));
+    compare("forward", transfers, reader, sink, bytes, {},
+            [&](int32_t target) { return names[static_cast<size_t>(target)]; });
+  }
+
+  void inverse(const HfFolder& source, const mappings::Binding& binding,
+               const MegatronFolder& checkpoint) {
+    const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
+    if (!fs_.stat(dir)) {
+      report_.lines.push_back("inverse  not checked: no sidecar");
+      return;
+    }
+    const Origin origin = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    if (origin.sidecar->identity != source_identity(fs_, source, budget_)) {
+      report_.lines.push_back("inverse  not checked: the sidecar is of another source");
+      return;
+    }
+    const ExportPlan plan = plan_export(checkpoint, binding, origin, {}, fs_, budget_);
+    std::vector<int32_t> other;
+    for (const ExportPlan::Output& output : plan.outputs) {
+      other.push_back(output.sidecar_tensor);  // same headers, so the same tensors by name
+    }
+    ExportReader reader(fs_, checkpoint, plan, origin);
+    HfReader hf(fs_, source);
+    CompareSink sink(hf, std::move(other));
+    ExecutorHooks hooks;
+    if (origin.witnesses) {
+      hooks.on_slice = [&](const SliceView& slice) { apply_origin_witnesses(slice, plan, origin); };
+    }
+    compare("inverse", plan.transfers, reader, sink, plan.output_bytes, hooks,
+            [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; });
+    compare_side_files(source, *origin.sidecar);
+  }
+
+  void compare(const char* direction, const std::vector<Transfer>& transfers, TensorReader& reader,
+               CompareSink& sink, int64_t bytes, const ExecutorHooks& hooks,
+               const std::function<std::string(int32_t)>& name_of) {
+    const int64_t before = budget_.used();
+    ExecutorOptions executor = plan_execution(options_.threads, budget_);
+    executor.want_crc = false;
+    Progress progress(options_.progress, options_.quiet, direction, bytes);
+    execute(transfers, reader, sink, executor, hooks, progress, name_of);
+    progress.finish();
+    budget_.release(budget_.used() - before);
+
+    report_.json[direction] = {{"tensors", transfers.size()},
+                               {"bytes", bytes},
+                               {"different", sink.differences().size()}};
+    report_.lines.push_back(fmt::format("{}  {} tensors, {}: {} differ", direction,
+                                        transfers.size(), size_text(bytes),
+                                        sink.differences().size()));
+    constexpr size_t kShown = 20;
+    size_t shown = 0;
+    for (const auto& [target, found] : sink.differences()) {
+      if (shown++ == kShown) break;
+      difference(fmt::format("differs  {}: {} elements, the first is number {}",
+                             printable(name_of(target)), found.elements, found.first));
+    }
+  }
+
+  void compare_side_files(const HfFolder& source, const Sidecar& sidecar) {
+    std::map<std::string_view, const SidecarFile*> recorded;
+    for (const SidecarFile& file : sidecar.files) recorded.emplace(file.name, &file);
+    for (const HfSideFile& file : source.side_files) {
+      const auto it = recorded.find(file.name);
+      if (it == recorded.end() || it->second->size != file.size ||
+          crc_of_file(*fs_.open_read(source.path / file.name)) != it->second->crc) {
+        difference(fmt::format("differs  {}: the sidecar has other bytes", printable(file.name)));
+      }
+      if (it != recorded.end()) recorded.erase(it);
+    }
+    for (const auto& [name, file] : recorded) {
+      difference(fmt::format("differs  {}: only in the sidecar", printable(name)));
+    }
+  }
+
+  void difference(std::string line) {
+    report_.difference = true;
+    report_.lines.push_back(std::move(line));
+  }
+
+  FileSystem& fs_;
+  const VerifyOptions& options_;
+  const Sides& sides_;
+  MemoryBudget budget_;
+  Report report_;
+};
+
+}  // namespace
+
+Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
+  const Sides sides = tell_apart(fs, options.a, options.b);
+  return Verification(fs, options, sides).run();
+}
+
+}  // namespace bridge

@@ -1,0 +1,36 @@
+// Dispatch only: one file a command in cli/, the work in bridge/convert.
+#include <fmt/format.h>
+
+#include <exception>
+#include <new>
+
+#include "bridge/convert/interrupt.h"
+#include "bridge/io/error.h"
+#include "cli/app.h"
+
+namespace {
+
+int print_error(const bridge::Error& error) {
+  fmt::print(stderr, "causeway: {}\n", error.message());
+  if (!error.hint().empty()) fmt::print(stderr, "  {}\n", error.hint());
+  return error.exit_status();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    bridge::install_interrupt_handlers();
+    return cli::run(argc, argv);
+  } catch (const bridge::Error& error) {
+    return print_error(error);
+  } catch (const bridge::Interrupted& interrupted) {
+    fmt::print(stderr, "causeway: interrupted; nothing was left behind\n");
+    return interrupted.exit_status();
+  } catch (const std::bad_alloc&) {
+    return print_error({bridge::Code::kIo, "out of memory", "use a smaller --memory"});
+  } catch (const std::exception& error) {
+    return print_error({bridge::Code::kInternal, error.what(),
+                        "this is a bug of causeway: please report it with the command line"});
+  }
+}

@@ -1,0 +1,107 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <map>
+#include <string_view>
+#include <utility>
+
+namespace cli {
+
+int64_t parse_size(const std::string& text) {
+  constexpr std::array<std::pair<std::string_view, int64_t>, 10> kUnits = {{
+      {"", 1},
+      {"B", 1},
+      {"KB", 1'000},
+      {"MB", 1'000'000},
+      {"GB", 1'000'000'000},
+      {"TB", 1'000'000'000'000},
+      {"KiB", 1LL << 10},
+      {"MiB", 1LL << 20},
+      {"GiB", 1LL << 30},
+      {"TiB", 1LL << 40},
+  }};
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  for (const auto& [name, factor] : kUnits) {
+    int64_t size = 0;
+    if (error == std::errc() && unit == name && number > 0 &&
+        !__builtin_mul_overflow(number, factor, &size)) {
+      return size;
+    }
+  }
+  throw CLI::ValidationError(
+      fmt::format("'{}' is not a size; write for example 256MiB, 5GB or a number of bytes", text));
+}
+
+void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
+                     const std::string& help) {
+  app.add_option_function<std::string>(
+         name, [&target](const std::string& text) { target = parse_size(text); }, help)
+      ->type_name("SIZE");
+}
+
+void add_resource_options(CLI::App& app, bridge::CommonOptions& options) {
+  add_size_option(app, "--memory", options.memory,
+                  "Hard cap on memory, plan and headers included (default 256MiB)");
+  app.add_option("--threads", options.threads, "Threads (default: one a core, at most 16)")
+      ->check(CLI::Range(1, 1024));
+}
+
+void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
+  app.add_option("--report", options.report, "Write a machine-readable result to this file")
+      ->type_name("FILE");
+  static const std::map<std::string, bridge::ProgressMode> kModes = {
+      {"auto", bridge::ProgressMode::kAuto},
+      {"always", bridge::ProgressMode::kAlways},
+      {"never", bridge::ProgressMode::kNever}};
+  app.add_option("--progress", options.progress, "Progress on stderr: auto, always, never")
+      ->transform(CLI::CheckedTransformer(kModes))
+      ->type_name("MODE");
+  app.add_flag("--quiet,-q", options.quiet, "Only errors and warnings");
+  app.add_option("--mapping", options.mapping, "Use this mapping table instead of a built-in one")
+      ->type_name("FILE");
+  app.add_option("--arch", options.arch,
+                 "Architecture, when config.json does not say it (see `causeway mappings list`)")
+      ->type_name("NAME");
+  app.add_option("--sidecar", options.sidecar,
+                 "Where the sidecar of the conversion lies, if not in the checkpoint's root")
+      ->type_name("DIR");
+}
+
+void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
+  app.add_option("--iteration", options.iteration,
+                 "Which iteration of the checkpoint: a number, release, latest (default: the tracker)")
+      ->type_name("N");
+}
+
+void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
+  static const std::map<std::string, std::optional<bridge::Dtype>> kDtypes = {
+      {"source", std::nullopt},
+      {"bf16", bridge::Dtype::kBF16},
+      {"fp16", bridge::Dtype::kF16},
+      {"fp32", bridge::Dtype::kF32}};
+  app.add_option_function<std::string>(
+         "--dtype", [&dtype](const std::string& name) { dtype = kDtypes.at(name); },
+         "Dtype of floating weights: source, bf16, fp16, fp32 (default source)")
+      ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
+      ->type_name("DTYPE");
+}
+
+void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
+  app.add_option_function<std::string>(
+         "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
+         "Multi-token-prediction layers: keep or drop (default keep)")
+      ->check(CLI::IsMember({"keep", "drop"}))
+      ->type_name("WHAT");
+  app.add_option_function<std::string>(
+         "--parts", [&text_only](const std::string& value) { text_only = value == "text"; },
+         "Parts of a multimodal model: all or text (default all)")
+      ->check(CLI::IsMember({"all", "text"}))
+      ->type_name("WHAT");
+}
+
+}  // namespace cli

@@ -1,0 +1,320 @@
+// A table bound to a configuration:
+//   1. variables: config (whole), values, dims, tied; names resolve to these, then to config.json
+//      (or its sub-config config_root)
+//   2. refusals, then layer counts (bounded), then every name and shape once, so that what a caller
+//      iterates over later is known to be consistent
+//   3. iteration: item by item in table order, layers ascending
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "bridge/io/checked.h"
+#include "bridge/io/error.h"
+#include "mappings/binding_check.h"
+#include "mappings/pattern.h"
+#include "mappings/table.h"
+
+namespace mappings {
+namespace {
+
+using bridge::bad_input;
+using bridge::printable;
+using bridge::with_context;
+
+constexpr int64_t kMostLayers = 100'000;
+constexpr int64_t kMostTensors = 4'000'000;
+constexpr std::string_view kConfigFile = "config.json";
+
+Json evaluate_literal(const Json& json, const Scope& scope) {
+  if (json.is_string()) {
+    const std::string& text = json.get_ref<const std::string&>();
+    if (!text.starts_with('=')) return json;
+    return Expr::parse(std::string_view(text).substr(1)).evaluate(scope);
+  }
+  if (!json.is_structured()) return json;
+  Json result = json;
+  for (Json& item : result) item = evaluate_literal(item, scope);
+  return result;
+}
+
+// "{x.y}" in a notice; what is absent shows as null.
+std::string notice_text(const Notice& notice, const Scope& scope) {
+  return fill_pattern(split_pattern(notice.text), [&](const std::string& expression) {
+    const Json value = Expr::parse("(" + expression + ") ?? null").evaluate(scope);
+    return printable(value.is_string()
+                         ? value.get<std::string>()
+                         : value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  });
+}
+
+// The names of one item in one layer.
+class Namer {
+ public:
+  Namer(const Table& table, size_t dialect, const Family* family)
+      : dialect_(table.dialects.at(dialect)) {
+    if (family == nullptr) return;
+    megatron_prefix_ = split_pattern(family->megatron);
+    hf_prefix_ = split_pattern(family->hf);
+    for (const PatternPiece& piece : hf_prefix_) {
+      if (piece.placeholder && dialect_text(piece.text) == nullptr) {
+        indexes_[piece.text] = Expr::parse(piece.text);
+      }
+    }
+  }
+
+  void enter_layer(int64_t layer, const Scope& scope) {
+    megatron_layer_ =
+        fill_pattern(megatron_prefix_, [&](const std::string&) { return std::to_string(layer); });
+    hf_layer_ = fill_pattern(hf_prefix_, [&](const std::string& name) {
+      if (const std::string* text = dialect_text(name)) return *text;
+      const int64_t index = indexes_.at(name).evaluate_int(scope);
+      if (index < 0) bad_input(fmt::format("layer index {} is negative", index));
+      return std::to_string(index);
+    });
+  }
+
+  std::string fill(const std::string& pattern) const {
+    return fill_pattern(split_pattern(pattern), [&](const std::string& name) {
+      if (name == "L") return megatron_layer_;
+      if (name == "H") return hf_layer_;
+      return *dialect_text(name);
+    });
+  }
+
+ private:
+  const std::string* dialect_text(const std::string& name) const {
+    const auto it = std::find_if(dialect_.begin(), dialect_.end(),
+                                 [&](const auto& entry) { return entry.first == name; });
+    return it == dialect_.end() ? nullptr : &it->second;
+  }
+
+  const std::vector<std::pair<std::string, std::string>>& dialect_;
+  std::vector<PatternPiece> megatron_prefix_;
+  std::vector<PatternPiece> hf_prefix_;
+  std::map<std::string, Expr> indexes_;
+  std::string megatron_layer_;
+  std::string hf_layer_;
+};
+
+LogicalTensor logical_tensor(const Row& row, const Namer& namer, const Scope& scope,
+                             bool local_spec) {
+  LogicalTensor tensor;
+  tensor.row = &row;
+  tensor.name = namer.fill(local_spec ? row.megatron_local : row.megatron);
+  if (row.megatron_local != row.megatron) {
+    tensor.aliases.push_back(namer.fill(local_spec ? row.megatron : row.megatron_local));
+  }
+  for (const std::string& alias : row.aliases) tensor.aliases.push_back(namer.fill(alias));
+  for (const HfPart& part : row.hf) {
+    HfTensorSpec spec;
+    spec.name = namer.fill(part.name);
+    for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
+    tensor.hf.push_back(std::move(spec));
+  }
+  if (!row.groups.empty()) tensor.groups = row.groups.evaluate_int(scope);
+  check_shapes(tensor);
+  return tensor;
+}
+
+}  // namespace
+
+Binding::Binding(const Table& table, Json config)
+    : table_(&table), config_(std::make_shared<const Json>(std::move(config))) {
+  with_context(kConfigFile, [&] {
+    if (!config_->is_object()) bad_input("not an object");
+    scope_.config = config_.get();
+    if (!table.config_root.empty()) {
+      const Json::const_iterator root = config_->find(table.config_root);
+      if (root == config_->end() || !root->is_object()) {
+        bad_input(fmt::format("{} is missing or no object", printable(table.config_root)));
+      }
+      scope_.config = &*root;
+      scope_.variables.emplace_back("config", *config_);
+    }
+    for (const auto& [name, expr] : table.values) {
+      scope_.variables.emplace_back(name, expr.evaluate(scope_));
+    }
+  });
+  tied_ = with_context(kConfigFile, [&] { return table.tied.evaluate_bool(scope_); });
+  scope_.variables.emplace_back("tied", tied_);
+  // Refusals before dims: "hidden_act 'gelu' is not supported" says more than a missing key.
+  for (const Notice& notice : table.refuse) {
+    const bool refused =
+        with_context(kConfigFile, [&] { return notice.when.evaluate_bool(scope_); });
+    if (refused)
+      bridge::unsupported(fmt::format("{}: {}", kConfigFile, notice_text(notice, scope_)));
+  }
+  with_context(kConfigFile, [&] {
+    for (const auto& [name, expr] : table.dims) {
+      const int64_t value = expr.evaluate_int(scope_);
+      if (value < 0) bad_input(fmt::format("{} is {}", name, value));
+      scope_.variables.emplace_back(name, value);
+    }
+    per_layer_keys_ = table.per_layer_keys.evaluate_bool(scope_);
+    for (const Family& family : table.families) {
+      const int64_t count = family.count.evaluate_int(scope_);
+      if (count < 0 || count > kMostLayers) {
+        bad_input(
+            fmt::format("'{}': {} layers (0 to {})", family.count.text(), count, kMostLayers));
+      }
+      layer_counts_.push_back(count);
+    }
+  });
+  check_names();
+}
+
+int64_t Binding::dim(std::string_view name) const {
+  const auto& dims = table_->dims;
+  const bool declared =
+      std::any_of(dims.begin(), dims.end(), [&](const auto& entry) { return entry.first == name; });
+  for (const auto& [variable, value] : scope_.variables) {
+    if (declared && variable == name) return value.get<int64_t>();
+  }
+  bad_input(fmt::format("{}: no dim '{}'", printable(table_->file), printable(name)));
+}
+
+int64_t Binding::layer_count(const Family& family) const {
+  return layer_counts_.at(static_cast<size_t>(&family - table_->families.data()));
+}
+
+std::vector<std::string> Binding::warnings() const {
+  std::vector<std::string> texts;
+  for (const Notice& notice : table_->warn) {
+    const bool applies =
+        with_context(kConfigFile, [&] { return notice.when.evaluate_bool(scope_); });
+    if (applies) texts.push_back(notice_text(notice, scope_));
+  }
+  return texts;
+}
+
+// Calls fn(namer, scope, family, layer) for the one or many places of a row, drop or module where
+// its condition holds.
+template <typename Item, typename Fn>
+void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dialect,
+                             const Fn& fn) const {
+  const auto where = [&] {
+    return fmt::format("{}: {} at line {}", printable(table_->file), kind, item.line);
+  };
+  with_context(where, [&] {
+    const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
+    Namer namer(*table_, dialect, family);
+    if (family == nullptr) {
+      if (item.when.evaluate_bool(scope_)) fn(namer, scope_, family, int64_t{-1});
+      return;
+    }
+    Scope scope = scope_;
+    scope.variables.emplace_back("l", 0);
+    const int64_t count = layer_count(*family);
+    for (int64_t layer = 0; layer < count; ++layer) {
+      scope.variables.back().second = layer;
+      if (!item.when.evaluate_bool(scope)) continue;
+      namer.enter_layer(layer, scope);
+      fn(namer, scope, family, layer);
+    }
+  });
+}
+
+void Binding::for_each_tensor(size_t dialect, bool local_spec,
+                              const std::function<void(const LogicalTensor&)>& fn) const {
+  for (const Row& row : table_->rows) {
+    for_each_layer(
+        row, "row", dialect,
+        [&](const Namer& namer, const Scope& scope, const Family* family, int64_t layer) {
+          LogicalTensor tensor = logical_tensor(row, namer, scope, local_spec);
+          tensor.family = family;
+          tensor.layer = layer;
+          tensor.layer_count = family == nullptr ? 0 : layer_count(*family);
+          fn(tensor);
+        });
+  }
+}
+
+void Binding::for_each_drop(size_t dialect,
+                            const std::function<void(const DroppedTensor&)>& fn) const {
+  for (const Drop& drop : table_->drops) {
+    for_each_layer(drop, "drop", dialect,
+                   [&](const Namer& namer, const Scope&, const Family*, int64_t) {
+                     DroppedTensor tensor{&drop, namer.fill(drop.hf), {}};
+                     if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals);
+                     fn(tensor);
+                   });
+  }
+}
+
+void Binding::for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const {
+  for (const ExtraState& state : table_->extra_state) {
+    for_each_layer(state, "extra_state", 0,
+                   [&](const Namer& namer, const Scope&, const Family* family, int64_t layer) {
+                     fn({namer.fill(state.module), family, layer,
+                         family == nullptr ? 0 : layer_count(*family)});
+                   });
+  }
+}
+
+size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
+  size_t best = 0;
+  int64_t best_hits = -1;
+  for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
+    int64_t hits = 0;
+    for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+      for (const HfTensorSpec& spec : tensor.hf) hits += has_hf_name(spec.name) ? 1 : 0;
+    });
+    if (hits > best_hits) {
+      best = dialect;
+      best_hits = hits;
+    }
+  }
+  return best;
+}
+
+Json Binding::megatron_config(std::string_view dtype) const {
+  Scope scope = scope_;
+  scope.variables.emplace_back("dtype", std::string(dtype));
+  const std::string_view torch = dtype == "bf16"   ? "torch.bfloat16"
+                                 : dtype == "fp16" ? "torch.float16"
+                                                   : "torch.float32";
+  scope.variables.emplace_back("torch_dtype", std::string(torch));
+  Json fields = Json::object();
+  for (const ProviderField& field : table_->megatron_config) {
+    const auto where = [&] {
+      return fmt::format("{}: megatron_config at line {}", printable(table_->file), field.line);
+    };
+    with_context(where, [&] {
+      fields[field.name] = field.value.empty() ? evaluate_literal(field.literal, scope)
+                                               : field.value.evaluate(scope);
+    });
+  }
+  return fields;
+}
+
+void Binding::check_names() const {
+  int64_t elements = 0;
+  const auto count = [&](const std::string& family) {
+    elements += family.empty() ? 1 : layer_count(*table_->find_family(family));
+  };
+  for (const Row& row : table_->rows) count(row.family);
+  for (const Drop& drop : table_->drops) count(drop.family);
+  for (const ExtraState& state : table_->extra_state) count(state.family);
+  if (elements > kMostTensors) {
+    bad_input(fmt::format("{}: {} tensors (at most {})", printable(table_->file), elements,
+                          kMostTensors));
+  }
+  const std::string file = printable(table_->file);
+  check_unique(file + ": Megatron name", [&](const NameSink& sink) {
+    for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      sink(tensor.name);
+      for (const std::string& alias : tensor.aliases) sink(alias);
+    });
+  });
+  for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
+    check_unique(file + ": HF name", [&](const NameSink& sink) {
+      for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+        for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
+      });
+      for_each_drop(dialect, [&](const DroppedTensor& tensor) { sink(tensor.name); });
+    });
+  }
+}
+
+}  // namespace mappings

@@ -1,0 +1,21 @@
+// What a binding must satisfy before anyone plans with it. Internal to mappings.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "mappings/table.h"
+
+namespace mappings {
+
+// The op's shape rule with concrete numbers. Errors: kBadInput.
+void check_shapes(const LogicalTensor& tensor);
+
+using NameSink = std::function<void(const std::string&)>;
+
+// Refuses a name that for_each_name passes to its sink twice. for_each_name may be called again and
+// must then give the same names. Memory: 8 bytes a name.
+void check_unique(std::string_view what, const std::function<void(const NameSink&)>& for_each_name);
+
+}  // namespace mappings

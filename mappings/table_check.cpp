@@ -1,0 +1,344 @@
+// What makes a table well-formed, whatever the configuration:
+//   1. it serves something, names are identifiers that hide nothing, dialects have the same
+//   placeholders
+//   2. families: one {l} in the Megatron prefix, known placeholders in both
+//   3. rows: known placeholders, names of plain characters, arity and ranks of the op
+//   4. drops and extra states: the same for their names; what a drop must equal is a row's tensor
+//   5. no Megatron spelling and no HF name twice in a family, unless conditions can tell them apart
+//   6. expressions inside texts and literals parse
+// What depends on numbers (counts, shapes, names under conditions) is checked by Binding.
+#include "mappings/table_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "bridge/io/error.h"
+#include "mappings/pattern.h"
+
+namespace mappings {
+namespace {
+
+using bridge::bad_input;
+using bridge::printable;
+using bridge::with_context;
+
+constexpr size_t kLongestName = 256;
+constexpr size_t kMostDialects = 16;
+constexpr size_t kMostFamilies = 64;
+constexpr size_t kMostParts = 16;
+constexpr size_t kMostRank = 8;
+
+bool is_identifier(std::string_view text) {
+  if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
+bool is_name_text(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
+  });
+}
+
+std::string line_context(std::string_view kind, int line) {
+  return fmt::format("{} at line {}", kind, line);
+}
+
+void check_no_repeats(const std::vector<std::string>& names, std::string_view what) {
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (name.empty()) bad_input(fmt::format("empty entry in {}", what));
+    if (!seen.insert(name).second) {
+      bad_input(fmt::format("'{}' twice in {}", printable(name), what));
+    }
+  }
+}
+
+void check_variables(const Table& table) {
+  // "l" is the layer index; the others are set by Binding.
+  std::set<std::string> names = {"l",      "tied", "dtype", "torch_dtype",
+                                 "config", "true", "false", "null"};
+  const auto check = [&](const std::vector<std::pair<std::string, Expr>>& named) {
+    for (const auto& [name, expr] : named) {
+      if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
+      if (!names.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
+    }
+  };
+  check(table.values);
+  check(table.dims);
+}
+
+void check_dialects(const Table& table) {
+  if (table.dialects.size() > kMostDialects) {
+    bad_input(fmt::format("{} dialects (at most {})", table.dialects.size(), kMostDialects));
+  }
+  for (const auto& dialect : table.dialects) {
+    for (const auto& [key, text] : dialect) {
+      if (!is_identifier(key) || key == "L" || key == "H" || key == "l") {
+        bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(key)));
+      }
+      if (!is_name_text(text) || text.size() > kLongestName) {
+        bad_input(fmt::format("dialect text '{}' does not fit a tensor name", printable(text)));
+      }
+    }
+    // Dialects are sorted by placeholder.
+    if (!std::equal(dialect.begin(), dialect.end(), table.dialects[0].begin(),
+                    table.dialects[0].end(),
+                    [](const auto& a, const auto& b) { return a.first == b.first; })) {
+      bad_input("dialects with different placeholders");
+    }
+  }
+}
+
+bool is_dialect_placeholder(const Table& table, const std::string& name) {
+  const auto& dialect = table.dialects[0];
+  return std::any_of(dialect.begin(), dialect.end(),
+                     [&](const auto& entry) { return entry.first == name; });
+}
+
+// A name pattern of a row, drop or module. prefix is "L" or "H".
+void check_name(const Table& table, const std::string& name, std::string_view prefix,
+                const std::string& family) {
+  if (name.empty()) bad_input("empty name");
+  if (name.size() > kLongestName) {
+    bad_input(fmt::format("name of {} bytes (at most {})", name.size(), kLongestName));
+  }
+  bool has_prefix = false;
+  for (const PatternPiece& piece : split_pattern(name)) {
+    if (!piece.placeholder) {
+      if (!is_name_text(piece.text)) {
+        bad_input(fmt::format("'{}' has characters no tensor name has", printable(name)));
+      }
+    } else if (piece.text == prefix) {
+      if (has_prefix) bad_input(fmt::format("'{}' has {{{}}} twice", printable(name), prefix));
+      has_prefix = true;
+    } else if (prefix == "L" || !is_dialect_placeholder(table, piece.text)) {
+      bad_input(fmt::format("unknown placeholder {{{}}} in '{}'", printable(piece.text),
+                            printable(name)));
+    }
+  }
+  if (has_prefix && family.empty()) {
+    bad_input(fmt::format("'{}' has {{{}}} but no family", printable(name), prefix));
+  }
+  if (!has_prefix && !family.empty()) {
+    bad_input(fmt::format("'{}' is for family '{}' but has no {{{}}}", printable(name),
+                          printable(family), prefix));
+  }
+}
+
+void check_family_exists(const Table& table, const std::string& family) {
+  if (!family.empty() && table.find_family(family) == nullptr) {
+    bad_input(fmt::format("unknown family '{}'", printable(family)));
+  }
+}
+
+// Literal text, {l}, and for HF also dialect placeholders and {expressions}.
+void check_prefix(const Table& table, const std::string& prefix, bool megatron) {
+  if (prefix.size() > kLongestName) bad_input("prefix too long");
+  int indexes = 0;
+  for (const PatternPiece& piece : split_pattern(prefix)) {
+    if (!piece.placeholder) {
+      if (!is_name_text(piece.text)) {
+        bad_input(fmt::format("'{}' has characters no tensor name has", printable(prefix)));
+      }
+    } else if (piece.text == "l") {
+      ++indexes;
+    } else if (megatron) {
+      bad_input(fmt::format("unknown placeholder {{{}}} in '{}'", printable(piece.text),
+                            printable(prefix)));
+    } else if (!is_dialect_placeholder(table, piece.text)) {
+      Expr::parse(piece.text);
+    }
+  }
+  if (!megatron) return;
+  const size_t at = prefix.find("{l}");
+  const bool component = at != std::string::npos && at > 0 && prefix[at - 1] == '.' &&
+                         (at + 3 == prefix.size() || prefix[at + 3] == '.');
+  if (indexes != 1 || !component) {
+    bad_input(fmt::format("'{}' must have {{l}} once, between dots", printable(prefix)));
+  }
+}
+
+void check_families(const Table& table) {
+  if (table.families.size() > kMostFamilies) {
+    bad_input(fmt::format("{} families (at most {})", table.families.size(), kMostFamilies));
+  }
+  for (const Family& family : table.families) {
+    with_context([&] { return line_context("family", family.line); },
+                 [&] {
+                   if (!is_identifier(family.name)) {
+                     bad_input(fmt::format("'{}' is no identifier", printable(family.name)));
+                   }
+                   check_prefix(table, family.megatron, true);
+                   check_prefix(table, family.hf, false);
+                 });
+  }
+}
+
+void check_op(const Row& row) {
+  const size_t parts = row.hf.size();
+  const std::string_view op = op_name(row.op);
+  if (parts == 0 || parts > kMostParts) {
+    bad_input(fmt::format("{} HF names (1 to {})", parts, kMostParts));
+  }
+  const bool arity = row.op == Op::kQkv      ? parts == 3
+                     : row.op == Op::kConcat ? parts >= 2
+                                             : parts == 1;
+  if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
+  if ((row.op == Op::kQkv) == row.groups.empty()) {
+    bad_input(row.groups.empty() ? "op qkv needs 'groups'"
+                                 : fmt::format("'groups' has no meaning for op {}", op));
+  }
+  if (row.gated && (row.op != Op::kConcat || parts != 2)) {
+    bad_input("'gated' needs op concat and two HF names");
+  }
+  const size_t rank = row.hf[0].shape.size();
+  for (const HfPart& part : row.hf) {
+    if (part.shape.size() != rank) bad_input("HF shapes of different rank");
+  }
+  const size_t most = row.op == Op::kQkv ? 2 : kMostRank;
+  if (rank == 0 || rank > most) {
+    bad_input(fmt::format("shape of {} dimensions (1 to {} for op {})", rank, most, op));
+  }
+}
+
+void check_row(const Table& table, const Row& row) {
+  check_family_exists(table, row.family);
+  check_name(table, row.megatron, "L", row.family);
+  check_name(table, row.megatron_local, "L", row.family);
+  for (const std::string& alias : row.aliases) check_name(table, alias, "L", row.family);
+  for (const HfPart& part : row.hf) check_name(table, part.name, "H", row.family);
+  check_op(row);
+}
+
+// Names already taken in one family, with the condition and line that took them.
+class Taken {
+ public:
+  // A second use is fine under another condition; whether the two exclude each other is seen when
+  // the table is bound to a configuration.
+  void add(const std::string& family, const std::string& name, const Expr& when, int line,
+           std::string_view what) {
+    for (const Use& use : uses_[{family, name}]) {
+      if (use.when.empty() || when.empty() || use.when == when.text()) {
+        bad_input(
+            fmt::format("{} '{}' is used at line {} already", what, printable(name), use.line));
+      }
+    }
+    uses_[{family, name}].push_back({when.text(), line});
+  }
+
+  bool has(const std::string& name) const {
+    return std::any_of(uses_.begin(), uses_.end(),
+                       [&](const auto& entry) { return entry.first.second == name; });
+  }
+
+ private:
+  struct Use {
+    std::string when;
+    int line = 0;
+  };
+  std::map<std::pair<std::string, std::string>, std::vector<Use>> uses_;
+};
+
+void check_rows_and_drops(const Table& table) {
+  Taken targets;
+  Taken sources;
+  for (const Row& row : table.rows) {
+    with_context(
+        [&] { return line_context("row", row.line); },
+        [&] {
+          check_row(table, row);
+          std::set<std::string> spellings = {row.megatron, row.megatron_local};
+          for (const std::string& alias : row.aliases) {
+            if (!spellings.insert(alias).second) {
+              bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
+            }
+          }
+          for (const std::string& name : spellings) {
+            targets.add(row.family, name, row.when, row.line, "Megatron name");
+          }
+          for (const HfPart& part : row.hf) {
+            sources.add(row.family, part.name, row.when, row.line, "HF name");
+          }
+        });
+  }
+  const Taken row_sources = sources;
+  for (const Drop& drop : table.drops) {
+    with_context([&] { return line_context("drop", drop.line); },
+                 [&] {
+                   check_family_exists(table, drop.family);
+                   check_name(table, drop.hf, "H", drop.family);
+                   sources.add(drop.family, drop.hf, drop.when, drop.line, "HF name");
+                   if (!drop.equals.empty() && !row_sources.has(drop.equals)) {
+                     bad_input(fmt::format("'equals' names '{}', which no row reads",
+                                           printable(drop.equals)));
+                   }
+                 });
+  }
+}
+
+void check_extra_states(const Table& table) {
+  Taken modules;
+  for (const ExtraState& state : table.extra_state) {
+    with_context([&] { return line_context("extra_state", state.line); },
+                 [&] {
+                   check_family_exists(table, state.family);
+                   check_name(table, state.module, "L", state.family);
+                   modules.add(state.family, state.module, state.when, state.line, "module");
+                 });
+  }
+}
+
+void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
+  for (const Notice& notice : notices) {
+    with_context([&] { return line_context(kind, notice.line); },
+                 [&] {
+                   for (const PatternPiece& piece : split_pattern(notice.text)) {
+                     if (piece.placeholder) Expr::parse(piece.text);
+                   }
+                 });
+  }
+}
+
+void check_literal(const Json& json) {
+  if (json.is_structured()) {
+    for (const Json& item : json) check_literal(item);
+  } else if (json.is_string() && json.get_ref<const std::string&>().starts_with('=')) {
+    Expr::parse(std::string_view(json.get_ref<const std::string&>()).substr(1));
+  }
+}
+
+}  // namespace
+
+const Family* Table::find_family(std::string_view name) const {
+  const auto it = std::find_if(families.begin(), families.end(),
+                               [&](const Family& family) { return family.name == name; });
+  return it == families.end() ? nullptr : &*it;
+}
+
+void check_table(const Table& table) {
+  if (table.architectures.empty() && table.model_types.empty()) {
+    bad_input("'architectures' or 'model_types' must name what the table serves");
+  }
+  check_no_repeats(table.architectures, "'architectures'");
+  check_no_repeats(table.model_types, "'model_types'");
+  check_variables(table);
+  check_dialects(table);
+  check_families(table);
+  if (table.rows.empty()) bad_input("the table has no rows");
+  check_rows_and_drops(table);
+  check_extra_states(table);
+  check_notices(table.refuse, "refuse");
+  check_notices(table.warn, "warn");
+  for (const ProviderField& field : table.megatron_config) {
+    with_context([&] { return line_context("megatron_config", field.line); },
+                 [&] { check_literal(field.literal); });
+  }
+}
+
+}  // namespace mappings

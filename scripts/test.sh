@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (also under
+# ASan + UBSan), the command line, and interoperability with the real Python software.
+#   scripts/test.sh         every change
+#   scripts/test.sh --all   also TSan, the command line under ASan, ten minutes of fuzzing per target, clang-tidy
+# Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run.
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+all=0
+case "$*" in
+  "") ;;
+  --all) all=1 ;;
+  *) die "usage: scripts/test.sh [--all]" ;;
+esac
+
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1
+
+# Without these nothing below could run; they still end in the closing line.
+prepare() {
+  check_suite "$@"
+  if [ "$ALL_WELL" -eq 0 ]; then
+    finish_suites
+    exit 1
+  fi
+}
+
+format_check() {
+  local clang_format=clang-format-14
+  command -v "$clang_format" >/dev/null || clang_format=clang-format
+  find bridge mappings cli models tests \( -name '*.h' -o -name '*.cpp' \) -print0 2>/dev/null |
+    xargs -0 -r "$clang_format" --dry-run -Werror
+}
+
+# unit_suite NAME PRESET
+unit_suite() {
+  junit_suite "$1" "$ROOT/build/results/unit-$2.xml" ctest --test-dir "build/$2" -j "$JOBS" \
+    --no-tests=error --output-on-failure --progress --quiet --timeout 600 \
+    --output-junit "$ROOT/build/results/unit-$2.xml"
+}
+
+# python_suite NAME FOLDER PRESET
+python_suite() {
+  local results=$ROOT/build/results/${2//\//-}-$3.xml
+  CAUSEWAY=$ROOT/build/$3/bin/causeway junit_suite "$1" "$results" "${CAUSEWAY_VENV:-.venv}/bin/python" \
+    -m pytest -q -rfEs -p no:cacheprovider --junitxml="$results" "$2"
+}
+
+args=()
+[ "$all" -eq 0 ] || args=(--dev)
+prepare "packages" scripts/install.sh "${args[@]}"
+prepare "release build" scripts/build.sh release
+check_suite "Python environment" scripts/venv.sh
+
+check_suite "format" format_check
+check_suite "layers" scripts/check_layers.sh
+check_suite "layers: self-test" scripts/check_layers_test.sh
+unit_suite "unit tests" release
+python_suite "command line" tests/cli release
+
+python_suite "interoperability" tests/interop release
+if [ "$LAST_SKIPPED" -gt 0 ]; then
+  printf 'FAILED: %d interop tests could not run\n' "$LAST_SKIPPED"
+  ALL_WELL=0
+fi
+
+check_suite "ASan + UBSan build" scripts/build.sh asan
+unit_suite "unit tests, ASan + UBSan" asan
+
+if [ "$all" -eq 1 ]; then
+  python_suite "command line, ASan + UBSan" tests/cli asan
+  check_suite "TSan build" scripts/build.sh tsan
+  unit_suite "unit tests, TSan" tsan
+  check_suite "fuzz, 600 s per target" scripts/fuzz.sh 600
+  check_suite "clang-tidy and shellcheck" scripts/tidy.sh
+fi
+finish_suites

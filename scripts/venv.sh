@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Makes the Python environment of the interop tests: .venv, from tests/requirements.txt.
+#
+#   1. key = hash of the requirements and the interpreter's version
+#   2. a stamp with that key is written last, so an interrupted run starts over
+#   3. a warm run only compares the key (well under a second)
+#
+# Conversion needs no Python; this is for the tests, the benchmark's Python peer, and LibTorch (the torch
+# wheel in here is the one that is linked). CAUSEWAY_VENV puts the environment elsewhere.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+requirements=tests/requirements.txt
+venv=${CAUSEWAY_VENV:-$ROOT/.venv}
+
+usable() {
+  "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+python=
+for candidate in python3 /usr/bin/python3; do
+  if usable "$candidate"; then
+    python=$candidate
+    break
+  fi
+done
+[ -n "$python" ] || die "no python3 >= 3.10 with venv (run scripts/install.sh)"
+
+key=$({ cat "$requirements" && "$python" -c 'import sys; print(sys.version)'; } | sha256sum | cut -d' ' -f1)
+stamp=$venv/causeway-stamp
+is_ready() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && [ -x "$venv/bin/python" ]; }
+
+is_ready && exit 0
+mkdir -p build/logs
+exec 9>build/logs/venv.lock
+flock 9
+is_ready && exit 0 # another run made it meanwhile
+
+say "Python environment ($requirements; a few GB, once)"
+rm -rf "$venv"
+"$python" -m venv "$venv"
+install_requirements() {
+  quietly build/logs/pip.log "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --no-input --no-compile --retries 5 -r "$requirements"
+}
+retry 3 install_requirements || die "pip could not install $requirements"
+printf '%s\n' "$key" >"$stamp"

@@ -1,0 +1,99 @@
+"""Writes the seed corpora of the fuzz targets to OUT/TARGET/, from the checkpoints and tables of this repository.
+
+    python3 tests/fuzz/make_seeds.py OUT
+
+Files larger than 64 KiB are left out: mutating them finds nothing that a small one would not.
+"""
+
+import hashlib
+import json
+import pathlib
+import pickle
+import struct
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LIMIT = 64 * 1024
+
+EXPRESSIONS = [
+    "hidden_size / num_attention_heads",
+    "head_dim ?? a / 2",
+    "!yes",
+    "nested.c ?? half ?? 10000.0",
+    "l >= a && text == 'silu'",
+    "list[l] == 'full_attention' ? 1 : (2 + 3) * -4 % 5",
+    "[1, 'x', null, [true]]",
+]
+JSON_TEXTS = [
+    "{}",
+    '{"a": [1, -2, 3.5e10, "\\u00e9\\ud83d\\ude00", null, true, {"b": {}}]}',
+    "[18446744073709551615, -9223372036854775808, 0.1]",
+    '// comment\n{"a": /* here */ 1}',
+]
+
+
+def safetensors_file(tensors, metadata=None):
+    """The bytes of a safetensors file of zeros; tensors: name -> (dtype, shape, bytes)."""
+    header, offset = {}, 0
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, (dtype, shape, size) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + bytes(offset)
+
+
+def first_archive(path):
+    """The first item of a .distcp file: up to the end of its first end-of-central-directory record."""
+    data = path.read_bytes()
+    end = data.find(b"PK\5\6")
+    return data[: end + 22] if end >= 0 else b""
+
+
+def main(out):
+    written = 0
+
+    def seed(target, data):
+        nonlocal written
+        if 0 < len(data) <= LIMIT:
+            folder = out / target
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+            written += 1
+
+    for text in EXPRESSIONS:
+        seed("expr_fuzz", text.encode())
+    for text in JSON_TEXTS:
+        seed("json_strict_fuzz", text.encode())
+    for path in sorted((ROOT / "data").rglob("*.json")):
+        seed("json_strict_fuzz", path.read_bytes())
+    for path in sorted((ROOT / "mappings").glob("*.jsonc")):
+        seed("mapping_table_fuzz", path.read_bytes())
+
+    seed("safetensors_fuzz", safetensors_file({}))
+    seed("safetensors_fuzz", safetensors_file({"w": ("BF16", [2, 3], 12)}, {"format": "pt"}))
+    seed(
+        "safetensors_fuzz",
+        safetensors_file(
+            {"s": ("F32", [], 4), "e": ("F16", [0, 8], 0), "q": ("F8_E4M3", [2, 2], 4), "f": ("F4", [4], 2)}
+        ),
+    )
+
+    for protocol in range(6):
+        value = {"a": [1, 2**40, 2**80, -1.5, None, True], ("t", 1): b"bytes", "s": {"x"}, "e": ()}
+        seed("pickle_fuzz", pickle.dumps(value, protocol))
+    for path in sorted((ROOT / "data").rglob(".metadata")):
+        seed("pickle_fuzz", path.read_bytes())
+        seed("dcp_metadata_fuzz", path.read_bytes())
+
+    for path in sorted((ROOT / "data").rglob("*.pt")):
+        seed("zip_item_fuzz", path.read_bytes())
+    for path in sorted((ROOT / "data").rglob("*.distcp")):
+        seed("zip_item_fuzz", first_archive(path))
+    print(f"{written} seeds")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,75 @@
+"""Fixtures of the interop tests: the real programs on one side, the `causeway` binary (environment variable CAUSEWAY) on the
+other. Nothing here skips: what is missing fails."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+DATA = TESTS.parent / "data"
+sys.path.insert(0, str(TESTS))
+
+import torch
+
+torch.set_num_threads(1)
+
+from interop import cases  # noqa: E402  (needs the path above)
+from oracles import hf_models  # noqa: E402
+from oracles.pool import Pool  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def pools():
+    """{"te": ..., "local": ...}: megatron-core with and without (the stand-in for) TransformerEngine."""
+    made = {spec: Pool(spec) for spec in ("te", "local")}
+    yield made
+    for pool in made.values():
+        pool.close()
+
+
+@pytest.fixture(scope="session")
+def causeway():
+    """causeway("convert-hf", src, dst, ...) runs the binary and fails the test unless it exits with `expect`."""
+    binary = os.environ.get("CAUSEWAY")
+    assert binary, "set CAUSEWAY to the causeway binary"
+    assert os.access(binary, os.X_OK), f"CAUSEWAY={binary} is not executable"
+
+    def run(*arguments, expect=0):
+        done = subprocess.run([binary, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == expect, f"causeway {' '.join(map(str, arguments))}: exit {done.returncode}, not {expect}\n{done.stdout}{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    """sources(name) -> cases.Source: a Hugging Face folder written by transformers, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            case = cases.CASES[name]
+            model = hf_models.model(case.arch, seed=case.seed)
+            folder = hf_models.save(model, tmp_path_factory.mktemp(f"hf-{name}") / "model", shard_size=case.shard_size, bare=case.bare)
+            made[name] = cases.Source(case.arch, folder, model, hf_models.state(model), case.bare)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def converted(sources, causeway, tmp_path_factory):
+    """converted(name, spec) -> checkpoint root that `causeway convert-hf` wrote, made once."""
+    made = {}
+
+    def get(name, spec):
+        if (name, spec) not in made:
+            root = tmp_path_factory.mktemp(f"megatron-{name}-{spec}") / "root"
+            causeway("convert-hf", sources(name).folder, root, "--spec", spec)
+            made[name, spec] = root
+        return made[name, spec]
+
+    return get

@@ -1,0 +1,75 @@
+"""Our output beside what real Megatron-Bridge wrote from the same Hugging Face folder."""
+import pytest
+import yaml
+
+from interop.conftest import DATA
+from oracles import dcp
+
+NAMES = ["qwen3_dense", "llama_tied"]
+
+# values that name paths of the run
+PATHS = {("model", "hf_model_id"), ("checkpoint", "save"), ("tokenizer", "tokenizer_model")}
+
+# what Bridge needs of `model:` to export a dense model (found by deleting keys until it failed), and what it takes over
+# into config.json when it is there
+NEEDED = {"_target_", "num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "kv_channels", "vocab_size",
+          "normalization", "gated_linear_unit", "add_bias_linear", "qk_layernorm", "share_embeddings_and_output_weights", "bf16", "position_embedding_type"}
+CARRIED = {"activation_func", "layernorm_epsilon", "seq_length", "attention_dropout", "rotary_base", "rotary_percent"}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request, causeway, tmp_path_factory):
+    """(iteration folder of ours, of Bridge's)"""
+    fixture = DATA / "bridge_written" / request.param
+    root = tmp_path_factory.mktemp(request.param) / "root"
+    causeway("convert-hf", fixture / "hf", root)
+    return root / "iter_0000000", fixture / "megatron" / "iter_0000000"
+
+
+def configs(pair):
+    return [yaml.safe_load((folder / "run_config.yaml").read_text()) for folder in pair]
+
+
+def leaves(value, path=()):
+    """{path: scalar} of nested mappings and lists; an empty one is a leaf."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in leaves(inner, (*path, key)).items()}
+    if isinstance(value, list) and value:
+        return {k: v for index, inner in enumerate(value) for k, v in leaves(inner, (*path, index)).items()}
+    return {path: value}
+
+
+def test_run_config_says_nothing_bridge_does_not(pair):
+    ours, theirs = configs(pair)
+    assert ours["_target_"] == theirs["_target_"]
+    for section, content in ours.items():
+        assert section in theirs, section
+        if isinstance(content, dict):
+            assert isinstance(theirs[section], dict), section
+            assert not content.keys() - theirs[section].keys(), section
+            assert content.get("_target_") == theirs[section].get("_target_"), section
+
+
+def same(a, b):
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+def test_run_config_has_bridges_values(pair):
+    ours, theirs = map(leaves, configs(pair))
+    differ = {path: (value, theirs.get(path, "absent")) for path, value in ours.items() if path[:2] not in PATHS and not same(value, theirs.get(path, "absent"))}
+    assert not differ
+
+
+def test_run_config_has_what_bridge_needs(pair):
+    ours, _ = configs(pair)
+    assert not (NEEDED | CARRIED) - ours["model"].keys()
+
+
+def test_tensors_are_bridges(pair):
+    ours, theirs = pair
+    assert not dcp.different(dcp.read_tensors(theirs), dcp.read_tensors(ours))
+
+
+def test_objects_bridge_wrote_are_ours_too(pair):
+    ours, theirs = map(dcp.object_keys, pair)
+    assert theirs - {"common_state/shard_0_1"} <= ours

@@ -1,0 +1,122 @@
+"""A stand-in for TransformerEngine 2.x on a CPU, in plain torch.
+
+megatron-core's own wrappers (`megatron.core.extensions.transformer_engine`: TELinear, TELayerNormColumnParallelLinear,
+TENorm, TEDotProductAttention, ...) subclass these, so names, shapes, sharding and the `_extra_state` objects a
+TransformerEngine model asks a checkpoint for come from megatron-core itself. Every linear and every norm has extra state,
+as in TransformerEngine >= 2. The arithmetic is TransformerEngine's definition: norms in fp32, causal attention with
+grouped keys. No communication: forward is for one tensor-parallel rank.
+
+Call install() before anything of megatron is imported.
+"""
+import contextlib
+import importlib.machinery
+import sys
+import types
+
+import torch
+import torch.nn.functional as F
+
+# Below 2.7, where megatron-core starts to import router kernels.
+VERSION = "2.6.0"
+
+
+class _Module(torch.nn.Module):
+    def get_extra_state(self):
+        return torch.empty(0, dtype=torch.uint8)  # what TransformerEngine >= 2 returns without FP8
+
+    def set_extra_state(self, state):
+        pass
+
+
+def _rms(x, weight, eps, zero_centered):
+    x32 = x.float()
+    gain = weight.float() + 1 if zero_centered else weight.float()
+    return (x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps) * gain).to(x.dtype)
+
+
+class Linear(_Module):
+    def __init__(self, in_features, out_features, *, tp_size=1, init_method=None, bias=True, parallel_mode=None, params_dtype=None, device="cpu", **_):
+        super().__init__()
+        if parallel_mode == "column":
+            out_features //= tp_size
+        if parallel_mode == "row":
+            in_features //= tp_size
+        self.in_features, self.out_features = in_features, out_features
+        self.tp_size, self.parallel_mode, self.use_bias = tp_size, parallel_mode, bias
+        self.weight = torch.nn.Parameter(torch.empty(out_features, in_features, dtype=params_dtype, device=device))
+        init_method(self.weight)
+        self.register_parameter("bias", torch.nn.Parameter(torch.zeros(out_features, dtype=params_dtype, device=device)) if bias else None)
+
+    def forward(self, x, is_first_microbatch=None):
+        return F.linear(x, self.weight, self.bias)
+
+
+class LayerNormLinear(Linear):
+    def __init__(self, in_features, out_features, *, eps, zero_centered_gamma=False, normalization="LayerNorm", **kw):
+        super().__init__(in_features, out_features, **kw)
+        assert normalization == "RMSNorm", "only RMSNorm is modelled"
+        self.eps, self.zero_centered = eps, zero_centered_gamma
+        self.layer_norm_weight = torch.nn.Parameter(torch.ones(in_features, dtype=kw["params_dtype"], device=kw["device"]))
+
+    def forward(self, x, is_first_microbatch=None):
+        return super().forward(_rms(x, self.layer_norm_weight, self.eps, self.zero_centered))
+
+
+class RMSNorm(_Module):
+    def __init__(self, hidden_size, eps, zero_centered_gamma=False, params_dtype=None, device="cpu", **_):
+        super().__init__()
+        self.eps, self.zero_centered = eps, zero_centered_gamma
+        self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=params_dtype, device=device))
+
+    def forward(self, x):
+        return _rms(x, self.weight, self.eps, self.zero_centered)
+
+
+class DotProductAttention(_Module):
+    """[sequence, batch, heads, channels] in, [sequence, batch, heads*channels] out."""
+
+    def __init__(self, num_attention_heads, kv_channels, *, softmax_scale=None, **_):
+        super().__init__()
+        self.softmax_scale = softmax_scale
+
+    def forward(self, query, key, value, attention_mask, attn_mask_type):
+        assert attn_mask_type == "causal" and attention_mask is None
+        q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.softmax_scale, enable_gqa=True)
+        return out.permute(2, 0, 1, 3).flatten(2)
+
+
+class _NotModelled:
+    """Classes megatron-core subclasses when it is imported, but no dense model makes."""
+
+    def __init__(self, *_, **__):
+        raise NotImplementedError("the stand-in transformer_engine has no " + type(self).__mro__[1].__name__)
+
+
+def _module(name, package=False, **names):
+    module = types.ModuleType(name)
+    module.__dict__.update(names)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=package)
+    if package:
+        module.__path__ = []
+    sys.modules[name] = module
+    if "." in name:
+        parent, leaf = name.rsplit(".", 1)
+        setattr(sys.modules[parent], leaf, module)
+
+
+def install():
+    absent = {name: type(name, (_NotModelled,), {}) for name in ("GroupedLinear", "LayerNorm", "DelayedScaling", "CudaRNGStatesTracker", "QuantizedTensor")}
+    autocast = lambda *_, **__: contextlib.nullcontext()
+    manager = type("FP8GlobalStateManager", (), {"is_fp8_enabled": staticmethod(lambda: False)})
+    top = "transformer_engine"
+    _module(top, True, __version__=VERSION)
+    _module(top + ".common", True)
+    _module(top + ".common.recipe", DelayedScaling=absent["DelayedScaling"])
+    _module(top + ".pytorch", True, Linear=Linear, LayerNormLinear=LayerNormLinear, RMSNorm=RMSNorm, DotProductAttention=DotProductAttention,
+            GroupedLinear=absent["GroupedLinear"], LayerNorm=absent["LayerNorm"], fp8_autocast=autocast)
+    _module(top + ".pytorch.ops", Sequential=None, FusibleOperation=None)  # named in annotations
+    _module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
+    _module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,
+            is_fp8_activation_recompute_enabled=lambda: False)
+    _module(top + ".pytorch.tensor", QuantizedTensor=absent["QuantizedTensor"])

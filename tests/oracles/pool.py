@@ -1,0 +1,128 @@
+"""Runs jobs of oracles.megatron in fresh process groups, cheaply.
+
+Importing torch and megatron-core takes seconds, so one server process per spec imports them once and forks the ranks of
+each job. A rank lives for one job: no state is carried over, and a rank that hangs is killed.
+
+Client:  Pool("te").run("load", tp=2, arch=..., directory=...)  ->  [result of rank 0, result of rank 1]
+Server:  python -m oracles.pool te        requests and replies are pickles on stdin and stdout
+"""
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+JOB_SECONDS = 60
+
+
+class JobError(Exception):
+    """A rank raised, died or took too long; the text of every rank's failure."""
+
+
+class Pool:
+    def __init__(self, spec):
+        self.spec = spec
+        tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec], cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, job, *, tp=1, pp=1, **arguments):
+        pickle.dump((job, tp, pp, arguments), self.server.stdin)
+        self.server.stdin.flush()
+        ok, results = pickle.load(self.server.stdout)
+        if not ok:
+            raise JobError("\n".join(results))
+        return results
+
+    def close(self):
+        self.server.stdin.close()
+        self.server.wait()
+
+
+def _rank(rank, world, folder, spec, job, tp, pp, arguments):
+    from oracles import megatron
+
+    try:
+        megatron.init(rank, world, os.path.join(folder, "rendezvous"), tp, pp)
+        result = True, getattr(megatron, job)(spec=spec, **arguments)
+    except BaseException as error:  # CheckpointException is not an Exception
+        result = False, f"rank {rank}: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+    with open(os.path.join(folder, f"part{rank}"), "wb") as file:
+        pickle.dump(result, file)
+    os.rename(os.path.join(folder, f"part{rank}"), os.path.join(folder, f"rank{rank}"))
+
+
+def _kill_group(rank):
+    """A rank and whatever processes megatron-core started for it."""
+    try:
+        os.killpg(rank, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _wait(children):
+    """A rank that failed leaves the others waiting for it: after the first failure they get a moment, then they are killed."""
+    deadline, running = time.monotonic() + JOB_SECONDS, set(children)
+    while running and time.monotonic() < deadline:
+        for child in list(running):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                running.remove(child)
+                _kill_group(child)
+                if status:
+                    deadline = min(deadline, time.monotonic() + 5)
+        time.sleep(0.01)
+    for child in running:
+        _kill_group(child)
+        os.waitpid(child, 0)
+
+
+def _serve_one(spec, job, tp, pp, arguments):
+    world, folder = tp * pp, tempfile.mkdtemp(prefix="ranks-")
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if not child:
+            os.setsid()
+            _rank(rank, world, folder, spec, job, tp, pp, arguments)
+            ok = pickle.load(open(os.path.join(folder, f"rank{rank}"), "rb"))[0]
+            os._exit(0 if ok else 1)
+        children.append(child)
+    _wait(children)
+    results = []
+    for rank in range(world):
+        path = os.path.join(folder, f"rank{rank}")
+        results.append(pickle.load(open(path, "rb")) if os.path.exists(path) else (False, f"rank {rank}: died or was killed"))
+    shutil.rmtree(folder)
+    failures = [text for ok, text in results if not ok]
+    return (False, failures) if failures else (True, [value for _, value in results])
+
+
+def _serve(spec):
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever megatron-core prints must not mix with the replies
+    if spec == "te":
+        from oracles import fake_te
+
+        fake_te.install()
+    import torch
+
+    torch.set_num_threads(1)  # no thread may exist when ranks are forked
+    from oracles import megatron
+
+    assert megatron.gpt_layer_specs.HAVE_TE == (spec == "te")
+    assert megatron.megatron.core.__version__ == "0.16.1"
+    while True:
+        try:
+            request = pickle.load(requests)
+        except EOFError:
+            return
+        pickle.dump(_serve_one(spec, *request), replies)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
