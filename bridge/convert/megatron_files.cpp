@@ -111,7 +111,7 @@ void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPla
   if (plan.style.per_layer) content["non_homogeneous_layers"] = true;
   write_whole_file(fs, dist_dir / "common.pt",
                    object_item(common_state_pickle(args, content), "common"));
-  write_whole_file(fs, dist_dir / "run_config.yaml", mappings::run_config_yaml(provider));
+  write_whole_file(fs, dist_dir / "run_config.yaml", mappings::run_config_yaml(provider, {}));
   const Json format = {{"sharded_backend", "torch_dist"},
                        {"sharded_backend_version", 1},
                        {"common_backend", "torch"},

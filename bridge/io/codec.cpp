@@ -95,10 +95,13 @@ typename To::Bits narrow(Float value) {
   const Bits odd = magnitude >> kShift & 1;
   const Bits rounded = (magnitude - kRebias + ((Bits{1} << (kShift - 1)) - 1) + odd) >> kShift;
   const Bits normal = rounded < To::kInfinity ? rounded : To::kInfinity;
-  const Float sum = std::bit_cast<Float>(magnitude) + std::bit_cast<Float>(kUnitPlace);
-  const Bits subnormal = std::bit_cast<Bits>(sum) - kUnitPlace;
   const Bits nan = (magnitude >> kShift & (To::kQuiet - 1)) | To::kQuiet | To::kInfinity;
-  Bits result = magnitude < kSmallestNormal ? subnormal : normal;
+  Bits result = normal;
+  if constexpr (From::kBias != To::kBias) {  // else the steps above are right for subnormals too
+    const Float sum = std::bit_cast<Float>(magnitude) + std::bit_cast<Float>(kUnitPlace);
+    const Bits subnormal = std::bit_cast<Bits>(sum) - kUnitPlace;
+    result = magnitude < kSmallestNormal ? subnormal : normal;
+  }
   result = magnitude > From::kInfinity ? nan : result;
   const Bits sign = (bits & From::kSign) >> (8 * (sizeof(Bits) - sizeof(typename To::Bits)));
   return static_cast<typename To::Bits>(result | sign);

@@ -205,7 +205,8 @@ DcpIndex dcp_index_of(const PickleNode& key) {
   if (!key.is_object_of(kMetadata, "MetadataIndex")) bad_input("not a MetadataIndex");
   DcpIndex index;
   index.key = &string_field(key, "fqn");
-  index.is_object = field(key, "offset").kind == NodeKind::kNone;
+  const PickleNode* offset = key.get("offset");  // left out by torch >= 2.11 where it is None
+  index.is_object = offset == nullptr || offset->kind == NodeKind::kNone;
   if (!index.is_object) index.offsets = shape_field(key, "offset");
   return index;
 }
