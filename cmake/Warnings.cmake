@@ -2,8 +2,6 @@
 add_library(causeway_options INTERFACE)
 target_compile_options(causeway_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor $<$<NOT:$<CONFIG:Debug>>:-Werror>)
-# g++ 12 at -O3 sees an impossible overlap in "text" + std::string (GCC bug 105651).
-target_compile_options(causeway_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 # To clang, -Wconversion also means int64_t <-> size_t at every border with std; to g++ it does not.
 target_compile_options(causeway_options INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion>)
 # g++ 12 sees an overlap in std::string's operator+ where there is none (GCC bug 105651).
