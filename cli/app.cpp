@@ -15,7 +15,8 @@ constexpr const char* kAbout =
     "in bounded memory, without Python or a GPU.";
 
 constexpr const char* kExitCodes =
-    "Exit status: 0 ok, 1 verify found a difference, 2 usage, 3 bad input, 4 I/O, 5 unsupported, 70 a bug of ours.\n"
+    "Exit status: 0 ok, 1 verify found a difference, 2 usage, 3 bad input, 4 I/O, 5 unsupported, "
+    "70 a bug of ours.\n"
     "`causeway COMMAND --help` shows options and examples.";
 
 constexpr const char* kConvertExamples =
@@ -23,7 +24,8 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf Qwen3-8B megatron/qwen3-8b\n"
     "  causeway convert-hf Qwen3-8B megatron/qwen3-8b --dry-run       what would be written\n"
     "  causeway convert-hf Llama-3.1-8B out --vocab-rows 128512       rows padded for TP\n"
-    "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the way\n"
+    "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the "
+    "way\n"
     "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
 
 constexpr const char* kExportExamples =
@@ -31,7 +33,8 @@ constexpr const char* kExportExamples =
     "  causeway export-to-hf megatron/qwen3-8b exported               back to the same files\n"
     "  causeway export-to-hf megatron/run7 exported --iteration 1000 --reference Qwen3-8B\n"
     "  causeway export-to-hf megatron/run7 exported --reference Qwen3-8B --dtype bf16\n"
-    "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard map).";
+    "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard "
+    "map).";
 
 constexpr const char* kVerifyExamples =
     "Examples:\n"
@@ -40,51 +43,59 @@ constexpr const char* kVerifyExamples =
     "Exit status 1 means: compared, and something differs.";
 
 void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
-  CLI::App* command = app.add_subcommand("convert-hf", "Hugging Face folder -> Megatron checkpoint");
+  CLI::App* command =
+      app.add_subcommand("convert-hf", "Hugging Face folder -> Megatron checkpoint");
   command->footer(kConvertExamples);
-  command->add_option("HF_DIR", options.source, "Model folder or Hugging Face cache snapshot")->required();
+  command->add_option("HF_DIR", options.source, "Model folder or Hugging Face cache snapshot")
+      ->required();
   command->add_option("MEGATRON_DIR", options.target, "Checkpoint root to create")->required();
-  command->add_flag("--overwrite", options.overwrite, "Replace an existing MEGATRON_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
+  command->add_flag("--overwrite", options.overwrite,
+                    "Replace an existing MEGATRON_DIR, atomically");
+  command->add_flag("--dry-run", options.dry_run,
+                    "Plan and account for every tensor; write nothing");
   add_dtype_option(*command, options.dtype);
   add_content_options(*command, options.keep_mtp, options.text_only);
-  command->add_option_function<std::string>(
-             "--spec",
-             [&options](const std::string& name) {
-               options.spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
-             },
-             "Layer spec whose names are written: te (TransformerEngine) or local (default te)")
+  command
+      ->add_option_function<std::string>(
+          "--spec",
+          [&options](const std::string& name) {
+            options.spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
+          },
+          "Layer spec whose names are written: te (TransformerEngine) or local (default te)")
       ->check(CLI::IsMember({"te", "local"}))
       ->type_name("SPEC");
-  command->add_option_function<std::string>(
-             "--layer-keys",
-             [&options](const std::string& name) {
-               options.layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
-                                    : name == "stacked" ? bridge::LayerKeys::kStacked
-                                                        : bridge::LayerKeys::kPerLayer;
-             },
-             "Keys of layers: auto (as the model's own), stacked, per-layer (default auto)")
+  command
+      ->add_option_function<std::string>(
+          "--layer-keys",
+          [&options](const std::string& name) {
+            options.layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
+                                 : name == "stacked" ? bridge::LayerKeys::kStacked
+                                                     : bridge::LayerKeys::kPerLayer;
+          },
+          "Keys of layers: auto (as the model's own), stacked, per-layer (default auto)")
       ->check(CLI::IsMember({"auto", "stacked", "per-layer"}))
       ->type_name("KEYS");
-  command->add_option_function<std::string>(
-             "--name-prefix",
-             [&options](const std::string& name) {
-               options.name_prefix = name == "none" ? "" : name;
-             },
-             "Prefix of keys: none or language_model. (default by architecture)")
+  command
+      ->add_option_function<std::string>(
+          "--name-prefix",
+          [&options](const std::string& name) { options.name_prefix = name == "none" ? "" : name; },
+          "Prefix of keys: none or language_model. (default by architecture)")
       ->check(CLI::IsMember({"none", "language_model."}))
       ->type_name("PREFIX");
-  command->add_option("--vocab-rows", options.vocab_rows,
-                      "Rows of embedding and output layer, padded with zeros (default: the source's)")
+  command
+      ->add_option("--vocab-rows", options.vocab_rows,
+                   "Rows of embedding and output layer, padded with zeros (default: the source's)")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-  command->add_option("--glu-interleave", options.glu_interleave,
-                      "Interleave gate and up rows of experts in blocks of N (default: not)")
+  command
+      ->add_option("--glu-interleave", options.glu_interleave,
+                   "Interleave gate and up rows of experts in blocks of N (default: not)")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
   add_size_option(*command, "--file-size", options.file_size, "Largest .distcp file (default 5GB)");
-  command->add_option("--expect", options.expect,
-                      "Published checksums, lines 'sha256  shard': checked before commit")
+  command
+      ->add_option("--expect", options.expect,
+                   "Published checksums, lines 'sha256  shard': checked before commit")
       ->type_name("FILE");
   add_run_options(*command, options);
   add_resource_options(*command, options);
@@ -92,21 +103,26 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
 }
 
 void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
-  CLI::App* command = app.add_subcommand("export-to-hf", "Megatron checkpoint -> Hugging Face folder");
+  CLI::App* command =
+      app.add_subcommand("export-to-hf", "Megatron checkpoint -> Hugging Face folder");
   command->footer(kExportExamples);
-  command->add_option("MEGATRON_DIR", options.source,
-                      "Checkpoint root, iteration folder, or torch_dist folder")
+  command
+      ->add_option("MEGATRON_DIR", options.source,
+                   "Checkpoint root, iteration folder, or torch_dist folder")
       ->required();
   command->add_option("HF_DIR", options.target, "Model folder to create")->required();
   command->add_flag("--overwrite", options.overwrite, "Replace an existing HF_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
+  command->add_flag("--dry-run", options.dry_run,
+                    "Plan and account for every tensor; write nothing");
   add_dtype_option(*command, options.dtype);
   add_content_options(*command, options.keep_mtp, options.text_only);
-  command->add_option("--reference", options.reference,
-                      "Hugging Face folder that gives config, tokenizer and shard map")
+  command
+      ->add_option("--reference", options.reference,
+                   "Hugging Face folder that gives config, tokenizer and shard map")
       ->type_name("HF_DIR");
-  command->add_option("--vocab-rows", options.vocab_rows,
-                      "Rows of embedding and head to write (default: config.json's vocab_size)")
+  command
+      ->add_option("--vocab-rows", options.vocab_rows,
+                   "Rows of embedding and head to write (default: config.json's vocab_size)")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
   add_size_option(*command, "--max-shard-size", options.max_shard_size,
@@ -123,8 +139,9 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->footer(kVerifyExamples);
   command->add_option("SOURCE", verify_command.options.a, "Either of the two")->required();
   command->add_option("CONVERTED", verify_command.options.b, "The other one")->required();
-  command->add_option("--mode", verify_command.mode,
-                      "hash (bytes), logits (forward pass), both, train-step (default both)")
+  command
+      ->add_option("--mode", verify_command.mode,
+                   "hash (bytes), logits (forward pass), both, train-step (default both)")
       ->check(CLI::IsMember({"hash", "logits", "both", "train-step"}))
       ->type_name("MODE")
       ->default_val("both");
@@ -136,7 +153,8 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
 
 void add_inspect(CLI::App& app, bridge::InspectOptions& options, bool& as_json, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
-  command->footer("Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
+  command->footer(
+      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
   command->add_flag("--json", as_json, "Print JSON");
@@ -148,10 +166,12 @@ void add_inspect(CLI::App& app, bridge::InspectOptions& options, bool& as_json, 
 void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status) {
   CLI::App* command = app.add_subcommand("mappings", "The mapping tables");
   command->require_subcommand(1);
-  command->footer("Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
-                  "  causeway mappings check my_model.jsonc my-model-folder");
-  command->add_subcommand("list", "Architectures there are tables for")
-      ->callback([&status] { status = mappings_list(); });
+  command->footer(
+      "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
+      "  causeway mappings check my_model.jsonc my-model-folder");
+  command->add_subcommand("list", "Architectures there are tables for")->callback([&status] {
+    status = mappings_list();
+  });
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")

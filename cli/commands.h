@@ -17,9 +17,9 @@ struct VerifyCommand {
 
 struct MappingsCommand {
   std::string arch;
-  int64_t layer = -1;       // show: only this layer
-  std::string table_file;   // check
-  std::string hf_dir;       // check
+  int64_t layer = -1;      // show: only this layer
+  std::string table_file;  // check
+  std::string hf_dir;      // check
 };
 
 int convert_hf(const bridge::ConvertOptions& options);

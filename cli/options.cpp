@@ -73,8 +73,9 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
 }
 
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
-  app.add_option("--iteration", options.iteration,
-                 "Which iteration of the checkpoint: a number, release, latest (default: the tracker)")
+  app.add_option(
+         "--iteration", options.iteration,
+         "Which iteration of the checkpoint: a number, release, latest (default: the tracker)")
       ->type_name("N");
 }
 

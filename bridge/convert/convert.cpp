@@ -108,8 +108,9 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
     dropped.push_back({{"name", name}, {"reason", item.reason}});
   }
   for (const HfSideFile& file : source.large_side_files) {
-    report.warn(fmt::format("{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
-                            printable(file.name), size_text(file.size)));
+    report.warn(fmt::format(
+        "{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
+        printable(file.name), size_text(file.size)));
   }
   for (const std::string& text : binding.warnings()) report.warn(text);
   report.json = {{"command", "convert-hf"},
@@ -178,17 +179,19 @@ class Conversion {
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
     const int64_t available = fs_.free_bytes(dir);
     if (available < needed) {
-      throw Error(Code::kIo,
-                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
-                              size_text(needed), size_text(available)),
-                  "free some space or choose another file system");
+      throw Error(
+          Code::kIo,
+          fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
+                      size_text(needed), size_text(available)),
+          "free some space or choose another file system");
     }
   }
 
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
-    has_witnesses_ = plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                                [](const DroppedSource& d) { return d.equals < 0; });
+    has_witnesses_ =
+        plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                   [](const DroppedSource& d) { return d.equals < 0; });
     if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
@@ -231,8 +234,7 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options);
+  const BoundModel model = bind_model(fs, read_config(fs, source.path), config.string(), options);
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

@@ -57,10 +57,11 @@ class Export {
     for (const ExportPlan::Shard& shard : plan_.shards) needed += shard.size;
     const int64_t available = fs_.free_bytes(dir);
     if (available < needed) {
-      throw Error(Code::kIo,
-                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
-                              size_text(needed), size_text(available)),
-                  "free some space or choose another file system");
+      throw Error(
+          Code::kIo,
+          fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
+                      size_text(needed), size_text(available)),
+          "free some space or choose another file system");
     }
   }
 
@@ -79,9 +80,8 @@ class Export {
       };
     }
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
-    execute(plan_.transfers, reader, sink, executor, hooks, progress, [&](int32_t target) {
-      return plan_.outputs[static_cast<size_t>(target)].name;
-    });
+    execute(plan_.transfers, reader, sink, executor, hooks, progress,
+            [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
     progress.finish();
   }
 
@@ -116,16 +116,20 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
   report.lines.push_back(fmt::format("source   {}: {} tensors",
                                      printable(checkpoint.dist_dir.string()),
                                      checkpoint.metadata.tensors.size()));
-  report.lines.push_back(fmt::format("table    {}, configuration from {}", binding.table().file, from));
+  report.lines.push_back(
+      fmt::format("table    {}, configuration from {}", binding.table().file, from));
   const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
                                       [](const auto& shard) { return shard.verbatim >= 0; });
-  report.lines.push_back(fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
-                                     printable(options.target.string()), plan.outputs.size(),
-                                     plan.shards.size(), verbatim, size_text(plan.output_bytes)));
+  report.lines.push_back(
+      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
+                  printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
+                  verbatim, size_text(plan.output_bytes)));
   for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
   for (const std::string& text : plan.warnings) report.warn(text);
-  for (const std::string& name : origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
-    if (!origin.reference) report.warn(printable(name) + " was too large for the sidecar: copy it from the source");
+  for (const std::string& name :
+       origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
+    if (!origin.reference)
+      report.warn(printable(name) + " was too large for the sidecar: copy it from the source");
   }
   if (origin.reference) {
     for (const HfSideFile& file : origin.reference->large_side_files) {
@@ -152,8 +156,7 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
 Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
-  const Origin origin =
-      find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
+  const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
   const std::string config = origin.config_text(fs);
   const BoundModel model = bind_model(fs, config, "config.json", options);
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);

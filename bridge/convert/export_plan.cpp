@@ -32,8 +32,9 @@ class Planner {
                      [&](const CheckpointTensor& tensor) { add(tensor); });
     accounting.raise_unless_clean(
         printable(checkpoint_.dist_dir.string()),
-        fmt::format("is the configuration the one of this checkpoint? table {} describes what is expected",
-                    binding_.table().file));
+        fmt::format(
+            "is the configuration the one of this checkpoint? table {} describes what is expected",
+            binding_.table().file));
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
     check_origin();
     plan_.warnings = binding_.warnings();
@@ -73,9 +74,9 @@ class Planner {
   void add_output(const std::string& name, const Shape& shape, Transfer transfer) {
     transfer.target = static_cast<int32_t>(plan_.outputs.size());
     by_name_[name] = transfer.target;
-    budget_.reserve(static_cast<int64_t>(3 * name.size() + sizeof(Transfer) +
-                                         sizeof(ExportPlan::Output) + 200),
-                    "the plan");
+    budget_.reserve(
+        static_cast<int64_t>(3 * name.size() + sizeof(Transfer) + sizeof(ExportPlan::Output) + 200),
+        "the plan");
     plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(transfer.to, shape));
     plan_.outputs.push_back({name, transfer.to, shape, origin_.sidecar_tensor(name)});
     plan_.transfers.push_back(std::move(transfer));
@@ -101,8 +102,8 @@ class Planner {
       return;
     }
     Transfer transfer;
-    transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
-                                                 std::vector<Shape>{before->shape}, 0, 0);
+    transfer.layout =
+        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
     // The reader's catalog is the logical tensors, then the kept ones.
     transfer.inputs = {static_cast<int32_t>(plan_.logical.size() + plan_.kept.size())};
     transfer.from = transfer.to = before->dtype;

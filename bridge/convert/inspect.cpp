@@ -29,8 +29,8 @@ std::string family_of(std::string_view name) {
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());
     const std::string_view component = name.substr(begin, end - begin);
-    const bool number = !component.empty() && component.find_first_not_of("0123456789") ==
-                                                  std::string_view::npos;
+    const bool number =
+        !component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos;
     if (begin > 0) family += '.';
     family += number ? "*" : std::string(component);
     begin = end + 1;
@@ -81,14 +81,13 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
   };
   for (const auto& [key, group] : groups) widest = std::max(widest, shown(group).size());
   report.lines.emplace_back();
-  report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", "name", widest, "count",
-                                     "dtype", "shape", "bytes"));
+  report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", "name", widest,
+                                     "count", "dtype", "shape", "bytes"));
   for (const std::string& key : order) {
     const Group& group = groups.at(key);
-    report.lines.push_back(fmt::format(
-        "{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", shown(group), widest, group.count,
-        safetensors_name(group.first->dtype), shape_text(group.first->shape),
-        size_text(group.bytes)));
+    report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", shown(group), widest,
+                                       group.count, safetensors_name(group.first->dtype),
+                                       shape_text(group.first->shape), size_text(group.bytes)));
   }
 }
 
@@ -106,10 +105,11 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
   const HfFolder folder = open_hf_folder(fs, options.path, budget);
   Report report;
   report.json = {{"kind", "hugging-face"}, {"path", printable(folder.path.string())}};
-  report.lines.push_back(fmt::format("kind        Hugging Face folder {}", printable(folder.path.string())));
+  report.lines.push_back(
+      fmt::format("kind        Hugging Face folder {}", printable(folder.path.string())));
   if (fs.stat(folder.path / "config.json")) {
-    const std::string architecture = with_context(
-        "config.json", [&] { return architecture_of(read_config(fs, folder.path)); });
+    const std::string architecture =
+        with_context("config.json", [&] { return architecture_of(read_config(fs, folder.path)); });
     report.lines.push_back("model       " + architecture);
     report.json["architecture"] = architecture;
   }
@@ -130,12 +130,18 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
 std::string scalar_text(const PickleNode* node) {
   if (node == nullptr) return "absent";
   switch (node->kind) {
-    case PickleNode::Kind::kNone: return "None";
-    case PickleNode::Kind::kBool: return node->boolean ? "True" : "False";
-    case PickleNode::Kind::kInt: return std::to_string(node->integer);
-    case PickleNode::Kind::kReal: return fmt::format("{}", node->real);
-    case PickleNode::Kind::kString: return printable(node->text);
-    default: return "(a structure)";
+    case PickleNode::Kind::kNone:
+      return "None";
+    case PickleNode::Kind::kBool:
+      return node->boolean ? "True" : "False";
+    case PickleNode::Kind::kInt:
+      return std::to_string(node->integer);
+    case PickleNode::Kind::kReal:
+      return fmt::format("{}", node->real);
+    case PickleNode::Kind::kString:
+      return printable(node->text);
+    default:
+      return "(a structure)";
   }
 }
 
@@ -143,9 +149,10 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   const MegatronFolder folder = open_megatron(fs, options.path, options.iteration, budget);
   Report report;
   report.json = {{"kind", "megatron"}, {"path", printable(folder.dist_dir.string())}};
-  report.lines.push_back(
-      fmt::format("kind        Megatron torch_dist checkpoint {}", printable(folder.dist_dir.string())));
-  if (!folder.iteration.empty()) report.lines.push_back("iteration   " + printable(folder.iteration));
+  report.lines.push_back(fmt::format("kind        Megatron torch_dist checkpoint {}",
+                                     printable(folder.dist_dir.string())));
+  if (!folder.iteration.empty())
+    report.lines.push_back("iteration   " + printable(folder.iteration));
   if (folder.common) {
     const PickleNode* args = folder.common->get("args");
     report.lines.push_back(fmt::format("content     checkpoint_version {}, iteration {}, args {}",
@@ -159,10 +166,9 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   report.json["training_tensors"] = folder.metadata.dropped_tensors;
   report.json["objects"] = folder.metadata.dropped_objects;
   const bool sidecar = fs.stat(folder.root / kSidecarFolder).has_value();
-  report.lines.push_back(fmt::format("files       {} data files, run_config.yaml {}, sidecar {}",
-                                     folder.metadata.files.size(),
-                                     folder.has_run_config ? "present" : "absent",
-                                     sidecar ? "present" : "absent"));
+  report.lines.push_back(fmt::format(
+      "files       {} data files, run_config.yaml {}, sidecar {}", folder.metadata.files.size(),
+      folder.has_run_config ? "present" : "absent", sidecar ? "present" : "absent"));
   report.json["sidecar"] = sidecar;
   std::vector<Seen> tensors;
   for (const DcpTensor& tensor : folder.metadata.tensors) {

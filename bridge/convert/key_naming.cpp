@@ -32,19 +32,20 @@ struct Piece {
   Shape shape;
 };
 
-std::optional<Piece> find_piece(const MegatronFolder& folder,
-                                const mappings::LogicalTensor& tensor, std::string_view prefix,
-                                const std::string& name) {
+std::optional<Piece> find_piece(const MegatronFolder& folder, const mappings::LogicalTensor& tensor,
+                                std::string_view prefix, const std::string& name) {
   std::optional<Piece> piece;
   if (const DcpTensor* raw = folder.find(fmt::format("{}{}", prefix, name))) {
     piece = Piece{whole(folder, *raw), raw->dtype, raw->shape};
   }
   if (!can_stack(tensor.family)) return piece;
 
-  const std::string key = fmt::format("{}{}", prefix, without_layer(*tensor.family, tensor.layer, name));
+  const std::string key =
+      fmt::format("{}{}", prefix, without_layer(*tensor.family, tensor.layer, name));
   const DcpTensor* raw = folder.find(key);
   if (raw == nullptr) return piece;
-  if (piece) bad_input(fmt::format("{}: both this key and its per-layer form are there", printable(key)));
+  if (piece)
+    bad_input(fmt::format("{}: both this key and its per-layer form are there", printable(key)));
   if (raw->shape.empty() || raw->shape[0] != tensor.layer_count) {
     bad_input(fmt::format("{}: stacked over {} layers where the configuration has {}",
                           printable(key), raw->shape.empty() ? 0 : raw->shape[0],

@@ -20,28 +20,29 @@ struct CommonOptions {
   ProgressMode progress = ProgressMode::kAuto;
   bool quiet = false;
   bool dry_run = false;
-  Path report;                    // empty: none
-  Path mapping;                   // --mapping FILE
-  std::string arch;               // --arch NAME
-  Path sidecar;                   // --sidecar DIR
-  std::string iteration;          // --iteration
-  std::string version;            // of the tool, for the sidecar
+  Path report;            // empty: none
+  Path mapping;           // --mapping FILE
+  std::string arch;       // --arch NAME
+  Path sidecar;           // --sidecar DIR
+  std::string iteration;  // --iteration
+  std::string version;    // of the tool, for the sidecar
 };
 
 struct ConvertOptions : CommonOptions {
   Path source;
   Path target;
   bool overwrite = false;
-  std::optional<Dtype> dtype;     // nullopt: source
+  std::optional<Dtype> dtype;  // nullopt: source
   bool keep_mtp = true;
   bool text_only = false;
   Spec spec = Spec::kTe;
   LayerKeys layer_keys = LayerKeys::kAuto;
-  std::optional<std::string> name_prefix;  // "" (none) or "language_model."; nullopt: by architecture
-  int64_t vocab_rows = 0;         // 0: source rows
-  int64_t glu_interleave = 0;     // 0: none
+  std::optional<std::string>
+      name_prefix;             // "" (none) or "language_model."; nullopt: by architecture
+  int64_t vocab_rows = 0;      // 0: source rows
+  int64_t glu_interleave = 0;  // 0: none
   int64_t file_size = 5'000'000'000;
-  Path expect;                    // --expect FILE
+  Path expect;  // --expect FILE
 };
 
 struct ExportOptions : CommonOptions {
@@ -56,7 +57,7 @@ struct ExportOptions : CommonOptions {
   std::optional<std::string> name_prefix;
   int64_t vocab_rows = 0;
   std::optional<int64_t> glu_interleave;
-  int64_t max_shard_size = 0;     // 0: the source's shard map, else 5 GB
+  int64_t max_shard_size = 0;  // 0: the source's shard map, else 5 GB
   Path reference;
 };
 

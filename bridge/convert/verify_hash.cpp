@@ -66,8 +66,8 @@ class Verification {
     };
     std::map<std::string, Parts> parts;
     Accounting source_accounting;
-    const SourceMatch match = match_source(
-        source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
+    const SourceMatch match =
+        match_source(source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
           budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 160), "the plan");
           parts.emplace(tensor.logical.name, Parts{tensor.parts, tensor.dtype});
         });
@@ -150,9 +150,8 @@ class Verification {
     progress.finish();
     budget_.release(budget_.used() - before);
 
-    report_.json[direction] = {{"tensors", transfers.size()},
-                               {"bytes", bytes},
-                               {"different", sink.differences().size()}};
+    report_.json[direction] = {
+        {"tensors", transfers.size()}, {"bytes", bytes}, {"different", sink.differences().size()}};
     report_.lines.push_back(fmt::format("{}  {} tensors, {}: {} differ", direction,
                                         transfers.size(), size_text(bytes),
                                         sink.differences().size()));
