@@ -55,42 +55,11 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
                     "Plan and account for every tensor; write nothing");
   add_dtype_option(*command, options.dtype);
   add_content_options(*command, options.keep_mtp, options.text_only);
-  command
-      ->add_option_function<std::string>(
-          "--spec",
-          [&options](const std::string& name) {
-            options.spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
-          },
-          "Layer spec whose names are written: te (TransformerEngine) or local (default te)")
-      ->check(CLI::IsMember({"te", "local"}))
-      ->type_name("SPEC");
-  command
-      ->add_option_function<std::string>(
-          "--layer-keys",
-          [&options](const std::string& name) {
-            options.layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
-                                 : name == "stacked" ? bridge::LayerKeys::kStacked
-                                                     : bridge::LayerKeys::kPerLayer;
-          },
-          "Keys of layers: auto (as the model's own), stacked, per-layer (default auto)")
-      ->check(CLI::IsMember({"auto", "stacked", "per-layer"}))
-      ->type_name("KEYS");
-  command
-      ->add_option_function<std::string>(
-          "--name-prefix",
-          [&options](const std::string& name) { options.name_prefix = name == "none" ? "" : name; },
-          "Prefix of keys: none or language_model. (default by architecture)")
-      ->check(CLI::IsMember({"none", "language_model."}))
-      ->type_name("PREFIX");
+  add_key_options(*command, options);
   command
       ->add_option("--vocab-rows", options.vocab_rows,
                    "Rows of embedding and output layer, padded with zeros (default: the source's)")
       ->check(CLI::PositiveNumber)
-      ->type_name("N");
-  command
-      ->add_option("--glu-interleave", options.glu_interleave,
-                   "Interleave gate and up rows of experts in blocks of N (default: not)")
-      ->check(CLI::NonNegativeNumber)
       ->type_name("N");
   add_size_option(*command, "--file-size", options.file_size, "Largest .distcp file (default 5GB)");
   command
@@ -116,6 +85,7 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
                     "Plan and account for every tensor; write nothing");
   add_dtype_option(*command, options.dtype);
   add_content_options(*command, options.keep_mtp, options.text_only);
+  add_key_options(*command, options);
   command
       ->add_option("--reference", options.reference,
                    "Hugging Face folder that gives config, tokenizer and shard map")
@@ -151,16 +121,16 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
 
-void add_inspect(CLI::App& app, bridge::InspectOptions& options, bool& as_json, int& status) {
+void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
   command->footer(
       "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
-  command->add_flag("--json", as_json, "Print JSON");
+  command->add_flag("--json", options.as_json, "Print JSON");
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
-  command->callback([&options, &as_json, &status] { status = inspect(options, as_json); });
+  command->callback([&options, &status] { status = inspect(options); });
 }
 
 void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status) {
@@ -198,13 +168,12 @@ int run(int argc, char** argv) {
   bridge::ExportOptions export_options;
   VerifyCommand verify_command;
   bridge::InspectOptions inspect_options;
-  bool as_json = false;
   MappingsCommand mappings_command;
   convert_options.version = export_options.version = CAUSEWAY_VERSION;
   add_convert(app, convert_options, status);
   add_export(app, export_options, status);
   add_verify(app, verify_command, status);
-  add_inspect(app, inspect_options, as_json, status);
+  add_inspect(app, inspect_options, status);
   add_mappings(app, mappings_command, status);
   try {
     app.parse(argc, argv);

@@ -25,7 +25,7 @@ struct MappingsCommand {
 int convert_hf(const bridge::ConvertOptions& options);
 int export_to_hf(const bridge::ExportOptions& options);
 int verify(const VerifyCommand& command);
-int inspect(const bridge::InspectOptions& options, bool as_json);
+int inspect(const bridge::InspectOptions& options);
 int mappings_list();
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);

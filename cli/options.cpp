@@ -92,6 +92,39 @@ void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
       ->type_name("DTYPE");
 }
 
+void add_key_options(CLI::App& app, KeyOptions options) {
+  app.add_option_function<std::string>(
+         "--spec",
+         [&spec = options.spec](const std::string& name) {
+           spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
+         },
+         "Layer spec whose names count: te (TransformerEngine) or local (default te)")
+      ->check(CLI::IsMember({"te", "local"}))
+      ->type_name("SPEC");
+  app.add_option_function<std::string>(
+         "--layer-keys",
+         [&layer_keys = options.layer_keys](const std::string& name) {
+           layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
+                        : name == "stacked" ? bridge::LayerKeys::kStacked
+                                            : bridge::LayerKeys::kPerLayer;
+         },
+         "Keys of layers: auto (the model's own), stacked, per-layer (default auto)")
+      ->check(CLI::IsMember({"auto", "stacked", "per-layer"}))
+      ->type_name("KEYS");
+  app.add_option_function<std::string>(
+         "--name-prefix",
+         [&prefix = options.name_prefix](const std::string& name) {
+           prefix = name == "none" ? "" : name;
+         },
+         "Prefix of keys: none or language_model. (default by architecture)")
+      ->check(CLI::IsMember({"none", "language_model."}))
+      ->type_name("PREFIX");
+  app.add_option("--glu-interleave", options.glu_interleave,
+                 "Gate and up rows of experts interleaved in blocks of N (default: not)")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+}
+
 void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
   app.add_option_function<std::string>(
          "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },

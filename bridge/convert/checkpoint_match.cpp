@@ -36,16 +36,19 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
                       const CheckpointMatchOptions& options, Accounting& accounting,
                       const std::function<void(const CheckpointTensor&)>& fn) {
   refuse_other_models(folder);
-  const std::string prefix = detect_prefix(folder);
+  KeyLookup lookup;
+  lookup.prefix = options.name_prefix.value_or(detect_prefix(folder));
+  lookup.stacked = options.layer_keys != LayerKeys::kPerLayer;
+  lookup.per_layer = options.layer_keys != LayerKeys::kStacked;
   LayoutCache layouts;
   std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);
 
   const auto match = [&](mappings::LogicalTensor logical) {
     const bool vocab = logical.row->op == mappings::Op::kVocab;
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
-    const auto found = find_tensor(folder, logical, prefix);
+    const auto found = find_tensor(folder, logical, lookup);
     if (!found) {
-      accounting.missing(prefix + logical.name);
+      accounting.missing(lookup.prefix + logical.name);
       return;
     }
     for (const RawStretch& stretch : found->stretches) {

@@ -236,10 +236,7 @@ int64_t target_vocab_rows(const mappings::LogicalTensor& tensor, int64_t asked) 
 
 ConvertPlan plan_convert(const HfFolder& source, const mappings::Binding& binding,
                          const ConvertOptions& options, MemoryBudget& budget) {
-  if (options.glu_interleave != 0) {
-    unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
-                            options.glu_interleave, binding.table().architectures.front()));
-  }
+  refuse_interleaving(binding, options.glu_interleave);
   return Planner(source, binding, options, budget).make();
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bridge/convert/export_shards.h"
+#include "bridge/convert/source_match.h"
 
 namespace bridge {
 namespace {
@@ -27,8 +28,13 @@ class Planner {
     };
     const size_t dialect = layout_ == nullptr ? 0 : binding_.choose_dialect(known);
     Accounting accounting;
-    match_checkpoint(checkpoint_, binding_,
-                     {dialect, options_.spec == Spec::kLocal, options_.vocab_rows}, accounting,
+    CheckpointMatchOptions match;
+    match.dialect = dialect;
+    match.local_spec = options_.spec == Spec::kLocal;
+    match.hf_vocab_rows = options_.vocab_rows;
+    match.layer_keys = options_.layer_keys;
+    match.name_prefix = options_.name_prefix;
+    match_checkpoint(checkpoint_, binding_, match, accounting,
                      [&](const CheckpointTensor& tensor) { add(tensor); });
     accounting.raise_unless_clean(
         printable(checkpoint_.dist_dir.string()),
@@ -142,6 +148,7 @@ class Planner {
 ExportPlan plan_export(const MegatronFolder& checkpoint, const mappings::Binding& binding,
                        const Origin& origin, const ExportOptions& options, FileSystem& fs,
                        MemoryBudget& budget) {
+  refuse_interleaving(binding, options.glu_interleave);
   return Planner(checkpoint, binding, origin, options, budget).make(fs);
 }
 

@@ -38,7 +38,7 @@ std::string family_of(std::string_view name) {
   return family;
 }
 
-void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) {
+void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options, Report& report) {
   struct Group {
     const Seen* first;
     int64_t count = 0;
@@ -55,12 +55,14 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
     auto& of_dtype = by_dtype[safetensors_name(tensor.dtype)];
     ++of_dtype.first;
     of_dtype.second += size;
-    std::string key = fmt::format("{} {} {}", every ? tensor.name : family_of(tensor.name),
-                                  safetensors_name(tensor.dtype), shape_text(tensor.shape));
+    std::string key =
+        fmt::format("{} {} {}", options.every_tensor ? tensor.name : family_of(tensor.name),
+                    safetensors_name(tensor.dtype), shape_text(tensor.shape));
     const auto [it, fresh] = groups.try_emplace(key, Group{&tensor});
     if (fresh) order.push_back(key);
     ++it->second.count;
     it->second.bytes += size;
+    if (!options.as_json) continue;
     list.push_back({{"name", printable(tensor.name)},
                     {"dtype", safetensors_name(tensor.dtype)},
                     {"shape", tensor.shape},
@@ -72,7 +74,8 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
   }
   report.lines.push_back(fmt::format("tensors     {}, {}: {}", tensors.size(), size_text(bytes),
                                      fmt::join(dtypes, ", ")));
-  report.json["tensors"] = std::move(list);
+  report.json["tensor_count"] = tensors.size();
+  if (options.as_json) report.json["tensors"] = std::move(list);
   report.json["bytes"] = bytes;
 
   size_t widest = 0;
@@ -123,7 +126,7 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
   for (const HfTensor& tensor : folder.tensors) {
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
-  list_tensors(tensors, options.every_tensor, report);
+  list_tensors(tensors, options, report);
   return report;
 }
 
@@ -174,7 +177,7 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     tensors.push_back({tensor.key, tensor.dtype, tensor.shape});
   }
-  list_tensors(tensors, options.every_tensor, report);
+  list_tensors(tensors, options, report);
   return report;
 }
 

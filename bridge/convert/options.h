@@ -52,11 +52,12 @@ struct ExportOptions : CommonOptions {
   std::optional<Dtype> dtype;
   bool keep_mtp = true;
   bool text_only = false;
-  std::optional<Spec> spec;
-  std::optional<LayerKeys> layer_keys;
+  // The checkpoint's keys say these; they are for a checkpoint that holds two spellings of a tensor.
+  Spec spec = Spec::kTe;
+  LayerKeys layer_keys = LayerKeys::kAuto;
   std::optional<std::string> name_prefix;
-  int64_t vocab_rows = 0;
-  std::optional<int64_t> glu_interleave;
+  int64_t vocab_rows = 0;  // of the Hugging Face side; 0: config.json's vocab_size
+  int64_t glu_interleave = 0;
   int64_t max_shard_size = 0;  // 0: the source's shard map, else 5 GB
   Path reference;
 };

@@ -110,6 +110,13 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   return result;
 }
 
+void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {
+  if (glu_interleave != 0) {
+    unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
+                            glu_interleave, binding.table().architectures.front()));
+  }
+}
+
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;

@@ -79,7 +79,7 @@ class Verification {
     std::vector<int32_t> other;
     int64_t bytes = 0;
     Accounting accounting;
-    match_checkpoint(checkpoint, binding, {match.dialect, false, 0}, accounting,
+    match_checkpoint(checkpoint, binding, {.dialect = match.dialect}, accounting,
                      [&](const CheckpointTensor& tensor) {
                        const Parts& from = parts.at(tensor.logical.name);
                        Transfer transfer;
