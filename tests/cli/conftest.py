@@ -16,8 +16,9 @@ def converted(tmp_path_factory):
 
     def get(name):
         if name not in made:
-            made[name] = tmp_path_factory.mktemp(f"converted-{name}") / "root"
-            helpers.convert(helpers.hf_fixture(name), made[name])
+            root = tmp_path_factory.mktemp(f"converted-{name}") / "root"
+            helpers.convert(helpers.hf_fixture(name), root)
+            made[name] = root
         return made[name]
 
     return get
