@@ -49,13 +49,7 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
   command->add_option("HF_DIR", options.source, "Model folder or Hugging Face cache snapshot")
       ->required();
   command->add_option("MEGATRON_DIR", options.target, "Checkpoint root to create")->required();
-  command->add_flag("--overwrite", options.overwrite,
-                    "Replace an existing MEGATRON_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run,
-                    "Plan and account for every tensor; write nothing");
-  add_dtype_option(*command, options.dtype);
-  add_content_options(*command, options.keep_mtp, options.text_only);
-  add_key_options(*command, options);
+  add_output_options(*command, options);
   command
       ->add_option("--vocab-rows", options.vocab_rows,
                    "Rows of embedding and output layer, padded with zeros (default: the source's)")
@@ -80,12 +74,7 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
                    "Checkpoint root, iteration folder, or torch_dist folder")
       ->required();
   command->add_option("HF_DIR", options.target, "Model folder to create")->required();
-  command->add_flag("--overwrite", options.overwrite, "Replace an existing HF_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run,
-                    "Plan and account for every tensor; write nothing");
-  add_dtype_option(*command, options.dtype);
-  add_content_options(*command, options.keep_mtp, options.text_only);
-  add_key_options(*command, options);
+  add_output_options(*command, options);
   command
       ->add_option("--reference", options.reference,
                    "Hugging Face folder that gives config, tokenizer and shard map")

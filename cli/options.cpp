@@ -79,6 +79,8 @@ void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
       ->type_name("N");
 }
 
+namespace {
+
 void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
   static const std::map<std::string, std::optional<bridge::Dtype>> kDtypes = {
       {"source", std::nullopt},
@@ -92,7 +94,7 @@ void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
       ->type_name("DTYPE");
 }
 
-void add_key_options(CLI::App& app, KeyOptions options) {
+void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_option_function<std::string>(
          "--spec",
          [&spec = options.spec](const std::string& name) {
@@ -136,6 +138,16 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
          "Parts of a multimodal model: all or text (default all)")
       ->check(CLI::IsMember({"all", "text"}))
       ->type_name("WHAT");
+}
+
+}  // namespace
+
+void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
+  app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
+  app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
+  add_dtype_option(app, options.dtype);
+  add_content_options(app, options.keep_mtp, options.text_only);
+  add_key_options(app, options);
 }
 
 }  // namespace cli

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <optional>
 #include <string>
 
 #include "bridge/convert/options.h"
@@ -21,23 +20,7 @@ int64_t parse_size(const std::string& text);
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help);
 
-// Choices the Megatron side makes, on convert and export. Export finds them out from the checkpoint; there they are
-// for a checkpoint that holds two spellings.
-struct KeyOptions {
-  bridge::Spec& spec;
-  bridge::LayerKeys& layer_keys;
-  std::optional<std::string>& name_prefix;
-  int64_t& glu_interleave;
-};
-void add_key_options(CLI::App& app, KeyOptions options);
-
-template <typename Options>
-void add_key_options(CLI::App& app, Options& options) {
-  add_key_options(app, KeyOptions{options.spec, options.layer_keys, options.name_prefix,
-                                  options.glu_interleave});
-}
-
-void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype);
-void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only);
+// --overwrite, --dry-run, --dtype, --mtp, --parts, --spec, --layer-keys, --name-prefix, --glu-interleave.
+void add_output_options(CLI::App& app, bridge::OutputOptions& options);
 
 }  // namespace cli

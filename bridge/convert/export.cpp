@@ -36,7 +36,7 @@ class Export {
   // Returns warnings about what was read.
   std::vector<std::string> run() {
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
-    check_free_space(output.path());
+    output.require_space(output_bytes());
     copy_tensors(output.path());
     copy_side_files(output.path());
     if (plan_.needs_index && !plan_.index_verbatim) {
@@ -54,17 +54,10 @@ class Export {
     return paths;
   }
 
-  void check_free_space(const Path& dir) const {
+  int64_t output_bytes() const {
     int64_t needed = 0;
     for (const ExportPlan::Shard& shard : plan_.shards) needed += shard.size;
-    const int64_t available = fs_.free_bytes(dir);
-    if (available < needed) {
-      throw Error(
-          Code::kIo,
-          fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
-                      size_text(needed), size_text(available)),
-          "free some space or choose another file system");
-    }
+    return needed;
   }
 
   void copy_tensors(const Path& dir) {
