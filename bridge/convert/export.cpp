@@ -33,7 +33,8 @@ class Export {
         plan_(plan),
         budget_(budget) {}
 
-  void run() {
+  // Returns warnings about what was read.
+  std::vector<std::string> run() {
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     check_free_space(output.path());
     copy_tensors(output.path());
@@ -42,6 +43,7 @@ class Export {
       write_whole_file(fs_, output.path() / kIndexFile, make_index(plan_));
     }
     output.commit();
+    return std::move(warnings_);
   }
 
  private:
@@ -83,6 +85,11 @@ class Export {
     execute(plan_.transfers, reader, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
     progress.finish();
+    if (reader.items_without_crc() > 0) {
+      warnings_.push_back(fmt::format(
+          "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",
+          reader.items_without_crc()));
+    }
   }
 
   void copy_side_files(const Path& dir) {
@@ -107,6 +114,7 @@ class Export {
   const std::string& config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
+  std::vector<std::string> warnings_;
 };
 
 void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
@@ -163,7 +171,9 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
   if (!options.dry_run) {
-    Export(fs, options, checkpoint, origin, config, plan, budget).run();
+    for (std::string& text : Export(fs, options, checkpoint, origin, config, plan, budget).run()) {
+      report.warn(std::move(text));
+    }
   }
   return report;
 }

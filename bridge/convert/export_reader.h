@@ -31,6 +31,7 @@ class ExportReader : public TensorReader {
     }
   }
   void finish() override { checkpoint_.finish(); }
+  int64_t items_without_crc() const { return checkpoint_.items_without_crc(); }
 
  private:
   MegatronReader checkpoint_;

@@ -79,7 +79,9 @@ class Verification {
     std::vector<int32_t> other;
     int64_t bytes = 0;
     Accounting accounting;
-    match_checkpoint(checkpoint, binding, {.dialect = match.dialect}, accounting,
+    CheckpointMatchOptions match_options;
+    match_options.dialect = match.dialect;
+    match_checkpoint(checkpoint, binding, match_options, accounting,
                      [&](const CheckpointTensor& tensor) {
                        const Parts& from = parts.at(tensor.logical.name);
                        Transfer transfer;

@@ -52,6 +52,8 @@ class PickleDecoder {
   // pickle_filling.cpp: items from stack_[begin] on go to the container below them
   void append(int64_t begin);
   void set_items(int64_t begin);
+  void add_item(PickleNode& target, PickleNode::Kind content, const PickleValue& item,
+                int64_t coming);
   void add_pairs(PickleNode& target, std::span<const PickleValue> items,
                  const PickleItemSink* sink);
   void stream_pairs();

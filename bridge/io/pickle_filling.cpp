@@ -29,6 +29,18 @@ PickleNode& PickleDecoder::content_of(PickleNode& object, NodeKind kind) {
   return content;
 }
 
+// Into a container, or into the list or dict (content) that an object has.
+void PickleDecoder::add_item(PickleNode& target, NodeKind content, const PickleValue& item,
+                             int64_t coming) {
+  if (target.kind != NodeKind::kObject) {
+    nodes_.adopt(target, item, coming);
+    return;
+  }
+  item->closed = true;  // before content_of looks at the object: it may be the item itself
+  nodes_.adopt(content_of(target, content), item, coming);
+  nodes_.item_grew(target, item);
+}
+
 void PickleDecoder::append(int64_t begin) {
   PickleNode& target = target_below(begin);
   const bool adds = token_.op == PickleOp::kAddItems;
@@ -37,13 +49,7 @@ void PickleDecoder::append(int64_t begin) {
     lexer_.fail(adds ? "not a set" : "not a list");
   }
   const std::span items = std::span(stack_).subspan(static_cast<size_t>(begin));
-  if (!items.empty()) {
-    PickleNode& into = is_object ? content_of(target, NodeKind::kList) : target;
-    for (const PickleValue& item : items) {
-      nodes_.adopt(into, item, std::ssize(items));
-      if (is_object) nodes_.item_grew(target, item);
-    }
-  }
+  for (const PickleValue& item : items) add_item(target, NodeKind::kList, item, std::ssize(items));
   stack_.resize(static_cast<size_t>(begin));
 }
 
@@ -59,17 +65,14 @@ void PickleDecoder::set_items(int64_t begin) {
 
 void PickleDecoder::add_pairs(PickleNode& target, std::span<const PickleValue> items,
                               const PickleItemSink* sink) {
-  const bool is_object = target.kind == NodeKind::kObject;
   for (size_t i = 0; i < items.size(); i += 2) {
     const NodeKind key = items[i]->kind;
     if (key == NodeKind::kList || key == NodeKind::kDict) {
       lexer_.fail("a list or dict as key of a dict");
     }
     if (sink && (*sink)(items[i], items[i + 1])) continue;
-    PickleNode& into = is_object ? content_of(target, NodeKind::kDict) : target;
     for (const PickleValue& item : items.subspan(i, 2)) {
-      nodes_.adopt(into, item, std::ssize(items));
-      if (is_object) nodes_.item_grew(target, item);
+      add_item(target, NodeKind::kDict, item, std::ssize(items));
     }
   }
 }

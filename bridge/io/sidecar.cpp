@@ -72,8 +72,9 @@ uint32_t write_tensor_crcs(FileSystem& fs, const Path& path, const HfFolder& sou
 
 // Member access with the errors a hand-edited or damaged manifest deserves.
 const Json& member(const Json& object, const char* key) {
-  const auto it = object.is_object() ? object.find(key) : object.end();
-  if (!object.is_object() || it == object.end()) bad_input(fmt::format("{} is missing", key));
+  if (!object.is_object()) bad_input("not an object");
+  const auto it = object.find(key);
+  if (it == object.end()) bad_input(fmt::format("{} is missing", key));
   return *it;
 }
 
@@ -112,8 +113,11 @@ void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryB
       const SafetensorsHeader header = parse_safetensors_header(
           std::string_view(raw).substr(std::min<size_t>(8, raw.size())), -1);
       const auto shard = static_cast<int32_t>(sidecar.source.shards.size());
-      sidecar.source.shards.push_back(
-          {name, size_of(item, "size"), static_cast<int64_t>(raw.size())});
+      const int64_t size = std::ssize(raw) + header.payload_size;
+      if (size_of(item, "size") != size) {
+        bad_input(fmt::format("{} bytes by the manifest, {} by the header", size_of(item, "size"), size));
+      }
+      sidecar.source.shards.push_back({name, size, std::ssize(raw)});
       for (const SafetensorsEntry& entry : header.entries) {
         budget.reserve(static_cast<int64_t>(sizeof(HfTensor) + entry.name.size() +
                                             entry.shape.size() * sizeof(int64_t)),
@@ -152,6 +156,17 @@ void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
   for (const Json& item : list_of(manifest, "large_files")) {
     sidecar.large_files.push_back(text_of(item, "name"));
   }
+}
+
+// An export writes all of these into one folder, and without a config.json it would be none of a model.
+void check_names(const HfFolder& source) {
+  std::vector<std::string_view> names;
+  for (const HfShard& shard : source.shards) names.push_back(shard.name);
+  for (const HfSideFile& file : source.side_files) names.push_back(file.name);
+  std::sort(names.begin(), names.end());
+  const auto twin = std::adjacent_find(names.begin(), names.end());
+  if (twin != names.end()) bad_input(printable(*twin) + ": listed twice");
+  if (!std::binary_search(names.begin(), names.end(), "config.json")) bad_input("lists no config.json");
 }
 
 }  // namespace
@@ -229,6 +244,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
       }
       sidecar.version = text_of(manifest, "version");
       sidecar.choices = member(manifest, "choices");
+      if (!sidecar.choices.is_object()) bad_input("choices is not an object");
       sidecar.identity = text_of(manifest, "identity");
       const Json& witnesses = member(manifest, "witnesses_crc32");
       sidecar.has_witnesses = !witnesses.is_null();
@@ -236,6 +252,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
         sidecar.witness_crc = parse_hex(text_of(manifest, "witnesses_crc32"));
       read_shards(fs, sidecar, manifest, budget);
       read_files(fs, sidecar, manifest);
+      check_names(sidecar.source);
     });
     budget.release(static_cast<int64_t>(text.size()) * 4);
     return sidecar;

@@ -301,7 +301,7 @@ void relink(const Path& at, const char* target) {
 INSTANTIATE_TEST_SUITE_P(
     Folder, HfFolderBad,
     testing::Values(
-        BadCase{"Absent", [](const Path&) {}, "open folder: No such file", Code::kIo},
+        BadCase{"Absent", [](const Path&) {}, "no such file or folder", Code::kBadInput},
         BadCase{"IsAFile", [](const Path& dir) { put_file(dir, "x"); }, "not a folder"},
         BadCase{"Empty", [](const Path& dir) { stdfs::create_directory(dir); }, "no config.json"},
         BadCase{"NoConfig",

@@ -1,0 +1,133 @@
+"""Damage to the sidecar ROOT/causeway/: an export that would not give back the source's files is refused."""
+import json
+import os
+import shutil
+import zlib
+
+import pytest
+
+from helpers import copy_tree, flip_bit, hf_fixture, nothing_written, refused, run, export, hashes
+
+FIXTURE = "qwen3_dense"
+SHARD = "model-00001-of-00001.safetensors"
+FILES = ["manifest.json", f"headers/{SHARD}", "source_crc32.tsv", *(f"files/{name}" for name in ("config.json", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"))]
+
+
+@pytest.fixture
+def root(tmp_path, converted):
+    return copy_tree(converted(FIXTURE), tmp_path / "root")
+
+
+def test_the_list_is_complete(converted):
+    sidecar = converted(FIXTURE) / "causeway"
+    assert sorted(FILES) == sorted(str(path.relative_to(sidecar)) for path in sidecar.rglob("*") if path.is_file())
+
+
+def outcome(root, folder, name):
+    """Refused, naming the file; or, for what an export does not need, as if nothing had happened."""
+    if name == "source_crc32.tsv":
+        with nothing_written(root):
+            export(root, folder / "out")
+        assert hashes(folder / "out") == hashes(hf_fixture(FIXTURE))
+        return
+    refused("export-to-hf", root, folder, (3, 4), name.split("/")[-1])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", (0.01, 0.5, 0.99))
+def test_flipped(name, where, root, tmp_path):
+    path = root / "causeway" / name
+    flip_bit(path, int(path.stat().st_size * where))
+    outcome(root, tmp_path, name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing(name, root, tmp_path):
+    (root / "causeway" / name).unlink()
+    outcome(root, tmp_path, name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_truncated(name, root, tmp_path):
+    path = root / "causeway" / name
+    os.truncate(path, path.stat().st_size - 1 if name != "manifest.json" else path.stat().st_size // 2)
+    outcome(root, tmp_path, name)
+
+
+def manifest(change):
+    def damage(root):
+        path = root / "causeway" / "manifest.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+def lead_out(root):
+    (root.parent / "secret").write_text("{}")
+    (root / "causeway" / "files" / "tokenizer.json").unlink()
+    (root / "causeway" / "files" / "tokenizer.json").symlink_to("../../../secret")
+
+
+def other_header(root):
+    """A header whose CRC is right and whose tensors are not the checkpoint's."""
+    path = root / "causeway" / "headers" / SHARD
+    raw = path.read_bytes().replace(b"mlp.up_proj", b"mlp.uq_proj")
+    path.write_bytes(raw)
+    manifest(lambda m: m["shards"][0].update(header_crc32=f"{zlib.crc32(raw):08x}"))(root)
+
+
+def shard_among_files(root):
+    shutil.copyfile(root / "causeway" / "files" / "tokenizer.json", root / "causeway" / "files" / SHARD)
+    manifest(lambda m: m["files"].append({**m["files"][2], "name": SHARD}))(root)
+
+
+MANIFESTS = {
+    "not an object": lambda r: (r / "causeway" / "manifest.json").write_text("[]"),
+    "format missing": manifest(lambda m: m.pop("format")),
+    "shards missing": manifest(lambda m: m.pop("shards")),
+    "shards a number": manifest(lambda m: m.update(shards=1)),
+    "shard in the parent folder": manifest(lambda m: m["shards"][0].update(name="../x")),
+    "absolute shard": manifest(lambda m: m["shards"][0].update(name="/etc/passwd")),
+    "shard twice": manifest(lambda m: m["shards"].append(m["shards"][0])),
+    "shard of another size": manifest(lambda m: m["shards"][0].update(size=1)),
+    "negative size": manifest(lambda m: m["shards"][0].update(size=-1)),
+    "huge size": manifest(lambda m: m["shards"][0].update(size=1 << 70)),
+    "file in the parent folder": manifest(lambda m: m["files"][0].update(name="../manifest.json")),
+    "absolute file": manifest(lambda m: m["files"][0].update(name="/etc/hostname")),
+    "file of the shard's name": shard_among_files,
+    "file twice": manifest(lambda m: m["files"].append(m["files"][2])),
+    "no config.json": manifest(lambda m: m["files"].pop(0)),
+    "CRC is a number": manifest(lambda m: m["files"][0].update(crc32=1)),
+    "CRC of another length": manifest(lambda m: m["files"][0].update(crc32="ab")),
+    "choices a string": manifest(lambda m: m.update(choices="x")),
+    "witnesses announced": manifest(lambda m: m.update(witnesses_crc32="00000000")),
+    "symlink out": lead_out,
+    "header of another model": other_header,
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_manifest(case, root, tmp_path):
+    MANIFESTS[case](root)
+    refused("export-to-hf", root, tmp_path, 4 if case == "witnesses announced" else 3, ("manifest.json", "witnesses.bin", "uq_proj"))
+
+
+def test_a_later_format(root, tmp_path):
+    manifest(lambda m: m.update(format=2))(root)
+    refused("export-to-hf", root, tmp_path, 5, "causeway: manifest.json", "format 2")
+
+
+def test_without_a_sidecar(root, tmp_path):
+    """Nothing says what the other side looks like: a question of usage, answered with the options."""
+    shutil.rmtree(root / "causeway")
+    refused("export-to-hf", root, tmp_path, 2, "--reference", "--sidecar")
+
+
+def test_sidecar_elsewhere(root, tmp_path):
+    (root / "causeway").rename(tmp_path / "elsewhere")
+    export(root, tmp_path / "out", "--sidecar", tmp_path / "elsewhere")
+    assert hashes(tmp_path / "out") == hashes(hf_fixture(FIXTURE))
+    done = run("export-to-hf", root, tmp_path / "out2", "--sidecar", tmp_path / "nowhere")
+    assert done.code in (3, 4) and "nowhere" in done.err, done

@@ -1,0 +1,128 @@
+"""What is not supported is recognised and refused by its name (exit 5), with what to do instead on the second line."""
+import json
+import shutil
+
+import pytest
+
+from dcp_pickle import Metadata
+from helpers import DATA, copy_tree, hf_fixture, refused
+
+
+def unsupported(command, source, folder, *words):
+    done = refused(command, source, folder, 5, *words)
+    lines = done.err.splitlines()
+    assert len(lines) == 2 and lines[1].strip(), f"no remedy\n{done}"
+    return done
+
+
+@pytest.fixture
+def root(tmp_path, converted):
+    return copy_tree(converted("llama_tied"), tmp_path / "root")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return copy_tree(hf_fixture("qwen3_dense"), tmp_path / "hf")
+
+
+def test_legacy_ranks(tmp_path):
+    legacy = copy_tree(DATA / "megatron_written" / "legacy_dense_tp2", tmp_path / "legacy")
+    unsupported("export-to-hf", legacy, tmp_path, "mp_rank_00", "legacy")
+
+
+def test_one_legacy_folder(tmp_path):
+    legacy = copy_tree(DATA / "megatron_written" / "legacy_dense_tp2", tmp_path / "legacy")
+    unsupported("export-to-hf", legacy / "iter_0000000", tmp_path, "mp_rank_0")
+
+
+def test_plain_dcp(root, tmp_path):
+    (root / "iter_0000000" / "metadata.json").unlink()
+    unsupported("export-to-hf", root, tmp_path, "metadata.json", "fsdp_dtensor")
+
+
+@pytest.mark.parametrize("backend", ("zarr", "fsdp_dtensor", "torch_dcp", "\x1b[2J"))
+def test_other_backends(backend, root, tmp_path):
+    (root / "iter_0000000" / "metadata.json").write_text(json.dumps({"sharded_backend": backend, "sharded_backend_version": 1}))
+    unsupported("export-to-hf", root, tmp_path, "metadata.json", backend.replace("\x1b", "\\x1b"))
+
+
+def test_nemo_file(tmp_path):
+    archive = tmp_path / "model.nemo"
+    archive.write_bytes(b"x" * 1000)
+    unsupported("export-to-hf", archive, tmp_path, "model.nemo", "NeMo")
+
+
+def test_folder_of_a_nemo_file(tmp_path):
+    (tmp_path / "nemo").mkdir()
+    (tmp_path / "nemo" / "model.nemo").write_bytes(b"x" * 1000)
+    unsupported("export-to-hf", tmp_path / "nemo", tmp_path, "model.nemo")
+
+
+def test_modelopt(root, tmp_path):
+    (root / "iter_0000000" / "modelopt_state").mkdir()
+    unsupported("export-to-hf", root, tmp_path, "modelopt_state")
+
+
+@pytest.mark.parametrize("key", ("decoder.layers.0.mixer.in_proj.weight", "decoder.layers.mixer.conv1d.weight"))
+def test_hybrid_model(key, root, tmp_path):
+    metadata = Metadata(root / "iter_0000000" / ".metadata")
+    metadata.copy("decoder.final_layernorm.weight", key)
+    metadata.copy("decoder.final_layernorm.weight", "decoder.final_norm.weight")
+    metadata.remove("decoder.final_layernorm.weight")
+    metadata.save()
+    unsupported("export-to-hf", root, tmp_path, "Hybrid")
+
+
+@pytest.mark.parametrize("name", ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model-Q8_0.gguf"))
+def test_other_weights(name, folder, tmp_path):
+    for path in folder.glob("model*"):
+        path.unlink()
+    (folder / name).write_bytes(b"x")
+    unsupported("convert-hf", folder, tmp_path, name)
+
+
+def config(folder, **fields):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize("method", ("fp8", "gptq", "bitsandbytes", "\n"))
+def test_quantized(method, folder, tmp_path):
+    config(folder, quantization_config={"quant_method": method})
+    done = refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", method.replace("\n", "\\"))
+    assert "convert the unquantized release" in done.err
+
+
+@pytest.mark.parametrize(
+    "architecture", ("Qwen2MoeForCausalLM", "MixtralForCausalLM", "GptOssForCausalLM", "NemotronHForCausalLM", "BertModel")
+)
+def test_architecture_without_a_table(architecture, folder, tmp_path):
+    config(folder, architectures=[architecture], model_type="other")
+    unsupported("convert-hf", folder, tmp_path, "config.json", architecture)
+
+
+def test_unknown_arch_option(folder, tmp_path):
+    refused("convert-hf", folder, tmp_path, 5, "GPT9", options=("--arch", "GPT9"))
+
+
+def test_what_megatron_has_no_word_for(folder, tmp_path):
+    config(folder, hidden_act="gelu")
+    refused("convert-hf", folder, tmp_path, 5, "config.json", "hidden_act", "gelu")
+
+
+def test_moe_checkpoint_for_a_dense_configuration(tmp_path):
+    """A checkpoint with experts and a reference without: its tensors are strangers."""
+    moe = copy_tree(DATA / "megatron_written" / "moe_homog_ep2_resave", tmp_path / "moe")
+    refused("export-to-hf", moe, tmp_path, 3, "experts", options=("--reference", hf_fixture("llama_tied")))
+
+
+def test_verify_refuses_alike(folder, root, tmp_path):
+    from helpers import check_message, run
+
+    legacy = copy_tree(DATA / "megatron_written" / "legacy_dense_tp2", tmp_path / "legacy")
+    check_message(run("verify", folder, legacy, "--mode", "hash"), 5, "mp_rank_0")
+    shutil.rmtree(root / "iter_0000000" / "causeway", ignore_errors=True)
+    (root / "iter_0000000" / "metadata.json").unlink()
+    check_message(run("verify", root, folder, "--mode", "hash"), 5, "metadata.json")
+    check_message(run("inspect", root), 5, "metadata.json")
+    check_message(run("inspect", legacy), 5, "mp_rank_0")
