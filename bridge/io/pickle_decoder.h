@@ -1,8 +1,9 @@
 // The stack machine of read_pickle: takes tokens from pickle_lexer.h, keeps what pickle_memo.h says
 // will be read back, and builds values with pickle_nodes.h.
 //
-// The pairs of a watched dict are handed to its sink when 16 of them lie on the stack, not only at
-// SETITEMS (CPython puts up to 1,000 before that, each as large as the list of a tensor's chunks).
+// The pairs of a watched dict are handed to its sink when the next key begins (or, where that is not
+// certain, when 16 of them lie on the stack), not only at SETITEMS (CPython puts up to 1,000 before
+// that, each as large as the list of a tensor's chunks).
 // What an opcode after that could still take of them is then missing on the stack, so such a pickle
 // is refused.
 #pragma once

@@ -77,15 +77,24 @@ void PickleDecoder::add_pairs(PickleNode& target, std::span<const PickleValue> i
   }
 }
 
-// Hands the oldest pairs over once many lie on the stack. The youngest stay: the last ones may be
-// the beginnings of a value (class and arguments, the items of a tuple).
+// Called after a push among the pairs of a watched dict. A value may be of any size (a tensor of 24,000
+// chunks), so a pair should go as soon as it is complete. That is certain when the next key begins: the value is
+// an object and a string or class follows, which no pickler gives an object as state. Where it is not, the oldest pairs go
+// once many lie on the stack; the youngest stay, as the last ones may be the beginnings of a value
+// (class and arguments, the items of a tuple).
 void PickleDecoder::stream_pairs() {
-  if (std::ssize(stack_) - stream_.mark < kStreamedItems + kKeptItems) return;
+  const int64_t size = std::ssize(stack_) - stream_.mark;
+  int64_t complete = size >= kStreamedItems + kKeptItems ? kStreamedItems : 0;
+  if (size >= 3 && size % 2 == 1 && stack_[stack_.size() - 2]->kind == NodeKind::kObject &&
+      (stack_.back()->kind == NodeKind::kString || stack_.back()->kind == NodeKind::kClass)) {
+    complete = size - 1;
+  }
+  if (complete == 0) return;
   stream_.begun = true;
   const auto begin = stack_.begin() + stream_.mark;
-  add_pairs(*stack_[static_cast<size_t>(stream_.mark) - 1], std::span(begin, kStreamedItems),
-            stream_.sink);
-  stack_.erase(begin, begin + kStreamedItems);
+  add_pairs(*stack_[static_cast<size_t>(stream_.mark) - 1],
+            std::span(begin, static_cast<size_t>(complete)), stream_.sink);
+  stack_.erase(begin, begin + complete);
 }
 
 // The state of the top object is being filled when the stack is: object, state dict, key, value,
