@@ -353,12 +353,14 @@ TEST(Safetensors, HostileGrowthStopsAtTheBudget) {
   EXPECT_EQ(budget.used(), 0);
 }
 
-TEST(Safetensors, RawHeaderIsVerbatimAndReserved) {
+TEST(Safetensors, RawHeaderIsVerbatimAndFitsTheBudget) {
   MemoryBudget budget(1 << 20);
   const std::string content = file_of(kSmall, 16);
   EXPECT_EQ(read_raw_safetensors_header(MemoryFile(content), budget),
             content.substr(0, content.size() - 16));
-  EXPECT_EQ(budget.used(), static_cast<int64_t>(content.size() - 16));
+  EXPECT_EQ(budget.used(), 0);
+  MemoryBudget small(static_cast<int64_t>(content.size() - 17));
+  EXPECT_THROW(read_raw_safetensors_header(MemoryFile(content), small), Error);
   EXPECT_THROW(read_raw_safetensors_header(MemoryFile(length_bytes(1u << 31)), budget), Error);
 }
 
