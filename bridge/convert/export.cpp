@@ -65,13 +65,14 @@ class Export {
   }
 
   void copy_tensors(const Path& dir) {
+    // Before the buffers take what is left of the budget: the sink writes headers.
+    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     const ExecutorOptions executor = [&] {
       ExecutorOptions planned = plan_execution(options_.threads, budget_);
       planned.want_crc = false;  // safetensors holds none; the reader checks the source's
       return planned;
     }();
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
-    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     ExecutorHooks hooks;
     if (origin_.witnesses) {
       hooks.on_slice = [&](const SliceView& slice) {
@@ -83,6 +84,7 @@ class Export {
       return plan_.outputs[static_cast<size_t>(target)].name;
     });
     progress.finish();
+    budget_.release(executor.reserved);
   }
 
   void copy_side_files(const Path& dir) {
