@@ -208,6 +208,7 @@ class Conversion {
     execute(plan_.transfers, reader_, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; });
     progress.finish();
+    budget_.release(executor.reserved);
     if (witnesses) {
       witness_crc_ = witnesses->finish();
       witness_bytes_ = witnesses->size();

@@ -166,7 +166,8 @@ ExecutorOptions plan_execution(int threads, MemoryBudget& budget) {
   ExecutorOptions options;
   options.threads = threads;
   options.slice_bytes = slice / 4096 * 4096;
-  budget.reserve(options.threads * kBuffersPerThread * options.slice_bytes, "buffers");
+  options.reserved = options.threads * kBuffersPerThread * options.slice_bytes;
+  budget.reserve(options.reserved, "buffers");
   return options;
 }
 

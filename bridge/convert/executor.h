@@ -54,6 +54,7 @@ struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger
   bool want_crc = true;           // false: Sink::write gets 0
+  int64_t reserved = 0;           // of the budget, for the buffers; released by whoever ran them
 };
 
 // Threads and slice size that fit what is left of the budget; reserves them. Too little for one thread:

@@ -61,13 +61,14 @@ class Export {
   }
 
   void copy_tensors(const Path& dir) {
+    // Before the buffers take what is left of the budget: the sink writes headers.
+    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     const ExecutorOptions executor = [&] {
       ExecutorOptions planned = plan_execution(options_.threads, budget_);
       planned.want_crc = false;  // safetensors holds none; the reader checks the source's
       return planned;
     }();
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
-    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     ExecutorHooks hooks;
     if (origin_.witnesses) {
       hooks.on_slice = [&](const SliceView& slice) {
@@ -78,6 +79,7 @@ class Export {
     execute(plan_.transfers, reader, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
     progress.finish();
+    budget_.release(executor.reserved);
     if (reader.items_without_crc() > 0) {
       warnings_.push_back(fmt::format(
           "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",

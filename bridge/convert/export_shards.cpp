@@ -142,9 +142,11 @@ void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
   for (const ExportPlan::Shard& shard : plan.shards) {
     if (shard.verbatim < 0) continue;
     const auto index = static_cast<size_t>(shard.verbatim);
-    if (std::ssize(origin.raw_header(fs, index, budget)) != shard.payload_offset) {
+    const auto size = std::ssize(origin.raw_header(fs, index, budget));
+    if (size != shard.payload_offset) {
       bad_input(printable(shard.name) + ": the origin's header changed while it was being read");
     }
+    budget.release(size);
   }
   std::sort(plan.transfers.begin(), plan.transfers.end(), [&](const auto& a, const auto& b) {
     const auto& x = plan.outputs[static_cast<size_t>(a.target)];

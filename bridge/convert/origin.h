@@ -29,7 +29,7 @@ struct Origin {
   const HfFolder& side_files() const;
   std::string config_text(FileSystem& fs) const;
   Path side_file_path(size_t index) const;
-  // The 8 + N header bytes of a shard of layout().
+  // The 8 + N header bytes of a shard of layout(); the caller releases them from the budget.
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.
   int32_t sidecar_tensor(std::string_view name) const;

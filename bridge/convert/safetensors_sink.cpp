@@ -8,10 +8,12 @@ SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPl
   for (const ExportPlan::Shard& shard : plan.shards) {
     files_.push_back(fs.create(dir / shard.name));
     files_.back()->allocate(shard.size);
+    const bool verbatim = shard.verbatim >= 0;
     const std::string header =
-        shard.verbatim >= 0 ? origin.raw_header(fs, static_cast<size_t>(shard.verbatim), budget)
-                            : new_header(plan, shard);
+        verbatim ? origin.raw_header(fs, static_cast<size_t>(shard.verbatim), budget)
+                 : new_header(plan, shard);
     files_.back()->write_at(0, std::as_bytes(std::span(header)));
+    if (verbatim) budget.release(std::ssize(header));
   }
 }
 

@@ -144,13 +144,12 @@ class Verification {
   void compare(const char* direction, const std::vector<Transfer>& transfers, TensorReader& reader,
                CompareSink& sink, int64_t bytes, const ExecutorHooks& hooks,
                const std::function<std::string(int32_t)>& name_of) {
-    const int64_t before = budget_.used();
     ExecutorOptions executor = plan_execution(options_.threads, budget_);
     executor.want_crc = false;
     Progress progress(options_.progress, options_.quiet, direction, bytes);
     execute(transfers, reader, sink, executor, hooks, progress, name_of);
     progress.finish();
-    budget_.release(budget_.used() - before);
+    budget_.release(executor.reserved);
 
     report_.json[direction] = {
         {"tensors", transfers.size()}, {"bytes", bytes}, {"different", sink.differences().size()}};

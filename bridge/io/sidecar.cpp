@@ -186,7 +186,10 @@ std::string source_identity(FileSystem& fs, const HfFolder& source, MemoryBudget
   for (const HfShard& shard : source.shards) {
     hash.add(shard.name);
     hash.add(std::string_view("\0", 1));
-    hash.add(read_raw_safetensors_header(*fs.open_read(source.path / shard.name), budget));
+    const std::string raw =
+        read_raw_safetensors_header(*fs.open_read(source.path / shard.name), budget);
+    hash.add(raw);
+    budget.release(std::ssize(raw));
   }
   return hash.hex();
 }
@@ -206,6 +209,7 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, cons
     shards.push_back({{"name", shard.name},
                       {"size", shard.file_size},
                       {"header_crc32", hex(crc32(std::as_bytes(std::span(raw))))}});
+    budget.release(std::ssize(raw));
   }
   manifest["shards"] = std::move(shards);
 

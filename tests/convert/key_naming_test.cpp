@@ -91,7 +91,7 @@ TEST_F(KeyNamingTest, AFamilyWithSomethingAfterTheLayerIsNeverStacked) {
 TEST_F(KeyNamingTest, ExtraStateKeys) {
   const mappings::ExtraStateModule layer{"decoder.layers.10.mlp.linear_fc2", &decoder_, 10, 12};
   EXPECT_EQ(extra_state_key(layer, {}), "decoder.layers.mlp.linear_fc2._extra_state/shard_10_12");
-  EXPECT_EQ(extra_state_key(layer, {.per_layer = true}),
+  EXPECT_EQ(extra_state_key(layer, {.per_layer = true, .prefix = ""}),
             "decoder.layers.10.mlp.linear_fc2._extra_state/shard_0_1");
   EXPECT_EQ(extra_state_key(layer, {.prefix = "language_model."}),
             "language_model.decoder.layers.mlp.linear_fc2._extra_state/shard_10_12");

@@ -3,6 +3,7 @@
 
 #include "bridge/convert/convert.h"
 #include "bridge/convert/executor.h"
+#include "bridge/convert/export.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {
@@ -58,28 +59,55 @@ TEST(PlanExecution, SliceSizesAreWholePages) {
   EXPECT_EQ(plan_execution(3, budget).slice_bytes % 4096, 0);
 }
 
-// Every budget that is too small is refused as such, with nothing left behind; the first that is
-// not gives the same files as a generous one.
+// Every budget that is too small is refused as such, with nothing left behind; every larger one
+// gives the same files as a generous one, whatever the threads take of it.
+template <typename Options, typename Run>
+void sweep_budgets(const TempDir& dir, const std::string& source, Run&& run) {
+  auto options = run_options<Options>(dir / source, dir / "generous");
+  run(options);
+  const Tree expected = tree(dir / "generous");
+  options.target = dir / "out";
+  const auto names = real_file_system().list(dir.path());
+  int refused = 0;
+  int done = 0;
+  for (const int threads : {1, 4, 16}) {
+    options.threads = threads;
+    bool fits = false;
+    for (options.memory = 16 * kKiB; options.memory < 20 * kMiB;
+         options.memory += options.memory / 3) {
+      SCOPED_TRACE(size_text(options.memory) + ", threads " + std::to_string(threads));
+      try {
+        run(options);
+        fits = true;
+        ++done;
+        ASSERT_EQ(first_difference(expected, tree(dir / "out")), "");
+        std::filesystem::remove_all(dir / "out");
+      } catch (const Error& e) {
+        ++refused;
+        ASSERT_FALSE(fits) << "less was enough: " << e.message();
+        ASSERT_EQ(e.code(), Code::kUsage) << e.message();
+      }
+      ASSERT_EQ(real_file_system().list(dir.path()), names);
+    }
+  }
+  EXPECT_GT(refused, 10);
+  EXPECT_GT(done, 30);
+}
+
 TEST(Memory, ConversionsNearTheMinimum) {
   const TempDir dir;
   FastFileSystem fs;
-  write_tiny_model(dir / "hf", 3);
-  convert_hf(fs, run_options<ConvertOptions>(dir / "hf", dir / "generous"));
-  auto options = run_options<ConvertOptions>(dir / "hf", dir / "tight");
-  int refused = 0;
-  for (options.memory = 16 * kKiB;; options.memory += options.memory / 4) {
-    ASSERT_LT(options.memory, 16 * kMiB);
-    try {
-      convert_hf(fs, options);
-      break;
-    } catch (const Error& e) {
-      ++refused;
-      ASSERT_EQ(e.code(), Code::kUsage) << e.message();
-      ASSERT_EQ(fs.list(dir.path()), (std::vector<std::string>{"generous", "hf"}));
-    }
-  }
-  EXPECT_GT(refused, 2);
-  EXPECT_EQ(first_difference(tree(dir / "generous"), tree(dir / "tight")), "");
+  write_tiny_model(dir / "hf", 3, false, 2);
+  sweep_budgets<ConvertOptions>(dir, "hf", [&](const auto& options) { convert_hf(fs, options); });
+}
+
+TEST(Memory, ExportsNearTheMinimum) {
+  const TempDir dir;
+  FastFileSystem fs;
+  write_tiny_model(dir / "hf", 3, false, 2);
+  convert_hf(fs, run_options<ConvertOptions>(dir / "hf", dir / "megatron"));
+  sweep_budgets<ExportOptions>(dir, "megatron",
+                               [&](const auto& options) { export_to_hf(fs, options); });
 }
 
 }  // namespace

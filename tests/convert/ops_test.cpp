@@ -17,12 +17,12 @@ using Values = std::vector<int32_t>;  // 0 is padding; real elements are numbere
 
 struct Example {
   Op op;
-  std::vector<Shape> shapes;
+  std::vector<Shape> shapes = {};
   int64_t groups = 0;
   int64_t vocab_rows = 0;
-  std::vector<Values> parts;
-  Values megatron;  // by definition
-  Shape megatron_shape;
+  std::vector<Values> parts = {};
+  Values megatron = {};  // by definition
+  Shape megatron_shape = {};
 };
 
 class Maker {
@@ -119,7 +119,7 @@ Example example(unsigned seed) {
   }
 }
 
-void follow(const std::vector<Run>& runs, const std::vector<Values>& inputs, Values& out) {
+void follow(const std::vector<bridge::Run>& runs, const std::vector<Values>& inputs, Values& out) {
   for (const Run& run : runs) {
     ASSERT_GT(run.length, 0);
     for (int64_t i = 0; i < run.length; ++i) {
@@ -153,7 +153,7 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
 
     std::mt19937 random(seed);
     Values megatron;
-    std::vector<Run> runs;
+    std::vector<bridge::Run> runs;
     for_random_slices(random, std::ssize(e.megatron), [&](int64_t begin, int64_t end) {
       runs.clear();
       layout.forward(begin, end, runs);
@@ -177,13 +177,13 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, 5U), [](const auto& test) {
-  return std::vector<std::string>{"Copy", "Concat", "Qkv", "QkvBias", "Vocab"}.at(test.param);
-});
+const std::string kExampleNames[] = {"Copy", "Concat", "Qkv", "QkvBias", "Vocab"};
+INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, 5U),
+                         [](const auto& test) { return kExampleNames[test.param]; });
 
 TEST(Ops, RunsAreAppended) {
   const OpLayout layout(Op::kCopy, {{4}}, 0, 0);
-  std::vector<Run> runs;
+  std::vector<bridge::Run> runs;
   layout.forward(0, 1, runs);
   layout.forward(1, 4, runs);
   ASSERT_EQ(runs.size(), 2U);

@@ -152,6 +152,22 @@ TEST_F(VerifyTest, AnotherSourceIsADifference) {
   expect_difference({"decoder.layers.1.self_attention.linear_qkv.weight: 1 elements"});
 }
 
+// A tensor that the conversion drops as a copy is compared with what it is a copy of.
+TEST_F(VerifyTest, ATiedOutputLayerThatDiffersIsADifference) {
+  auto tensors = tiny_tensors(1, true, Dtype::kBF16, random_bytes(1));
+  tensors.push_back({"lm_head.weight", Dtype::kBF16, {10, 8}, tensors[0].bytes});
+  write_hf_folder(dir_ / "tied", tiny_config(1, true, "bfloat16"), tensors);
+  hf_ = dir_ / "tied";
+  megatron_ = dir_ / "tied_megatron";
+  convert_hf(fs_, run_options<ConvertOptions>(hf_, megatron_));
+  expect_identical(verify(hf_, megatron_));
+  tensors.back().bytes[7] = static_cast<char>(tensors.back().bytes[7] ^ 1);
+  put_file(hf_ / "model.safetensors", safetensors_file(tensors));
+  expect_difference({"lm_head.weight: 1 elements, the first is number 3"});
+  std::filesystem::remove_all(megatron_ / "causeway");
+  expect_difference({"lm_head.weight: 1 elements, the first is number 3"});
+}
+
 TEST_F(VerifyTest, TwoOfAKindCannotBeCompared) {
   expect_error(Code::kUsage, "are both no Megatron checkpoints", [&] { verify(hf_, hf_); });
   expect_error(Code::kUsage, "are both Megatron checkpoints",
