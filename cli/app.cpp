@@ -4,11 +4,14 @@
 
 #include <string>
 
+#include "bridge/io/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
 namespace cli {
 namespace {
+
+constexpr int64_t kLargestNumber = 1'000'000'000;
 
 constexpr const char* kAbout =
     "Causeway carries model checkpoints between Hugging Face and Megatron-Core, byte-exactly,\n"
@@ -76,11 +79,11 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
       ->type_name("PREFIX");
   command->add_option("--vocab-rows", options.vocab_rows,
                       "Rows of embedding and output layer, padded with zeros (default: the source's)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
   command->add_option("--glu-interleave", options.glu_interleave,
                       "Interleave gate and up rows of experts in blocks of N (default: not)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
   add_size_option(*command, "--file-size", options.file_size, "Largest .distcp file (default 5GB)");
   command->add_option("--expect", options.expect,
@@ -107,12 +110,13 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
       ->type_name("HF_DIR");
   command->add_option("--vocab-rows", options.vocab_rows,
                       "Rows of embedding and head to write (default: config.json's vocab_size)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
   add_size_option(*command, "--max-shard-size", options.max_shard_size,
                   "Largest shard; overrides the source's shard map (default: keep it, else 5GB)");
   add_iteration_option(*command, options);
   add_run_options(*command, options);
+  add_sidecar_option(*command, options);
   add_resource_options(*command, options);
   command->callback([&options, &status] { status = export_to_hf(options); });
 }
@@ -130,6 +134,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
       ->default_val("both");
   add_iteration_option(*command, verify_command.options);
   add_run_options(*command, verify_command.options);
+  add_sidecar_option(*command, verify_command.options);
   add_resource_options(*command, verify_command.options);
   command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
@@ -155,7 +160,7 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
   show->callback([&mappings_command, &status] { status = mappings_show(mappings_command); });
   CLI::App* check = command->add_subcommand("check", "Does this table fit that model folder?");
@@ -187,11 +192,16 @@ int run(int argc, char** argv) {
   add_inspect(app, inspect_options, as_json, status);
   add_mappings(app, mappings_command, status);
   try {
+    const auto is_asked_for = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_asked_for).empty()) {
+      throw CLI::ParseError("there is no command " + bridge::printable(argv[1]),
+                            CLI::ExitCodes::ExtrasError);
+    }
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
     if (asked_for) return app.exit(error);
-    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", error.what(),
+    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
                app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " ");
     return static_cast<int>(bridge::Code::kUsage);
   }

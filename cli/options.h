@@ -11,8 +11,10 @@ namespace cli {
 
 // --memory, --threads on every command.
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
-// --report, --progress, --quiet, --mapping, --arch, --sidecar on convert, export, verify.
+// --report, --progress, --quiet, --mapping, --arch on convert, export, verify.
 void add_run_options(CLI::App& app, bridge::CommonOptions& options);
+// --sidecar on commands that read one.
+void add_sidecar_option(CLI::App& app, bridge::CommonOptions& options);
 // --iteration on commands that read a Megatron checkpoint.
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
