@@ -2,7 +2,9 @@
 import json
 import os
 import random
+import resource
 import signal
+import subprocess
 import time
 
 import pytest
@@ -42,11 +44,14 @@ def large(tmp_path_factory):
     return folder
 
 
-def signalled(number, source, folder, *options):
-    """Starts a conversion, sends the signal once data is being written; (exit status, stderr)."""
-    import subprocess
+def signalled(number, source, folder, *options, before=signal.SIG_DFL):
+    """Starts a conversion, sends the signal once data is being written; (exit status, stderr). before: what the shell had set."""
 
-    process = start("convert-hf", source, folder / "out", "--threads", "1", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def in_child():
+        if number != signal.SIGKILL:
+            signal.signal(number, before)
+
+    process = start("convert-hf", source, folder / "out", "--threads", "1", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=in_child)
     deadline = time.monotonic() + 30
     while not list(folder.glob(".out.partial/iter_0000000/*.distcp")):
         assert process.poll() is None and time.monotonic() < deadline, "it ended before the signal"
@@ -70,6 +75,22 @@ def test_interrupted_overwrite_keeps_the_old(large, tmp_path):
     code, _ = signalled(signal.SIGINT, large, tmp_path, "--overwrite")
     assert code == 130
     assert snapshot(tmp_path) == {"out": "folder", "out/old": 3}
+
+
+def test_a_background_job_goes_on(large, tmp_path):
+    """What the shell told to ignore Ctrl-C (nohup, &) ignores it."""
+    code, err = signalled(signal.SIGINT, large, tmp_path, before=signal.SIG_IGN)
+    assert code == 0, err
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_file_size_limit(large, tmp_path):
+    """A full disk, as seen from inside: an ordinary error, nothing left behind."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))  # noqa: E731
+    process = start("convert-hf", large, tmp_path / "out", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 4 and b".distcp" in err and b"File too large" in err, err
+    assert snapshot(tmp_path) == {}
 
 
 def test_killed(large, tmp_path):
