@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "bridge/io/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -53,7 +54,7 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
   command
       ->add_option("--vocab-rows", options.vocab_rows,
                    "Rows of embedding and output layer, padded with zeros (default: the source's)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
   add_size_option(*command, "--file-size", options.file_size, "Largest .distcp file (default 5GB)");
   command
@@ -82,7 +83,7 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
   command
       ->add_option("--vocab-rows", options.vocab_rows,
                    "Rows of embedding and head to write (default: config.json's vocab_size)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
   add_size_option(*command, "--max-shard-size", options.max_shard_size,
                   "Largest shard; overrides the source's shard map (default: keep it, else 5GB)");
@@ -134,7 +135,7 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
   show->callback([&mappings_command, &status] { status = mappings_show(mappings_command); });
   CLI::App* check = command->add_subcommand("check", "Does this table fit that model folder?");
@@ -165,11 +166,18 @@ int run(int argc, char** argv) {
   add_inspect(app, inspect_options, status);
   add_mappings(app, mappings_command, status);
   try {
+    const auto is_asked_for = [&](const CLI::App* command) {
+      return command->get_name() == argv[1];
+    };
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_asked_for).empty()) {
+      throw CLI::ParseError("there is no command " + bridge::printable(argv[1]),
+                            CLI::ExitCodes::ExtrasError);
+    }
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
     if (asked_for) return app.exit(error);
-    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", error.what(),
+    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
                app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " ");
     return static_cast<int>(bridge::Code::kUsage);
   }

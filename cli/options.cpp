@@ -48,18 +48,22 @@ void add_resource_options(CLI::App& app, bridge::CommonOptions& options) {
   add_size_option(app, "--memory", options.memory,
                   "Hard cap on memory, plan and headers included (default 256MiB)");
   app.add_option("--threads", options.threads, "Threads (default: one a core, at most 16)")
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
 }
 
 void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
   app.add_option("--report", options.report, "Write a machine-readable result to this file")
       ->type_name("FILE");
-  static const std::map<std::string, bridge::ProgressMode> kModes = {
-      {"auto", bridge::ProgressMode::kAuto},
-      {"always", bridge::ProgressMode::kAlways},
-      {"never", bridge::ProgressMode::kNever}};
-  app.add_option("--progress", options.progress, "Progress on stderr: auto, always, never")
-      ->transform(CLI::CheckedTransformer(kModes))
+  app.add_option_function<std::string>(
+         "--progress",
+         [&options](const std::string& mode) {
+           options.progress = mode == "always"  ? bridge::ProgressMode::kAlways
+                              : mode == "never" ? bridge::ProgressMode::kNever
+                                                : bridge::ProgressMode::kAuto;
+         },
+         "Progress on stderr: auto, always, never (default auto)")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
       ->type_name("MODE");
   app.add_flag("--quiet,-q", options.quiet, "Only errors and warnings");
   app.add_option("--mapping", options.mapping, "Use this mapping table instead of a built-in one")
@@ -67,8 +71,9 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
   app.add_option("--arch", options.arch,
                  "Architecture, when config.json does not say it (see `causeway mappings list`)")
       ->type_name("NAME");
-  app.add_option("--sidecar", options.sidecar,
-                 "Where the sidecar of the conversion lies, if not in the checkpoint's root")
+  app.add_option(
+         "--sidecar", options.sidecar,
+         "Where the sidecar of the conversion lies (default: causeway/ in the checkpoint's root)")
       ->type_name("DIR");
 }
 
@@ -123,7 +128,7 @@ void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
       ->type_name("PREFIX");
   app.add_option("--glu-interleave", options.glu_interleave,
                  "Gate and up rows of experts interleaved in blocks of N (default: not)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
 }
 

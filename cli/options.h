@@ -2,11 +2,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 
 #include "bridge/convert/options.h"
 
 namespace cli {
+
+constexpr int64_t kLargestNumber = 1'000'000'000;  // of rows, blocks and layers
 
 // --memory, --threads on every command.
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);

@@ -142,12 +142,18 @@ class Conversion {
 
   void run() {
     const auto expected = read_expected_hashes(fs_, options_.expect, source_);
+    refuse_sidecar_in_target();
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
+    // Elsewhere, the sidecar is an output of its own; it is committed first, so that a finished checkpoint has one.
+    std::optional<OutputDir> elsewhere;
+    if (!options_.sidecar.empty()) {
+      elsewhere.emplace(fs_, options_.sidecar, options_.overwrite, inputs());
+    }
     output.require_space(output_bytes());
     const Path dist_dir = output.path() / kIterationFolder;
-    const Path sidecar_dir = output.path() / kSidecarFolder;
+    const Path sidecar_dir = elsewhere ? elsewhere->path() : output.path() / kSidecarFolder;
     fs_.make_dir(dist_dir);
-    fs_.make_dir(sidecar_dir);
+    if (!elsewhere) fs_.make_dir(sidecar_dir);
 
     copy_tensors(dist_dir, sidecar_dir);
     check_expected_hashes(fs_, source_, expected);
@@ -159,12 +165,26 @@ class Conversion {
     write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
     write_root_files(fs_, output.path());
+    if (elsewhere) elsewhere->commit();
     output.commit();
   }
 
   int64_t witness_bytes() const { return witness_bytes_; }
 
  private:
+  void refuse_sidecar_in_target() const {
+    if (options_.sidecar.empty()) return;
+    const Path target = std::filesystem::absolute(options_.target).lexically_normal();
+    const Path sidecar = std::filesystem::absolute(options_.sidecar).lexically_normal();
+    const auto [rest, unused] =
+        std::mismatch(target.begin(), target.end(), sidecar.begin(), sidecar.end());
+    if (rest == target.end()) {
+      usage_error(
+          printable(options_.sidecar.string()) + ": --sidecar lies inside the output folder",
+          "leave the option out: the sidecar goes to causeway/ there");
+    }
+  }
+
   // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
   std::vector<Path> inputs() const {
     std::vector<Path> paths = {source_.path};

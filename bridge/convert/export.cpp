@@ -161,7 +161,10 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
   const std::string config = origin.config_text(fs);
-  const BoundModel model = bind_model(fs, config, "config.json", options);
+  const Path config_folder =
+      origin.reference ? origin.reference->path : origin.sidecar->path / "files";
+  const BoundModel model =
+      bind_model(fs, config, (config_folder / "config.json").string(), options);
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);

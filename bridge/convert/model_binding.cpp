@@ -20,18 +20,27 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
                       const CommonOptions& options) {
-  return with_context(printable(config_name), [&] {
-    mappings::Json config = parse_json(config_text, {.max_bytes = kLargestConfig});
-    if (!config.is_object()) bad_input("not a JSON object");
-    if (options.mapping.empty()) {
-      const mappings::Table& table = mappings::find_table(config, options.arch);
-      return BoundModel{nullptr, mappings::Binding(table, std::move(config))};
-    }
-    auto table = std::make_unique<const mappings::Table>(mappings::parse_table(
-        read_whole_file(fs, options.mapping, kLargestTable), options.mapping.filename().string()));
-    mappings::Binding binding(*table, std::move(config));
-    return BoundModel{std::move(table), std::move(binding)};
+  mappings::Json config = with_context(printable(config_name), [&] {
+    mappings::Json json = parse_json(config_text, {.max_bytes = kLargestConfig});
+    if (!json.is_object()) bad_input("not a JSON object");
+    return json;
   });
+  std::unique_ptr<const mappings::Table> own;
+  if (!options.mapping.empty()) {
+    own = std::make_unique<const mappings::Table>(mappings::parse_table(
+        read_whole_file(fs, options.mapping, kLargestTable), options.mapping.filename().string()));
+  }
+  try {
+    const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);
+    mappings::Binding binding(table, std::move(config));
+    return BoundModel{std::move(own), std::move(binding)};
+  } catch (Error& error) {
+    // What is wrong with a value says "config.json: " itself.
+    const bool is_named = error.message().starts_with("config.json: ");
+    const Path name(config_name);
+    error.add_context(printable((is_named ? name.parent_path() : name).string()));
+    throw;
+  }
 }
 
 }  // namespace bridge

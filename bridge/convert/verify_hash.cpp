@@ -101,7 +101,8 @@ class Verification {
                        names.push_back(tensor.logical.name);
                      });
     if (!accounting.clean()) {
-      difference("forward  tensors do not fit the table: " + accounting.summary());
+      report_.difference = true;
+      report_.lines.push_back("forward  tensors do not fit the table: " + accounting.summary());
       report_.json["accounting"] = accounting.json();
       return;
     }
@@ -159,9 +160,9 @@ class Verification {
     constexpr size_t kShown = 20;
     size_t shown = 0;
     for (const auto& [target, found] : sink.differences()) {
-      if (shown++ == kShown) break;
-      difference(fmt::format("differs  {}: {} elements, the first is number {}",
-                             printable(name_of(target)), found.elements, found.first));
+      difference(name_of(target),
+                 fmt::format("{} elements, the first is number {}", found.elements, found.first),
+                 shown++ < kShown);
     }
   }
 
@@ -172,18 +173,19 @@ class Verification {
       const auto it = recorded.find(file.name);
       if (it == recorded.end() || it->second->size != file.size ||
           crc_of_file(*fs_.open_read(source.path / file.name)) != it->second->crc) {
-        difference(fmt::format("differs  {}: the sidecar has other bytes", printable(file.name)));
+        difference(file.name, "the sidecar has other bytes");
       }
       if (it != recorded.end()) recorded.erase(it);
     }
     for (const auto& [name, file] : recorded) {
-      difference(fmt::format("differs  {}: only in the sidecar", printable(name)));
+      difference(name, "only in the sidecar");
     }
   }
 
-  void difference(std::string line) {
+  void difference(std::string_view name, std::string_view what, bool shown = true) {
     report_.difference = true;
-    report_.lines.push_back(std::move(line));
+    if (shown) report_.lines.push_back(fmt::format("differs  {}: {}", printable(name), what));
+    report_.json["differences"].push_back({{"name", printable(name)}, {"what", what}});
   }
 
   FileSystem& fs_;

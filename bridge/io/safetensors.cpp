@@ -198,7 +198,8 @@ SafetensorsHeader parse(std::string_view json, int64_t payload_size, MemoryBudge
   visit_json(json, visitor, {.max_bytes = kMaxHeaderBytes, .max_depth = 3});
   const int64_t end = check_tiling(header.entries);
   if (payload_size >= 0 && end != payload_size) {
-    bad_input(fmt::format("the tensors end at {}, the payload has {} bytes", end, payload_size));
+    bad_input(fmt::format("the tensors end at {}, the payload has {} bytes", end, payload_size),
+              payload_size < end ? "the file is cut short: fetch or copy it again" : "");
   }
   header.payload_size = end;
 
@@ -226,7 +227,8 @@ int64_t read_header_length(const File& file) {
     bad_input(fmt::format("header of {} bytes, at most {} are accepted", length, kMaxHeaderBytes));
   }
   if (static_cast<int64_t>(length) > file.size() - kLengthBytes) {
-    bad_input(fmt::format("header of {} bytes in a file of {}", length, file.size()));
+    bad_input(fmt::format("header of {} bytes in a file of {}", length, file.size()),
+              "the file is cut short, or no safetensors file");
   }
   return static_cast<int64_t>(length);
 }

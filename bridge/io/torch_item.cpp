@@ -136,6 +136,12 @@ TensorItem parse_tensor(const PickleNode& top, const ZipArchive& archive) {
   if (args.size() != required && args.size() != required + 1) {
     bad_input(fmt::format("tensor pickle: {} arguments", args.size()));
   }
+  const PickleNode& hooks = *args[5];
+  if (hooks.kind != NodeKind::kNone && hooks.kind != NodeKind::kDict &&
+      !hooks.is_object_of("collections", "OrderedDict")) {
+    bad_input(fmt::format("tensor pickle: {} for backward hooks",
+                          hooks.items.empty() ? "a value" : printable(hooks.items[0]->text)));
+  }
   // Conjugate and negative views: their bytes are not their values.
   if (args.size() > required && args.back()->kind != NodeKind::kNone &&
       !(args.back()->kind == NodeKind::kDict && args.back()->items.empty())) {

@@ -1,6 +1,9 @@
 """Nothing here skips: a missing CAUSEWAY fails."""
+import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -22,3 +25,10 @@ def converted(tmp_path_factory):
         return made[name]
 
     return get
+
+
+def pytest_configure(config):
+    """In memory where that is possible: the binary syncs every file it writes, and here only the order of things matters."""
+    if config.option.basetemp is None and os.access("/dev/shm", os.W_OK):
+        config.option.basetemp = tempfile.mkdtemp(prefix="causeway-tests-", dir="/dev/shm")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp))

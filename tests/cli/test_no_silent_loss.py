@@ -5,7 +5,7 @@ import random
 import pytest
 
 from dcp_pickle import Metadata, numbers_of, size
-from helpers import HF_FIXTURES, copy_tree, export, hashes, hf_fixture, refused
+from helpers import HF_FIXTURES, convert, copy_tree, export, hashes, hf_fixture, refused
 from safetensors_raw import Model, Tensor
 
 CASES = [(fixture, number) for fixture in HF_FIXTURES for number in range(24)]
@@ -90,6 +90,21 @@ def test_a_head_that_is_not_tied(tmp_path):
     shard["lm_head.weight"] = Tensor("BF16", embedding.shape, bytes([embedding.data[0] ^ 1]) + embedding.data[1:])
     model.save()
     refused("convert-hf", tmp_path / "hf", tmp_path, 3, "lm_head.weight", "embed_tokens")
+
+
+@pytest.mark.parametrize("pattern", (b"\x00\x7f", b"\x80\xff"), ids=("1.7e38", "-nan"))
+def test_values_that_do_not_fit(pattern, tmp_path):
+    """A cast that would make an infinity of a number stops; infinities and NaNs themselves are values like others."""
+    model = Model(copy_tree(hf_fixture("llama_tied"), tmp_path / "hf"))
+    name = "model.layers.2.self_attn.o_proj.weight"
+    tensor = model.shard_of(name)[name]
+    tensor.data = tensor.data[:1000] + pattern + tensor.data[1002:]
+    model.save()
+    if pattern == b"\x00\x7f":
+        refused("convert-hf", tmp_path / "hf", tmp_path, 3, "linear_proj", options=("--dtype", "fp16"))
+    convert(tmp_path / "hf", tmp_path / "megatron", "--dtype", "fp16" if pattern != b"\x00\x7f" else "fp32")
+    export(tmp_path / "megatron", tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(tmp_path / "hf")
 
 
 def either(key):

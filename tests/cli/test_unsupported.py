@@ -110,10 +110,11 @@ def test_what_megatron_has_no_word_for(folder, tmp_path):
     refused("convert-hf", folder, tmp_path, 5, "config.json", "hidden_act", "gelu")
 
 
-def test_moe_checkpoint_for_a_dense_configuration(tmp_path):
-    """A checkpoint with experts and a reference without: its tensors are strangers."""
+@pytest.mark.parametrize("reference,word", (("llama_tied", "2 layers"), ("qwen3_dense", "experts")))
+def test_moe_checkpoint_for_a_dense_configuration(reference, word, tmp_path):
+    """A checkpoint with experts and a reference without."""
     moe = copy_tree(DATA / "megatron_written" / "moe_homog_ep2_resave", tmp_path / "moe")
-    refused("export-to-hf", moe, tmp_path, 3, "experts", options=("--reference", hf_fixture("llama_tied")))
+    refused("export-to-hf", moe, tmp_path, 3, word, options=("--reference", hf_fixture(reference)))
 
 
 def test_verify_refuses_alike(folder, root, tmp_path):

@@ -1,0 +1,104 @@
+"""Ctrl-C and kill: exit status 128 + signal, nothing left behind; after kill -9 the next run cleans up."""
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+
+from helpers import convert, run, snapshot, start
+
+HIDDEN, FFN, VOCAB = 1024, 4096, 32000
+LAYERS = 8
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A Llama of about 300 MB, whose bytes are a random block again and again."""
+    folder = tmp_path_factory.mktemp("large") / "hf"
+    folder.mkdir()
+    shapes = {"model.embed_tokens.weight": [VOCAB, HIDDEN], "model.norm.weight": [HIDDEN], "lm_head.weight": [VOCAB, HIDDEN]}
+    for layer in range(LAYERS):
+        at = f"model.layers.{layer}"
+        shapes |= {f"{at}.self_attn.{p}_proj.weight": [HIDDEN, HIDDEN] for p in "qkvo"}
+        shapes |= {f"{at}.mlp.{p}_proj.weight": [FFN, HIDDEN] for p in ("gate", "up")} | {f"{at}.mlp.down_proj.weight": [HIDDEN, FFN]}
+        shapes |= {f"{at}.{p}_layernorm.weight": [HIDDEN] for p in ("input", "post_attention")}
+    header, size = {}, 0
+    for name, shape in shapes.items():
+        bytes_of_tensor = 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [size, size + bytes_of_tensor]}
+        size += bytes_of_tensor
+    text = json.dumps(header).encode()
+    block = random.Random(1).randbytes(1 << 20)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for begin in range(0, size, len(block)):
+            file.write(block[: size - begin])
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN, "intermediate_size": FFN, "num_hidden_layers": LAYERS,
+              "num_attention_heads": 16, "num_key_value_heads": 16, "vocab_size": VOCAB, "rms_norm_eps": 1e-5, "torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert size > 290_000_000
+    return folder
+
+
+def signalled(number, source, folder, *options, before=signal.SIG_DFL):
+    """Starts a conversion, sends the signal once data is being written; (exit status, stderr). before: what the shell had set."""
+
+    def in_child():
+        if number != signal.SIGKILL:
+            signal.signal(number, before)
+
+    process = start("convert-hf", source, folder / "out", "--threads", "1", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=in_child)
+    deadline = time.monotonic() + 30
+    while not list(folder.glob(".out.partial/iter_0000000/*.distcp")):
+        assert process.poll() is None and time.monotonic() < deadline, "it ended before the signal"
+        time.sleep(0.0005)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM), ids=lambda number: number.name)
+def test_interrupted(number, large, tmp_path):
+    code, err = signalled(number, large, tmp_path)
+    assert code == 128 + number, err
+    assert err == "causeway: interrupted; nothing was left behind\n"
+    assert snapshot(tmp_path) == {}
+
+
+def test_interrupted_overwrite_keeps_the_old(large, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    code, _ = signalled(signal.SIGINT, large, tmp_path, "--overwrite")
+    assert code == 130
+    assert snapshot(tmp_path) == {"out": "folder", "out/old": 3}
+
+
+def test_a_background_job_goes_on(large, tmp_path):
+    """What the shell told to ignore Ctrl-C (nohup, &) ignores it."""
+    code, err = signalled(signal.SIGINT, large, tmp_path, before=signal.SIG_IGN)
+    assert code == 0, err
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_file_size_limit(large, tmp_path):
+    """A full disk, as seen from inside: an ordinary error, nothing left behind."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))  # noqa: E731
+    process = start("convert-hf", large, tmp_path / "out", stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 4 and b".distcp" in err and b"File too large" in err, err
+    assert snapshot(tmp_path) == {}
+
+
+def test_killed(large, tmp_path):
+    """Nothing that looks finished; the next run removes what was left."""
+    code, _ = signalled(signal.SIGKILL, large, tmp_path)
+    assert code == -signal.SIGKILL
+    assert not (tmp_path / "out").exists() and (tmp_path / ".out.partial").exists()
+    convert(large, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]
+    done = run("verify", large, tmp_path / "out", "--mode", "hash", "--memory", "32MiB", expect=0)
+    assert done.peak_bytes < (32 + 64) << 20, done
