@@ -39,7 +39,6 @@ USAGE = {
     "too few": (["convert-hf", "a"], ["MEGATRON_DIR"]),
     "too many": (["convert-hf", "a", "b", "c"], ["c"]),
     "option of another command": (["convert-hf", "a", "b", "--reference", "c"], ["--reference"]),
-    "sidecar where none is read": (["convert-hf", "a", "b", "--sidecar", "c"], ["--sidecar"]),
     "option without value": (["convert-hf", "a", "b", "--memory"], ["--memory"]),
     "memory of nothing": (["convert-hf", "a", "b", "--memory", "0"], ["256MiB"]),
     "memory without meaning": (["convert-hf", "a", "b", "--memory", "much"], ["much", "256MiB"]),
