@@ -18,8 +18,6 @@
 namespace bridge {
 namespace {
 
-constexpr std::string_view kIndexFile = "model.safetensors.index.json";
-
 class Export {
  public:
   Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
@@ -39,9 +37,7 @@ class Export {
     output.require_space(output_bytes());
     copy_tensors(output.path());
     copy_side_files(output.path());
-    if (plan_.needs_index && !plan_.index_verbatim) {
-      write_whole_file(fs_, output.path() / kIndexFile, make_index(plan_));
-    }
+    write_index(output.path());
     output.commit();
     return std::move(warnings_);
   }
@@ -91,7 +87,7 @@ class Export {
     const HfFolder& folder = origin_.side_files();
     for (size_t i = 0; i < folder.side_files.size(); ++i) {
       const std::string& name = folder.side_files[i].name;
-      if (name == kIndexFile && !(plan_.index_verbatim && origin_.layout() == &folder)) continue;
+      if (name == kIndexFile) continue;
       make_dirs(fs_, (dir / name).parent_path());
       if (name == "config.json" && (options_.dtype || plan_.hf_vocab_rows > 0)) {
         write_whole_file(fs_, dir / name,
@@ -99,6 +95,15 @@ class Export {
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
       }
+    }
+  }
+
+  // The index belongs to the shards, which may come from elsewhere than the side files.
+  void write_index(const Path& dir) {
+    if (plan_.index_verbatim) {
+      copy_file(fs_, origin_.index_path(), dir / kIndexFile);
+    } else if (plan_.needs_index) {
+      write_whole_file(fs_, dir / kIndexFile, make_index(plan_));
     }
   }
 

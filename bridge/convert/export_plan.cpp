@@ -84,7 +84,8 @@ class Planner {
         static_cast<int64_t>(3 * name.size() + sizeof(Transfer) + sizeof(ExportPlan::Output) + 200),
         "the plan");
     plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(transfer.to, shape));
-    plan_.outputs.push_back({name, transfer.to, shape, origin_.sidecar_tensor(name)});
+    const int32_t sidecar_tensor = origin_.sidecar_tensor(name);
+    plan_.outputs.push_back({name, transfer.to, shape, sidecar_tensor, sidecar_tensor});
     plan_.transfers.push_back(std::move(transfer));
   }
 
@@ -98,6 +99,7 @@ class Planner {
       const auto target = static_cast<size_t>(original->second);
       Transfer copy = plan_.transfers[target];
       add_output(drop.name, Shape(plan_.outputs[target].shape), std::move(copy));
+      plan_.outputs.back().witnesses_of = plan_.outputs[target].witnesses_of;
       return;
     }
     const int32_t index = origin_.sidecar_tensor(drop.name);

@@ -25,7 +25,8 @@ struct ExportPlan {
     std::string name;
     Dtype dtype;
     Shape shape;
-    int32_t sidecar_tensor = -1;  // for witnesses
+    int32_t sidecar_tensor = -1;  // of this name
+    int32_t witnesses_of = -1;    // sidecar tensor: this one, or the one it is a copy of
     int32_t shard = -1;
     int64_t begin = 0;  // in the shard's payload
   };

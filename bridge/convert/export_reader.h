@@ -43,11 +43,11 @@ class ExportReader : public TensorReader {
 inline void apply_origin_witnesses(const SliceView& slice, const ExportPlan& plan,
                                    const Origin& origin) {
   const ExportPlan::Output& output = plan.outputs[static_cast<size_t>(slice.transfer.target)];
-  if (slice.transfer.from == slice.transfer.to || output.sidecar_tensor < 0) return;
+  if (slice.transfer.from == slice.transfer.to || output.witnesses_of < 0) return;
   const HfTensor& source =
-      origin.sidecar->source.tensors[static_cast<size_t>(output.sidecar_tensor)];
+      origin.sidecar->source.tensors[static_cast<size_t>(output.witnesses_of)];
   if (source.dtype == output.dtype && source.shape == output.shape) {
-    apply_witnesses(slice, output.sidecar_tensor, *origin.witnesses);
+    apply_witnesses(slice, output.witnesses_of, *origin.witnesses);
   }
 }
 

@@ -7,8 +7,10 @@
 
 namespace bridge {
 
+bool Origin::from_reference() const { return reference && !reference->shards.empty(); }
+
 const HfFolder* Origin::layout() const {
-  if (reference && !reference->shards.empty()) return &*reference;
+  if (from_reference()) return &*reference;
   return sidecar ? &sidecar->source : nullptr;
 }
 
@@ -25,9 +27,12 @@ std::string Origin::config_text(FileSystem& fs) const {
   return read_config(fs, reference ? reference->path : sidecar->path / "files");
 }
 
+Path Origin::index_path() const {
+  return (from_reference() ? reference->path : sidecar->path / "files") / kIndexFile;
+}
+
 std::string Origin::raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const {
-  const bool from_reference = reference && layout() == &*reference;
-  const Path path = from_reference ? reference->path / reference->shards[shard].name
+  const Path path = from_reference() ? reference->path / reference->shards[shard].name
                                    : sidecar->header_path(shard);
   return read_raw_safetensors_header(*fs.open_read(path), budget);
 }

@@ -18,16 +18,21 @@
 
 namespace bridge {
 
+constexpr std::string_view kIndexFile = "model.safetensors.index.json";
+
 struct Origin {
   std::optional<Sidecar> sidecar;
   std::optional<HfFolder> reference;
   std::unique_ptr<WitnessIndex> witnesses;  // null: none
 
+  // The shard map is the reference's.
+  bool from_reference() const;
   // Where the shard map comes from; nullptr: nowhere.
   const HfFolder* layout() const;
   // Where side files come from; never nullptr.
   const HfFolder& side_files() const;
   std::string config_text(FileSystem& fs) const;
+  Path index_path() const;  // of layout(), which has one
   Path side_file_path(size_t index) const;
   // The 8 + N header bytes of a shard of layout(); the caller releases them from the budget.
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;

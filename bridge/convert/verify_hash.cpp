@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "bridge/convert/compare_sink.h"
@@ -106,11 +107,31 @@ class Verification {
       report_.json["accounting"] = accounting.json();
       return;
     }
+    add_copies(match, source, transfers, other, names);
     HfReader reader(fs_, source);
     MegatronReader megatron(fs_, checkpoint, std::move(logical));
     CompareSink sink(megatron, std::move(other));
     compare("forward", transfers, reader, sink, bytes, {},
             [&](int32_t target) { return names[static_cast<size_t>(target)]; });
+  }
+
+  // What the conversion drops as a copy of another tensor is compared with that one's place.
+  static void add_copies(const SourceMatch& match, const HfFolder& source,
+                         std::vector<Transfer>& transfers, std::vector<int32_t>& other,
+                         std::vector<std::string>& names) {
+    for (const DroppedSource& dropped : match.dropped) {
+      const auto original =
+          std::find_if(transfers.begin(), transfers.end(), [&](const Transfer& transfer) {
+            return transfer.inputs == std::vector<int32_t>{dropped.equals};
+          });
+      if (original == transfers.end()) continue;
+      Transfer copy = *original;
+      other.push_back(other[static_cast<size_t>(copy.target)]);
+      copy.inputs = {dropped.tensor};
+      copy.target = static_cast<int32_t>(names.size());
+      names.push_back(source.tensors[static_cast<size_t>(dropped.tensor)].name);
+      transfers.push_back(std::move(copy));
+    }
   }
 
   void inverse(const HfFolder& source, const mappings::Binding& binding,
