@@ -144,7 +144,6 @@ class Worker {
 };
 
 constexpr int64_t kLargestSlice = 1 << 20;  // fits the second-level cache; larger gains nothing
-constexpr int64_t kSmallestSlice = 64 << 10;
 // Input, output, the reader's scratch and the witness check's: at most this many slices a thread.
 constexpr int64_t kBuffersPerThread = 4;
 
@@ -155,7 +154,7 @@ ExecutorOptions plan_execution(int threads, MemoryBudget& budget) {
     threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 16U));
   }
   const int64_t left = budget.left();
-  const int64_t least = kBuffersPerThread * kSmallestSlice;
+  const int64_t least = kBuffersPerThread * kSliceUnit;
   if (left < least) {
     usage_error(fmt::format("--memory {} is too small: {} are needed", size_text(budget.limit()),
                             size_text(budget.used() + least)),
@@ -165,7 +164,7 @@ ExecutorOptions plan_execution(int threads, MemoryBudget& budget) {
   const int64_t slice = std::min(kLargestSlice, left / threads / kBuffersPerThread);
   ExecutorOptions options;
   options.threads = threads;
-  options.slice_bytes = slice / 4096 * 4096;
+  options.slice_bytes = slice / kSliceUnit * kSliceUnit;
   options.reserved = options.threads * kBuffersPerThread * options.slice_bytes;
   budget.reserve(options.reserved, "buffers");
   return options;

@@ -50,6 +50,10 @@ struct ExecutorHooks {
   std::function<void()> on_error;
 };
 
+// The size of a slice is a multiple of this, so a cut every kSliceUnit / 8 elements of a transfer is at the same
+// places for any number of threads (no element is larger than 8 bytes).
+constexpr int64_t kSliceUnit = 64 << 10;
+
 struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger

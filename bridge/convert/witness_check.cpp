@@ -28,6 +28,22 @@ std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byt
   return runs;
 }
 
+// The runs of a slice, cut where slices of another size might end too: pieces, and with them the bytes of the
+// file, do not depend on the number of threads.
+template <typename Fn>
+void for_each_stretch(const SliceView& slice, Fn&& fn) {
+  constexpr int64_t kCut = kSliceUnit / 8;
+  int64_t position = slice.begin - slice.transfer.begin;
+  for (const Run& run : slice.runs) {
+    for (int64_t done = 0; done < run.length;) {
+      const int64_t length = std::min(run.length - done, kCut - position % kCut);
+      fn(run.input, run.begin + done, length);
+      done += length;
+      position += length;
+    }
+  }
+}
+
 }  // namespace
 
 void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
@@ -39,20 +55,20 @@ void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
     int64_t overflowed = 0;
     cast_floats(transfer.to, slice.output, transfer.from, back, overflowed);
     int64_t done = 0;
-    for (const Run& run : slice.runs) {
+    for_each_stretch(slice, [&](int input, int64_t source_begin, int64_t length) {
       const auto begin = static_cast<size_t>(done * size);
-      const auto length = static_cast<size_t>(run.length * size);
-      done += run.length;
-      if (run.input == Run::kZeros) continue;
-      const auto original = slice.input.subspan(begin, length);
+      const auto bytes = static_cast<size_t>(length * size);
+      done += length;
+      if (input == Run::kZeros) return;
+      const auto original = slice.input.subspan(begin, bytes);
       for (const auto& [first, last] :
-           differing_runs(original, std::span(back).subspan(begin, length), size)) {
-        pieces.push_back({transfer.inputs[static_cast<size_t>(run.input)],
-                          (run.begin + first) * size,
+           differing_runs(original, std::span(back).subspan(begin, bytes), size)) {
+        pieces.push_back({transfer.inputs[static_cast<size_t>(input)],
+                          (source_begin + first) * size,
                           original.subspan(static_cast<size_t>(first * size),
                                            static_cast<size_t>((last - first) * size))});
       }
-    }
+    });
   }
   writer.write(slice.ticket, pieces);
 }

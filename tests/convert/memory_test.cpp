@@ -54,9 +54,14 @@ TEST(PlanExecution, TooLittleNamesTheSizeNeeded) {
   EXPECT_EQ(plan_execution(2, enough).threads, 1);
 }
 
-TEST(PlanExecution, SliceSizesAreWholePages) {
-  MemoryBudget budget(kMiB + 12345);
-  EXPECT_EQ(plan_execution(3, budget).slice_bytes % 4096, 0);
+// What is cut at fixed places is cut alike for any number of threads.
+TEST(PlanExecution, SliceSizesAreMultiplesOfTheUnit) {
+  for (const int threads : {1, 2, 3, 5, 7}) {
+    MemoryBudget budget(5 * kMiB + 12345);
+    const int64_t slice = plan_execution(threads, budget).slice_bytes;
+    EXPECT_EQ(slice % (64 * kKiB), 0) << threads;
+    EXPECT_GE(slice, 64 * kKiB);
+  }
 }
 
 // Every budget that is too small is refused as such, with nothing left behind; every larger one
