@@ -11,14 +11,13 @@
 namespace cli {
 namespace {
 
-constexpr int64_t kLargestNumber = 1'000'000'000;
-
 constexpr const char* kAbout =
     "Causeway carries model checkpoints between Hugging Face and Megatron-Core, byte-exactly,\n"
     "in bounded memory, without Python or a GPU.";
 
 constexpr const char* kExitCodes =
-    "Exit status: 0 ok, 1 verify found a difference, 2 usage, 3 bad input, 4 I/O, 5 unsupported, 70 a bug of ours.\n"
+    "Exit status: 0 ok, 1 verify found a difference, 2 usage, 3 bad input, 4 I/O, 5 unsupported, "
+    "70 a bug of ours.\n"
     "`causeway COMMAND --help` shows options and examples.";
 
 constexpr const char* kConvertExamples =
@@ -26,7 +25,8 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf Qwen3-8B megatron/qwen3-8b\n"
     "  causeway convert-hf Qwen3-8B megatron/qwen3-8b --dry-run       what would be written\n"
     "  causeway convert-hf Llama-3.1-8B out --vocab-rows 128512       rows padded for TP\n"
-    "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the way\n"
+    "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the "
+    "way\n"
     "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
 
 constexpr const char* kExportExamples =
@@ -34,7 +34,8 @@ constexpr const char* kExportExamples =
     "  causeway export-to-hf megatron/qwen3-8b exported               back to the same files\n"
     "  causeway export-to-hf megatron/run7 exported --iteration 1000 --reference Qwen3-8B\n"
     "  causeway export-to-hf megatron/run7 exported --reference Qwen3-8B --dtype bf16\n"
-    "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard map).";
+    "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard "
+    "map).";
 
 constexpr const char* kVerifyExamples =
     "Examples:\n"
@@ -43,51 +44,22 @@ constexpr const char* kVerifyExamples =
     "Exit status 1 means: compared, and something differs.";
 
 void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
-  CLI::App* command = app.add_subcommand("convert-hf", "Hugging Face folder -> Megatron checkpoint");
+  CLI::App* command =
+      app.add_subcommand("convert-hf", "Hugging Face folder -> Megatron checkpoint");
   command->footer(kConvertExamples);
-  command->add_option("HF_DIR", options.source, "Model folder or Hugging Face cache snapshot")->required();
+  command->add_option("HF_DIR", options.source, "Model folder or Hugging Face cache snapshot")
+      ->required();
   command->add_option("MEGATRON_DIR", options.target, "Checkpoint root to create")->required();
-  command->add_flag("--overwrite", options.overwrite, "Replace an existing MEGATRON_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
-  add_dtype_option(*command, options.dtype);
-  add_content_options(*command, options.keep_mtp, options.text_only);
-  command->add_option_function<std::string>(
-             "--spec",
-             [&options](const std::string& name) {
-               options.spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
-             },
-             "Layer spec whose names are written: te (TransformerEngine) or local (default te)")
-      ->check(CLI::IsMember({"te", "local"}))
-      ->type_name("SPEC");
-  command->add_option_function<std::string>(
-             "--layer-keys",
-             [&options](const std::string& name) {
-               options.layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
-                                    : name == "stacked" ? bridge::LayerKeys::kStacked
-                                                        : bridge::LayerKeys::kPerLayer;
-             },
-             "Keys of layers: auto (as the model's own), stacked, per-layer (default auto)")
-      ->check(CLI::IsMember({"auto", "stacked", "per-layer"}))
-      ->type_name("KEYS");
-  command->add_option_function<std::string>(
-             "--name-prefix",
-             [&options](const std::string& name) {
-               options.name_prefix = name == "none" ? "" : name;
-             },
-             "Prefix of keys: none or language_model. (default by architecture)")
-      ->check(CLI::IsMember({"none", "language_model."}))
-      ->type_name("PREFIX");
-  command->add_option("--vocab-rows", options.vocab_rows,
-                      "Rows of embedding and output layer, padded with zeros (default: the source's)")
+  add_output_options(*command, options);
+  command
+      ->add_option("--vocab-rows", options.vocab_rows,
+                   "Rows of embedding and output layer, padded with zeros (default: the source's)")
       ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
-  command->add_option("--glu-interleave", options.glu_interleave,
-                      "Interleave gate and up rows of experts in blocks of N (default: not)")
-      ->check(CLI::Range(int64_t{0}, kLargestNumber))
-      ->type_name("N");
   add_size_option(*command, "--file-size", options.file_size, "Largest .distcp file (default 5GB)");
-  command->add_option("--expect", options.expect,
-                      "Published checksums, lines 'sha256  shard': checked before commit")
+  command
+      ->add_option("--expect", options.expect,
+                   "Published checksums, lines 'sha256  shard': checked before commit")
       ->type_name("FILE");
   add_run_options(*command, options);
   add_resource_options(*command, options);
@@ -95,21 +67,22 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
 }
 
 void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
-  CLI::App* command = app.add_subcommand("export-to-hf", "Megatron checkpoint -> Hugging Face folder");
+  CLI::App* command =
+      app.add_subcommand("export-to-hf", "Megatron checkpoint -> Hugging Face folder");
   command->footer(kExportExamples);
-  command->add_option("MEGATRON_DIR", options.source,
-                      "Checkpoint root, iteration folder, or torch_dist folder")
+  command
+      ->add_option("MEGATRON_DIR", options.source,
+                   "Checkpoint root, iteration folder, or torch_dist folder")
       ->required();
   command->add_option("HF_DIR", options.target, "Model folder to create")->required();
-  command->add_flag("--overwrite", options.overwrite, "Replace an existing HF_DIR, atomically");
-  command->add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
-  add_dtype_option(*command, options.dtype);
-  add_content_options(*command, options.keep_mtp, options.text_only);
-  command->add_option("--reference", options.reference,
-                      "Hugging Face folder that gives config, tokenizer and shard map")
+  add_output_options(*command, options);
+  command
+      ->add_option("--reference", options.reference,
+                   "Hugging Face folder that gives config, tokenizer and shard map")
       ->type_name("HF_DIR");
-  command->add_option("--vocab-rows", options.vocab_rows,
-                      "Rows of embedding and head to write (default: config.json's vocab_size)")
+  command
+      ->add_option("--vocab-rows", options.vocab_rows,
+                   "Rows of embedding and head to write (default: config.json's vocab_size)")
       ->check(CLI::Range(int64_t{1}, kLargestNumber))
       ->type_name("N");
   add_size_option(*command, "--max-shard-size", options.max_shard_size,
@@ -127,8 +100,9 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->footer(kVerifyExamples);
   command->add_option("SOURCE", verify_command.options.a, "Either of the two")->required();
   command->add_option("CONVERTED", verify_command.options.b, "The other one")->required();
-  command->add_option("--mode", verify_command.mode,
-                      "hash (bytes), logits (forward pass), both, train-step (default both)")
+  command
+      ->add_option("--mode", verify_command.mode,
+                   "hash (bytes), logits (forward pass), both, train-step (default both)")
       ->check(CLI::IsMember({"hash", "logits", "both", "train-step"}))
       ->type_name("MODE")
       ->default_val("both");
@@ -139,24 +113,27 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
 
-void add_inspect(CLI::App& app, bridge::InspectOptions& options, bool& as_json, int& status) {
+void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
-  command->footer("Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
+  command->footer(
+      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
-  command->add_flag("--json", as_json, "Print JSON");
+  command->add_flag("--json", options.as_json, "Print JSON");
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
-  command->callback([&options, &as_json, &status] { status = inspect(options, as_json); });
+  command->callback([&options, &status] { status = inspect(options); });
 }
 
 void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status) {
   CLI::App* command = app.add_subcommand("mappings", "The mapping tables");
   command->require_subcommand(1);
-  command->footer("Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
-                  "  causeway mappings check my_model.jsonc my-model-folder");
-  command->add_subcommand("list", "Architectures there are tables for")
-      ->callback([&status] { status = mappings_list(); });
+  command->footer(
+      "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
+      "  causeway mappings check my_model.jsonc my-model-folder");
+  command->add_subcommand("list", "Architectures there are tables for")->callback([&status] {
+    status = mappings_list();
+  });
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
@@ -183,16 +160,17 @@ int run(int argc, char** argv) {
   bridge::ExportOptions export_options;
   VerifyCommand verify_command;
   bridge::InspectOptions inspect_options;
-  bool as_json = false;
   MappingsCommand mappings_command;
   convert_options.version = export_options.version = CAUSEWAY_VERSION;
   add_convert(app, convert_options, status);
   add_export(app, export_options, status);
   add_verify(app, verify_command, status);
-  add_inspect(app, inspect_options, as_json, status);
+  add_inspect(app, inspect_options, status);
   add_mappings(app, mappings_command, status);
   try {
-    const auto is_asked_for = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+    const auto is_asked_for = [&](const CLI::App* command) {
+      return command->get_name() == argv[1];
+    };
     if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_asked_for).empty()) {
       throw CLI::ParseError("there is no command " + bridge::printable(argv[1]),
                             CLI::ExitCodes::ExtrasError);

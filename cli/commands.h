@@ -17,15 +17,15 @@ struct VerifyCommand {
 
 struct MappingsCommand {
   std::string arch;
-  int64_t layer = -1;       // show: only this layer
-  std::string table_file;   // check
-  std::string hf_dir;       // check
+  int64_t layer = -1;      // show: only this layer
+  std::string table_file;  // check
+  std::string hf_dir;      // check
 };
 
 int convert_hf(const bridge::ConvertOptions& options);
 int export_to_hf(const bridge::ExportOptions& options);
 int verify(const VerifyCommand& command);
-int inspect(const bridge::InspectOptions& options, bool as_json);
+int inspect(const bridge::InspectOptions& options);
 int mappings_list();
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);

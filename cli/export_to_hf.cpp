@@ -1,5 +1,4 @@
 #include "bridge/convert/export.h"
-
 #include "bridge/io/file_system.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"

@@ -7,9 +7,9 @@
 
 namespace cli {
 
-int inspect(const bridge::InspectOptions& options, bool as_json) {
+int inspect(const bridge::InspectOptions& options) {
   const bridge::Report report = bridge::inspect(bridge::real_file_system(), options);
-  if (as_json) {
+  if (options.as_json) {
     fmt::print("{}\n", report.json.dump(2));
     return 0;
   }

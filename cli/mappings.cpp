@@ -16,7 +16,8 @@ namespace {
 std::string with_layer(std::string name, const mappings::Family* family, int64_t layer) {
   if (family == nullptr || layer < 0) return name;
   const auto replace = [&](std::string_view what, const std::string& by) {
-    for (size_t at = name.find(what); at != std::string::npos; at = name.find(what, at + by.size())) {
+    for (size_t at = name.find(what); at != std::string::npos;
+         at = name.find(what, at + by.size())) {
       name.replace(at, what.size(), by);
     }
   };
@@ -62,9 +63,8 @@ int mappings_check(const MappingsCommand& command) {
   options.mapping = command.table_file;
   bridge::MemoryBudget budget(options.memory);
   const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);
-  const bridge::BoundModel model =
-      bridge::bind_model(fs, bridge::read_config(fs, folder.path),
-                         (folder.path / "config.json").string(), options);
+  const bridge::BoundModel model = bridge::bind_model(
+      fs, bridge::read_config(fs, folder.path), (folder.path / "config.json").string(), options);
   bridge::Accounting accounting;
   int64_t tensors = 0;
   const bridge::SourceMatch match = bridge::match_source(

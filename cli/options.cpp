@@ -80,10 +80,13 @@ void add_sidecar_option(CLI::App& app, bridge::CommonOptions& options) {
 }
 
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
-  app.add_option("--iteration", options.iteration,
-                 "Which iteration of the checkpoint: a number, release, latest (default: the tracker)")
+  app.add_option(
+         "--iteration", options.iteration,
+         "Which iteration of the checkpoint: a number, release, latest (default: the tracker)")
       ->type_name("N");
 }
+
+namespace {
 
 void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
   static const std::map<std::string, std::optional<bridge::Dtype>> kDtypes = {
@@ -98,6 +101,39 @@ void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
       ->type_name("DTYPE");
 }
 
+void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
+  app.add_option_function<std::string>(
+         "--spec",
+         [&spec = options.spec](const std::string& name) {
+           spec = name == "te" ? bridge::Spec::kTe : bridge::Spec::kLocal;
+         },
+         "Layer spec whose names count: te (TransformerEngine) or local (default te)")
+      ->check(CLI::IsMember({"te", "local"}))
+      ->type_name("SPEC");
+  app.add_option_function<std::string>(
+         "--layer-keys",
+         [&layer_keys = options.layer_keys](const std::string& name) {
+           layer_keys = name == "auto"      ? bridge::LayerKeys::kAuto
+                        : name == "stacked" ? bridge::LayerKeys::kStacked
+                                            : bridge::LayerKeys::kPerLayer;
+         },
+         "Keys of layers: auto (the model's own), stacked, per-layer (default auto)")
+      ->check(CLI::IsMember({"auto", "stacked", "per-layer"}))
+      ->type_name("KEYS");
+  app.add_option_function<std::string>(
+         "--name-prefix",
+         [&prefix = options.name_prefix](const std::string& name) {
+           prefix = name == "none" ? "" : name;
+         },
+         "Prefix of keys: none or language_model. (default by architecture)")
+      ->check(CLI::IsMember({"none", "language_model."}))
+      ->type_name("PREFIX");
+  app.add_option("--glu-interleave", options.glu_interleave,
+                 "Gate and up rows of experts interleaved in blocks of N (default: not)")
+      ->check(CLI::Range(int64_t{0}, kLargestNumber))
+      ->type_name("N");
+}
+
 void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
   app.add_option_function<std::string>(
          "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
@@ -109,6 +145,16 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
          "Parts of a multimodal model: all or text (default all)")
       ->check(CLI::IsMember({"all", "text"}))
       ->type_name("WHAT");
+}
+
+}  // namespace
+
+void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
+  app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
+  app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
+  add_dtype_option(app, options.dtype);
+  add_content_options(app, options.keep_mtp, options.text_only);
+  add_key_options(app, options);
 }
 
 }  // namespace cli

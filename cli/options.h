@@ -2,12 +2,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <optional>
 #include <string>
 
 #include "bridge/convert/options.h"
 
 namespace cli {
+
+// Of options that count something; a bound of its type's own makes an unreadable message.
+constexpr int64_t kLargestNumber = 1'000'000'000;
 
 // --memory, --threads on every command.
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
@@ -23,8 +25,7 @@ int64_t parse_size(const std::string& text);
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help);
 
-// Choices Megatron makes, on convert and export.
-void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype);
-void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only);
+// --overwrite, --dry-run, --dtype, --mtp, --parts, --spec, --layer-keys, --name-prefix, --glu-interleave.
+void add_output_options(CLI::App& app, bridge::OutputOptions& options);
 
 }  // namespace cli

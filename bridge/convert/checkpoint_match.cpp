@@ -11,9 +11,10 @@ void refuse_other_models(const MegatronFolder& folder) {
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     if (tensor.key.find(".mixer.") != std::string::npos ||
         tensor.key.ends_with("decoder.final_norm.weight")) {
-      unsupported(fmt::format("{}: keys of megatron-core's HybridModel ({})",
-                              printable(folder.dist_dir.string()), printable(tensor.key)),
-                  "save the model as a GPTModel: its keys start with decoder.layers.N.self_attention");
+      unsupported(
+          fmt::format("{}: keys of megatron-core's HybridModel ({})",
+                      printable(folder.dist_dir.string()), printable(tensor.key)),
+          "save the model as a GPTModel: its keys start with decoder.layers.N.self_attention");
     }
   }
   if (!folder.common) return;
@@ -35,16 +36,19 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
                       const CheckpointMatchOptions& options, Accounting& accounting,
                       const std::function<void(const CheckpointTensor&)>& fn) {
   refuse_other_models(folder);
-  const std::string prefix = detect_prefix(folder);
+  KeyLookup lookup;
+  lookup.prefix = options.name_prefix.value_or(detect_prefix(folder));
+  lookup.stacked = options.layer_keys != LayerKeys::kPerLayer;
+  lookup.per_layer = options.layer_keys != LayerKeys::kStacked;
   LayoutCache layouts;
   std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);
 
   const auto match = [&](mappings::LogicalTensor logical) {
     const bool vocab = logical.row->op == mappings::Op::kVocab;
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
-    const auto found = find_tensor(folder, logical, prefix);
+    const auto found = find_tensor(folder, logical, lookup);
     if (!found) {
-      accounting.missing(prefix + logical.name);
+      accounting.missing(lookup.prefix + logical.name);
       return;
     }
     for (const RawStretch& stretch : found->stretches) {
@@ -53,12 +57,12 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
     const int64_t rows = vocab && !found->shape.empty() ? found->shape[0] : 0;
     const auto layout = layouts.get(logical, rows);
     if (found->shape != layout->megatron_shape()) {
-      accounting.wrong(logical.name, fmt::format("shape {}, the configuration says {}",
-                                                 shape_text(found->shape),
-                                                 shape_text(layout->megatron_shape())));
+      accounting.wrong(logical.name,
+                       fmt::format("shape {}, the configuration says {}", shape_text(found->shape),
+                                   shape_text(layout->megatron_shape())));
     } else if (vocab && rows < logical.hf[0].shape[0]) {
-      accounting.wrong(logical.name, fmt::format("{} rows, the vocabulary has {}", rows,
-                                                 logical.hf[0].shape[0]));
+      accounting.wrong(logical.name,
+                       fmt::format("{} rows, the vocabulary has {}", rows, logical.hf[0].shape[0]));
     } else if (std::find(logical.row->dtypes.begin(), logical.row->dtypes.end(), found->dtype) ==
                logical.row->dtypes.end()) {
       accounting.wrong(logical.name, fmt::format("dtype {} is not one the table allows here",
@@ -75,8 +79,7 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
     if (used_bytes[i] == 0) {
       accounting.unknown(tensor.key);
     } else if (used_bytes[i] != bytes) {
-      accounting.wrong(tensor.key,
-                       fmt::format("{} of {} bytes are used", used_bytes[i], bytes));
+      accounting.wrong(tensor.key, fmt::format("{} of {} bytes are used", used_bytes[i], bytes));
     }
   }
 }

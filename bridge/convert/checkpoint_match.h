@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "bridge/convert/accounting.h"
 #include "bridge/convert/key_naming.h"
+#include "bridge/convert/options.h"
 #include "bridge/convert/source_match.h"
 
 namespace bridge {
@@ -23,6 +25,8 @@ struct CheckpointMatchOptions {
   size_t dialect = 0;
   bool local_spec = false;
   int64_t hf_vocab_rows = 0;  // 0: as the configuration says
+  LayerKeys layer_keys = LayerKeys::kAuto;
+  std::optional<std::string> name_prefix;
 };
 
 // Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a

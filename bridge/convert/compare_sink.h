@@ -17,13 +17,13 @@ class CompareSink : public Sink {
   CompareSink(TensorReader& other, std::vector<int32_t> other_index)
       : other_(other), other_index_(std::move(other_index)) {}
 
-  void write(const Transfer& transfer, size_t index, int64_t begin,
-             std::span<const std::byte> data, uint32_t crc) override;
+  void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
+             uint32_t crc) override;
   void finish() override { other_.finish(); }
 
   struct Difference {
-    int64_t elements = 0;       // that differ
-    int64_t first = 0;          // the lowest of them
+    int64_t elements = 0;  // that differ
+    int64_t first = 0;     // the lowest of them
   };
   const std::map<int32_t, Difference>& differences() const { return differences_; }
 

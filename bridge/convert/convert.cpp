@@ -108,8 +108,9 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
     dropped.push_back({{"name", name}, {"reason", item.reason}});
   }
   for (const HfSideFile& file : source.large_side_files) {
-    report.warn(fmt::format("{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
-                            printable(file.name), size_text(file.size)));
+    report.warn(fmt::format(
+        "{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
+        printable(file.name), size_text(file.size)));
   }
   for (const std::string& text : binding.warnings()) report.warn(text);
   report.json = {{"command", "convert-hf"},
@@ -142,7 +143,7 @@ class Conversion {
   void run() {
     const auto expected = read_expected_hashes(fs_, options_.expect, source_);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
-    check_free_space(output.path());
+    output.require_space(output_bytes());
     const Path dist_dir = output.path() / kIterationFolder;
     const Path sidecar_dir = output.path() / kSidecarFolder;
     fs_.make_dir(dist_dir);
@@ -161,6 +162,8 @@ class Conversion {
     output.commit();
   }
 
+  int64_t witness_bytes() const { return witness_bytes_; }
+
  private:
   // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
   std::vector<Path> inputs() const {
@@ -172,23 +175,18 @@ class Conversion {
     return paths;
   }
 
-  void check_free_space(const Path& dir) const {
+  int64_t output_bytes() const {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
-    const int64_t available = fs_.free_bytes(dir);
-    if (available < needed) {
-      throw Error(Code::kIo,
-                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
-                              size_text(needed), size_text(available)),
-                  "free some space or choose another file system");
-    }
+    return needed;
   }
 
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
-    has_witnesses_ = plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                                [](const DroppedSource& d) { return d.equals < 0; });
+    has_witnesses_ =
+        plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                   [](const DroppedSource& d) { return d.equals < 0; });
     if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
@@ -210,7 +208,10 @@ class Conversion {
     execute(plan_.transfers, reader_, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; });
     progress.finish();
-    if (witnesses) witness_crc_ = witnesses->finish();
+    if (witnesses) {
+      witness_crc_ = witnesses->finish();
+      witness_bytes_ = witnesses->size();
+    }
   }
 
   FileSystem& fs_;
@@ -223,6 +224,7 @@ class Conversion {
   SourceCrcs crcs_;
   bool has_witnesses_ = false;
   uint32_t witness_crc_ = 0;
+  int64_t witness_bytes_ = 0;
 };
 
 }  // namespace
@@ -231,12 +233,18 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options);
+  const BoundModel model = bind_model(fs, read_config(fs, source.path), config.string(), options);
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);
-  if (!options.dry_run) Conversion(fs, options, source, model.binding, plan, budget).run();
+  if (options.dry_run) return report;
+  Conversion conversion(fs, options, source, model.binding, plan, budget);
+  conversion.run();
+  if (conversion.witness_bytes() > 0) {
+    report.lines.push_back(fmt::format("sidecar  {} of source bytes that the target cannot hold",
+                                       size_text(conversion.witness_bytes())));
+  }
+  report.json["witness_bytes"] = conversion.witness_bytes();
   return report;
 }
 

@@ -85,9 +85,8 @@ class Planner {
       const HfTensor& first = source_.tensors[static_cast<size_t>(tensor.inputs[0])];
       return std::pair(first.shard, first.begin);
     };
-    std::stable_sort(placed_.begin(), placed_.end(), [&](const Placed& a, const Placed& b) {
-      return position(a) < position(b);
-    });
+    std::stable_sort(placed_.begin(), placed_.end(),
+                     [&](const Placed& a, const Placed& b) { return position(a) < position(b); });
   }
 
   // The torch_dist tensors with their chunks; stacked ones collect a chunk a layer.
@@ -164,9 +163,9 @@ class Planner {
     int64_t covered = 0;
     for (const DcpChunk& chunk : tensor.chunks) covered += element_count(chunk.sizes);
     if (covered != element_count(tensor.shape)) {
-      usage_error(fmt::format("{}: not every layer has this tensor, so it cannot be stacked",
-                              tensor.key),
-                  "use --layer-keys per-layer");
+      usage_error(
+          fmt::format("{}: not every layer has this tensor, so it cannot be stacked", tensor.key),
+          "use --layer-keys per-layer");
     }
   }
 
@@ -228,18 +227,16 @@ int64_t target_vocab_rows(const mappings::LogicalTensor& tensor, int64_t asked) 
   const int64_t rows = tensor.hf[0].shape.at(0);
   if (asked == 0) return rows;
   if (asked < rows) {
-    usage_error(fmt::format("--vocab-rows {} is smaller than the vocabulary of {} rows", asked, rows),
-                "rows would be lost: ask for as many or more");
+    usage_error(
+        fmt::format("--vocab-rows {} is smaller than the vocabulary of {} rows", asked, rows),
+        "rows would be lost: ask for as many or more");
   }
   return asked;
 }
 
 ConvertPlan plan_convert(const HfFolder& source, const mappings::Binding& binding,
                          const ConvertOptions& options, MemoryBudget& budget) {
-  if (options.glu_interleave != 0) {
-    unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
-                            options.glu_interleave, binding.table().architectures.front()));
-  }
+  refuse_interleaving(binding, options.glu_interleave);
   return Planner(source, binding, options, budget).make();
 }
 

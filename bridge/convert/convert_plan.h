@@ -21,23 +21,23 @@ namespace bridge {
 
 struct ConvertPlan {
   KeyStyle style;
-  int64_t vocab_rows = 0;               // of word_embeddings, 0: the table has no such tensor
+  int64_t vocab_rows = 0;  // of word_embeddings, 0: the table has no such tensor
   SourceMatch match;
-  std::vector<std::string> names;       // logical tensors, by Transfer::target
-  std::vector<Transfer> transfers;      // one an item, in file order
+  std::vector<std::string> names;   // logical tensors, by Transfer::target
+  std::vector<Transfer> transfers;  // one an item, in file order
   struct Item {
-    int32_t tensor;                     // index into tensors
-    int32_t chunk;                      // into its chunks
+    int32_t tensor;  // index into tensors
+    int32_t chunk;   // into its chunks
   };
-  std::vector<Item> items;              // parallel to transfers
-  std::vector<DcpTensor> tensors;       // by key
-  std::vector<DcpObject> objects;       // _extra_state, all sharing one range
+  std::vector<Item> items;         // parallel to transfers
+  std::vector<DcpTensor> tensors;  // by key
+  std::vector<DcpObject> objects;  // _extra_state, all sharing one range
   std::vector<std::string> files;
   std::vector<int64_t> file_sizes;
-  std::string extra_state_item;         // its bytes, at offset 0 of file 0
-  int64_t output_bytes = 0;             // of tensors, without headers
-  bool casts = false;                   // some tensor changes its dtype
-  Dtype main_dtype = Dtype::kBF16;      // of most bytes written, for the configuration
+  std::string extra_state_item;     // its bytes, at offset 0 of file 0
+  int64_t output_bytes = 0;         // of tensors, without headers
+  bool casts = false;               // some tensor changes its dtype
+  Dtype main_dtype = Dtype::kBF16;  // of most bytes written, for the configuration
 };
 
 // Errors: kBadInput where the source and the table do not agree (names listed), kUsage for options that do

@@ -157,8 +157,8 @@ ExecutorOptions plan_execution(int threads, MemoryBudget& budget) {
   const int64_t left = budget.left();
   const int64_t least = kBuffersPerThread * kSmallestSlice;
   if (left < least) {
-    usage_error(fmt::format("--memory {} is too small: {} are needed",
-                            size_text(budget.limit()), size_text(budget.used() + least)),
+    usage_error(fmt::format("--memory {} is too small: {} are needed", size_text(budget.limit()),
+                            size_text(budget.used() + least)),
                 fmt::format("use --memory {}KiB or more", (budget.used() + least + 1023) / 1024));
   }
   threads = static_cast<int>(std::min<int64_t>(threads, left / least));

@@ -34,11 +34,11 @@ class Sink {
 // What a slice went through, for witnesses: the source elements and the written ones.
 struct SliceView {
   const Transfer& transfer;
-  size_t ticket;                        // position of the slice in the whole order, from 0 without gaps
-  int64_t begin;                        // elements of the output tensor
+  size_t ticket;  // position of the slice in the whole order, from 0 without gaps
+  int64_t begin;  // elements of the output tensor
   std::span<const Run> runs;
-  std::span<const std::byte> input;     // dtype transfer.from
-  std::span<std::byte> output;          // dtype transfer.to; a hook may change it
+  std::span<const std::byte> input;  // dtype transfer.from
+  std::span<std::byte> output;       // dtype transfer.to; a hook may change it
 };
 
 struct ExecutorHooks {

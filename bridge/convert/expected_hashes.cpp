@@ -42,7 +42,8 @@ std::map<std::string, std::string> read_expected_hashes(FileSystem& fs, const Pa
       const std::string name(line.substr(kDigits + 2));
       const bool known = std::any_of(source.shards.begin(), source.shards.end(),
                                      [&](const HfShard& shard) { return shard.name == name; });
-      if (!known) bad_input(fmt::format("line {}: {} is no shard of the source", number, printable(name)));
+      if (!known)
+        bad_input(fmt::format("line {}: {} is no shard of the source", number, printable(name)));
       expected[name] = hash;
     }
     return expected;
@@ -57,8 +58,7 @@ void check_expected_hashes(FileSystem& fs, const HfFolder& source,
     Sha256 sha;
     for (int64_t offset = 0; offset < file->size();) {
       throw_if_interrupted();
-      const auto length =
-          std::min(buffer.size(), static_cast<size_t>(file->size() - offset));
+      const auto length = std::min(buffer.size(), static_cast<size_t>(file->size() - offset));
       const std::span<std::byte> piece(buffer.data(), length);
       file->read_at(offset, piece);
       sha.add(piece);

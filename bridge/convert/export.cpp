@@ -33,15 +33,17 @@ class Export {
         plan_(plan),
         budget_(budget) {}
 
-  void run() {
+  // Returns warnings about what was read.
+  std::vector<std::string> run() {
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
-    check_free_space(output.path());
+    output.require_space(output_bytes());
     copy_tensors(output.path());
     copy_side_files(output.path());
     if (plan_.needs_index && !plan_.index_verbatim) {
       write_whole_file(fs_, output.path() / kIndexFile, make_index(plan_));
     }
     output.commit();
+    return std::move(warnings_);
   }
 
  private:
@@ -52,16 +54,10 @@ class Export {
     return paths;
   }
 
-  void check_free_space(const Path& dir) const {
+  int64_t output_bytes() const {
     int64_t needed = 0;
     for (const ExportPlan::Shard& shard : plan_.shards) needed += shard.size;
-    const int64_t available = fs_.free_bytes(dir);
-    if (available < needed) {
-      throw Error(Code::kIo,
-                  fmt::format("{}: {} are needed and {} are free", printable(options_.target.string()),
-                              size_text(needed), size_text(available)),
-                  "free some space or choose another file system");
-    }
+    return needed;
   }
 
   void copy_tensors(const Path& dir) {
@@ -79,10 +75,14 @@ class Export {
       };
     }
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
-    execute(plan_.transfers, reader, sink, executor, hooks, progress, [&](int32_t target) {
-      return plan_.outputs[static_cast<size_t>(target)].name;
-    });
+    execute(plan_.transfers, reader, sink, executor, hooks, progress,
+            [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
     progress.finish();
+    if (reader.items_without_crc() > 0) {
+      warnings_.push_back(fmt::format(
+          "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",
+          reader.items_without_crc()));
+    }
   }
 
   void copy_side_files(const Path& dir) {
@@ -107,6 +107,7 @@ class Export {
   const std::string& config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
+  std::vector<std::string> warnings_;
 };
 
 void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
@@ -116,16 +117,20 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
   report.lines.push_back(fmt::format("source   {}: {} tensors",
                                      printable(checkpoint.dist_dir.string()),
                                      checkpoint.metadata.tensors.size()));
-  report.lines.push_back(fmt::format("table    {}, configuration from {}", binding.table().file, from));
+  report.lines.push_back(
+      fmt::format("table    {}, configuration from {}", binding.table().file, from));
   const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
                                       [](const auto& shard) { return shard.verbatim >= 0; });
-  report.lines.push_back(fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
-                                     printable(options.target.string()), plan.outputs.size(),
-                                     plan.shards.size(), verbatim, size_text(plan.output_bytes)));
+  report.lines.push_back(
+      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
+                  printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
+                  verbatim, size_text(plan.output_bytes)));
   for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
   for (const std::string& text : plan.warnings) report.warn(text);
-  for (const std::string& name : origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
-    if (!origin.reference) report.warn(printable(name) + " was too large for the sidecar: copy it from the source");
+  for (const std::string& name :
+       origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
+    if (!origin.reference)
+      report.warn(printable(name) + " was too large for the sidecar: copy it from the source");
   }
   if (origin.reference) {
     for (const HfSideFile& file : origin.reference->large_side_files) {
@@ -152,8 +157,7 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
 Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
-  const Origin origin =
-      find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
+  const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
   const std::string config = origin.config_text(fs);
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
@@ -163,7 +167,9 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
   if (!options.dry_run) {
-    Export(fs, options, checkpoint, origin, config, plan, budget).run();
+    for (std::string& text : Export(fs, options, checkpoint, origin, config, plan, budget).run()) {
+      report.warn(std::move(text));
+    }
   }
   return report;
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bridge/convert/export_shards.h"
+#include "bridge/convert/source_match.h"
 
 namespace bridge {
 namespace {
@@ -27,13 +28,19 @@ class Planner {
     };
     const size_t dialect = layout_ == nullptr ? 0 : binding_.choose_dialect(known);
     Accounting accounting;
-    match_checkpoint(checkpoint_, binding_,
-                     {dialect, options_.spec == Spec::kLocal, options_.vocab_rows}, accounting,
+    CheckpointMatchOptions match;
+    match.dialect = dialect;
+    match.local_spec = options_.spec == Spec::kLocal;
+    match.hf_vocab_rows = options_.vocab_rows;
+    match.layer_keys = options_.layer_keys;
+    match.name_prefix = options_.name_prefix;
+    match_checkpoint(checkpoint_, binding_, match, accounting,
                      [&](const CheckpointTensor& tensor) { add(tensor); });
     accounting.raise_unless_clean(
         printable(checkpoint_.dist_dir.string()),
-        fmt::format("is the configuration the one of this checkpoint? table {} describes what is expected",
-                    binding_.table().file));
+        fmt::format(
+            "is the configuration the one of this checkpoint? table {} describes what is expected",
+            binding_.table().file));
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
     check_origin();
     plan_.warnings = binding_.warnings();
@@ -73,9 +80,9 @@ class Planner {
   void add_output(const std::string& name, const Shape& shape, Transfer transfer) {
     transfer.target = static_cast<int32_t>(plan_.outputs.size());
     by_name_[name] = transfer.target;
-    budget_.reserve(static_cast<int64_t>(3 * name.size() + sizeof(Transfer) +
-                                         sizeof(ExportPlan::Output) + 200),
-                    "the plan");
+    budget_.reserve(
+        static_cast<int64_t>(3 * name.size() + sizeof(Transfer) + sizeof(ExportPlan::Output) + 200),
+        "the plan");
     plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(transfer.to, shape));
     plan_.outputs.push_back({name, transfer.to, shape, origin_.sidecar_tensor(name)});
     plan_.transfers.push_back(std::move(transfer));
@@ -101,8 +108,8 @@ class Planner {
       return;
     }
     Transfer transfer;
-    transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
-                                                 std::vector<Shape>{before->shape}, 0, 0);
+    transfer.layout =
+        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
     // The reader's catalog is the logical tensors, then the kept ones.
     transfer.inputs = {static_cast<int32_t>(plan_.logical.size() + plan_.kept.size())};
     transfer.from = transfer.to = before->dtype;
@@ -141,6 +148,7 @@ class Planner {
 ExportPlan plan_export(const MegatronFolder& checkpoint, const mappings::Binding& binding,
                        const Origin& origin, const ExportOptions& options, FileSystem& fs,
                        MemoryBudget& budget) {
+  refuse_interleaving(binding, options.glu_interleave);
   return Planner(checkpoint, binding, origin, options, budget).make(fs);
 }
 

@@ -27,25 +27,25 @@ struct ExportPlan {
     Shape shape;
     int32_t sidecar_tensor = -1;  // for witnesses
     int32_t shard = -1;
-    int64_t begin = 0;            // in the shard's payload
+    int64_t begin = 0;  // in the shard's payload
   };
   struct Shard {
     std::string name;
-    int32_t verbatim = -1;           // shard of the origin whose header is kept; -1: a new header
-    std::vector<int32_t> outputs;    // in order of begin
+    int32_t verbatim = -1;         // shard of the origin whose header is kept; -1: a new header
+    std::vector<int32_t> outputs;  // in order of begin
     int64_t payload_offset = 0;
-    int64_t size = 0;                // of the file
+    int64_t size = 0;  // of the file
   };
   std::vector<std::vector<RawStretch>> logical;  // the reader's catalog
-  std::vector<int32_t> kept;           // sidecar tensors read from witnesses: reader indices after `logical`
-  std::vector<Output> outputs;         // by Transfer::target
-  std::vector<Transfer> transfers;     // in order of shard and begin
+  std::vector<int32_t> kept;  // sidecar tensors read from witnesses: reader indices after `logical`
+  std::vector<Output> outputs;      // by Transfer::target
+  std::vector<Transfer> transfers;  // in order of shard and begin
   std::vector<Shard> shards;
-  bool index_verbatim = false;         // the origin's index file is right as it is
-  bool needs_index = false;            // otherwise: whether to write one
-  int64_t hf_vocab_rows = 0;           // when it differs from the configuration's; else 0
+  bool index_verbatim = false;  // the origin's index file is right as it is
+  bool needs_index = false;     // otherwise: whether to write one
+  int64_t hf_vocab_rows = 0;    // when it differs from the configuration's; else 0
   int64_t output_bytes = 0;
-  std::vector<std::string> left_out;   // tensors of the origin that cannot be made: "name: reason"
+  std::vector<std::string> left_out;  // tensors of the origin that cannot be made: "name: reason"
   std::vector<std::string> warnings;
 };
 

@@ -25,12 +25,13 @@ class ExportReader : public TensorReader {
     for (const WitnessRecord& record : origin_.witnesses->find(tensor, begin, end)) {
       const int64_t from = std::max(begin, record.begin);
       const int64_t to = std::min(end, record.begin + record.length);
-      origin_.witnesses->read(record, from - record.begin,
-                              out.subspan(static_cast<size_t>(from - begin),
-                                          static_cast<size_t>(to - from)));
+      origin_.witnesses->read(
+          record, from - record.begin,
+          out.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
     }
   }
   void finish() override { checkpoint_.finish(); }
+  int64_t items_without_crc() const { return checkpoint_.items_without_crc(); }
 
  private:
   MegatronReader checkpoint_;

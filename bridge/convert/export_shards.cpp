@@ -20,7 +20,9 @@ std::map<std::string_view, int32_t> outputs_by_name(const ExportPlan& plan) {
   return names;
 }
 
-int64_t size_of(const ExportPlan::Output& output) { return byte_size(output.dtype, output.shape); }
+int64_t size_of(const ExportPlan::Output& output) {
+  return byte_size(output.dtype, output.shape);
+}
 
 // Offsets in the given order, and a header of our own.
 void place(ExportPlan& plan, int32_t shard_index) {
@@ -152,12 +154,14 @@ void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
 }
 
 std::string make_index(const ExportPlan& plan) {
-  std::string text = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
-                                 plan.output_bytes);
+  std::string text =
+      fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
+                  plan.output_bytes);
   const char* separator = "\n";
   for (const auto& [name, index] : outputs_by_name(plan)) {
     const auto shard = static_cast<size_t>(plan.outputs[static_cast<size_t>(index)].shard);
-    text += fmt::format("{}    {}: {}", separator, json_quote(name), json_quote(plan.shards[shard].name));
+    text += fmt::format("{}    {}: {}", separator, json_quote(name),
+                        json_quote(plan.shards[shard].name));
     separator = ",\n";
   }
   return text + "\n  }\n}\n";

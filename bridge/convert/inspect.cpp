@@ -29,8 +29,8 @@ std::string family_of(std::string_view name) {
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());
     const std::string_view component = name.substr(begin, end - begin);
-    const bool number = !component.empty() && component.find_first_not_of("0123456789") ==
-                                                  std::string_view::npos;
+    const bool number =
+        !component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos;
     if (begin > 0) family += '.';
     family += number ? "*" : std::string(component);
     begin = end + 1;
@@ -38,7 +38,7 @@ std::string family_of(std::string_view name) {
   return family;
 }
 
-void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) {
+void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options, Report& report) {
   struct Group {
     const Seen* first;
     int64_t count = 0;
@@ -55,12 +55,14 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
     auto& of_dtype = by_dtype[safetensors_name(tensor.dtype)];
     ++of_dtype.first;
     of_dtype.second += size;
-    std::string key = fmt::format("{} {} {}", every ? tensor.name : family_of(tensor.name),
-                                  safetensors_name(tensor.dtype), shape_text(tensor.shape));
+    std::string key =
+        fmt::format("{} {} {}", options.every_tensor ? tensor.name : family_of(tensor.name),
+                    safetensors_name(tensor.dtype), shape_text(tensor.shape));
     const auto [it, fresh] = groups.try_emplace(key, Group{&tensor});
     if (fresh) order.push_back(key);
     ++it->second.count;
     it->second.bytes += size;
+    if (!options.as_json) continue;
     list.push_back({{"name", printable(tensor.name)},
                     {"dtype", safetensors_name(tensor.dtype)},
                     {"shape", tensor.shape},
@@ -72,7 +74,8 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
   }
   report.lines.push_back(fmt::format("tensors     {}, {}: {}", tensors.size(), size_text(bytes),
                                      fmt::join(dtypes, ", ")));
-  report.json["tensors"] = std::move(list);
+  report.json["tensor_count"] = tensors.size();
+  if (options.as_json) report.json["tensors"] = std::move(list);
   report.json["bytes"] = bytes;
 
   size_t widest = 0;
@@ -81,14 +84,13 @@ void list_tensors(const std::vector<Seen>& tensors, bool every, Report& report) 
   };
   for (const auto& [key, group] : groups) widest = std::max(widest, shown(group).size());
   report.lines.emplace_back();
-  report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", "name", widest, "count",
-                                     "dtype", "shape", "bytes"));
+  report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", "name", widest,
+                                     "count", "dtype", "shape", "bytes"));
   for (const std::string& key : order) {
     const Group& group = groups.at(key);
-    report.lines.push_back(fmt::format(
-        "{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", shown(group), widest, group.count,
-        safetensors_name(group.first->dtype), shape_text(group.first->shape),
-        size_text(group.bytes)));
+    report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", shown(group), widest,
+                                       group.count, safetensors_name(group.first->dtype),
+                                       shape_text(group.first->shape), size_text(group.bytes)));
   }
 }
 
@@ -106,10 +108,11 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
   const HfFolder folder = open_hf_folder(fs, options.path, budget);
   Report report;
   report.json = {{"kind", "hugging-face"}, {"path", printable(folder.path.string())}};
-  report.lines.push_back(fmt::format("kind        Hugging Face folder {}", printable(folder.path.string())));
+  report.lines.push_back(
+      fmt::format("kind        Hugging Face folder {}", printable(folder.path.string())));
   if (fs.stat(folder.path / "config.json")) {
-    const std::string architecture = with_context(
-        "config.json", [&] { return architecture_of(read_config(fs, folder.path)); });
+    const std::string architecture =
+        with_context("config.json", [&] { return architecture_of(read_config(fs, folder.path)); });
     report.lines.push_back("model       " + architecture);
     report.json["architecture"] = architecture;
   }
@@ -123,19 +126,25 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
   for (const HfTensor& tensor : folder.tensors) {
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
-  list_tensors(tensors, options.every_tensor, report);
+  list_tensors(tensors, options, report);
   return report;
 }
 
 std::string scalar_text(const PickleNode* node) {
   if (node == nullptr) return "absent";
   switch (node->kind) {
-    case PickleNode::Kind::kNone: return "None";
-    case PickleNode::Kind::kBool: return node->boolean ? "True" : "False";
-    case PickleNode::Kind::kInt: return std::to_string(node->integer);
-    case PickleNode::Kind::kReal: return fmt::format("{}", node->real);
-    case PickleNode::Kind::kString: return printable(node->text);
-    default: return "(a structure)";
+    case PickleNode::Kind::kNone:
+      return "None";
+    case PickleNode::Kind::kBool:
+      return node->boolean ? "True" : "False";
+    case PickleNode::Kind::kInt:
+      return std::to_string(node->integer);
+    case PickleNode::Kind::kReal:
+      return fmt::format("{}", node->real);
+    case PickleNode::Kind::kString:
+      return printable(node->text);
+    default:
+      return "(a structure)";
   }
 }
 
@@ -143,9 +152,10 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   const MegatronFolder folder = open_megatron(fs, options.path, options.iteration, budget);
   Report report;
   report.json = {{"kind", "megatron"}, {"path", printable(folder.dist_dir.string())}};
-  report.lines.push_back(
-      fmt::format("kind        Megatron torch_dist checkpoint {}", printable(folder.dist_dir.string())));
-  if (!folder.iteration.empty()) report.lines.push_back("iteration   " + printable(folder.iteration));
+  report.lines.push_back(fmt::format("kind        Megatron torch_dist checkpoint {}",
+                                     printable(folder.dist_dir.string())));
+  if (!folder.iteration.empty())
+    report.lines.push_back("iteration   " + printable(folder.iteration));
   if (folder.common) {
     const PickleNode* args = folder.common->get("args");
     report.lines.push_back(fmt::format("content     checkpoint_version {}, iteration {}, args {}",
@@ -159,16 +169,15 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   report.json["training_tensors"] = folder.metadata.dropped_tensors;
   report.json["objects"] = folder.metadata.dropped_objects;
   const bool sidecar = fs.stat(folder.root / kSidecarFolder).has_value();
-  report.lines.push_back(fmt::format("files       {} data files, run_config.yaml {}, sidecar {}",
-                                     folder.metadata.files.size(),
-                                     folder.has_run_config ? "present" : "absent",
-                                     sidecar ? "present" : "absent"));
+  report.lines.push_back(fmt::format(
+      "files       {} data files, run_config.yaml {}, sidecar {}", folder.metadata.files.size(),
+      folder.has_run_config ? "present" : "absent", sidecar ? "present" : "absent"));
   report.json["sidecar"] = sidecar;
   std::vector<Seen> tensors;
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     tensors.push_back({tensor.key, tensor.dtype, tensor.shape});
   }
-  list_tensors(tensors, options.every_tensor, report);
+  list_tensors(tensors, options, report);
   return report;
 }
 

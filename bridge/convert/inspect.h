@@ -10,6 +10,7 @@ namespace bridge {
 struct InspectOptions : CommonOptions {
   Path path;
   bool every_tensor = false;  // one line a tensor instead of one a family of layers
+  bool as_json = false;       // fill Report::json with every tensor
 };
 
 Report inspect(FileSystem& fs, const InspectOptions& options);

@@ -32,19 +32,23 @@ struct Piece {
   Shape shape;
 };
 
-std::optional<Piece> find_piece(const MegatronFolder& folder,
-                                const mappings::LogicalTensor& tensor, std::string_view prefix,
-                                const std::string& name) {
+std::optional<Piece> find_piece(const MegatronFolder& folder, const mappings::LogicalTensor& tensor,
+                                const KeyLookup& lookup, const std::string& name) {
   std::optional<Piece> piece;
-  if (const DcpTensor* raw = folder.find(fmt::format("{}{}", prefix, name))) {
+  const bool stackable = can_stack(tensor.family);
+  const DcpTensor* raw = nullptr;
+  if (lookup.per_layer || !stackable) raw = folder.find(fmt::format("{}{}", lookup.prefix, name));
+  if (raw != nullptr) {
     piece = Piece{whole(folder, *raw), raw->dtype, raw->shape};
   }
-  if (!can_stack(tensor.family)) return piece;
+  if (!stackable || !lookup.stacked) return piece;
 
-  const std::string key = fmt::format("{}{}", prefix, without_layer(*tensor.family, tensor.layer, name));
-  const DcpTensor* raw = folder.find(key);
+  const std::string key =
+      fmt::format("{}{}", lookup.prefix, without_layer(*tensor.family, tensor.layer, name));
+  raw = folder.find(key);
   if (raw == nullptr) return piece;
-  if (piece) bad_input(fmt::format("{}: both this key and its per-layer form are there", printable(key)));
+  if (piece)
+    bad_input(fmt::format("{}: both this key and its per-layer form are there", printable(key)));
   if (raw->shape.empty() || raw->shape[0] != tensor.layer_count) {
     bad_input(fmt::format("{}: stacked over {} layers where the configuration has {}",
                           printable(key), raw->shape.empty() ? 0 : raw->shape[0],
@@ -60,13 +64,13 @@ std::optional<Piece> find_piece(const MegatronFolder& folder,
 // [gate; up] written as two keys by metadata['singleton_local_shards'].
 std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
                                           const mappings::LogicalTensor& tensor,
-                                          std::string_view prefix, const std::string& name) {
-  const auto gate = find_piece(folder, tensor, prefix, name + "_w");
-  const auto up = find_piece(folder, tensor, prefix, name + "_v");
+                                          const KeyLookup& lookup, const std::string& name) {
+  const auto gate = find_piece(folder, tensor, lookup, name + "_w");
+  const auto up = find_piece(folder, tensor, lookup, name + "_v");
   if (!gate || !up) return std::nullopt;
   if (gate->dtype != up->dtype || gate->shape != up->shape || gate->shape.empty()) {
-    bad_input(fmt::format("{}{}_w and _v differ: {} and {}", printable(prefix), printable(name),
-                          shape_text(gate->shape), shape_text(up->shape)));
+    bad_input(fmt::format("{}{}_w and _v differ: {} and {}", printable(lookup.prefix),
+                          printable(name), shape_text(gate->shape), shape_text(up->shape)));
   }
   FoundTensor found{{gate->stretch, up->stretch}, gate->dtype, gate->shape};
   found.shape[0] = checked_mul(found.shape[0], 2);
@@ -92,7 +96,7 @@ std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyS
 
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
-                                       std::string_view prefix) {
+                                       const KeyLookup& lookup) {
   std::optional<FoundTensor> found;
   std::string found_as;
   const auto take = [&](std::optional<FoundTensor> candidate, const std::string& name) {
@@ -107,10 +111,10 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
   std::vector<std::string> names = {tensor.name};
   names.insert(names.end(), tensor.aliases.begin(), tensor.aliases.end());
   for (const std::string& name : names) {
-    if (auto piece = find_piece(folder, tensor, prefix, name)) {
+    if (auto piece = find_piece(folder, tensor, lookup, name)) {
       take(FoundTensor{{piece->stretch}, piece->dtype, piece->shape}, name);
     }
-    if (tensor.row->gated) take(find_singleton(folder, tensor, prefix, name), name + "_w/_v");
+    if (tensor.row->gated) take(find_singleton(folder, tensor, lookup, name), name + "_w/_v");
   }
   return found;
 }

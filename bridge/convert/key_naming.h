@@ -44,11 +44,18 @@ struct FoundTensor {
   Shape shape;  // of the logical tensor
 };
 
+// What the caller knows of a checkpoint's keys; unset: found out from the keys.
+struct KeyLookup {
+  std::string prefix;
+  bool stacked = true;    // look for stacked keys
+  bool per_layer = true;  // look for per-layer keys
+};
+
 // Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked, singleton). nullopt: it is
 // not there. Two spellings at once, or a stacked key with another number of layers, are bad input.
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
-                                       std::string_view prefix);
+                                       const KeyLookup& lookup);
 
 // "language_model." when the checkpoint's keys start with it, else "".
 std::string detect_prefix(const MegatronFolder& folder);

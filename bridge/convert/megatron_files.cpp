@@ -16,12 +16,22 @@ using mappings::Json;
 
 void pickle_json(PickleWriter& out, const Json& value) {
   switch (value.type()) {
-    case Json::value_t::null: out.none(); return;
-    case Json::value_t::boolean: out.boolean(value.get<bool>()); return;
+    case Json::value_t::null:
+      out.none();
+      return;
+    case Json::value_t::boolean:
+      out.boolean(value.get<bool>());
+      return;
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: out.integer(value.get<int64_t>()); return;
-    case Json::value_t::number_float: out.real(value.get<double>()); return;
-    case Json::value_t::string: out.string(value.get_ref<const std::string&>()); return;
+    case Json::value_t::number_unsigned:
+      out.integer(value.get<int64_t>());
+      return;
+    case Json::value_t::number_float:
+      out.real(value.get<double>());
+      return;
+    case Json::value_t::string:
+      out.string(value.get_ref<const std::string&>());
+      return;
     case Json::value_t::array:
       out.empty_list().mark();
       for (const Json& item : value) pickle_json(out, item);
@@ -35,7 +45,8 @@ void pickle_json(PickleWriter& out, const Json& value) {
       }
       out.set_items();
       return;
-    default: internal_error("a JSON value that has no pickle");
+    default:
+      internal_error("a JSON value that has no pickle");
   }
 }
 

@@ -5,7 +5,7 @@
 namespace bridge {
 namespace {
 
-constexpr int64_t kLargestConfig = 16 << 20;
+constexpr int64_t kLargestConfig = 4 << 20;  // its tree takes some eight times as much
 constexpr int64_t kLargestTable = 1 << 20;
 
 }  // namespace

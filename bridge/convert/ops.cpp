@@ -7,7 +7,9 @@
 namespace bridge {
 namespace {
 
-Shape trailing(const Shape& shape) { return {shape.begin() + 1, shape.end()}; }
+Shape trailing(const Shape& shape) {
+  return {shape.begin() + 1, shape.end()};
+}
 
 }  // namespace
 
@@ -56,7 +58,8 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
     int64_t within = position % period_;
     size_t part = 0;
     while (within >= blocks_[part]) within -= blocks_[part++];
-    const int64_t length = std::min({blocks_[part] - within, end - position, zeros_from_ - position});
+    const int64_t length =
+        std::min({blocks_[part] - within, end - position, zeros_from_ - position});
     runs.push_back({static_cast<int>(part), repeat * blocks_[part] + within, length});
     position += length;
   }

@@ -49,7 +49,7 @@ class OpLayout {
   std::vector<int64_t> blocks_;  // elements of part i within one period
   int64_t period_ = 0;
   int64_t repeats_ = 1;
-  int64_t zeros_from_ = 0;       // elements from here on are padding
+  int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;
   Shape shape_;
 };

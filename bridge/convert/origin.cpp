@@ -12,7 +12,9 @@ const HfFolder* Origin::layout() const {
   return sidecar ? &sidecar->source : nullptr;
 }
 
-const HfFolder& Origin::side_files() const { return reference ? *reference : sidecar->source; }
+const HfFolder& Origin::side_files() const {
+  return reference ? *reference : sidecar->source;
+}
 
 Path Origin::side_file_path(size_t index) const {
   return reference ? reference->path / reference->side_files[index].name
@@ -32,8 +34,7 @@ std::string Origin::raw_header(FileSystem& fs, size_t shard, MemoryBudget& budge
 
 int32_t Origin::sidecar_tensor(std::string_view name) const {
   const HfTensor* tensor = sidecar ? sidecar->source.find(name) : nullptr;
-  return tensor == nullptr ? -1
-                           : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
+  return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
 }
 
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
@@ -49,9 +50,10 @@ Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path&
   }
   if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
   if (!origin.sidecar && !origin.reference) {
-    usage_error(printable(checkpoint.root.string()) +
-                    ": nothing says what the Hugging Face side looks like (no causeway/ folder here)",
-                "give --reference HF_DIR (config.json and tokenizer of the model) or --sidecar DIR");
+    usage_error(
+        printable(checkpoint.root.string()) +
+            ": nothing says what the Hugging Face side looks like (no causeway/ folder here)",
+        "give --reference HF_DIR (config.json and tokenizer of the model) or --sidecar DIR");
   }
   if (origin.sidecar && origin.sidecar->has_witnesses) {
     std::vector<int64_t> sizes;
@@ -60,8 +62,8 @@ Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path&
     }
     const Path path = origin.sidecar->witness_path();
     with_context(printable(path.string()), [&] {
-      origin.witnesses = std::make_unique<WitnessIndex>(fs, path, sizes,
-                                                        origin.sidecar->witness_crc, budget);
+      origin.witnesses =
+          std::make_unique<WitnessIndex>(fs, path, sizes, origin.sidecar->witness_crc, budget);
     });
   }
   return origin;

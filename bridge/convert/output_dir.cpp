@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bridge/io/error.h"
+#include "bridge/io/memory_budget.h"
 
 namespace bridge {
 namespace {
@@ -193,6 +194,16 @@ void OutputDir::start_partial() {
 }
 
 // A step that fails is undone by the cleanups, so that running again finds what this run found.
+void OutputDir::require_space(int64_t bytes) const {
+  const int64_t available = fs_.free_bytes(partial_);
+  if (available < bytes) {
+    throw Error(Code::kIo,
+                fmt::format("{}: {} are needed and {} are free", printable(target_.string()),
+                            size_text(bytes), size_text(available)),
+                "free some space or choose another file system");
+  }
+}
+
 void OutputDir::commit() {
   sync_folders(fs_, partial_);
   for (const Path& made : made_parents_) fs_.sync_dir(parent_of(made));

@@ -43,6 +43,8 @@ class OutputDir {
     return target_;
   }  // where it will be; symlinks resolved if it exists
 
+  // kIo, with the figures, when the file system has less than this free.
+  void require_space(int64_t bytes) const;
   // Every file in path() has been synced by its writer. At most once.
   void commit();
 

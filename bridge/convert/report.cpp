@@ -4,7 +4,9 @@
 
 namespace bridge {
 
-void Report::warn(std::string text) { warnings.push_back(std::move(text)); }
+void Report::warn(std::string text) {
+  warnings.push_back(std::move(text));
+}
 
 void write_report(FileSystem& fs, const CommonOptions& options, const Report& report,
                   double seconds) {
@@ -16,8 +18,9 @@ void write_report(FileSystem& fs, const CommonOptions& options, const Report& re
   Path partial = options.report;
   partial += ".partial";
   if (fs.lstat(partial)) fs.remove_file(partial);
-  write_whole_file(fs, partial,
-                   json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  write_whole_file(
+      fs, partial,
+      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   fs.rename(partial, options.report);
 }
 

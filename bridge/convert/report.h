@@ -12,10 +12,10 @@
 namespace bridge {
 
 struct Report {
-  std::vector<std::string> lines;      // stdout
-  std::vector<std::string> warnings;   // stderr
-  nlohmann::ordered_json json;         // --report
-  bool difference = false;             // verify: exit 1
+  std::vector<std::string> lines;     // stdout
+  std::vector<std::string> warnings;  // stderr
+  nlohmann::ordered_json json;        // --report
+  bool difference = false;            // verify: exit 1
 
   void warn(std::string text);
 };

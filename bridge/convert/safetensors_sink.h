@@ -14,8 +14,8 @@ class SafetensorsSink : public Sink {
   // Creates and allocates the shards in dir and writes their headers.
   SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPlan& plan, const Origin& origin,
                   MemoryBudget& budget);
-  void write(const Transfer& transfer, size_t index, int64_t begin,
-             std::span<const std::byte> data, uint32_t crc) override;
+  void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
+             uint32_t crc) override;
   void finish() override;
 
  private:

@@ -28,8 +28,9 @@ class Matcher {
       fits = check(*tensor, spec, *logical.row) && fits;
       const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0])];
       if (tensor->dtype != first.dtype) {
-        accounting_.wrong(spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype),
-                                                 first.name, safetensors_name(first.dtype)));
+        accounting_.wrong(
+            spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype), first.name,
+                                   safetensors_name(first.dtype)));
         fits = false;
       }
       matched.dtype = first.dtype;
@@ -48,11 +49,11 @@ class Matcher {
       const HfTensor* original = folder_.find(dropped.equals);
       if (original == nullptr) return;  // reported as missing by its own row
       if (original->dtype != tensor->dtype || original->shape != tensor->shape) {
-        accounting_.wrong(dropped.name,
-                          fmt::format("{} {} where its original {} is {} {}",
-                                      safetensors_name(tensor->dtype), shape_text(tensor->shape),
-                                      dropped.equals, safetensors_name(original->dtype),
-                                      shape_text(original->shape)));
+        accounting_.wrong(
+            dropped.name,
+            fmt::format("{} {} where its original {} is {} {}", safetensors_name(tensor->dtype),
+                        shape_text(tensor->shape), dropped.equals,
+                        safetensors_name(original->dtype), shape_text(original->shape)));
         return;
       }
       source.equals = static_cast<int32_t>(original - folder_.tensors.data());
@@ -96,8 +97,8 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
   SourceMatch result;
-  result.dialect = binding.choose_dialect(
-      [&](std::string_view name) { return folder.find(name) != nullptr; });
+  result.dialect =
+      binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
   Matcher matcher(folder, accounting);
   binding.for_each_tensor(result.dialect, local_spec, [&](const mappings::LogicalTensor& logical) {
     if (const auto matched = matcher.match(logical)) fn(*matched);
@@ -107,6 +108,13 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   });
   matcher.report_unused();
   return result;
+}
+
+void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {
+  if (glu_interleave != 0) {
+    unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
+                            glu_interleave, binding.table().architectures.front()));
+  }
 }
 
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,

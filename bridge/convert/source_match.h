@@ -40,6 +40,9 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn);
 
+// kUnsupported for --glu-interleave N > 0 on a table without expert layers.
+void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave);
+
 // Layouts by their form: the layers of a model share a handful.
 class LayoutCache {
  public:

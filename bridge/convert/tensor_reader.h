@@ -47,6 +47,8 @@ class MegatronReader : public TensorReader {
                  std::vector<std::vector<RawStretch>> logical);
   void read(size_t index, int64_t begin, std::span<std::byte> out) override;
   void finish() override { reader_.finish(); }
+  // Items read whose CRCs were never written: nothing could be verified.
+  int64_t items_without_crc() const { return reader_.items_without_crc(); }
 
  private:
   DcpReader reader_;

@@ -19,8 +19,8 @@ class TorchDistSink : public Sink {
  public:
   // Creates and allocates the files in dir.
   TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan);
-  void write(const Transfer& transfer, size_t index, int64_t begin,
-             std::span<const std::byte> data, uint32_t crc) override;
+  void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
+             uint32_t crc) override;
   void finish() override;  // every item is complete; the files are durable
 
  private:

@@ -14,12 +14,12 @@ namespace bridge {
 struct Transfer {
   static constexpr int kForward = -1;
   std::shared_ptr<const OpLayout> layout;  // shared by all tensors of the same form
-  std::vector<int32_t> inputs;             // tensor indices of the reader: HF parts, or the one logical tensor
-  int32_t target = 0;                      // output tensor, for messages and witnesses
-  int part = kForward;                     // HF part that an inverse makes
-  Dtype from = Dtype::kBF16;               // dtype of the inputs
-  Dtype to = Dtype::kBF16;                 // dtype written
-  int64_t begin = 0;                       // elements of the output tensor
+  std::vector<int32_t> inputs;  // tensor indices of the reader: HF parts, or the one logical tensor
+  int32_t target = 0;           // output tensor, for messages and witnesses
+  int part = kForward;          // HF part that an inverse makes
+  Dtype from = Dtype::kBF16;    // dtype of the inputs
+  Dtype to = Dtype::kBF16;      // dtype written
+  int64_t begin = 0;            // elements of the output tensor
   int64_t end = 0;
 
   void runs(int64_t first, int64_t last, std::vector<Run>& out) const {
@@ -27,6 +27,8 @@ struct Transfer {
   }
 };
 
-inline int64_t bytes_of(Dtype dtype, int64_t elements) { return elements * bits_of(dtype) / 8; }
+inline int64_t bytes_of(Dtype dtype, int64_t elements) {
+  return elements * bits_of(dtype) / 8;
+}
 
 }  // namespace bridge

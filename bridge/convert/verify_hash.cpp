@@ -66,8 +66,8 @@ class Verification {
     };
     std::map<std::string, Parts> parts;
     Accounting source_accounting;
-    const SourceMatch match = match_source(
-        source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
+    const SourceMatch match =
+        match_source(source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
           budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 160), "the plan");
           parts.emplace(tensor.logical.name, Parts{tensor.parts, tensor.dtype});
         });
@@ -79,7 +79,9 @@ class Verification {
     std::vector<int32_t> other;
     int64_t bytes = 0;
     Accounting accounting;
-    match_checkpoint(checkpoint, binding, {match.dialect, false, 0}, accounting,
+    CheckpointMatchOptions match_options;
+    match_options.dialect = match.dialect;
+    match_checkpoint(checkpoint, binding, match_options, accounting,
                      [&](const CheckpointTensor& tensor) {
                        const Parts& from = parts.at(tensor.logical.name);
                        Transfer transfer;
@@ -151,9 +153,8 @@ class Verification {
     progress.finish();
     budget_.release(budget_.used() - before);
 
-    report_.json[direction] = {{"tensors", transfers.size()},
-                               {"bytes", bytes},
-                               {"different", sink.differences().size()}};
+    report_.json[direction] = {
+        {"tensors", transfers.size()}, {"bytes", bytes}, {"different", sink.differences().size()}};
     report_.lines.push_back(fmt::format("{}  {} tensors, {}: {} differ", direction,
                                         transfers.size(), size_text(bytes),
                                         sink.differences().size()));

@@ -17,7 +17,8 @@ std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byt
   const int64_t count = std::ssize(a) / element_bytes;
   for (int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<size_t>(i * element_bytes);
-    if (std::memcmp(a.data() + at, b.data() + at, static_cast<size_t>(element_bytes)) == 0) continue;
+    if (std::memcmp(a.data() + at, b.data() + at, static_cast<size_t>(element_bytes)) == 0)
+      continue;
     if (!runs.empty() && i - runs.back().second <= kBridged) {
       runs.back().second = i + 1;
     } else {
@@ -77,8 +78,8 @@ void apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex&
     for (int64_t i = 0; i < count; ++i) {
       const auto current = slice.input.subspan(static_cast<size_t>((first + i) * in_size),
                                                static_cast<size_t>(in_size));
-      if (std::memcmp(current.data(), forward.data() + i * in_size,
-                      static_cast<size_t>(in_size)) == 0) {
+      if (std::memcmp(current.data(), forward.data() + i * in_size, static_cast<size_t>(in_size)) ==
+          0) {
         std::memcpy(slice.output.data() + (first + i) * out_size, witness.data() + i * out_size,
                     static_cast<size_t>(out_size));
       }

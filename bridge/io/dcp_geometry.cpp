@@ -152,15 +152,11 @@ int64_t elements_before(const Shape& shape, const DcpChunk& chunk, int64_t limit
 
 int64_t run_length(const Shape& shape, const DcpChunk& chunk) {
   int64_t run = 1;
-  size_t axis = shape.size();
-  while (axis > 0) {
-    --axis;
+  for (size_t axis = shape.size(); axis-- > 0;) {
     run *= chunk.sizes[axis];
     if (chunk.sizes[axis] != shape[axis]) break;
   }
-  // An outer axis of one row ends no run.
-  while (axis > 0 && chunk.sizes[axis - 1] == 1) --axis;
-  return axis == 0 ? element_count(chunk.sizes) : run;
+  return run;
 }
 
 int64_t element_index(const Shape& shape, const DcpChunk& chunk, int64_t element) {

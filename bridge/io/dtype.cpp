@@ -36,7 +36,9 @@ constexpr std::array kRows = {
     Row{Dtype::kF4E2M1, 4, "F4", "float4_e2m1fn_x2", ""},
 };
 
-const Row& row_of(Dtype dtype) { return kRows.at(static_cast<size_t>(dtype)); }
+const Row& row_of(Dtype dtype) {
+  return kRows.at(static_cast<size_t>(dtype));
+}
 
 std::optional<Dtype> find(std::string_view name, std::string_view Row::*column) {
   for (const Row& row : kRows) {
@@ -47,23 +49,35 @@ std::optional<Dtype> find(std::string_view name, std::string_view Row::*column) 
 
 }  // namespace
 
-int bits_of(Dtype dtype) { return row_of(dtype).bits; }
+int bits_of(Dtype dtype) {
+  return row_of(dtype).bits;
+}
 
 bool is_plain_float(Dtype dtype) {
   return dtype == Dtype::kF16 || dtype == Dtype::kBF16 || dtype == Dtype::kF32 ||
          dtype == Dtype::kF64;
 }
 
-bool is_floating(Dtype dtype) { return dtype >= Dtype::kF16; }
+bool is_floating(Dtype dtype) {
+  return dtype >= Dtype::kF16;
+}
 
-std::string_view safetensors_name(Dtype dtype) { return row_of(dtype).safetensors; }
-std::string_view torch_name(Dtype dtype) { return row_of(dtype).torch; }
-std::string_view torch_storage_name(Dtype dtype) { return row_of(dtype).torch_storage; }
+std::string_view safetensors_name(Dtype dtype) {
+  return row_of(dtype).safetensors;
+}
+std::string_view torch_name(Dtype dtype) {
+  return row_of(dtype).torch;
+}
+std::string_view torch_storage_name(Dtype dtype) {
+  return row_of(dtype).torch_storage;
+}
 
 std::optional<Dtype> dtype_from_safetensors(std::string_view name) {
   return find(name, &Row::safetensors);
 }
-std::optional<Dtype> dtype_from_torch(std::string_view name) { return find(name, &Row::torch); }
+std::optional<Dtype> dtype_from_torch(std::string_view name) {
+  return find(name, &Row::torch);
+}
 std::optional<Dtype> dtype_from_torch_storage(std::string_view name) {
   return find(name, &Row::torch_storage);
 }
@@ -77,6 +91,8 @@ int64_t byte_size(Dtype dtype, const Shape& shape) {
   return bits / 8;
 }
 
-std::string shape_text(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_text(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 }  // namespace bridge

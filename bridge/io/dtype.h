@@ -12,18 +12,34 @@
 namespace bridge {
 
 enum class Dtype : uint8_t {
-  kBool, kU8, kI8, kI16, kU16, kI32, kU32, kI64, kU64,
-  kF16, kBF16, kF32, kF64,
-  kF8E4M3, kF8E5M2, kF8E8M0, kF4E2M1,
+  kBool,
+  kU8,
+  kI8,
+  kI16,
+  kU16,
+  kI32,
+  kU32,
+  kI64,
+  kU64,
+  kF16,
+  kBF16,
+  kF32,
+  kF64,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
+  kF4E2M1,
 };
 
-int bits_of(Dtype dtype);                       // 4 for kF4E2M1, else a multiple of 8
-inline bool is_sub_byte(Dtype dtype) { return bits_of(dtype) < 8; }
-bool is_floating(Dtype dtype);                  // every F*, quantized ones too
-bool is_plain_float(Dtype dtype);               // F16, BF16, F32, F64: what --dtype may cast
+int bits_of(Dtype dtype);  // 4 for kF4E2M1, else a multiple of 8
+inline bool is_sub_byte(Dtype dtype) {
+  return bits_of(dtype) < 8;
+}
+bool is_floating(Dtype dtype);     // every F*, quantized ones too
+bool is_plain_float(Dtype dtype);  // F16, BF16, F32, F64: what --dtype may cast
 
-std::string_view safetensors_name(Dtype dtype); // "BF16", "F8_E4M3"
-std::string_view torch_name(Dtype dtype);       // "bfloat16", "float8_e4m3fn"
+std::string_view safetensors_name(Dtype dtype);  // "BF16", "F8_E4M3"
+std::string_view torch_name(Dtype dtype);        // "bfloat16", "float8_e4m3fn"
 // The typed storage class of torch ("BFloat16Storage"); empty for the types that torch stores untyped.
 std::string_view torch_storage_name(Dtype dtype);
 
@@ -34,6 +50,6 @@ std::optional<Dtype> dtype_from_torch_storage(std::string_view name);
 // Bytes of a dense tensor. Bad input on overflow and when a sub-byte tensor does not end on a byte.
 int64_t byte_size(Dtype dtype, const Shape& shape);
 
-std::string shape_text(const Shape& shape);     // "[2, 64]"
+std::string shape_text(const Shape& shape);  // "[2, 64]"
 
 }  // namespace bridge

@@ -54,8 +54,9 @@ std::string printable(std::string_view name) {
     if (out.size() >= kLongest) return out + "...";
     const size_t length = utf8_sequence_length(name.substr(i));
     const auto byte = static_cast<unsigned char>(name[i]);
-    const bool control = byte < 0x20 || byte == 0x7f ||
-                         (length == 2 && byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0);
+    const bool control =
+        byte < 0x20 || byte == 0x7f ||
+        (length == 2 && byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0);
     if (length == 0 || control) {
       for (size_t k = 0; k < (length == 0 ? 1 : length); ++k) {
         out += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[i + k]));

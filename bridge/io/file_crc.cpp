@@ -34,9 +34,9 @@ uint32_t crc_of_file(const File& file) {
 uint32_t copy_file(FileSystem& fs, const Path& from, const Path& to) {
   const auto source = fs.open_read(from);
   const auto target = fs.create(to);
-  const uint32_t crc = for_each_piece(*source, [&](int64_t offset, std::span<const std::byte> piece) {
-    target->write_at(offset, piece);
-  });
+  const uint32_t crc = for_each_piece(
+      *source,
+      [&](int64_t offset, std::span<const std::byte> piece) { target->write_at(offset, piece); });
   target->sync();
   return crc;
 }

@@ -87,7 +87,8 @@ class FileSystem {
 FileSystem& real_file_system();
 
 // Helpers on top, for any FileSystem.
-std::string read_whole_file(FileSystem& fs, const Path& path, int64_t at_most);  // larger: bad input
+std::string read_whole_file(FileSystem& fs, const Path& path,
+                            int64_t at_most);  // larger: bad input
 // Creates path with these bytes, synced (the folder is not).
 void write_whole_file(FileSystem& fs, const Path& path, std::string_view content);
 void remove_tree(FileSystem& fs, const Path& path);  // never follows symlinks; absent is fine

@@ -15,7 +15,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -211,7 +210,7 @@ void check_index(const HfFolder& folder, const WeightMap& map) {
 
 HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weights_required) {
   const std::optional<Stat> there = fs.stat(path);
-  if (!there) io_error(path.string(), "open folder", ENOENT);
+  if (!there) fail(path, "no such file or folder");
   if (there->kind != Kind::kDirectory) {
     fail(path, "not a folder", "give the folder that holds config.json");
   }
@@ -222,6 +221,8 @@ HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weigh
 
   folder.has_index = find_file(files, kIndex) != nullptr;
   if (folder.has_index) {
+    // The map, the headers and a plan made from them take some ten times the index.
+    budget.expect(12 * find_file(files, kIndex)->size);
     Reservation map_bytes(&budget, "weight map");
     const WeightMap map = with_context(
         kIndex, [&] { return read_index(fs, folder.path / kIndex, budget, map_bytes); });

@@ -94,6 +94,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return true;
   }
   bool number_integer(number_integer_t value) override {
+    // The parser calls this for a minus sign only, so 0 is "-0": a real, as for serde_json.
+    if (value == 0) return number_float(-0.0, "-0");
     visitor_.on_integer(depth_, value);
     return true;
   }

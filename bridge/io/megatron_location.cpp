@@ -42,16 +42,16 @@ std::optional<int64_t> number_of(std::string_view text) {
   return value;
 }
 
-// "iter_0001000" -> 1000.
+std::string folder_of_iteration(int64_t number) {
+  return fmt::format("iter_{:07d}", number);
+}
+
+// "iter_0001000" -> 1000; Megatron knows no other spelling.
 std::optional<int64_t> iteration_of_folder(std::string_view name) {
   constexpr std::string_view kPrefix = "iter_";
   if (!name.starts_with(kPrefix)) return std::nullopt;
-  return number_of(name.substr(kPrefix.size()));
-}
-
-std::string folder_of_iteration(std::string_view iteration) {
-  if (iteration == kRelease) return std::string(kRelease);
-  return fmt::format("iter_{:07d}", number_of(iteration).value());
+  const std::optional<int64_t> number = number_of(name.substr(kPrefix.size()));
+  return number && folder_of_iteration(*number) == name ? number : std::nullopt;
 }
 
 bool holds_checkpoint(FileSystem& fs, const Path& path) {
@@ -251,7 +251,9 @@ MegatronLocation locate_megatron(FileSystem& fs, const Path& path, std::string_v
   } else {
     found.root = path;
     found.iteration = choose_iteration(fs, path, iteration);
-    found.dist_dir = path / folder_of_iteration(found.iteration);
+    found.dist_dir =
+        path / (found.iteration == kRelease ? found.iteration
+                                            : folder_of_iteration(*number_of(found.iteration)));
     if (!is_folder(fs, found.dist_dir)) {
       bad_input(fmt::format("{}: there is no iteration {}; {}", shown, found.iteration,
                             iterations_text(fs, path)),

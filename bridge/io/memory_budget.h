@@ -3,6 +3,7 @@
 // A reservation that does not fit is a usage error (exit 2) that names the size needed.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -16,6 +17,10 @@ class MemoryBudget {
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
+  // Before reading something large: what it is likely to take in all, on top of what is used now. Reserves nothing; a
+  // later reservation that fails suggests at least that much. One thread.
+  void expect(int64_t bytes) { expected_ = std::max(expected_, used_ + bytes); }
+
   // Thread-safe. what is for the message: "safetensors headers", "plan", ...
   void reserve(int64_t bytes, std::string_view what);
   void release(int64_t bytes) { used_ -= bytes; }
@@ -27,6 +32,7 @@ class MemoryBudget {
  private:
   int64_t limit_;
   std::atomic<int64_t> used_{0};
+  int64_t expected_ = 0;
 };
 
 // "256MiB" and the like: an exact multiple prints as such, else with one decimal.

@@ -72,8 +72,8 @@ struct PickleNode {
   const PickleNode* get(std::string_view key) const;
 };
 
-// Called for each (key, value) as a watched dict is filled; returning true drops the pair instead
-// of storing it, so that a dict of any size costs the memory of one batch.
+// Called for each (key, value) in order as a watched dict is filled; returning true drops the pair
+// instead of storing it, so that a dict of any size costs the memory of a few pairs.
 using PickleItemSink = std::function<bool(const PickleValue& key, const PickleValue& value)>;
 
 struct PickleOptions {
@@ -86,7 +86,7 @@ struct PickleOptions {
 };
 
 // Decodes one pickle from a stream of bytes. A pickle whose watched dicts are dropped costs the
-// memory of one SETITEMS batch and of what the memo still needs. Values are charged to the budget
+// memory of some 16 pairs and of what the memo still needs. Values are charged to the budget
 // while they live, so the budget must outlive them. Errors: kBadInput naming opcode and position;
 // bytes after STOP are one.
 PickleValue read_pickle(const File& source, int64_t offset, int64_t length,
@@ -95,7 +95,7 @@ PickleValue read_pickle(std::string_view bytes, const PickleOptions& options, Me
 
 // Opcode writer. Strings, ints and globals are written as CPython does for the protocol (2 or 4);
 // globals and nothing else are memoised. The caller pairs mark/tuple, mark/setitems and so on, and
-// writes large dicts and lists in batches (CPython: 1,000 items), which is what bounds a reader's
+// writes large dicts and lists in batches (CPython: 1,000 items), which bounds a reader's
 // memory.
 class PickleWriter {
  public:

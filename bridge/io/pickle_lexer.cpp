@@ -116,12 +116,8 @@ std::string_view name_of(PickleOp op) {
 }
 
 PickleLexer::PickleLexer(const File& file, int64_t offset, int64_t length, MemoryBudget& budget)
-    : file_(file), offset_(offset), length_(length), budget_(budget) {
-  budget_.reserve(kBufferSize, "pickle buffer");
-}
-
-PickleLexer::~PickleLexer() {
-  budget_.release(kBufferSize);
+    : file_(file), offset_(offset), length_(length), memory_(&budget, "pickle buffer") {
+  memory_.grow(kBufferSize);
 }
 
 void PickleLexer::next(PickleToken& token) {

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "bridge/io/file_system.h"
-#include "bridge/io/memory_budget.h"
+#include "bridge/io/reservation.h"
 
 namespace bridge {
 
@@ -86,7 +86,6 @@ class PickleLexer {
  public:
   // The pickle is [offset, offset + length) of the file; positions count from its start.
   PickleLexer(const File& file, int64_t offset, int64_t length, MemoryBudget& budget);
-  ~PickleLexer();
   PickleLexer(const PickleLexer&) = delete;
   PickleLexer& operator=(const PickleLexer&) = delete;
 
@@ -106,7 +105,7 @@ class PickleLexer {
   const File& file_;
   int64_t offset_;
   int64_t length_;
-  MemoryBudget& budget_;
+  Reservation memory_;
   int64_t position_ = 0;     // of the next byte
   int64_t token_start_ = 0;  // of the last token's opcode
   uint8_t opcode_ = 0;       // of the last token

@@ -14,7 +14,7 @@ constexpr uint8_t kManyReads = 255;  // or more: the slot is kept to the end
 }  // namespace
 
 PickleMemo::PickleMemo(const File& file, int64_t offset, int64_t length, MemoryBudget& budget)
-    : charge_(budget, "pickle memo") {
+    : memory_(&budget, "pickle memo") {
   PickleLexer lexer(file, offset, length, budget);
   uint64_t puts = 0;
   PickleToken token;
@@ -42,7 +42,7 @@ PickleMemo::PickleMemo(const File& file, int64_t offset, int64_t length, MemoryB
       case PickleOp::kBinGet:
       case PickleOp::kLongBinGet:
         if (token.number >= puts) lexer.fail(fmt::format("memo slot {} is not set", token.number));
-        while (reads_.size() <= token.number) charge_.push_back<uint8_t>(reads_, 0);
+        while (reads_.size() <= token.number) push_reserved<uint8_t>(reads_, 0, memory_);
         if (reads_[token.number] < kManyReads) ++reads_[token.number];
         break;
       default:
@@ -55,7 +55,7 @@ PickleMemo::PickleMemo(const File& file, int64_t offset, int64_t length, MemoryB
 void PickleMemo::put(const PickleValue& value) {
   const uint64_t slot = size_++;
   if (slot >= reads_.size() || reads_[slot] == 0) return;
-  charge_.add(kEntryBytes);
+  memory_.grow(kEntryBytes);
   values_.emplace(slot, value);
 }
 
@@ -64,7 +64,7 @@ PickleValue PickleMemo::get(uint64_t slot) {
   PickleValue value = it->second;
   if (reads_[slot] != kManyReads && --reads_[slot] == 0) {
     values_.erase(it);
-    charge_.remove(kEntryBytes);
+    memory_.shrink_to(memory_.bytes() - kEntryBytes);
   }
   return value;
 }

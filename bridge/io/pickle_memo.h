@@ -10,48 +10,27 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "bridge/io/file_system.h"
 #include "bridge/io/memory_budget.h"
 #include "bridge/io/pickle.h"
+#include "bridge/io/reservation.h"
 
 namespace bridge {
 
-// Bytes taken from a budget for as long as this lives.
-class PickleCharge {
- public:
-  PickleCharge(MemoryBudget& budget, std::string_view what) : budget_(budget), what_(what) {}
-  ~PickleCharge() { budget_.release(bytes_); }
-  PickleCharge(const PickleCharge&) = delete;
-  PickleCharge& operator=(const PickleCharge&) = delete;
-
-  void add(int64_t bytes) {
-    bytes_ += bytes;
-    budget_.reserve(bytes, what_);
+// push_back that reserves the vector's storage before it grows.
+template <typename T>
+void push_reserved(std::vector<T>& vector, T value, Reservation& reservation) {
+  if (vector.size() == vector.capacity()) {
+    const size_t wanted = vector.capacity() == 0 ? 64 : 2 * vector.capacity();
+    reservation.grow(static_cast<int64_t>((wanted - vector.capacity()) * sizeof(T)));
+    vector.reserve(wanted);
   }
-  void remove(int64_t bytes) {
-    bytes_ -= bytes;
-    budget_.release(bytes);
-  }
-  // push_back that charges the vector's storage before it grows.
-  template <typename T>
-  void push_back(std::vector<T>& vector, T value) {
-    if (vector.size() == vector.capacity()) {
-      const size_t wanted = vector.capacity() == 0 ? 64 : 2 * vector.capacity();
-      add(static_cast<int64_t>((wanted - vector.capacity()) * sizeof(T)));
-      vector.reserve(wanted);
-    }
-    vector.push_back(std::move(value));
-  }
-
- private:
-  MemoryBudget& budget_;
-  std::string_view what_;
-  int64_t bytes_ = 0;
-};
+  vector.push_back(std::move(value));
+}
 
 class PickleMemo {
  public:
@@ -61,7 +40,7 @@ class PickleMemo {
   PickleValue get(uint64_t slot);
 
  private:
-  PickleCharge charge_;
+  Reservation memory_;
   std::vector<uint8_t> reads_;  // by slot: to come, up to kManyReads
   std::unordered_map<uint64_t, PickleValue> values_;
   uint64_t size_ = 0;

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "bridge/io/checked.h"
+#include "bridge/io/reservation.h"
 #include "bridge/io/utf8.h"
 
 namespace bridge {
@@ -16,12 +17,13 @@ namespace {
 
 using NodeKind = PickleNode::Kind;
 
+constexpr std::string_view kWhat = "pickled values";
 constexpr int64_t kMallocOverhead = 16;
 // The node, the control block beside it (counts, vtable, budget), and what malloc adds.
 constexpr int64_t kNodeBytes = static_cast<int64_t>(sizeof(PickleNode)) + 24 + kMallocOverhead;
 constexpr int64_t kItemBytes = static_cast<int64_t>(sizeof(PickleValue));
-constexpr size_t kInteger = 1 << 10;  // slots of the caches
-constexpr size_t kTuples = 1 << 12;
+constexpr size_t kIntegers = 1 << 8;  // slots of the caches
+constexpr size_t kTuples = 1 << 10;
 constexpr uint32_t kSmallTuple = 16;        // nodes
 constexpr uint32_t kLargestTree = 1 << 26;  // nodes, shared ones counted each time
 
@@ -59,21 +61,25 @@ struct ChargedAllocator {
 };
 
 PickleValue allocate(MemoryBudget& budget, NodeKind kind, std::string text = {}) {
-  budget.reserve(kNodeBytes + text_bytes(text.capacity()), "pickled values");
+  Reservation memory(&budget, kWhat);
+  memory.grow(kNodeBytes + text_bytes(text.capacity()));
   PickleValue node = std::allocate_shared<PickleNode>(ChargedAllocator<PickleNode>(&budget));
+  memory.keep();  // the allocator gives it back
   node->kind = kind;
   node->text = std::move(text);
   return node;
 }
 
-// UTF-8, and the lone surrogates that Python's "surrogatepass" writes.
+// UTF-8, and the lone surrogates that Python's "surrogatepass" writes (ED A0..BF 80..BF).
 bool is_pickled_text(std::string_view text) {
+  const auto masked = [&](size_t i, unsigned mask) {
+    return static_cast<unsigned char>(text[i]) & mask;
+  };
   while (!text.empty()) {
     size_t length = utf8_sequence_length(text);
-    if (length == 0 && text.size() >= 3 && text[0] == '\xed' && (text[1] & 0xe0) == 0xa0 - 0x100 &&
-        (text[2] & 0xc0) == 0x80) {
-      length = 3;
-    }
+    const bool surrogate = length == 0 && text.size() >= 3 && masked(0, 0xff) == 0xed &&
+                           masked(1, 0xe0) == 0xa0 && masked(2, 0xc0) == 0x80;
+    if (surrogate) length = 3;
     if (length == 0) return false;
     text.remove_prefix(length);
   }
@@ -91,13 +97,15 @@ PickleNodes::PickleNodes(const PickleLexer& lexer, int max_depth, MemoryBudget& 
     : lexer_(lexer),
       max_depth_(std::min(max_depth, 255)),
       budget_(budget),
-      none_(allocate(budget, NodeKind::kNone)),
-      true_(allocate(budget, NodeKind::kBool)),
-      false_(allocate(budget, NodeKind::kBool)),
-      empty_tuple_(allocate(budget, NodeKind::kTuple)),
-      integers_(kInteger),
-      tuples_(kTuples) {
+      memory_(&budget, kWhat) {
+  memory_.grow(static_cast<int64_t>(kIntegers + kTuples) * kItemBytes);
+  integers_.resize(kIntegers);
+  tuples_.resize(kTuples);
+  none_ = allocate(budget, NodeKind::kNone);
+  true_ = allocate(budget, NodeKind::kBool);
   true_->boolean = true;
+  false_ = allocate(budget, NodeKind::kBool);
+  empty_tuple_ = allocate(budget, NodeKind::kTuple);
 }
 
 PickleValue PickleNodes::integer(int64_t value) {
@@ -111,6 +119,11 @@ PickleValue PickleNodes::integer(int64_t value) {
 
 PickleValue PickleNodes::integer(std::string bytes) {
   const bool negative = !bytes.empty() && (bytes.back() & 0x80) != 0;
+  const char sign = negative ? '\xff' : '\0';
+  while (bytes.size() > 8 && bytes.back() == sign &&
+         ((bytes[bytes.size() - 2] & 0x80) != 0) == negative) {
+    bytes.pop_back();  // it only repeats the sign
+  }
   if (bytes.size() <= 8) {
     uint64_t value = negative ? ~uint64_t{0} : 0;
     for (size_t i = bytes.size(); i-- > 0;) {
@@ -198,8 +211,9 @@ void PickleNodes::make_room(PickleNode& node, int64_t coming) {
   const auto capacity = static_cast<int64_t>(node.items.capacity());
   if (size < capacity) return;
   const int64_t wanted = std::max(checked_add(size, coming), 2 * capacity);
-  budget_.reserve((wanted - capacity) * kItemBytes + (capacity == 0 ? kMallocOverhead : 0),
-                  "pickled values");
+  Reservation memory(&budget_, kWhat);
+  memory.grow((wanted - capacity) * kItemBytes + (capacity == 0 ? kMallocOverhead : 0));
+  memory.keep();
   node.items.reserve(static_cast<size_t>(wanted));
 }
 

@@ -16,6 +16,7 @@
 #include "bridge/io/memory_budget.h"
 #include "bridge/io/pickle.h"
 #include "bridge/io/pickle_lexer.h"
+#include "bridge/io/reservation.h"
 
 namespace bridge {
 
@@ -48,6 +49,7 @@ class PickleNodes {
   const PickleLexer& lexer_;
   int max_depth_;
   MemoryBudget& budget_;
+  Reservation memory_;  // of the caches
   PickleValue none_, true_, false_, empty_tuple_;
   std::vector<PickleValue> integers_;  // by hash of the value; the last one stays
   std::vector<PickleValue> tuples_;    // by hash of the items' addresses

@@ -275,9 +275,7 @@ std::string read_raw_safetensors_header(const File& file, MemoryBudget& budget) 
                         const int64_t size = kLengthBytes + read_header_length(file);
                         Reservation text_bytes(&budget, kWhat);
                         text_bytes.grow(size);
-                        std::string text = read_text(file, 0, size);
-                        text_bytes.keep();
-                        return text;
+                        return read_text(file, 0, size);
                       });
 }
 

@@ -47,8 +47,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t payloa
 // above, with the file name in front.
 SafetensorsHeader read_safetensors_header(const File& file, MemoryBudget& budget);
 
-// The 8 + N bytes, verbatim (for the sidecar), at most 100 MB. They are reserved from the budget;
-// the caller releases as many bytes when it drops the string.
+// The 8 + N bytes, verbatim (for the sidecar), at most 100 MB. A size that does not fit the budget now is refused;
+// nothing stays reserved, as callers hold one header at a time.
 std::string read_raw_safetensors_header(const File& file, MemoryBudget& budget);
 
 // The 8 + N bytes for these entries, written in the given order with begin/end as given, as the

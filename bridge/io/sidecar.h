@@ -32,12 +32,12 @@ struct SidecarFile {
 
 struct Sidecar {
   Path path;
-  std::string version;                 // of the tool that wrote it
-  nlohmann::ordered_json choices;      // what bridge/convert recorded: spec, layer keys, ...
-  HfFolder source;                     // shards, tensors and side files as they were; path is empty
-  std::vector<SidecarFile> files;      // side files, same order as source.side_files
+  std::string version;             // of the tool that wrote it
+  nlohmann::ordered_json choices;  // what bridge/convert recorded: spec, layer keys, ...
+  HfFolder source;                 // shards, tensors and side files as they were; path is empty
+  std::vector<SidecarFile> files;  // side files, same order as source.side_files
   std::vector<std::string> large_files;  // names of side files too large to carry
-  std::string identity;                // SHA-256 over shard names and headers
+  std::string identity;                  // SHA-256 over shard names and headers
   uint32_t witness_crc = 0;
   bool has_witnesses = false;
 

@@ -108,9 +108,13 @@ MegatronFolder open_megatron(FileSystem& fs, const Path& path, std::string_view 
   folder.dist_dir = std::move(location.dist_dir);
   folder.iteration = std::move(location.iteration);
   const Path metadata = folder.dist_dir / ".metadata";
-  folder.metadata =
-      with_context([&] { return printable(metadata.native()); },
-                   [&] { return read_dcp_metadata(*fs.open_read(metadata), budget); });
+  folder.metadata = with_context([&] { return printable(metadata.native()); },
+                                 [&] {
+                                   const auto file = fs.open_read(metadata);
+                                   // Chunks, their keys and a plan made from them.
+                                   budget.expect(5 * file->size());
+                                   return read_dcp_metadata(*file, budget);
+                                 });
   check_files(fs, folder);
   folder.common = read_common(fs, folder, budget);
   const std::optional<Stat> config = fs.stat(folder.dist_dir / "run_config.yaml");

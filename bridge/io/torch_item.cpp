@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 
 #include "bridge/io/checked.h"
-#include "bridge/io/pickle_memo.h"
+#include "bridge/io/reservation.h"
 
 namespace bridge {
 namespace {
@@ -236,8 +236,8 @@ PickleValue read_object_item(const File& file, int64_t offset, int64_t length,
   const ZipArchive archive = read_zip(file, offset, length);
   check_records(file, archive);
   const ZipEntry& entry = require(archive, "data.pkl");
-  PickleCharge charge(budget, "an object's pickle");
-  charge.add(entry.size);
+  Reservation memory(&budget, "an object's pickle");
+  memory.grow(entry.size);
   const std::string pickle = read_zip_entry(file, archive, entry, entry.size);
   return read_pickle(pickle, {}, budget);
 }

@@ -128,9 +128,8 @@ std::span<const WitnessRecord> WitnessIndex::find(int32_t tensor, int64_t begin,
   const auto first = std::partition_point(records_.begin(), records_.end(), [&](const auto& r) {
     return r.tensor < tensor || (r.tensor == tensor && r.begin + r.length <= begin);
   });
-  const auto last = std::partition_point(first, records_.end(), [&](const auto& r) {
-    return r.tensor == tensor && r.begin < end;
-  });
+  const auto last = std::partition_point(
+      first, records_.end(), [&](const auto& r) { return r.tensor == tensor && r.begin < end; });
   return {first, last};
 }
 
@@ -140,8 +139,7 @@ bool WitnessIndex::covers(int32_t tensor, int64_t size) const {
   return covered == size;
 }
 
-void WitnessIndex::read(const WitnessRecord& record, int64_t from,
-                        std::span<std::byte> out) const {
+void WitnessIndex::read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const {
   file_->read_at(record.offset + from, out);
 }
 

@@ -21,7 +21,7 @@ namespace bridge {
 
 struct WitnessRecord {
   int32_t tensor;
-  int64_t begin;   // bytes in the source tensor
+  int64_t begin;  // bytes in the source tensor
   int64_t length;
   int64_t offset;  // of the payload in the file
 };

@@ -118,6 +118,22 @@ struct MetadataSketch {
   }
 };
 
+// A right one: "w" [4, 6] in two halves along the inner axis, a scalar, and the common state.
+inline MetadataSketch right_metadata() {
+  MetadataSketch sketch;
+  sketch.tensors = {
+      {.key = "w", .shape = {4, 6}, .chunks = {{{0, 3}, {4, 3}}, {{0, 0}, {4, 3}}}},
+      {.key = "s", .dtype = "bfloat16", .shape = {}, .chunks = {{{}, {}}}},
+  };
+  sketch.objects = {"common_state/shard_0_1", "w._extra_state/shard_0_1"};
+  sketch.storage = {{.key = "w", .offsets = Shape{0, 0}, .offset = 0},
+                    {.key = "w", .offsets = Shape{0, 3}, .path = "sub/b.distcp", .offset = 70},
+                    {.key = "s", .offsets = Shape{}, .offset = 2000},
+                    {.key = "common_state/shard_0_1", .offsets = {}, .offset = 4000},
+                    {.key = "w._extra_state/shard_0_1", .offsets = {}, .offset = 4000}};
+  return sketch;
+}
+
 // A checkpoint folder with one file, __0_0.distcp. Chunks are added one by one and cut out of the
 // tensor's bytes by the slow and obvious way.
 class FolderBuilder {

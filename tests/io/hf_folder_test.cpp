@@ -301,7 +301,7 @@ void relink(const Path& at, const char* target) {
 INSTANTIATE_TEST_SUITE_P(
     Folder, HfFolderBad,
     testing::Values(
-        BadCase{"Absent", [](const Path&) {}, "open folder: No such file", Code::kIo},
+        BadCase{"Absent", [](const Path&) {}, "no such file or folder", Code::kBadInput},
         BadCase{"IsAFile", [](const Path& dir) { put_file(dir, "x"); }, "not a folder"},
         BadCase{"Empty", [](const Path& dir) { stdfs::create_directory(dir); }, "no config.json"},
         BadCase{"NoConfig",
@@ -415,7 +415,8 @@ INSTANTIATE_TEST_SUITE_P(
         bad_index("ShardIsObject", R"({"weight_map":{"a":{"b":"m-1.safetensors"}}})",
                   "tensor a: not a file name"),
         bad_index("ShardIsNull", R"({"weight_map":{"a":null}})", "tensor a: not a file name"),
-        bad_index("TooDeep", "{\"metadata\":" + std::string(100, '['), "nested more than 64 deep"),
+        bad_index("TooDeep", fmt::format("{{\"metadata\":{}", std::string(100, '[')),
+                  "nested more than 64 deep"),
         bad_shard_name("ShardEmpty", ""), bad_shard_name("ShardDot", "."),
         bad_shard_name("ShardDotDot", ".."), bad_shard_name("ShardParent", "../x.safetensors"),
         bad_shard_name("ShardAbsolute", "/etc/passwd"),

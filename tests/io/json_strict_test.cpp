@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -73,6 +73,7 @@ TEST(JsonStrict, IntegersAreExact) {
   // Beyond 64 bits: never an integer that is silently something else.
   EXPECT_EQ(events("18446744073709551616"), "0real 1.8446744073709552e+19 18446744073709551616 ");
   EXPECT_EQ(events("-9223372036854775809"), "0real -9.223372036854776e+18 -9223372036854775809 ");
+  EXPECT_EQ(events("[-0, 0]"), "0[ 1real -0 -0 1int 0 0] ");
   EXPECT_EQ(events("[1.0, 1e2]"), "0[ 1real 1 1.0 1real 100 1e2 0] ");
 }
 
@@ -152,20 +153,20 @@ TEST(JsonStrict, SizeLimitIsExact) {
 
 TEST(JsonStrict, DeepNestingIsRefusedCheaply) {
   const std::string text(32 << 20, '[');
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   EXPECT_EQ(error_of(text), "JSON is nested more than 64 deep");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC);
 }
 
 TEST(JsonStrict, ManyKeysAreNotQuadratic) {
   std::string text = "{";
   for (int i = 0; i < 100'000; ++i) text += fmt::format("\"model.layers.{}.weight\":{},", i, i);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const nlohmann::ordered_json tree = parse_json(text + "\"last\":0}");
   EXPECT_EQ(tree.size(), 100'001u);
   EXPECT_EQ(error_of(text + "\"model.layers.77.weight\":0}"),
             "duplicate key \"model.layers.77.weight\"");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 TEST(JsonQuote, EscapesAsSerdeAndPythonDo) {

@@ -7,8 +7,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <string>
 
@@ -89,12 +89,16 @@ std::string entry(const std::string& name, const std::string& dtype, const std::
   return fmt::format(R"("{}":{{"dtype":{},"shape":{},"data_offsets":{}}})", name, dtype, shape,
                      offsets);
 }
+// A literal + text is a false alarm of g++ 12's -Wrestrict, hence by format.
+std::string braces(const std::string& members) {
+  return fmt::format("{{{}}}", members);
+}
 std::string one(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return "{" + entry("t", dtype, shape, offsets) + "}";
+  return braces(entry("t", dtype, shape, offsets));
 }
 std::string two(const std::string& offsets_a, const std::string& offsets_b) {
-  return "{" + entry("a", "\"U8\"", "[4]", offsets_a) + "," +
-         entry("b", "\"U8\"", "[4]", offsets_b) + "}";
+  return braces(entry("a", "\"U8\"", "[4]", offsets_a) + "," +
+                entry("b", "\"U8\"", "[4]", offsets_b));
 }
 
 struct BadCase {
@@ -144,8 +148,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"NulPadding", file_of(std::string("{}\0\0", 4), 0), "NUL"},
         BadCase{"Comment", file_of("{/**/}", 0), "not JSON"},
         BadCase{"DuplicateName",
-                file_of("{" + entry("t", "\"U8\"", "[1]", "[0,1]") + "," +
-                            entry("t", "\"U8\"", "[1]", "[1,2]") + "}",
+                file_of(braces(entry("t", "\"U8\"", "[1]", "[0,1]") + "," +
+                               entry("t", "\"U8\"", "[1]", "[1,2]")),
                         2),
                 "duplicate key \"t\""},
         BadCase{"DuplicateKeyInEntry",
@@ -183,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "tensor t: no data_offsets"},
         BadCase{"EmptyEntry", file_of(R"({"t":{}})", 0), "tensor t: no dtype"},
         BadCase{"EntryAfterFullOne",
-                file_of("{" + entry("t", "\"U8\"", "[1]", "[0,1]") + R"(,"u":{"dtype":"U8"}})", 1),
+                file_of(braces(entry("t", "\"U8\"", "[1]", "[0,1]") + R"(,"u":{"dtype":"U8"})"), 1),
                 "tensor u: no shape"},
         BadCase{
             "UnknownKey",
@@ -203,6 +207,7 @@ INSTANTIATE_TEST_SUITE_P(
                 Code::kUnsupported},
         BadCase{"ShapeNegative", file_of(one("\"U8\"", "[-1]", "[0,1]"), 1),
                 "shape holds the negative number -1"},
+        BadCase{"ShapeMinusZero", file_of(one("\"U8\"", "[-0]", "[0,0]"), 0), "shape holds -0"},
         BadCase{"ShapeReal", file_of(one("\"U8\"", "[1.0]", "[0,1]"), 1), "shape holds 1.0"},
         BadCase{"ShapeBeyondInt64", file_of(one("\"U8\"", "[9223372036854775808]", "[0,1]"), 1),
                 "out of range"},
@@ -254,8 +259,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "the tensors end at 8, the payload has 9 bytes"},
         BadCase{"PayloadWithoutTensors", file_of("{}", 1),
                 "the tensors end at 0, the payload has 1 bytes"},
-        BadCase{"NameIsEscaped",
-                file_of("{" + entry("\\u001b[2J", "\"X\"", "[]", "[0,0]") + "}", 0),
+        BadCase{"NameIsEscaped", file_of(braces(entry("\\u001b[2J", "\"X\"", "[]", "[0,0]")), 0),
                 "tensor \\x1b[2J"}),
     [](const auto& test) { return test.param.name; });
 
@@ -349,12 +353,14 @@ TEST(Safetensors, HostileGrowthStopsAtTheBudget) {
   EXPECT_EQ(budget.used(), 0);
 }
 
-TEST(Safetensors, RawHeaderIsVerbatimAndReserved) {
+TEST(Safetensors, RawHeaderIsVerbatimAndFitsTheBudget) {
   MemoryBudget budget(1 << 20);
   const std::string content = file_of(kSmall, 16);
   EXPECT_EQ(read_raw_safetensors_header(MemoryFile(content), budget),
             content.substr(0, content.size() - 16));
-  EXPECT_EQ(budget.used(), static_cast<int64_t>(content.size() - 16));
+  EXPECT_EQ(budget.used(), 0);
+  MemoryBudget small(static_cast<int64_t>(content.size() - 17));
+  EXPECT_THROW(read_raw_safetensors_header(MemoryFile(content), small), Error);
   EXPECT_THROW(read_raw_safetensors_header(MemoryFile(length_bytes(1u << 31)), budget), Error);
 }
 
@@ -369,15 +375,16 @@ TEST(Safetensors, HundredThousandTensorsAreFast) {
          8 * (i + 1)});
   }
   const std::string text = make_safetensors_header(entries, {{"format", "pt"}});
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const SafetensorsHeader header =
       parse_safetensors_header(std::string_view(text).substr(8), 800'000);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const std::clock_t spent = std::clock() - start;  // of this process: other load does not count
   EXPECT_EQ(header.entries.size(), 100'000u);
   EXPECT_EQ(header.entries[77'777].name, entries[77'777].name);
-  RecordProperty("milliseconds", static_cast<int>(seconds.count() * 1000));
 #ifdef NDEBUG
-  EXPECT_LT(seconds.count(), 0.5);
+  EXPECT_LT(spent, CLOCKS_PER_SEC / 2);
+#else
+  EXPECT_LT(spent, 5 * CLOCKS_PER_SEC);
 #endif
 }
 

@@ -116,6 +116,7 @@ TEST_F(MegatronLocationTest, WithoutATrackerTheLatestIteration) {
   EXPECT_EQ(open(root()).iteration, "100");
   put_file(root() / "iter_0000999", "a file");
   put_file(root() / "iter_abc/x", "");
+  put_file(root() / "iter_500/x", "");
   EXPECT_EQ(open(root()).iteration, "100");
   stdfs::remove_all(root() / "iter_0000100");
   stdfs::remove_all(root() / "iter_0000020");

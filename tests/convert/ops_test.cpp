@@ -1,0 +1,230 @@
+// The op algebra against its definitions, written out element by element: random shapes, random
+// slices, both directions.
+#include "bridge/convert/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "bridge/io/error.h"
+#include "tests/convert/fixtures.h"
+
+namespace bridge {
+namespace {
+
+using mappings::Op;
+using Values = std::vector<int32_t>;  // 0 is padding; real elements are numbered from 1
+
+struct Example {
+  Op op;
+  std::vector<Shape> shapes;
+  int64_t groups = 0;
+  int64_t vocab_rows = 0;
+  std::vector<Values> parts;
+  Values megatron;  // by definition
+  Shape megatron_shape;
+};
+
+class Maker {
+ public:
+  explicit Maker(unsigned seed) : random_(seed) {}
+  int64_t up_to(int64_t most) { return 1 + static_cast<int64_t>(random_()) % most; }
+  Values fresh(int64_t count) {
+    Values values(static_cast<size_t>(count));
+    for (int32_t& value : values) value = ++last_;
+    return values;
+  }
+
+ private:
+  std::mt19937 random_;
+  int32_t last_ = 0;
+};
+
+void append_rows(Values& out, const Values& from, int64_t first, int64_t rows, int64_t width) {
+  for (int64_t i = first * width; i < (first + rows) * width; ++i) {
+    out.push_back(from[static_cast<size_t>(i)]);
+  }
+}
+
+Example copy_example(Maker& make) {
+  Example e{.op = Op::kCopy, .shapes = {{make.up_to(7), make.up_to(5), make.up_to(3)}}};
+  e.parts = {make.fresh(element_count(e.shapes[0]))};
+  e.megatron = e.parts[0];
+  e.megatron_shape = e.shapes[0];
+  return e;
+}
+
+Example concat_example(Maker& make) {
+  const int64_t width = make.up_to(6);
+  Example e{.op = Op::kConcat};
+  int64_t rows = 0;
+  const int64_t parts = 1 + make.up_to(2);
+  for (int64_t i = 0; i < parts; ++i) {
+    e.shapes.push_back({make.up_to(5), width});
+    e.parts.push_back(make.fresh(element_count(e.shapes.back())));
+    append_rows(e.megatron, e.parts.back(), 0, e.shapes.back()[0], width);
+    rows += e.shapes.back()[0];
+  }
+  e.megatron_shape = {rows, width};
+  return e;
+}
+
+// Group g holds the query rows of its heads, then its key rows, then its value rows. A bias has no
+// second axis.
+Example qkv_example(Maker& make, bool bias) {
+  const int64_t groups = make.up_to(4);
+  const int64_t heads = make.up_to(3);
+  const int64_t head_dim = make.up_to(4);
+  const int64_t width = bias ? 1 : make.up_to(6);
+  Example e{.op = Op::kQkv, .groups = groups};
+  const int64_t q_rows = heads * head_dim;  // of a group
+  for (const int64_t rows : {groups * q_rows, groups * head_dim, groups * head_dim}) {
+    e.shapes.push_back(bias ? Shape{rows} : Shape{rows, width});
+    e.parts.push_back(make.fresh(rows * width));
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    append_rows(e.megatron, e.parts[0], g * q_rows, q_rows, width);
+    append_rows(e.megatron, e.parts[1], g * head_dim, head_dim, width);
+    append_rows(e.megatron, e.parts[2], g * head_dim, head_dim, width);
+  }
+  const int64_t rows = groups * (q_rows + 2 * head_dim);
+  e.megatron_shape = bias ? Shape{rows} : Shape{rows, width};
+  return e;
+}
+
+Example vocab_example(Maker& make) {
+  const int64_t rows = make.up_to(6);
+  const int64_t width = make.up_to(5);
+  Example e{.op = Op::kVocab, .shapes = {{rows, width}}, .vocab_rows = make.up_to(9)};
+  e.parts = {make.fresh(rows * width)};
+  append_rows(e.megatron, e.parts[0], 0, std::min(rows, e.vocab_rows), width);
+  e.megatron.resize(static_cast<size_t>(e.vocab_rows * width), 0);
+  e.megatron_shape = {e.vocab_rows, width};
+  return e;
+}
+
+Example example(unsigned seed) {
+  Maker make(seed);
+  switch (seed % 5) {
+    case 0:
+      return copy_example(make);
+    case 1:
+      return concat_example(make);
+    case 2:
+      return qkv_example(make, false);
+    case 3:
+      return qkv_example(make, true);
+    default:
+      return vocab_example(make);
+  }
+}
+
+void follow(const std::vector<Run>& runs, const std::vector<Values>& inputs, Values& out) {
+  for (const Run& run : runs) {
+    ASSERT_GT(run.length, 0);
+    for (int64_t i = 0; i < run.length; ++i) {
+      out.push_back(
+          run.input == Run::kZeros
+              ? 0
+              : inputs.at(static_cast<size_t>(run.input)).at(static_cast<size_t>(run.begin + i)));
+    }
+  }
+}
+
+// [0, end) cut at random places: what the executor may ask for.
+template <typename Fn>
+void for_random_slices(std::mt19937& random, int64_t end, Fn&& fn) {
+  for (int64_t begin = 0; begin < end;) {
+    const int64_t next = std::min(end, begin + 1 + static_cast<int64_t>(random()) % 17);
+    fn(begin, next);
+    begin = next;
+  }
+}
+
+class OpsTest : public testing::TestWithParam<unsigned> {};
+
+TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
+  for (unsigned seed = GetParam(); seed < 1000; seed += 5) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Example e = example(seed);
+    const OpLayout layout(e.op, e.shapes, e.groups, e.vocab_rows);
+    ASSERT_EQ(layout.megatron_shape(), e.megatron_shape);
+    ASSERT_EQ(layout.megatron_elements(), std::ssize(e.megatron));
+
+    std::mt19937 random(seed);
+    Values megatron;
+    std::vector<Run> runs;
+    for_random_slices(random, std::ssize(e.megatron), [&](int64_t begin, int64_t end) {
+      runs.clear();
+      layout.forward(begin, end, runs);
+      follow(runs, e.parts, megatron);
+    });
+    ASSERT_EQ(megatron, e.megatron);
+
+    for (size_t part = 0; part < e.parts.size(); ++part) {
+      // Rows that a smaller vocabulary cut off are not there to come back.
+      const int64_t size = e.op == Op::kVocab
+                               ? std::min(std::ssize(e.parts[0]), std::ssize(e.megatron))
+                               : std::ssize(e.parts[part]);
+      Values back;
+      for_random_slices(random, size, [&](int64_t begin, int64_t end) {
+        runs.clear();
+        layout.inverse(static_cast<int>(part), begin, end, runs);
+        follow(runs, {e.megatron}, back);
+      });
+      ASSERT_EQ(back, Values(e.parts[part].begin(), e.parts[part].begin() + size));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, 5U), [](const auto& test) {
+  return std::vector<std::string>{"Copy", "Concat", "Qkv", "QkvBias", "Vocab"}.at(test.param);
+});
+
+TEST(Ops, RunsAreAppended) {
+  const OpLayout layout(Op::kCopy, {{4}}, 0, 0);
+  std::vector<Run> runs;
+  layout.forward(0, 1, runs);
+  layout.forward(1, 4, runs);
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[1].begin, 1);
+  EXPECT_EQ(runs[1].length, 3);
+}
+
+struct BadShape {
+  std::string name;
+  Op op;
+  std::vector<Shape> shapes;
+  int64_t groups;
+  int64_t vocab_rows;
+  std::string message;
+};
+
+class OpsRefusalTest : public testing::TestWithParam<BadShape> {};
+
+TEST_P(OpsRefusalTest, IsBadInput) {
+  const BadShape& bad = GetParam();
+  expect_error(Code::kBadInput, bad.message,
+               [&] { OpLayout(bad.op, bad.shapes, bad.groups, bad.vocab_rows); });
+}
+
+const int64_t kHuge = int64_t{1} << 62;
+const BadShape kBadShapes[] = {
+    {"ConcatWidths", Op::kConcat, {{2, 3}, {2, 4}}, 0, 0, "[2, 3] and [2, 4] cannot be joined"},
+    {"ConcatRanks", Op::kConcat, {{2, 3}, {2}}, 0, 0, "[2, 3] and [2] cannot be joined"},
+    {"ConcatScalar", Op::kConcat, {{2}, {}}, 0, 0, "cannot be joined on axis 0"},
+    {"ConcatOverflow", Op::kConcat, {{kHuge}, {kHuge}}, 0, 0, "overflows 64 bits"},
+    {"QkvWidths", Op::kQkv, {{4, 8}, {2, 8}, {2, 7}}, 2, 0, "cannot be joined"},
+    {"QkvQueryRows", Op::kQkv, {{5, 8}, {2, 8}, {2, 8}}, 2, 0, "5 rows cannot be split over 2"},
+    {"QkvValueRows", Op::kQkv, {{4, 8}, {2, 8}, {3, 8}}, 2, 0, "3 rows cannot be split over 2"},
+    {"QkvNoGroups", Op::kQkv, {{4, 8}, {2, 8}, {2, 8}}, 0, 0, "split over 0 query groups"},
+    {"QkvNegativeGroups", Op::kQkv, {{4}, {2}, {2}}, -2, 0, "split over -2 query groups"},
+    {"VocabScalar", Op::kVocab, {{}}, 0, 5, "needs at least one axis"},
+    {"VocabOverflow", Op::kVocab, {{2, 1 << 20}}, 0, kHuge, "overflows 64 bits"},
+    {"NegativeDimension", Op::kCopy, {{-1, 2}}, 0, 0, "negative dimension"},
+};
+INSTANTIATE_TEST_SUITE_P(Shapes, OpsRefusalTest, testing::ValuesIn(kBadShapes),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace bridge
