@@ -115,7 +115,8 @@ void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryB
       const auto shard = static_cast<int32_t>(sidecar.source.shards.size());
       const int64_t size = std::ssize(raw) + header.payload_size;
       if (size_of(item, "size") != size) {
-        bad_input(fmt::format("{} bytes by the manifest, {} by the header", size_of(item, "size"), size));
+        bad_input(
+            fmt::format("{} bytes by the manifest, {} by the header", size_of(item, "size"), size));
       }
       sidecar.source.shards.push_back({name, size, std::ssize(raw)});
       for (const SafetensorsEntry& entry : header.entries) {
@@ -166,7 +167,8 @@ void check_names(const HfFolder& source) {
   std::sort(names.begin(), names.end());
   const auto twin = std::adjacent_find(names.begin(), names.end());
   if (twin != names.end()) bad_input(printable(*twin) + ": listed twice");
-  if (!std::binary_search(names.begin(), names.end(), "config.json")) bad_input("lists no config.json");
+  if (!std::binary_search(names.begin(), names.end(), "config.json"))
+    bad_input("lists no config.json");
 }
 
 }  // namespace
