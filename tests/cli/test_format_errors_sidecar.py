@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from helpers import copy_tree, flip_bit, hf_fixture, nothing_written, refused, run, export, hashes
+from helpers import copy_tree, flip_bit, hf_fixture, refused, run, export, hashes
 
 FIXTURE = "qwen3_dense"
 SHARD = "model-00001-of-00001.safetensors"
