@@ -11,12 +11,12 @@ seconds=$1
 shift
 
 scripts/install.sh --dev
-scripts/build.sh fuzz
 if [ $# -gt 0 ]; then
   targets=("$@")
 else
   mapfile -t targets < <(cd tests/fuzz && printf '%s\n' *_fuzz.cpp | sed 's/\.cpp$//')
 fi
+scripts/build.sh fuzz "${targets[@]}"
 python3 tests/fuzz/make_seeds.py build/fuzz/seeds
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 SECONDS_EACH=$seconds
 

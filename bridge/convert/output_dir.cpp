@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
 #include "bridge/io/error.h"
@@ -153,11 +152,13 @@ void OutputDir::make_parents() {
     missing.push_back(at);
   }
   parents_cleanup_.set([this] {
-    for (const Path& made : made_parents_ | std::views::reverse) fs_.remove_dir(made);
+    for (auto made = made_parents_.rbegin(); made != made_parents_.rend(); ++made) {
+      fs_.remove_dir(*made);
+    }
   });
-  for (const Path& folder : missing | std::views::reverse) {
-    fs_.make_dir(folder);
-    made_parents_.push_back(folder);
+  for (auto folder = missing.rbegin(); folder != missing.rend(); ++folder) {
+    fs_.make_dir(*folder);
+    made_parents_.push_back(*folder);
   }
 }
 

@@ -265,8 +265,9 @@ void Decoder::place_chunks(DcpTensor& tensor) const {
             [](const DcpChunk& a, const DcpChunk& b) { return a.offsets < b.offsets; });
   check_tiling(tensor.shape, tensor.chunks);
 
-  const auto [begin, end] = entries_of(tensor.key, false);
-  auto entry = begin;
+  const auto range = entries_of(tensor.key, false);
+  auto entry = range.first;
+  const auto end = range.second;
   const auto skip_empty_until = [&](const Shape* offsets) {
     for (; entry != end && (offsets == nullptr || entry->offsets < *offsets); ++entry) {
       if (!std::binary_search(empty.begin(), empty.end(), entry->offsets)) {
