@@ -149,8 +149,8 @@ TEST_F(KeyNamingTest, HalfASingletonIsNotFound) {
   EXPECT_FALSE(find_tensor(folder, layer_tensor(3), {}));
 }
 
-TEST(KeyNamingTest, LooksOnlyWhereItIsTold) {
-  const MegatronFolder folder = checkpoint({{"decoder.layers.3.mlp.linear_fc1.weight", {6, 5}}});
+TEST_F(KeyNamingTest, LooksOnlyWhereItIsTold) {
+  const MegatronFolder folder = checkpoint({{"decoder.layers.3." + kFc1, {6, 5}}});
   KeyLookup lookup;
   lookup.per_layer = false;
   EXPECT_FALSE(find_tensor(folder, layer_tensor(3), lookup));
