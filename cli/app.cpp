@@ -105,6 +105,8 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
       ->check(CLI::IsMember({"hash", "logits", "both", "train-step"}))
       ->type_name("MODE")
       ->default_val("both");
+  command->add_flag("--dry-run", verify_command.options.dry_run,
+                    "Match tensors by name, shape and dtype; compare no bytes");
   add_iteration_option(*command, verify_command.options);
   add_run_options(*command, verify_command.options);
   add_resource_options(*command, verify_command.options);
@@ -141,6 +143,7 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   CLI::App* check = command->add_subcommand("check", "Does this table fit that model folder?");
   check->add_option("FILE", mappings_command.table_file, "Table to check")->required();
   check->add_option("HF_DIR", mappings_command.hf_dir, "Model folder")->required();
+  add_resource_options(*check, mappings_command.options);
   check->callback([&mappings_command, &status] { status = mappings_check(mappings_command); });
 }
 

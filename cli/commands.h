@@ -16,6 +16,7 @@ struct VerifyCommand {
 };
 
 struct MappingsCommand {
+  bridge::CommonOptions options;  // check
   std::string arch;
   int64_t layer = -1;      // show: only this layer
   std::string table_file;  // check

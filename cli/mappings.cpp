@@ -59,7 +59,7 @@ int mappings_show(const MappingsCommand& command) {
 
 int mappings_check(const MappingsCommand& command) {
   bridge::FileSystem& fs = bridge::real_file_system();
-  bridge::CommonOptions options;
+  bridge::CommonOptions options = command.options;
   options.mapping = command.table_file;
   bridge::MemoryBudget budget(options.memory);
   const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);

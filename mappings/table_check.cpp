@@ -1,6 +1,6 @@
 // What makes a table well-formed, whatever the configuration:
 //   1. it serves something, names are identifiers that hide nothing, dialects have the same
-//   placeholders
+//      placeholders
 //   2. families: one {l} in the Megatron prefix, known placeholders in both
 //   3. rows: known placeholders, names of plain characters, arity and ranks of the op
 //   4. drops and extra states: the same for their names; what a drop must equal is a row's tensor

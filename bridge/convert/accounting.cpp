@@ -40,6 +40,10 @@ void Accounting::raise_unless_clean(std::string_view where, std::string hint) co
   }
 }
 
+void Accounting::wrong(std::string_view finding) {
+  if (wrong_.names.empty() || wrong_.names.back() != printable(finding)) wrong_.add(finding);
+}
+
 nlohmann::ordered_json Accounting::json() const {
   return {{"missing", missing_.names}, {"unknown", unknown_.names}, {"wrong", wrong_.names}};
 }

@@ -16,6 +16,8 @@ class Accounting {
   void missing(std::string_view name) { missing_.add(name); }
   void unknown(std::string_view name) { unknown_.add(name); }
   void wrong(std::string_view name, std::string_view why);
+  // A finding that names its tensor itself. The layers of a stacked tensor find the same; it counts once.
+  void wrong(std::string_view finding);
 
   bool clean() const { return missing_.count + unknown_.count + wrong_.count == 0; }
   // kBadInput: "where: 2 tensors are missing (a, b), 1 is unknown (c), 1 is wrong (d: shape ...)".

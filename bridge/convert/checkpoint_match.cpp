@@ -46,7 +46,13 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
   const auto match = [&](mappings::LogicalTensor logical) {
     const bool vocab = logical.row->op == mappings::Op::kVocab;
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
-    const auto found = find_tensor(folder, logical, lookup);
+    std::optional<FoundTensor> found;
+    try {
+      found = find_tensor(folder, logical, lookup);
+    } catch (const Error& error) {
+      accounting.wrong(error.message());
+      return;
+    }
     if (!found) {
       accounting.missing(lookup.prefix + logical.name);
       return;

@@ -65,13 +65,15 @@ class SliceQueue {
 class Worker {
  public:
   Worker(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
-         const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress)
+         const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
+         const std::function<std::string(int32_t)>& name_of)
       : transfers_(transfers),
         reader_(reader),
         sink_(sink),
         options_(options),
         hooks_(hooks),
-        progress_(progress) {}
+        progress_(progress),
+        name_of_(name_of) {}
 
   void run(const Slice& slice) {
     const Transfer& transfer = transfers_[slice.transfer];
@@ -91,7 +93,8 @@ class Worker {
       int64_t overflowed = 0;
       cast_floats(transfer.from, input, transfer.to, output, overflowed);
       if (overflowed > 0) {
-        bad_input(fmt::format("{} of {} values are too large for {}", overflowed, elements,
+        bad_input(fmt::format("{}: {} of {} values are too large for {}",
+                              printable(name_of_(transfer.target)), overflowed, elements,
                               safetensors_name(transfer.to)),
                   "use --dtype source or --dtype bf16");
       }
@@ -138,6 +141,7 @@ class Worker {
   const ExecutorOptions& options_;
   const ExecutorHooks& hooks_;
   Progress& progress_;
+  const std::function<std::string(int32_t)>& name_of_;
   std::vector<Run> runs_;
   std::vector<std::byte> input_;
   std::vector<std::byte> output_;
@@ -178,11 +182,10 @@ void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink&
   std::exception_ptr first_error;
   const auto work = [&] {
     try {
-      Worker worker(transfers, reader, sink, options, hooks, progress);
+      Worker worker(transfers, reader, sink, options, hooks, progress, name_of);
       while (const auto slice = queue.next()) {
         throw_if_interrupted();
-        with_context([&] { return printable(name_of(transfers[slice->transfer].target)); },
-                     [&] { worker.run(*slice); });
+        worker.run(*slice);
       }
     } catch (...) {
       queue.stop();

@@ -44,8 +44,7 @@ inline void apply_origin_witnesses(const SliceView& slice, const ExportPlan& pla
                                    const Origin& origin) {
   const ExportPlan::Output& output = plan.outputs[static_cast<size_t>(slice.transfer.target)];
   if (slice.transfer.from == slice.transfer.to || output.witnesses_of < 0) return;
-  const HfTensor& source =
-      origin.sidecar->source.tensors[static_cast<size_t>(output.witnesses_of)];
+  const HfTensor& source = origin.sidecar->source.tensors[static_cast<size_t>(output.witnesses_of)];
   if (source.dtype == output.dtype && source.shape == output.shape) {
     apply_witnesses(slice, output.witnesses_of, *origin.witnesses);
   }

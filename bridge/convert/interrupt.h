@@ -2,9 +2,8 @@
 // up.
 //
 //   1. install_interrupt_handlers(): SIGINT and SIGTERM set a flag; the second of the same kind
-//   kills. A
-//      signal that is ignored (nohup, a background job) stays ignored. SIGXFSZ is ignored, so that
-//      a file size limit is an ordinary write error (EFBIG).
+//      kills. A signal that is ignored (nohup, a background job) stays ignored. SIGXFSZ is ignored,
+//      so that a file size limit is an ordinary write error (EFBIG).
 //   2. Workers call throw_if_interrupted() between slices.
 //   3. main() turns Interrupted into its exit status: 128 + the signal, as shells do.
 #pragma once

@@ -7,7 +7,9 @@
 
 namespace bridge {
 
-bool Origin::from_reference() const { return reference && !reference->shards.empty(); }
+bool Origin::from_reference() const {
+  return reference && !reference->shards.empty();
+}
 
 const HfFolder* Origin::layout() const {
   if (from_reference()) return &*reference;
@@ -33,7 +35,7 @@ Path Origin::index_path() const {
 
 std::string Origin::raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const {
   const Path path = from_reference() ? reference->path / reference->shards[shard].name
-                                   : sidecar->header_path(shard);
+                                     : sidecar->header_path(shard);
   return read_raw_safetensors_header(*fs.open_read(path), budget);
 }
 

@@ -6,17 +6,15 @@
 //      compared by inode, so bind mounts and case-insensitive names are seen through).
 //   2. Make missing parents, and take an exclusive lock beside the target: .NAME.causeway.lock.
 //   3. Recover from a run that was killed: a .NAME.old without a target is renamed back, with one
-//   it is
-//      removed; a .NAME.partial is removed.
+//      it is removed; a .NAME.partial is removed.
 //   4. The caller fills .NAME.partial, beside the target and so on the same file system, and syncs
-//   every file.
+//      every file.
 //   5. commit(): sync every folder, bottom up; bring the partial folder under the final name; sync
-//   the
-//      parent. Replacing swaps the two atomically (renameat2 RENAME_EXCHANGE). Where the file
+//      the parent. Replacing swaps the two atomically (renameat2 RENAME_EXCHANGE). Where the file
 //      system cannot, the old output is renamed to .NAME.old first; killed between the two renames,
 //      step 3 of the next run brings it back. The old output is removed last.
 //   6. Without commit, the destructor removes the partial folder, the lock file and the parents it
-//   made.
+//      made.
 //
 // Truth: rename(2), fsync(2); the rule "metadata last, then the rename" is DESIGN's.
 #pragma once

@@ -4,12 +4,10 @@
 //
 //   1. On a terminal it is rewritten in place, at most five times a second.
 //   2. Elsewhere (a log file) a line is added every ten seconds, so an automatic run shorter than
-//   that stays
-//      silent; --progress always also reports the end of a short run.
+//      that stays silent; --progress always also reports the end of a short run.
 //   3. The rate is over the last 30 seconds (of the whole run in the last line), so that the time
-//   left follows
-//      a disk that slows down. Amounts are decimal GB, as disks and hubs count; memory is MiB, as
-//      --memory.
+//      left follows a disk that slows down. Amounts are decimal GB, as disks and hubs count; memory
+//      is MiB, as --memory.
 //
 // There is no thread behind it: whoever calls add() draws, and never waits for another who is
 // drawing.

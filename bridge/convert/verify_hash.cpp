@@ -53,8 +53,11 @@ class Verification {
                     {"table", model.binding.table().file}};
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
-    report_.json["identical"] = !report_.difference;
-    report_.lines.push_back(report_.difference ? "result   DIFFERENT" : "result   identical");
+    report_.json["dry_run"] = options_.dry_run;
+    if (!options_.dry_run) report_.json["identical"] = !report_.difference;
+    report_.lines.push_back(report_.difference ? "result   DIFFERENT"
+                            : options_.dry_run ? "result   no bytes compared (dry run)"
+                                               : "result   identical");
     return std::move(report_);
   }
 
@@ -160,12 +163,18 @@ class Verification {
     }
     compare("inverse", plan.transfers, reader, sink, plan.output_bytes, hooks,
             [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; });
-    compare_side_files(source, *origin.sidecar);
+    if (!options_.dry_run) compare_side_files(source, *origin.sidecar);
   }
 
   void compare(const char* direction, const std::vector<Transfer>& transfers, TensorReader& reader,
                CompareSink& sink, int64_t bytes, const ExecutorHooks& hooks,
                const std::function<std::string(int32_t)>& name_of) {
+    if (options_.dry_run) {
+      report_.json[direction] = {{"tensors", transfers.size()}, {"bytes", bytes}};
+      report_.lines.push_back(fmt::format("{}  {} tensors, {}: match by name, shape and dtype",
+                                          direction, transfers.size(), size_text(bytes)));
+      return;
+    }
     ExecutorOptions executor = plan_execution(options_.threads, budget_);
     executor.want_crc = false;
     Progress progress(options_.progress, options_.quiet, direction, bytes);

@@ -2,12 +2,11 @@
 // tensor.
 //
 //   1. The elements of a chunk stand in the same relative order in the chunk as in the tensor (both
-//   are
-//      row-major). So what a contiguous range of the tensor has in common with a chunk is one
+//      are row-major). So what a contiguous range of the tensor has in common with a chunk is one
 //      contiguous range of the chunk: one read, however the chunk cuts the axes.
 //   2. In the tensor that range is a sequence of runs; a run ends where an inner axis is cut.
 //   3. Chunks tile a tensor iff each lies inside, their volumes add up to the tensor's, and no two
-//   overlap.
+//      overlap.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,10 @@
 // Reading `.metadata`.
 //
 //   1. The pickle is decoded with two watched dicts, state_dict_metadata (dtypes, shapes, chunk
-//   boxes) and
-//      storage_data (where each chunk lies). Each pair becomes a compact record and is dropped;
-//      training state leaves nothing behind. The dicts may come in either order.
+//      boxes) and storage_data (where each chunk lies). Each pair becomes a compact record and is
+//      dropped; training state leaves nothing behind. The dicts may come in either order.
 //   2. Join: the storage entries are sorted by (key, offsets) and every tensor takes its own;
-//   whatever is
-//      left over on either side is an error.
+//      whatever is left over on either side is an error.
 //   3. Every tensor's chunks must tile it exactly (dcp_geometry.h).
 #include "bridge/io/dcp_metadata.h"
 

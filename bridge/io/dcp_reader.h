@@ -1,15 +1,13 @@
 // Byte ranges of the tensors of a torch_dist checkpoint, read across chunks with the CRCs verified.
 //
 //   1. A tensor is addressed as one row-major array. A range of it is cut at the chunks
-//   (dcp_geometry.h);
-//      what falls into one chunk is one read: straight into the caller's buffer, or, where the
-//      chunk cuts an inner axis, in bounded pieces that are then scattered row by row.
+//      (dcp_geometry.h); what falls into one chunk is one read: straight into the caller's buffer,
+//      or, where the chunk cuts an inner axis, in bounded pieces that are then scattered row by
+//      row.
 //   2. A chunk's item (a torch.save archive) is parsed when the chunk is first touched and must
-//   agree with
-//      `.metadata` in dtype and shape.
+//      agree with `.metadata` in dtype and shape.
 //   3. The CRC of an item is combined from the pieces as they are read, in any order, and compared
-//   with the
-//      archive's when the last one is there. finish() reads what nobody asked for.
+//      with the archive's when the last one is there. finish() reads what nobody asked for.
 #pragma once
 
 #include <cstddef>

@@ -2,18 +2,16 @@
 // single operation of it (SQLite's and LevelDB's way of testing crash safety).
 //
 //   1. Every call of FileSystem and File but path() and size() is one operation, numbered from 1
-//   and logged
-//      ("create iter_0000000/.metadata", "rename a -> b"), so a test runs once to count them and
-//      then once for each number.
+//      and logged ("create iter_0000000/.metadata", "rename a -> b"), so a test runs once to count
+//      them and then once for each number.
 //   2. stop_at(k) is kill -9: operation k and every later one throws Stopped, which is no
-//   bridge::Error and
-//      no std::exception, so no ordinary handler mistakes it for a failure to clean up after.
+//      bridge::Error and no std::exception, so no ordinary handler mistakes it for a failure to
+//      clean up after.
 //   3. fail_at(k, errno) makes that one operation fail the way the operating system would.
 //   4. A write that is stopped or failed has put down the first half of its bytes.
 //   5. With drop_unsynced() a stop is a power failure: every file goes back to what its last sync
-//   made
-//      durable (nothing, when it was created and never synced). Names are kept: a folder entry that
-//      was not synced stays.
+//      made durable (nothing, when it was created and never synced). Names are kept: a folder entry
+//      that was not synced stays.
 //
 // sync and sync_dir are not passed on: durability is what this class models, and tests stay fast.
 // Thread-safe. Files must not outlive their file system.

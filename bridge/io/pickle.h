@@ -6,8 +6,8 @@
 // dataclasses):
 //   1. a first pass over the opcodes counts how often each memo slot is read back
 //   2. the second pass runs the stack machine. GLOBALs become opaque class nodes (module, name);
-//   REDUCE,
-//      NEWOBJ and BUILD make nodes that record callee, arguments and state; nothing is called
+//      REDUCE, NEWOBJ and BUILD make nodes that record callee, arguments and state; nothing is
+//      called
 //   3. a value is kept in its memo slot only until it has been read back for the last time
 // A container that is changed after it was put into another one is refused, which excludes cycles.
 // Limits: depth 64; bytes of the tree, stack and memo reserved from a budget; 2^26 nodes when every

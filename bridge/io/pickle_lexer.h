@@ -1,10 +1,9 @@
 // Splits a pickle into opcodes and their arguments, reading through a buffer of fixed size.
 //
 //   1. a token is an opcode byte and an argument whose form the opcode decides: nothing, a number,
-//   a
-//      counted run of bytes (the payload), or two lines (GLOBAL)
+//      a counted run of bytes (the payload), or two lines (GLOBAL)
 //   2. the payload is not read until it is asked for; its length has been checked against the bytes
-//   left
+//      left
 //   3. opcodes that we do not take are refused here: protocol 0 and 1 text, INST/OBJ, EXT, buffers
 //
 // Truth: Lib/pickletools.py.

@@ -2,7 +2,7 @@
 //
 //   1. the constructor goes over all opcodes (first pass) and counts the reads of each slot
 //   2. in the second pass a value is stored when its slot has reads to come, and let go after the
-//   last
+//      last
 //
 // Slots are numbered as CPython's pickler does, 0, 1, 2...; anything else is refused, so a slot's
 // number is never larger than the pickle, and a read of a slot that is not set yet is found in the

@@ -1,10 +1,9 @@
 // Makes the nodes of a decoded pickle, charged to a budget while they live, and shares equal ones.
 //
 //   1. a node costs its size and the heap blocks of its text and items; its allocator gives that
-//   back
+//      back
 //   2. None, True, False and () exist once; ints and small tuples of ints (the shapes and offsets
-//   that
-//      fill checkpoint metadata) are shared through caches of fixed size
+//      that fill checkpoint metadata) are shared through caches of fixed size
 //   3. adopt() puts a node into another one, and keeps height, weight and closed right
 #pragma once
 

@@ -1,18 +1,15 @@
 // The operating system behind file_system.h, for Linux.
 //
 //   1. Transfers loop: read(2) and write(2) may be interrupted (EINTR) or move fewer bytes than
-//   asked for.
+//      asked for.
 //   2. Inputs are opened non-blocking and looked at afterwards (fstat on the descriptor, not on the
-//   name),
-//      so a FIFO or a device in a hostile folder neither blocks us nor is read.
+//      name), so a FIFO or a device in a hostile folder neither blocks us nor is read.
 //   3. An output file is never reached through a symlink: create is O_EXCL, open_write is
-//   O_NOFOLLOW.
+//      O_NOFOLLOW.
 //   4. A failed fsync stays failed. The kernel drops the dirty flag of pages it could not write, so
-//   asking
-//      again would succeed without the data being on the disk (PostgreSQL's "fsyncgate").
+//      asking again would succeed without the data being on the disk (PostgreSQL's "fsyncgate").
 //   5. What a file system cannot do (fallocate, exchange, symlinks, fsync of a folder) is told
-//   apart from
-//      what went wrong; only the former has a fallback.
+//      apart from what went wrong; only the former has a fallback.
 //
 // Truth: man-pages(2) open, pread, fallocate, fsync, rename, flock.
 #include <dirent.h>

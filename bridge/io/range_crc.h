@@ -2,7 +2,7 @@
 //
 //   1. parts are kept sorted by offset
 //   2. neighbours that touch are merged at once (crc32_combine), so an ordered reader keeps one
-//   part
+//      part
 //   3. one part that spans the range is the answer
 #pragma once
 

@@ -1,8 +1,8 @@
 // safetensors files: header reader with every check of the reference reader, header writer.
 //
 //   1. 8 bytes little-endian N, 2. N bytes of JSON (may end in spaces), 3. payload.
-//   {"__metadata__": {str: str}, NAME: {"dtype": "BF16", "shape": [..], "data_offsets": [begin,
-//   end]}, ...}
+//      {"__metadata__": {str: str}, NAME: {"dtype": "BF16", "shape": [..], "data_offsets": [begin,
+//      end]}, ...}
 // Offsets are relative to the payload, tile it without holes or overlap, end at the end of the
 // file, and agree with dtype and shape. N <= 100,000,000. Truth: safetensors/src/tensor.rs (0.8).
 // Stricter than the reference: duplicate names, unknown keys in an entry and more than 64

@@ -258,6 +258,10 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
         sidecar.witness_crc = parse_hex(text_of(manifest, "witnesses_crc32"));
       read_shards(fs, sidecar, manifest, budget);
       read_files(fs, sidecar, manifest);
+      if (crc_of_file(*fs.open_read(dir / "source_crc32.tsv")) !=
+          parse_hex(text_of(manifest, "source_crc32"))) {
+        bad_input("source_crc32.tsv: CRC-32 mismatch, the sidecar is damaged");
+      }
       check_names(sidecar.source);
     });
     budget.release(static_cast<int64_t>(text.size()) * 4);

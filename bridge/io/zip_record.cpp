@@ -2,12 +2,12 @@
 // read.
 //
 //   1. the last 22 bytes are the end record, preceded by a zip64 locator and end record where there
-//   is one
+//      is one
 //   2. these give the central directory, which must end exactly where they begin
 //   3. each central entry: sizes (zip64 extra field where a 32-bit field is all ones), CRC, local
-//   offset
+//      offset
 //   4. each local header must say the same, and so must the data descriptor, if any, after the
-//   payload
+//      payload
 //   5. entries in order of their offsets must not overlap each other or the directory
 //
 // Truth: APPNOTE.TXT, miniz.c (mz_zip_writer_add_mem_ex_v2), caffe2/serialize/inline_container.cc.

@@ -80,6 +80,14 @@ def test_dry_run(tmp_path, converted):
         assert "25 tensors" in done.out
 
 
+def test_verify_dry_run(converted):
+    """Names, shapes and dtypes are matched, bytes are not."""
+    done = run("verify", QWEN, converted("qwen3_dense"), "--mode", "hash", "--dry-run", expect=0)
+    assert "25 tensors" in done.out and "dry run" in done.out and "identical" not in done.out
+    other = run("verify", hf_fixture("llama_tied"), converted("qwen3_dense"), "--mode", "hash", "--dry-run", expect=1)
+    assert "DIFFERENT" in other.out
+
+
 def test_quiet(tmp_path, converted):
     for done in (convert(QWEN, tmp_path / "a", "--quiet"), export(tmp_path / "a", tmp_path / "b", "-q"), run("verify", QWEN, tmp_path / "a", "--mode", "hash", "-q", expect=0)):
         assert not done.out and not done.err, done

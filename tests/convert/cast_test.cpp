@@ -85,6 +85,26 @@ TEST_F(CastTest, Fp32ThroughBf16ComesBack) {
   EXPECT_EQ(difference("source", "hf4"), "");
 }
 
+// Each tensor goes back to its own dtype: norms in F32 beside BF16 weights, as some releases have.
+TEST_F(CastTest, SeveralDtypesInOneSource) {
+  auto tensors = tiny_tensors(2, false, Dtype::kBF16, random_bytes(12));
+  for (NamedTensor& tensor : tensors) {
+    if (!tensor.name.ends_with("norm.weight")) continue;
+    tensor.dtype = Dtype::kF32;
+    tensor.bytes = any_floats(13)(32);
+  }
+  write_hf_folder(dir_ / "source", tiny_config(2, false, "bfloat16"), tensors, 3);
+  convert_hf(fs_, run_options<ConvertOptions>(dir_ / "source", dir_ / "as_it_is"));
+  export_again(dir_ / "as_it_is", dir_ / "hf");
+  EXPECT_EQ(difference("source", "hf"), "");
+  for (const Dtype dtype : {Dtype::kBF16, Dtype::kF32}) {
+    const std::string name(safetensors_name(dtype));
+    convert(dir_ / ("megatron" + name), dtype, 4);
+    export_again(dir_ / ("megatron" + name), dir_ / ("hf" + name), {}, 4);
+    EXPECT_EQ(difference("source", ("hf" + name).c_str()), "");
+  }
+}
+
 // Values that BF16 holds exactly need no witness.
 TEST_F(CastTest, ExactValuesHaveNoWitnesses) {
   write_source(Dtype::kF32, "float32", [](size_t size) {

@@ -101,7 +101,7 @@ TEST_F(KeyNamingTest, ExtraStateKeys) {
 
 TEST_F(KeyNamingTest, FindsAStackedLayerAtItsOffset) {
   const MegatronFolder folder = checkpoint({{"a", {1}}, {"decoder.layers." + kFc1, {12, 6, 5}}});
-  const auto found = find_tensor(folder, layer_tensor(3), "");
+  const auto found = find_tensor(folder, layer_tensor(3), {});
   ASSERT_TRUE(found);
   EXPECT_EQ(found->shape, (Shape{6, 5}));
   ASSERT_EQ(found->stretches.size(), 1U);
@@ -113,12 +113,12 @@ TEST_F(KeyNamingTest, FindsAStackedLayerAtItsOffset) {
 TEST_F(KeyNamingTest, FindsALayerOfItsOwnWhole) {
   const MegatronFolder folder =
       checkpoint({{"decoder.layers.1." + kFc1, {7, 5}}, {"decoder.layers.10." + kFc1, {6, 5}}});
-  const auto found = find_tensor(folder, layer_tensor(10), "");
+  const auto found = find_tensor(folder, layer_tensor(10), {});
   ASSERT_TRUE(found);
   EXPECT_EQ(found->shape, (Shape{6, 5}));
   EXPECT_EQ(found->stretches[0].begin, 0);
   EXPECT_EQ(found->stretches[0].length, 60);
-  EXPECT_FALSE(find_tensor(folder, layer_tensor(0), ""));
+  EXPECT_FALSE(find_tensor(folder, layer_tensor(0), {}));
 }
 
 TEST_F(KeyNamingTest, FindsGateAndUpUnderKeysOfTheirOwn) {
@@ -126,7 +126,7 @@ TEST_F(KeyNamingTest, FindsGateAndUpUnderKeysOfTheirOwn) {
     const std::string base = stacked ? "decoder.layers." + kFc1 : "decoder.layers.3." + kFc1;
     const Shape shape = stacked ? Shape{12, 6, 5} : Shape{6, 5};
     const MegatronFolder folder = checkpoint({{base + "_v", shape}, {base + "_w", shape}});
-    const auto found = find_tensor(folder, layer_tensor(3), "");
+    const auto found = find_tensor(folder, layer_tensor(3), {});
     ASSERT_TRUE(found);
     EXPECT_EQ(found->shape, (Shape{12, 5}));
     ASSERT_EQ(found->stretches.size(), 2U);
@@ -141,12 +141,22 @@ TEST_F(KeyNamingTest, OnlyGatedRowsHaveSingletons) {
   tensor.row = &plain_;
   const MegatronFolder folder = checkpoint(
       {{"decoder.layers.3." + kFc1 + "_v", {6, 5}}, {"decoder.layers.3." + kFc1 + "_w", {6, 5}}});
-  EXPECT_FALSE(find_tensor(folder, tensor, ""));
+  EXPECT_FALSE(find_tensor(folder, tensor, {}));
 }
 
 TEST_F(KeyNamingTest, HalfASingletonIsNotFound) {
   const MegatronFolder folder = checkpoint({{"decoder.layers.3." + kFc1 + "_w", {6, 5}}});
-  EXPECT_FALSE(find_tensor(folder, layer_tensor(3), ""));
+  EXPECT_FALSE(find_tensor(folder, layer_tensor(3), {}));
+}
+
+TEST(KeyNamingTest, LooksOnlyWhereItIsTold) {
+  const MegatronFolder folder = checkpoint({{"decoder.layers.3.mlp.linear_fc1.weight", {6, 5}}});
+  KeyLookup lookup;
+  lookup.per_layer = false;
+  EXPECT_FALSE(find_tensor(folder, layer_tensor(3), lookup));
+  lookup = {};
+  lookup.stacked = false;
+  EXPECT_TRUE(find_tensor(folder, layer_tensor(3), lookup));
 }
 
 TEST_F(KeyNamingTest, FindsAnAliasInEveryForm) {
@@ -156,7 +166,7 @@ TEST_F(KeyNamingTest, FindsAnAliasInEveryForm) {
   for (const auto& [key, shape] : std::vector<std::pair<std::string, Shape>>{
            {"decoder.layers.pre_mlp_layernorm.weight", {12, 5}},
            {"decoder.layers.2.pre_mlp_layernorm.weight", {5}}}) {
-    const auto found = find_tensor(checkpoint({{key, shape}}), tensor, "");
+    const auto found = find_tensor(checkpoint({{key, shape}}), tensor, {});
     ASSERT_TRUE(found) << key;
     EXPECT_EQ(found->shape, Shape{5});
   }
@@ -166,8 +176,8 @@ TEST_F(KeyNamingTest, ThePrefixIsPartOfTheKey) {
   const MegatronFolder folder =
       checkpoint({{"language_model.decoder.final_layernorm.weight", {5}}, {"vision.x", {1}}});
   EXPECT_EQ(detect_prefix(folder), "language_model.");
-  EXPECT_TRUE(find_tensor(folder, global_tensor(), "language_model."));
-  EXPECT_FALSE(find_tensor(folder, global_tensor(), ""));
+  EXPECT_TRUE(find_tensor(folder, global_tensor(), {.prefix = "language_model."}));
+  EXPECT_FALSE(find_tensor(folder, global_tensor(), {}));
   EXPECT_EQ(detect_prefix(checkpoint({{"decoder.final_layernorm.weight", {5}}})), "");
 }
 
@@ -184,7 +194,7 @@ TEST_P(KeyRefusalTest, IsBadInput) {
   mappings::LogicalTensor tensor = layer_tensor(3);
   tensor.aliases = {"decoder.layers.3.mlp.other.weight"};
   const MegatronFolder folder = checkpoint(GetParam().tensors);
-  expect_error(Code::kBadInput, GetParam().message, [&] { find_tensor(folder, tensor, ""); });
+  expect_error(Code::kBadInput, GetParam().message, [&] { find_tensor(folder, tensor, {}); });
 }
 
 const Ambiguity kAmbiguities[] = {

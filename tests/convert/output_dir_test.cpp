@@ -9,31 +9,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
-#include <map>
 
-#include "bridge/io/error.h"
-#include "bridge/io/fault_file_system.h"
-#include "tests/temp_dir.h"
+#include "tests/convert/fixtures.h"
 
 namespace bridge {
 namespace {
 
 namespace stdfs = std::filesystem;
-using Tree = std::map<std::string, std::string>;
-
-// Everything below a folder: name -> content, "/" for a folder, "-> x" for a symlink.
-Tree tree(const Path& folder) {
-  Tree found;
-  if (!stdfs::exists(folder)) return found;
-  for (const auto& entry : stdfs::recursive_directory_iterator(folder)) {
-    const std::string name = entry.path().lexically_relative(folder);
-    found[name] = entry.is_symlink()     ? "-> " + stdfs::read_symlink(entry.path()).native()
-                  : entry.is_directory() ? "/"
-                                         : file_content(entry.path());
-  }
-  return found;
-}
-
 const Tree kNew = {{"iter_0000000", "/"},
                    {"iter_0000000/__0_0.distcp", "data of the new output"},
                    {"iter_0000000/.metadata", "metadata"},
