@@ -7,6 +7,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 scripts/install.sh
 scripts/venv.sh
-scripts/build.sh release
+scripts/build.sh release causeway
 exec "${CAUSEWAY_VENV:-.venv}/bin/python" tests/perf/bench.py --causeway build/release/bin/causeway \
   --work build/bench "$@"

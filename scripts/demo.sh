@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 hf=${1:-data/bridge_written/qwen3_dense/hf}
 [ -d "$hf" ] || die "$hf: no such folder"
 scripts/install.sh
-scripts/build.sh release
+scripts/build.sh release causeway
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

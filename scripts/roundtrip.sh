@@ -8,7 +8,7 @@ set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 causeway=$ROOT/build/release/bin/causeway
-[ -x "$causeway" ] || scripts/build.sh release || exit 1
+[ -x "$causeway" ] || scripts/build.sh release causeway || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
