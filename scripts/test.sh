@@ -30,8 +30,7 @@ prepare() {
 format_check() {
   local clang_format=clang-format-14
   command -v "$clang_format" >/dev/null || clang_format=clang-format
-  find bridge mappings cli models tests \( -name '*.h' -o -name '*.cpp' \) -print0 2>/dev/null |
-    xargs -0 -r "$clang_format" --dry-run -Werror
+  git ls-files -z '*.h' '*.cpp' | xargs -0 -r "$clang_format" --dry-run -Werror
 }
 
 # unit_suite NAME PRESET
