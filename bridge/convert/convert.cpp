@@ -12,6 +12,7 @@
 #include "bridge/convert/megatron_files.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/output_dir.h"
+#include "bridge/convert/replaceable.h"
 #include "bridge/convert/source_crcs.h"
 #include "bridge/convert/torch_dist_sink.h"
 #include "bridge/convert/witness_check.h"
@@ -143,10 +144,12 @@ class Conversion {
   void run() {
     const auto expected = read_expected_hashes(fs_, options_.expect, source_);
     refuse_sidecar_in_target();
+    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     // Elsewhere, the sidecar is an output of its own; it is committed first, so that a finished checkpoint has one.
     std::optional<OutputDir> elsewhere;
     if (!options_.sidecar.empty()) {
+      if (options_.overwrite) refuse_to_replace_others(fs_, options_.sidecar);
       elsewhere.emplace(fs_, options_.sidecar, options_.overwrite, inputs());
     }
     output.require_space(output_bytes());

@@ -12,6 +12,7 @@
 #include "bridge/convert/export_shards.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/output_dir.h"
+#include "bridge/convert/replaceable.h"
 #include "bridge/convert/safetensors_sink.h"
 #include "bridge/io/file_crc.h"
 
@@ -33,6 +34,7 @@ class Export {
 
   // Returns warnings about what was read.
   std::vector<std::string> run() {
+    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     output.require_space(output_bytes());
     copy_tensors(output.path());

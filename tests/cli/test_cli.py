@@ -143,6 +143,16 @@ def test_existing_output(tmp_path, converted):
     assert hashes(tmp_path / "hf") == hashes(LLAMA)
 
 
+def test_overwrite_replaces_checkpoints_only(tmp_path, converted):
+    """A mistyped path must not cost its content."""
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.tex").write_text("mine")
+    with nothing_written(tmp_path):
+        check_message(run("convert-hf", QWEN, tmp_path / "papers", "--overwrite"), 2, "papers", "none")
+        check_message(run("export-to-hf", converted("qwen3_dense"), tmp_path / "papers", "--overwrite"), 2, "papers", "none")
+        check_message(run("convert-hf", QWEN, tmp_path / "out", "--sidecar", tmp_path / "papers", "--overwrite"), 2, "papers", "none")
+
+
 def test_failed_overwrite_keeps_the_old(tmp_path, converted):
     convert(QWEN, tmp_path / "out")
     broken = copy_tree(LLAMA, tmp_path / "hf")

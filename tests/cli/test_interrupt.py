@@ -71,10 +71,10 @@ def test_interrupted(number, large, tmp_path):
 
 def test_interrupted_overwrite_keeps_the_old(large, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("old")
+    (tmp_path / "out" / "latest_checkpointed_iteration.txt").write_text("old")  # else it would not be replaced at all
     code, _ = signalled(signal.SIGINT, large, tmp_path, "--overwrite")
     assert code == 130
-    assert snapshot(tmp_path) == {"out": "folder", "out/old": 3}
+    assert snapshot(tmp_path) == {"out": "folder", "out/latest_checkpointed_iteration.txt": 3}
 
 
 def test_a_background_job_goes_on(large, tmp_path):
