@@ -1,9 +1,10 @@
 // A table bound to a configuration:
 //   1. variables: config (whole), values, dims, tied; names resolve to these, then to config.json
-//      (or its sub-config config_root)
+//      (or its sub-config config_root); --mtp drop binds a configuration without MTP depths
 //   2. refusals, then layer counts (bounded), then every name and shape once, so that what a caller
 //      iterates over later is known to be consistent
-//   3. iteration: item by item in table order, layers ascending
+//   3. iteration: item by item in table order, layers ascending, in them experts ascending. What the experts of
+//      a layer share is evaluated once: a large model has tens of thousands
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "bridge/io/checked.h"
 #include "bridge/io/error.h"
 #include "mappings/binding_check.h"
+#include "mappings/namer.h"
 #include "mappings/pattern.h"
 #include "mappings/table.h"
 
@@ -23,7 +25,9 @@ using bridge::printable;
 using bridge::with_context;
 
 constexpr int64_t kMostLayers = 100'000;
+constexpr int64_t kMostExperts = 100'000;
 constexpr int64_t kMostTensors = 4'000'000;
+constexpr int64_t kLargestBlock = 512 * 512;  // elements
 constexpr std::string_view kConfigFile = "config.json";
 
 Json evaluate_literal(const Json& json, const Scope& scope) {
@@ -48,81 +52,54 @@ std::string notice_text(const Notice& notice, const Scope& scope) {
   });
 }
 
-// The names of one item in one layer.
-class Namer {
+// A row in one layer: what its experts share, and their names.
+class RowInLayer {
  public:
-  Namer(const Table& table, size_t dialect, const Family* family)
-      : dialect_(table.dialects.at(dialect)) {
-    if (family == nullptr) return;
-    megatron_prefix_ = split_pattern(family->megatron);
-    hf_prefix_ = split_pattern(family->hf);
-    for (const PatternPiece& piece : hf_prefix_) {
-      if (piece.placeholder && dialect_text(piece.text) == nullptr) {
-        indexes_[piece.text] = Expr::parse(piece.text);
-      }
+  RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec) {
+    tensor_.row = &row;
+    std::vector<std::string> spellings = {local_spec ? row.megatron_local : row.megatron};
+    if (row.megatron_local != row.megatron) {
+      spellings.push_back(local_spec ? row.megatron : row.megatron_local);
     }
+    spellings.insert(spellings.end(), row.aliases.begin(), row.aliases.end());
+    for (size_t prefix = 0; prefix < namer.prefix_count(); ++prefix) {
+      for (const std::string& name : spellings) megatron_.push_back(namer.fill(name, prefix));
+    }
+    for (const HfPart& part : row.hf) {
+      hf_.push_back(namer.fill(part.name));
+      HfTensorSpec spec;
+      for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
+      tensor_.hf.push_back(std::move(spec));
+    }
+    if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
+    tensor_.aliases.resize(megatron_.size() - 1);
+    name_expert(0);
+    check_shapes(tensor_);
   }
 
-  void enter_layer(int64_t layer, const Scope& scope) {
-    megatron_layer_ =
-        fill_pattern(megatron_prefix_, [&](const std::string&) { return std::to_string(layer); });
-    hf_layer_ = fill_pattern(hf_prefix_, [&](const std::string& name) {
-      if (const std::string* text = dialect_text(name)) return *text;
-      const int64_t index = indexes_.at(name).evaluate_int(scope);
-      if (index < 0) bad_input(fmt::format("layer index {} is negative", index));
-      return std::to_string(index);
-    });
-  }
+  LogicalTensor& tensor() { return tensor_; }
 
-  std::string fill(const std::string& pattern) const {
-    return fill_pattern(split_pattern(pattern), [&](const std::string& name) {
-      if (name == "L") return megatron_layer_;
-      if (name == "H") return hf_layer_;
-      return *dialect_text(name);
-    });
+  void name_expert(int64_t expert) {
+    tensor_.name = megatron_[0].text(expert);
+    for (size_t i = 1; i < megatron_.size(); ++i) {
+      tensor_.aliases[i - 1] = megatron_[i].text(expert);
+    }
+    for (size_t i = 0; i < hf_.size(); ++i) tensor_.hf[i].name = hf_[i].text(expert);
   }
 
  private:
-  const std::string* dialect_text(const std::string& name) const {
-    const auto it = std::find_if(dialect_.begin(), dialect_.end(),
-                                 [&](const auto& entry) { return entry.first == name; });
-    return it == dialect_.end() ? nullptr : &it->second;
-  }
-
-  const std::vector<std::pair<std::string, std::string>>& dialect_;
-  std::vector<PatternPiece> megatron_prefix_;
-  std::vector<PatternPiece> hf_prefix_;
-  std::map<std::string, Expr> indexes_;
-  std::string megatron_layer_;
-  std::string hf_layer_;
+  LogicalTensor tensor_;
+  std::vector<Name> megatron_;
+  std::vector<Name> hf_;
 };
-
-LogicalTensor logical_tensor(const Row& row, const Namer& namer, const Scope& scope,
-                             bool local_spec) {
-  LogicalTensor tensor;
-  tensor.row = &row;
-  tensor.name = namer.fill(local_spec ? row.megatron_local : row.megatron);
-  if (row.megatron_local != row.megatron) {
-    tensor.aliases.push_back(namer.fill(local_spec ? row.megatron : row.megatron_local));
-  }
-  for (const std::string& alias : row.aliases) tensor.aliases.push_back(namer.fill(alias));
-  for (const HfPart& part : row.hf) {
-    HfTensorSpec spec;
-    spec.name = namer.fill(part.name);
-    for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
-    tensor.hf.push_back(std::move(spec));
-  }
-  if (!row.groups.empty()) tensor.groups = row.groups.evaluate_int(scope);
-  check_shapes(tensor);
-  return tensor;
-}
 
 }  // namespace
 
-Binding::Binding(const Table& table, Json config)
-    : table_(&table), config_(std::make_shared<const Json>(std::move(config))) {
+Binding::Binding(const Table& table, Json config, BindingOptions options) : table_(&table) {
   with_context(kConfigFile, [&] {
-    if (!config_->is_object()) bad_input("not an object");
+    if (!config.is_object()) bad_input("not an object");
+    read_mtp(options, config);
+    config_ = std::make_shared<const Json>(std::move(config));
     scope_.config = config_.get();
     if (!table.config_root.empty()) {
       const Json::const_iterator root = config_->find(table.config_root);
@@ -160,8 +137,51 @@ Binding::Binding(const Table& table, Json config)
       }
       layer_counts_.push_back(count);
     }
+    bind_block_schemes();
   });
   check_names();
+}
+
+// What --mtp drop means: the configuration without its depths.
+void Binding::read_mtp(const BindingOptions& options, Json& config) {
+  if (table_->mtp_key.empty()) return;
+  Json* root = &config;
+  if (!table_->config_root.empty()) {
+    const Json::iterator sub = config.find(table_->config_root);
+    if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
+    root = &*sub;
+  }
+  const Json::iterator count = root->find(table_->mtp_key);
+  if (count == root->end() || count->is_null()) return;
+  if (!count->is_number_integer() || *count < 0 || *count > kMostLayers) {
+    bad_input(fmt::format("{} is not a number of layers (0 to {})", table_->mtp_key, kMostLayers));
+  }
+  promised_mtp_depths_ = count->get<int64_t>();
+  if (options.drop_mtp) *count = 0;
+}
+
+void Binding::bind_block_schemes() {
+  for (const Quantization& entry : table_->quantization) {
+    BlockScheme scheme{&entry, entry.block_rows.evaluate_int(scope_),
+                       entry.block_columns.evaluate_int(scope_)};
+    // A block is worked on as a whole, by every thread.
+    if (scheme.block_rows <= 0 || scheme.block_columns <= 0 ||
+        scheme.block_rows > kLargestBlock / scheme.block_columns) {
+      bad_input(fmt::format("quantization blocks of {} x {} (1 to {} elements)", scheme.block_rows,
+                            scheme.block_columns, kLargestBlock));
+    }
+    block_schemes_.push_back(scheme);
+  }
+}
+
+std::optional<std::string> BlockScheme::scale_name(std::string_view weight_name) const {
+  if (!weight_name.ends_with(quantization->weight)) return std::nullopt;
+  weight_name.remove_suffix(quantization->weight.size());
+  return std::string(weight_name) + quantization->scale;
+}
+
+bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
+  return {(weight_shape.at(0) - 1) / block_rows + 1, (weight_shape.at(1) - 1) / block_columns + 1};
 }
 
 int64_t Binding::dim(std::string_view name) const {
@@ -204,10 +224,14 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dia
       return;
     }
     Scope scope = scope_;
-    scope.variables.emplace_back("l", 0);
+    const size_t shared = scope.variables.size();
     const int64_t count = layer_count(*family);
     for (int64_t layer = 0; layer < count; ++layer) {
-      scope.variables.back().second = layer;
+      scope.variables.resize(shared);
+      scope.variables.emplace_back("l", layer);
+      for (const auto& [name, expr] : family->let) {
+        scope.variables.emplace_back(name, expr.evaluate(scope));
+      }
       if (!item.when.evaluate_bool(scope)) continue;
       namer.enter_layer(layer, scope);
       fn(namer, scope, family, layer);
@@ -218,14 +242,24 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dia
 void Binding::for_each_tensor(size_t dialect, bool local_spec,
                               const std::function<void(const LogicalTensor&)>& fn) const {
   for (const Row& row : table_->rows) {
+    const int64_t experts = expert_count(row.experts);
     for_each_layer(
         row, "row", dialect,
         [&](const Namer& namer, const Scope& scope, const Family* family, int64_t layer) {
-          LogicalTensor tensor = logical_tensor(row, namer, scope, local_spec);
+          RowInLayer in_layer(row, namer, scope, local_spec);
+          LogicalTensor& tensor = in_layer.tensor();
           tensor.family = family;
           tensor.layer = layer;
           tensor.layer_count = family == nullptr ? 0 : layer_count(*family);
-          fn(tensor);
+          if (row.experts.empty()) {
+            fn(tensor);
+            return;
+          }
+          tensor.expert_count = experts;
+          for (tensor.expert = 0; tensor.expert < experts; ++tensor.expert) {
+            in_layer.name_expert(tensor.expert);
+            fn(tensor);
+          }
         });
   }
 }
@@ -235,8 +269,8 @@ void Binding::for_each_drop(size_t dialect,
   for (const Drop& drop : table_->drops) {
     for_each_layer(drop, "drop", dialect,
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
-                     DroppedTensor tensor{&drop, namer.fill(drop.hf), {}};
-                     if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals);
+                     DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
+                     if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
                      fn(tensor);
                    });
   }
@@ -244,12 +278,50 @@ void Binding::for_each_drop(size_t dialect,
 
 void Binding::for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const {
   for (const ExtraState& state : table_->extra_state) {
+    const int64_t experts = expert_count(state.experts);
     for_each_layer(state, "extra_state", 0,
                    [&](const Namer& namer, const Scope&, const Family* family, int64_t layer) {
-                     fn({namer.fill(state.module), family, layer,
-                         family == nullptr ? 0 : layer_count(*family)});
+                     const Name name = namer.fill(state.module);
+                     ExtraStateModule module{name.text(0), family, layer,
+                                             family == nullptr ? 0 : layer_count(*family)};
+                     if (state.experts.empty()) {
+                       fn(module);
+                       return;
+                     }
+                     module.expert_count = experts;
+                     for (module.expert = 0; module.expert < experts; ++module.expert) {
+                       module.module = name.text(module.expert);
+                       fn(module);
+                     }
                    });
   }
+}
+
+// 1 where an item is not per expert.
+int64_t Binding::expert_count(const Expr& experts) const {
+  if (experts.empty()) return 1;
+  const int64_t count = with_context(kConfigFile, [&] { return experts.evaluate_int(scope_); });
+  if (count < 0 || count > kMostExperts) {
+    bad_input(fmt::format("{}: '{}': {} experts (0 to {})", kConfigFile, experts.text(), count,
+                          kMostExperts));
+  }
+  return count;
+}
+
+std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {
+  std::vector<std::string> prefixes;
+  Scope scope = scope_;
+  scope.variables.emplace_back("l", depth);
+  for (const Family& family : table_->families) {
+    if (!family.mtp) continue;
+    Namer namer(*table_, dialect, &family);
+    namer.enter_layer(depth, scope);
+    const std::string prefix = namer.hf_layer() + ".";
+    if (std::find(prefixes.begin(), prefixes.end(), prefix) == prefixes.end()) {
+      prefixes.push_back(prefix);
+    }
+  }
+  return prefixes;
 }
 
 size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
@@ -290,12 +362,14 @@ Json Binding::megatron_config(std::string_view dtype) const {
 
 void Binding::check_names() const {
   int64_t elements = 0;
-  const auto count = [&](const std::string& family) {
-    elements += family.empty() ? 1 : layer_count(*table_->find_family(family));
+  const auto count = [&](const std::string& family, int64_t experts) {
+    elements += experts * (family.empty() ? 1 : layer_count(*table_->find_family(family)));
   };
-  for (const Row& row : table_->rows) count(row.family);
-  for (const Drop& drop : table_->drops) count(drop.family);
-  for (const ExtraState& state : table_->extra_state) count(state.family);
+  for (const Row& row : table_->rows) count(row.family, expert_count(row.experts));
+  for (const Drop& drop : table_->drops) count(drop.family, 1);
+  for (const ExtraState& state : table_->extra_state) {
+    count(state.family, expert_count(state.experts));
+  }
   if (elements > kMostTensors) {
     bad_input(fmt::format("{}: {} tensors (at most {})", printable(table_->file), elements,
                           kMostTensors));

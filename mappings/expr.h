@@ -8,12 +8,13 @@
 // Lowest to highest:
 //   1. c ? a : b
 //   2. ||                    3. &&          absent and null count as false, numbers as != 0
-//   4. == != < <= > >=       at most one; integers and reals compare by value
+//   4. == != < <= > >= in    at most one; integers and reals compare by value; a in [list]
 //   5. ??                    left value unless absent or null; groups to the right
 //   6. + -                   7. * / %       / of integers is exact: a remainder is an error.
 //                                           Lists: [0] * 2 + [1] is [0, 0, 1]
 //   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
+//      [e for i in n]: the list of e for i = 0 .. n - 1; one an expression
 //
 // A name is a variable of the scope (dims, layer index) or else a key of the configuration; an
 // absent one is an error unless ?? gives a default or it is only asked for its truth or compared

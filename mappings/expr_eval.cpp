@@ -3,6 +3,7 @@
 // expression of a hostile table cannot grow memory.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -172,6 +173,8 @@ class Evaluator {
         return index(visit(*node.operands[0]), visit(*node.operands[1]));
       case Node::Kind::kList:
         return list(node);
+      case Node::Kind::kListFor:
+        return list_for(node);
       case Node::Kind::kUnary:
         return unary(node);
       case Node::Kind::kBinary:
@@ -236,6 +239,31 @@ class Evaluator {
     return Value::of(std::move(result));
   }
 
+  Value list_for(const Node& node) const {
+    const Value counted = visit(*node.operands[1]);
+    const Json& count = present(counted);
+    if (!is_integer(count) || integer_of(count) < 0 ||
+        integer_of(count) > static_cast<int64_t>(kLongestList)) {
+      bad_input(fmt::format("a list of {} entries (0 to {})", shown(count), kLongestList));
+    }
+    Scope scope = scope_;
+    scope.variables.emplace_back(node.name, 0);
+    Json result = Json::array();
+    for (int64_t i = 0; i < integer_of(count); ++i) {
+      scope.variables.back().second = i;
+      const Value value = Evaluator(scope).visit(*node.operands[0]);
+      if (present(value).is_structured()) bad_input("a list can hold scalars only");
+      result.push_back(value.get());
+    }
+    return Value::of(std::move(result));
+  }
+
+  static bool contains(const Json& item, const Json& list) {
+    if (!list.is_array()) bad_input(fmt::format("'in' of {}, which is no list", shown(list)));
+    return std::any_of(list.begin(), list.end(),
+                       [&](const Json& entry) { return equal(item, entry); });
+  }
+
   Value unary(const Node& node) const {
     const Value operand = visit(*node.operands[0]);
     if (node.op == Operator::kNot) return Value::of(!truth(operand));
@@ -272,6 +300,8 @@ class Evaluator {
       case Operator::kGreater:
       case Operator::kGreaterEqual:
         return Value::of(ordered(node.op, a, b));
+      case Operator::kIn:
+        return Value::of(contains(a, b));
       default:
         return Value::of(arithmetic(node.op, a, b));
     }

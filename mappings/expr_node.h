@@ -21,6 +21,7 @@ enum class Operator {
   kLessEqual,
   kGreater,
   kGreaterEqual,
+  kIn,
   kAdd,
   kSubtract,
   kMultiply,
@@ -29,12 +30,22 @@ enum class Operator {
 };
 
 struct Expr::Node {
-  enum class Kind { kLiteral, kName, kMember, kIndex, kList, kUnary, kBinary, kConditional };
+  enum class Kind {
+    kLiteral,
+    kName,
+    kMember,
+    kIndex,
+    kList,
+    kListFor,  // operands: body, count
+    kUnary,
+    kBinary,
+    kConditional
+  };
 
   Kind kind = Kind::kLiteral;
   Operator op = Operator::kNot;  // kUnary, kBinary
   Json literal;                  // kLiteral
-  std::string name;              // kName, kMember
+  std::string name;              // kName, kMember, kListFor: its variable
   std::vector<std::shared_ptr<const Node>> operands;
   int depth = 1;  // levels below and with this one; bounded, as evaluation recurses
 };

@@ -59,6 +59,16 @@ class Parser {
     if (!accept(token)) fail(fmt::format("'{}' expected", token));
   }
 
+  // A word of the language, not the beginning of a longer name.
+  bool accept_word(std::string_view word) {
+    skip_spaces();
+    const size_t end = at_ + word.size();
+    if (text_.substr(at_, word.size()) != word) return false;
+    if (end < text_.size() && (starts_name(text_[end]) || is_digit(text_[end]))) return false;
+    at_ = end;
+    return true;
+  }
+
   NodePtr make(Node node) const {
     for (const NodePtr& operand : node.operands) {
       node.depth = std::max(node.depth, operand->depth + 1);
@@ -110,6 +120,7 @@ class Parser {
     if (accept(">=")) return Operator::kGreaterEqual;
     if (accept("<")) return Operator::kLess;
     if (accept(">")) return Operator::kGreater;
+    if (accept_word("in")) return Operator::kIn;
     return std::nullopt;
   }
 
@@ -218,9 +229,21 @@ class Parser {
     Node node;
     node.kind = Node::Kind::kList;
     if (accept("]")) return make(std::move(node));
-    do {
-      node.operands.push_back(conditional());
-    } while (accept(","));
+    node.operands.push_back(conditional());
+    if (accept_word("for")) return list_for(std::move(node));
+    while (accept(",")) node.operands.push_back(conditional());
+    expect("]");
+    return make(std::move(node));
+  }
+
+  // One inside another would be evaluated as often as the product of their counts.
+  NodePtr list_for(Node node) {
+    if (has_list_for_) fail("a second 'for'");
+    has_list_for_ = true;
+    node.kind = Node::Kind::kListFor;
+    node.name = name();
+    if (!accept_word("in")) fail("'in' expected");
+    node.operands.push_back(conditional());
     expect("]");
     return make(std::move(node));
   }
@@ -304,6 +327,7 @@ class Parser {
   std::string_view text_;
   size_t at_ = 0;
   int level_ = 0;
+  bool has_list_for_ = false;
 };
 
 }  // namespace

@@ -28,7 +28,8 @@ enum class Op {
 std::string_view op_name(Op op);
 
 // Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
-// prefixes, other placeholders are dialect variables; inside a family's prefixes {l} or {l + expr}.
+// prefixes, {e} is the expert, other placeholders are dialect variables; inside a family's prefixes {l} or
+// {l + expr}.
 struct HfPart {
   std::string name;
   std::vector<Expr> shape;
@@ -44,11 +45,12 @@ struct Row {
   Expr groups;                        // kQkv: number of query groups
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
-  Expr when;                          // may use the layer index l
-  std::string family;                 // empty: not per layer. A row of the file that names several
-                                      // families becomes one Row for each.
-  bool gated = false;                 // two halves written as two chunks, as Megatron does
-  int line = 0;                       // in the table's file, for messages
+  Expr when;                          // may use the layer index l and what the family lets
+  Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
+  std::string family;  // empty: not per layer. A row of the file that names several
+                       // families becomes one Row for each.
+  bool gated = false;  // two halves written as two chunks, as Megatron does
+  int line = 0;        // in the table's file, for messages
 };
 
 struct Drop {
@@ -56,6 +58,8 @@ struct Drop {
   std::string family;
   Expr when;
   std::string equals;  // HF name that must hold the same bytes; empty: bytes kept in the sidecar
+  bool regenerate =
+      false;  // with equals: an export writes it even where nothing shows it was there
   std::string reason;
   int line = 0;
 };
@@ -65,14 +69,32 @@ struct ExtraState {
   std::string module;  // "{L}.self_attention.linear_qkv"
   std::string family;
   Expr when;
+  Expr experts;  // as in Row
   int line = 0;
 };
 
+using NamedExprs = std::vector<std::pair<std::string, Expr>>;
+
 struct Family {
-  std::string name;      // "decoder"
-  std::string megatron;  // "decoder.layers.{l}": {l} once, as a component of its own
-  std::string hf;        // "{P}layers.{l}"
+  std::string name;                  // "decoder"
+  std::string megatron;              // "decoder.layers.{l}": {l} once, as a component of its own
+  std::vector<std::string> aliases;  // further Megatron prefixes accepted when reading
+  std::string hf;                    // "{P}layers.{l}"
   Expr count;
+  NamedExprs let;    // variables of the family's conditions and shapes, in order; may use l
+  bool mtp = false;  // multi-token prediction: left out by --mtp drop, never stacked
+  int line = 0;
+};
+
+// How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
+// for each block of block_rows x block_columns elements, the last ones partial.
+struct Quantization {
+  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;  // of the elements
+  std::string weight;                            // suffix of the HF name, replaced by scale
+  std::string scale;
+  Expr block_rows;
+  Expr block_columns;
+  std::vector<bridge::Dtype> scale_dtypes;
   int line = 0;
 };
 
@@ -97,12 +119,13 @@ struct Table {
   std::vector<std::string>
       model_types;          // config.json "model_type", when architectures says nothing
   std::string config_root;  // key of the sub-config that holds the text model; empty: the top
-  std::vector<std::pair<std::string, Expr>> values;  // named values of any kind, in order
-  std::vector<std::pair<std::string, Expr>>
-      dims;  // named integers >= 0, in order, after the values
+  NamedExprs values;        // named values of any kind, in order
+  NamedExprs dims;          // named integers >= 0, in order, after the values
   // Each: placeholder -> text. At least one; all have the same placeholders.
   std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
   std::vector<Family> families;
+  std::string mtp_key;  // key of the (sub-)config that counts the MTP depths; empty: no MTP
+  std::vector<Quantization> quantization;
   std::vector<Row> rows;
   std::vector<Drop> drops;
   std::vector<ExtraState> extra_state;
@@ -143,6 +166,8 @@ struct LogicalTensor {
   const Family* family = nullptr;  // nullptr: not per layer
   int64_t layer = -1;              // index in the family
   int64_t layer_count = 0;
+  int64_t expert = -1;  // -1: not per expert
+  int64_t expert_count = 0;
 };
 
 struct DroppedTensor {
@@ -156,6 +181,24 @@ struct ExtraStateModule {
   const Family* family = nullptr;  // nullptr: not per layer
   int64_t layer = -1;
   int64_t layer_count = 0;
+  int64_t expert = -1;  // -1: not per expert
+  int64_t expert_count = 0;
+};
+
+// A Quantization with its block size known.
+struct BlockScheme {
+  const Quantization* quantization = nullptr;
+  int64_t block_rows = 0;
+  int64_t block_columns = 0;
+
+  // The HF name of the scales; nullopt for a name without the suffix.
+  std::optional<std::string> scale_name(std::string_view weight_name) const;
+  // Of the scales of a weight [rows, columns].
+  bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
+};
+
+struct BindingOptions {
+  bool drop_mtp = false;  // as if the configuration had no MTP depths
 };
 
 // The table bound to one config.json: values and dims evaluated, refusals raised (kUnsupported),
@@ -164,7 +207,7 @@ struct ExtraStateModule {
 class Binding {
  public:
   // config: the whole config.json. Errors: kBadInput, "config.json: num_hidden_layers is missing".
-  Binding(const Table& table, Json config);
+  Binding(const Table& table, Json config, BindingOptions options = {});
 
   const Table& table() const { return *table_; }
   const Json& config() const { return *config_; }  // whole
@@ -174,6 +217,12 @@ class Binding {
   std::vector<std::string> warnings() const;
   size_t dialect_count() const { return table_->dialects.size(); }
   int64_t layer_count(const Family& family) const;
+  const std::vector<BlockScheme>& block_schemes() const { return block_schemes_; }
+
+  // MTP depths that config.json promises, dropped or not.
+  int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
+  // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
+  std::vector<std::string> mtp_hf_prefixes(size_t dialect, int64_t depth) const;
 
   // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
   // local_spec picks the spelling.
@@ -190,6 +239,9 @@ class Binding {
   Json megatron_config(std::string_view dtype) const;
 
  private:
+  void read_mtp(const BindingOptions& options, Json& config);
+  void bind_block_schemes();
+  int64_t expert_count(const Expr& experts) const;
   template <typename Item, typename Fn>
   void for_each_layer(const Item& item, std::string_view kind, size_t dialect, const Fn& fn) const;
   void check_names() const;
@@ -198,6 +250,8 @@ class Binding {
   std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies
   Scope scope_;
   std::vector<int64_t> layer_counts_;  // by family
+  std::vector<BlockScheme> block_schemes_;
+  int64_t promised_mtp_depths_ = 0;
   bool tied_ = false;
   bool per_layer_keys_ = false;
 };

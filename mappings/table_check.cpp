@@ -16,6 +16,7 @@
 #include <set>
 
 #include "bridge/io/error.h"
+#include "mappings/name_check.h"
 #include "mappings/pattern.h"
 
 namespace mappings {
@@ -25,25 +26,10 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
-constexpr size_t kLongestName = 256;
 constexpr size_t kMostDialects = 16;
 constexpr size_t kMostFamilies = 64;
 constexpr size_t kMostParts = 16;
 constexpr size_t kMostRank = 8;
-
-bool is_identifier(std::string_view text) {
-  if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  });
-}
-
-bool is_name_text(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == '-';
-  });
-}
 
 std::string line_context(std::string_view kind, int line) {
   return fmt::format("{} at line {}", kind, line);
@@ -61,16 +47,21 @@ void check_no_repeats(const std::vector<std::string>& names, std::string_view wh
 
 void check_variables(const Table& table) {
   // "l" is the layer index; the others are set by Binding.
-  std::set<std::string> names = {"l",      "tied", "dtype", "torch_dtype",
-                                 "config", "true", "false", "null"};
-  const auto check = [&](const std::vector<std::pair<std::string, Expr>>& named) {
+  std::set<std::string> names = {"l",    "tied",  "dtype", "torch_dtype", "config",
+                                 "true", "false", "null",  "in",          "for"};
+  const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
-      if (!names.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
+      if (!taken.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
     }
   };
-  check(table.values);
-  check(table.dims);
+  check(names, table.values);
+  check(names, table.dims);
+  for (const Family& family : table.families) {
+    std::set<std::string> own = names;
+    with_context([&] { return line_context("family", family.line); },
+                 [&] { check(own, family.let); });
+  }
 }
 
 void check_dialects(const Table& table) {
@@ -79,7 +70,7 @@ void check_dialects(const Table& table) {
   }
   for (const auto& dialect : table.dialects) {
     for (const auto& [key, text] : dialect) {
-      if (!is_identifier(key) || key == "L" || key == "H" || key == "l") {
+      if (!is_identifier(key) || key == "L" || key == "H" || key == "l" || key == "e") {
         bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(key)));
       }
       if (!is_name_text(text) || text.size() > kLongestName) {
@@ -95,72 +86,9 @@ void check_dialects(const Table& table) {
   }
 }
 
-bool is_dialect_placeholder(const Table& table, const std::string& name) {
-  const auto& dialect = table.dialects[0];
-  return std::any_of(dialect.begin(), dialect.end(),
-                     [&](const auto& entry) { return entry.first == name; });
-}
-
-// A name pattern of a row, drop or module. prefix is "L" or "H".
-void check_name(const Table& table, const std::string& name, std::string_view prefix,
-                const std::string& family) {
-  if (name.empty()) bad_input("empty name");
-  if (name.size() > kLongestName) {
-    bad_input(fmt::format("name of {} bytes (at most {})", name.size(), kLongestName));
-  }
-  bool has_prefix = false;
-  for (const PatternPiece& piece : split_pattern(name)) {
-    if (!piece.placeholder) {
-      if (!is_name_text(piece.text)) {
-        bad_input(fmt::format("'{}' has characters no tensor name has", printable(name)));
-      }
-    } else if (piece.text == prefix) {
-      if (has_prefix) bad_input(fmt::format("'{}' has {{{}}} twice", printable(name), prefix));
-      has_prefix = true;
-    } else if (prefix == "L" || !is_dialect_placeholder(table, piece.text)) {
-      bad_input(fmt::format("unknown placeholder {{{}}} in '{}'", printable(piece.text),
-                            printable(name)));
-    }
-  }
-  if (has_prefix && family.empty()) {
-    bad_input(fmt::format("'{}' has {{{}}} but no family", printable(name), prefix));
-  }
-  if (!has_prefix && !family.empty()) {
-    bad_input(fmt::format("'{}' is for family '{}' but has no {{{}}}", printable(name),
-                          printable(family), prefix));
-  }
-}
-
 void check_family_exists(const Table& table, const std::string& family) {
   if (!family.empty() && table.find_family(family) == nullptr) {
     bad_input(fmt::format("unknown family '{}'", printable(family)));
-  }
-}
-
-// Literal text, {l}, and for HF also dialect placeholders and {expressions}.
-void check_prefix(const Table& table, const std::string& prefix, bool megatron) {
-  if (prefix.size() > kLongestName) bad_input("prefix too long");
-  int indexes = 0;
-  for (const PatternPiece& piece : split_pattern(prefix)) {
-    if (!piece.placeholder) {
-      if (!is_name_text(piece.text)) {
-        bad_input(fmt::format("'{}' has characters no tensor name has", printable(prefix)));
-      }
-    } else if (piece.text == "l") {
-      ++indexes;
-    } else if (megatron) {
-      bad_input(fmt::format("unknown placeholder {{{}}} in '{}'", printable(piece.text),
-                            printable(prefix)));
-    } else if (!is_dialect_placeholder(table, piece.text)) {
-      Expr::parse(piece.text);
-    }
-  }
-  if (!megatron) return;
-  const size_t at = prefix.find("{l}");
-  const bool component = at != std::string::npos && at > 0 && prefix[at - 1] == '.' &&
-                         (at + 3 == prefix.size() || prefix[at + 3] == '.');
-  if (indexes != 1 || !component) {
-    bad_input(fmt::format("'{}' must have {{l}} once, between dots", printable(prefix)));
   }
 }
 
@@ -175,7 +103,11 @@ void check_families(const Table& table) {
                      bad_input(fmt::format("'{}' is no identifier", printable(family.name)));
                    }
                    check_prefix(table, family.megatron, true);
+                   for (const std::string& alias : family.aliases) check_prefix(table, alias, true);
                    check_prefix(table, family.hf, false);
+                   if (family.mtp && table.mtp_key.empty()) {
+                     bad_input("'mtp' families need the table's 'mtp', the key that counts them");
+                   }
                  });
   }
 }
@@ -208,12 +140,44 @@ void check_op(const Row& row) {
 }
 
 void check_row(const Table& table, const Row& row) {
+  const bool per_expert = !row.experts.empty();
   check_family_exists(table, row.family);
-  check_name(table, row.megatron, "L", row.family);
-  check_name(table, row.megatron_local, "L", row.family);
-  for (const std::string& alias : row.aliases) check_name(table, alias, "L", row.family);
-  for (const HfPart& part : row.hf) check_name(table, part.name, "H", row.family);
+  check_name(table, row.megatron, "L", row.family, per_expert);
+  check_name(table, row.megatron_local, "L", row.family, per_expert);
+  for (const std::string& alias : row.aliases) {
+    check_name(table, alias, "L", row.family, per_expert);
+  }
+  for (const HfPart& part : row.hf) check_name(table, part.name, "H", row.family, per_expert);
   check_op(row);
+}
+
+void check_quantization(const Table& table) {
+  std::set<bridge::Dtype> dtypes;
+  for (const Quantization& entry : table.quantization) {
+    with_context(
+        [&] { return line_context("quantization", entry.line); },
+        [&] {
+          if (entry.dtype != bridge::Dtype::kF8E4M3) {
+            bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 are)",
+                                  bridge::safetensors_name(entry.dtype)));
+          }
+          if (!dtypes.insert(entry.dtype).second) {
+            bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
+          }
+          if (entry.weight.empty() || entry.scale.empty() || entry.weight == entry.scale ||
+              !is_name_text(entry.weight) || !is_name_text(entry.scale)) {
+            bad_input("'weight' and 'scale' must be two different suffixes of tensor names");
+          }
+          for (const bridge::Dtype dtype : entry.scale_dtypes) {
+            if (dtype != bridge::Dtype::kF32 && dtype != bridge::Dtype::kBF16 &&
+                dtype != bridge::Dtype::kF8E8M0) {
+              bad_input(fmt::format("scales of {} are not supported (F32, BF16, F8_E8M0 are)",
+                                    bridge::safetensors_name(dtype)));
+            }
+          }
+          if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");
+        });
+  }
 }
 
 // Names already taken in one family, with the condition and line that took them.
@@ -288,7 +252,7 @@ void check_extra_states(const Table& table) {
     with_context([&] { return line_context("extra_state", state.line); },
                  [&] {
                    check_family_exists(table, state.family);
-                   check_name(table, state.module, "L", state.family);
+                   check_name(table, state.module, "L", state.family, !state.experts.empty());
                    modules.add(state.family, state.module, state.when, state.line, "module");
                  });
   }
@@ -331,6 +295,7 @@ void check_table(const Table& table) {
   check_dialects(table);
   check_families(table);
   if (table.rows.empty()) bad_input("the table has no rows");
+  check_quantization(table);
   check_rows_and_drops(table);
   check_extra_states(table);
   check_notices(table.refuse, "refuse");

@@ -14,6 +14,7 @@
 #include "bridge/io/json_strict.h"
 #include "mappings/table.h"
 #include "mappings/table_check.h"
+#include "mappings/table_json.h"
 #include "mappings/table_lines.h"
 
 namespace mappings {
@@ -26,53 +27,6 @@ using bridge::with_context;
 constexpr bridge::JsonLimits kLimits = {
     .max_bytes = 4 << 20, .max_depth = 16, .allow_comments = true};
 constexpr size_t kMostElements = 4096;
-
-void expect_keys(const Json& object, std::initializer_list<std::string_view> known) {
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      bad_input(fmt::format("unknown key '{}'", printable(key)),
-                fmt::format("known keys: {}", fmt::join(known, ", ")));
-    }
-  }
-}
-
-const Json& expect_object(const Json& json, std::string_view what) {
-  if (!json.is_object()) bad_input(fmt::format("{} must be an object", what));
-  return json;
-}
-
-std::string text_of(const Json& json, std::string_view what) {
-  if (!json.is_string()) bad_input(fmt::format("{} must be a string", what));
-  return json.get<std::string>();
-}
-
-std::vector<std::string> texts_of(const Json& json, std::string_view what) {
-  if (!json.is_array()) bad_input(fmt::format("{} must be a list of strings", what));
-  std::vector<std::string> texts;
-  for (const Json& item : json) texts.push_back(text_of(item, what));
-  return texts;
-}
-
-const Json* find(const Json& object, std::string_view key) {
-  const Json::const_iterator it = object.find(key);
-  return it == object.end() ? nullptr : &*it;
-}
-
-std::string optional_text(const Json& object, std::string_view key) {
-  const Json* const json = find(object, key);
-  return json == nullptr ? std::string() : text_of(*json, fmt::format("'{}'", key));
-}
-
-Expr optional_expr(const Json& object, std::string_view key) {
-  const Json* const json = find(object, key);
-  return json == nullptr ? Expr() : Expr::parse(text_of(*json, fmt::format("'{}'", key)));
-}
-
-bridge::Dtype dtype_of(const std::string& name) {
-  const std::optional<bridge::Dtype> dtype = bridge::dtype_from_safetensors(name);
-  if (!dtype) bad_input(fmt::format("unknown dtype '{}'", printable(name)));
-  return *dtype;
-}
 
 Op op_of(const std::string& name) {
   for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kVocab}) {
@@ -135,7 +89,8 @@ void read_row(const Json& json, int line, Table& table) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "gated", "when", "dtypes", "keep", "family"});
+  expect_keys(options, {"aliases", "local", "groups", "gated", "when", "experts", "dtypes", "keep",
+                        "family"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -154,16 +109,10 @@ void read_row(const Json& json, int line, Table& table) {
   }
   row.groups = optional_expr(options, "groups");
   row.when = optional_expr(options, "when");
-  if (const Json* gated = find(options, "gated")) {
-    if (!gated->is_boolean()) bad_input("'gated' must be true or false");
-    row.gated = gated->get<bool>();
-  }
-  if (const Json* dtypes = find(options, "dtypes")) {
-    for (const std::string& name : texts_of(*dtypes, "'dtypes'")) {
-      row.dtypes.push_back(dtype_of(name));
-    }
-    if (row.dtypes.empty()) bad_input("'dtypes' is empty");
-  } else {
+  row.experts = optional_expr(options, "experts");
+  row.gated = optional_flag(options, "gated");
+  row.dtypes = dtypes_of(options, "dtypes");
+  if (row.dtypes.empty()) {
     row.dtypes = {bridge::Dtype::kF32, bridge::Dtype::kBF16, bridge::Dtype::kF16};
   }
   const std::string keep = optional_text(options, "keep");
@@ -179,7 +128,7 @@ void read_drop(const Json& json, int line, Table& table) {
     bad_input("a drop is [hf, reason, {options}]");
   }
   const Json options = json.size() == 3 ? expect_object(json[2], "the options") : Json::object();
-  expect_keys(options, {"when", "equals", "family"});
+  expect_keys(options, {"when", "equals", "regenerate", "family"});
   Drop drop;
   drop.line = line;
   drop.hf = text_of(json[0], "the HF name");
@@ -187,6 +136,8 @@ void read_drop(const Json& json, int line, Table& table) {
   if (drop.reason.empty()) bad_input("the reason is empty");
   drop.when = optional_expr(options, "when");
   drop.equals = optional_text(options, "equals");
+  drop.regenerate = optional_flag(options, "regenerate");
+  if (drop.regenerate && drop.equals.empty()) bad_input("'regenerate' needs 'equals'");
   for (const std::string& family : families_of(options, drop.hf, table)) {
     drop.family = family;
     table.drops.push_back(drop);
@@ -198,15 +149,34 @@ void read_extra_state(const Json& json, int line, Table& table) {
     bad_input("an entry is a module name or [module, {options}]");
   }
   const Json options = json.is_array() ? expect_object(json[1], "the options") : Json::object();
-  expect_keys(options, {"when", "family"});
+  expect_keys(options, {"when", "experts", "family"});
   ExtraState state;
   state.line = line;
   state.module = text_of(json.is_array() ? json[0] : json, "the module name");
   state.when = optional_expr(options, "when");
+  state.experts = optional_expr(options, "experts");
   for (const std::string& family : families_of(options, state.module, table)) {
     state.family = family;
     table.extra_state.push_back(state);
   }
+}
+
+Quantization quantization_of(const Json& json, int line) {
+  expect_keys(expect_object(json, "an entry"),
+              {"dtype", "weight", "scale", "block", "scale_dtypes"});
+  Quantization result;
+  result.line = line;
+  result.dtype = dtype_of(optional_text(json, "dtype"));
+  result.weight = optional_text(json, "weight");
+  result.scale = optional_text(json, "scale");
+  result.scale_dtypes = dtypes_of(json, "scale_dtypes");
+  const Json* const block = find(json, "block");
+  if (block == nullptr || texts_of(*block, "'block'").size() != 2) {
+    bad_input("'block' must be a list of two expressions: rows, columns");
+  }
+  result.block_rows = Expr::parse((*block)[0].get<std::string>());
+  result.block_columns = Expr::parse((*block)[1].get<std::string>());
+  return result;
 }
 
 Notice notice_of(const Json& json, int line) {
@@ -228,8 +198,8 @@ class TableReader {
   Table read(const Json& top) {
     expect_object(top, "the table");
     expect_keys(top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
-                      "families", "tied", "per_layer_keys", "rows", "drop", "extra_state", "refuse",
-                      "warn", "megatron_config"});
+                      "families", "mtp", "tied", "per_layer_keys", "quantization", "rows", "drop",
+                      "extra_state", "refuse", "warn", "megatron_config"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -241,6 +211,10 @@ class TableReader {
     read_named_expressions(top, "dims", table_.dims);
     read_dialects(top);
     read_families(top);
+    table_.mtp_key = optional_text(top, "mtp");
+    each(top, "quantization", "quantization", [&](const Json& json, int line) {
+      table_.quantization.push_back(quantization_of(json, line));
+    });
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
         find(top, "per_layer_keys") ? optional_expr(top, "per_layer_keys") : Expr::parse("false");
@@ -299,8 +273,7 @@ class TableReader {
     }
   }
 
-  void read_named_expressions(const Json& top, const std::string& section,
-                              std::vector<std::pair<std::string, Expr>>& out) {
+  void read_named_expressions(const Json& top, const std::string& section, NamedExprs& out) {
     each_member(top, section, [&](const std::string& name, const Json& json, int) {
       out.emplace_back(name, Expr::parse(text_of(json, "the value")));
     });
@@ -321,13 +294,23 @@ class TableReader {
 
   void read_families(const Json& top) {
     each_member(top, "families", [&](const std::string& name, const Json& json, int line) {
-      expect_keys(expect_object(json, "a family"), {"megatron", "hf", "count"});
+      expect_keys(expect_object(json, "a family"),
+                  {"megatron", "aliases", "hf", "count", "let", "mtp"});
       Family family;
       family.name = name;
       family.line = line;
       family.megatron = optional_text(json, "megatron");
       family.hf = optional_text(json, "hf");
       family.count = optional_expr(json, "count");
+      family.mtp = optional_flag(json, "mtp");
+      if (const Json* aliases = find(json, "aliases")) {
+        family.aliases = texts_of(*aliases, "'aliases'");
+      }
+      if (const Json* let = find(json, "let")) {
+        for (const auto& [variable, value] : expect_object(*let, "'let'").items()) {
+          family.let.emplace_back(variable, Expr::parse(text_of(value, "the value")));
+        }
+      }
       if (family.megatron.empty() || family.hf.empty() || family.count.empty()) {
         bad_input("a family needs 'megatron', 'hf' and 'count'");
       }
