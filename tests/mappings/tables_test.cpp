@@ -12,6 +12,7 @@
 #include "bridge/io/error.h"
 #include "mappings/table.h"
 #include "tests/mappings/configs.h"
+#include "tests/mappings/reference.h"
 
 namespace mappings {
 namespace {
@@ -30,37 +31,20 @@ std::string replace_star(std::string text, int layer) {
 }
 
 Reference read_reference(const std::string& name, int layers) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/reference_mappings/" + name + ".tsv");
-  EXPECT_TRUE(in) << name;
   Reference reference;
-  std::string line;
-  std::getline(in, line);  // header
-  while (std::getline(in, line)) {
-    std::istringstream fields(line);
-    std::string megatron, hf, kind;
-    std::getline(fields, megatron, '\t');
-    std::getline(fields, hf, '\t');
-    std::getline(fields, kind, '\t');
-    if (megatron.starts_with(
+  for (const ReferenceRow& row : read_reference_rows(name)) {
+    if (row.megatron.starts_with(
             "mtp.")) {  // no released dense Qwen3 has it; config.json with it is refused
       ++reference.mtp_rows;
       continue;
     }
     for (int layer = 0; layer < layers; ++layer) {
-      const Pair pair(replace_star(megatron, layer), replace_star(hf, layer));
+      const Pair pair(replace_star(row.megatron, layer), replace_star(row.hf, layer));
       reference.pairs.insert(pair);
-      reference.kinds[pair] = kind;
+      reference.kinds[pair] = row.kind;
     }
   }
   return reference;
-}
-
-std::string kind_of(const LogicalTensor& tensor, size_t part) {
-  static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
-  static const char* const kGated[] = {"GatedMLPMapping[gate]", "GatedMLPMapping[up]"};
-  if (tensor.row->op == Op::kQkv) return kQkv[part];
-  if (tensor.row->gated) return kGated[part];
-  return "AutoMapping";
 }
 
 Json small_config(const std::string& type) {
@@ -152,6 +136,8 @@ const Published kPublished[] = {
     {"qwen2_7b", kQwen2_7B, "qwen2.jsonc", 339, 7'615'616'512},
     {"qwen3_0_6b", kQwen3_06B, "qwen3.jsonc", 310, 596'049'920},
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
+    {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
+    {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
 
 class PublishedModels : public ::testing::TestWithParam<Published> {};
