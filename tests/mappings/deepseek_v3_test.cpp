@@ -1,5 +1,5 @@
 // The table of DeepSeek-V3 against what its release holds, tensor by tensor (data/keys: names, dtypes
-// and shapes of the real repository), and against keys that real megatron-core wrote.
+// and shapes of all its tensors), and against keys that real megatron-core wrote.
 #include <gtest/gtest.h>
 #include <zlib.h>
 

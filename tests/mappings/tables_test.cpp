@@ -104,6 +104,8 @@ TEST(Documentation, ExampleWorks) {
   config["hidden_act"] = "silu";
   config["num_dense_layers"] = 1;
   config["num_nextn_predict_layers"] = 1;
+  config["num_experts"] = 2;
+  config["moe_intermediate_size"] = 32;
   const Binding binding(table, config);
   std::map<std::string, size_t> parts;
   binding.for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
@@ -112,9 +114,14 @@ TEST(Documentation, ExampleWorks) {
       EXPECT_EQ(tensor.hf[2].name, "model.layers.3.self_attn.v_proj.weight");
     }
   });
-  EXPECT_EQ(parts.size(), 2 + 4 * 2 + 3u);
+  // Two outside the layers, attention in four layers, one dense, three with two experts and a bias.
+  EXPECT_EQ(parts.size(), 2 + 4 * 2 + 1 + 3 * (2 + 1u));
   EXPECT_EQ(parts["decoder.layers.0.mlp.linear_fc1.weight"], 2u);
-  EXPECT_EQ(parts["decoder.layers.1.mlp.linear_fc1.weight"], 1u);
+  EXPECT_EQ(parts["decoder.layers.1.mlp.experts.experts.1.linear_fc1.weight"], 2u);
+  EXPECT_EQ(parts["mtp.layers.0.transformer_layer.mlp.router.expert_bias"], 1u);
+  EXPECT_EQ(binding.block_schemes()[0].block_rows, 128);
+  EXPECT_EQ(binding.promised_mtp_depths(), 1);
+  EXPECT_EQ(binding.megatron_config("bf16")["moe_layer_freq"], Json({0, 1, 1}));
   EXPECT_TRUE(binding.per_layer_keys());
   EXPECT_EQ(binding.megatron_config("bf16")["params_dtype"]["_target_"], "torch.bfloat16");
 }
