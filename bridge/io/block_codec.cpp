@@ -17,10 +17,9 @@
 #include <cstring>
 #include <optional>
 
-#include "bridge/io/block_codec_avx2.h"
+#include "bridge/io/block_codec_forms.h"
 #include "bridge/io/codec.h"
 #include "bridge/io/error.h"
-#include "bridge/io/small_float.h"
 
 namespace bridge {
 namespace {
@@ -33,37 +32,6 @@ using Floats = std::array<float, kChunk>;
 
 uint32_t magnitude_bits(float x) {
   return std::bit_cast<uint32_t>(x) & 0x7fffffff;
-}
-
-// fn(E4m3{}) or fn(E2m1{}).
-template <typename Fn>
-auto with_format(Dtype format, const Fn& fn) {
-  switch (format) {
-    case Dtype::kF8E4M3:
-      return fn(E4m3{});
-    case Dtype::kF4E2M1:
-      return fn(E2m1{});
-    default:
-      internal_error(fmt::format("{} has no block scales", safetensors_name(format)));
-  }
-}
-
-// Bytes of one value.
-size_t value_size(Dtype dtype) {
-  if (dtype != Dtype::kBF16 && dtype != Dtype::kF16 && dtype != Dtype::kF32) {
-    internal_error(fmt::format("{} values of blocks", safetensors_name(dtype)));
-  }
-  return static_cast<size_t>(bits_of(dtype)) / 8;
-}
-
-// The number of elements of a run.
-size_t run_length(Dtype format, size_t code_bytes, Dtype dtype, size_t value_bytes) {
-  const size_t count = code_bytes * 8 / static_cast<size_t>(bits_of(format));
-  if (value_bytes != count * value_size(dtype)) {
-    internal_error(fmt::format("{} bytes of {} for {} bytes of {}", code_bytes,
-                               safetensors_name(format), value_bytes, safetensors_name(dtype)));
-  }
-  return count;
 }
 
 // fn(first, count) for each chunk of a run; chunks begin on even elements.
@@ -286,6 +254,26 @@ void quantize(Dtype format, Dtype from, std::span<const std::byte> values, float
 }
 
 }  // namespace
+
+void no_such_format(Dtype format) {
+  internal_error(fmt::format("{} has no block scales", safetensors_name(format)));
+}
+
+size_t value_size(Dtype dtype) {
+  if (dtype != Dtype::kBF16 && dtype != Dtype::kF16 && dtype != Dtype::kF32) {
+    internal_error(fmt::format("{} values of blocks", safetensors_name(dtype)));
+  }
+  return static_cast<size_t>(bits_of(dtype)) / 8;
+}
+
+size_t run_length(Dtype format, size_t code_bytes, Dtype dtype, size_t value_bytes) {
+  const size_t count = code_bytes * 8 / static_cast<size_t>(bits_of(format));
+  if (value_bytes != count * value_size(dtype)) {
+    internal_error(fmt::format("{} bytes of {} for {} bytes of {}", code_bytes,
+                               safetensors_name(format), value_bytes, safetensors_name(dtype)));
+  }
+  return count;
+}
 
 const BlockCodec& scalar_block_codec() {
   static constexpr BlockCodec kScalar = {dequantize, find_codes, amax, quantize};

@@ -20,6 +20,7 @@ struct SmallFloat {
   static constexpr int kMantissa = kMantissaBits;
   static constexpr int kLargestCode = kLargest;
   static constexpr int kSignCode = std::bit_ceil(static_cast<unsigned>(kLargest));
+  static constexpr int kBits = std::bit_width(static_cast<unsigned>(kSignCode));
   static constexpr bool kHasNan = kLargestCode < kSignCode - 1;
   static constexpr int kNanCode = kSignCode - 1;  // where there is one
   static constexpr int kFirstNormalCode = 1 << kMantissa;

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bridge/io/block_codec.h"
-#include "bridge/io/block_codec_avx2.h"
+#include "bridge/io/block_codec_forms.h"
 #include "bridge/io/codec.h"
 
 namespace bridge {
