@@ -360,6 +360,26 @@ Json Binding::megatron_config(std::string_view dtype) const {
   return fields;
 }
 
+std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
+  std::vector<std::string> prefixes;
+  for (const Family& family : table_->families) {
+    if (!family.mtp) continue;
+    std::vector<std::string> patterns = {family.megatron};
+    patterns.insert(patterns.end(), family.aliases.begin(), family.aliases.end());
+    for (const std::string& pattern : patterns) {
+      prefixes.push_back(fill_pattern(split_pattern(pattern + "."),
+                                      [&](const std::string&) { return std::to_string(depth); }));
+    }
+  }
+  // The inner layer's prefix lies below that of the depth.
+  std::sort(prefixes.begin(), prefixes.end());
+  const auto last =
+      std::unique(prefixes.begin(), prefixes.end(),
+                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
+  prefixes.erase(last, prefixes.end());
+  return prefixes;
+}
+
 void Binding::check_names() const {
   int64_t elements = 0;
   const auto count = [&](const std::string& family, int64_t experts) {
