@@ -19,6 +19,7 @@
 
 #include "bridge/io/block_codec_forms.h"
 #include "bridge/io/codec.h"
+#include "bridge/io/cpu.h"
 #include "bridge/io/error.h"
 
 namespace bridge {

@@ -18,7 +18,6 @@
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -367,15 +366,6 @@ void quantize(Dtype format, Dtype from, std::span<const std::byte> values, float
 
 }  // namespace
 
-bool has_avx2() {
-  unsigned int a = 0;
-  unsigned int b = 0;
-  unsigned int c = 0;
-  unsigned int d = 0;
-  const bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-  return has_f16c && __builtin_cpu_supports("avx2") != 0;
-}
-
 const BlockCodec& avx2_block_codec() {
   static constexpr BlockCodec kAvx2 = {dequantize, find_codes, amax, quantize};
   return kAvx2;
@@ -386,10 +376,6 @@ const BlockCodec& avx2_block_codec() {
 #else
 
 namespace bridge {
-
-bool has_avx2() {
-  return false;
-}
 
 const BlockCodec& avx2_block_codec() {
   internal_error("AVX2 is not for this processor");

@@ -30,7 +30,6 @@ size_t value_size(Dtype dtype);
 // The number of elements of a run. Bytes that do not match are an internal error.
 size_t run_length(Dtype format, size_t code_bytes, Dtype dtype, size_t value_bytes);
 
-bool has_avx2();  // this processor runs the AVX2 form
-const BlockCodec& avx2_block_codec();
+const BlockCodec& avx2_block_codec();  // only where has_avx2()
 
 }  // namespace bridge

@@ -16,6 +16,7 @@
 #include "bridge/io/block_codec.h"
 #include "bridge/io/block_codec_forms.h"
 #include "bridge/io/codec.h"
+#include "bridge/io/cpu.h"
 
 namespace bridge {
 
