@@ -87,7 +87,8 @@ TEST_P(RunConfig, SaysWhatMegatronBridgeSaid) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RunConfig, ::testing::Values("qwen3_dense", "llama_tied"),
+INSTANTIATE_TEST_SUITE_P(All, RunConfig, ::testing::Values("qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3",
+                                           "deepseek_v3_mtp2"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(RunConfigText, Spelling) {

@@ -220,7 +220,7 @@ TEST(Tables, RefuseByName) {
       {"llama", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
       {"qwen2", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
       {"qwen3", "attention_bias", "true", "attention_bias true"},
-      {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "quant_method 'fp8'"},
+      {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "without weight_block_size"},
       {"qwen3", "mtp_num_hidden_layers", "1", "multi-token prediction"},
   };
   for (const Refusal& refusal : kCases) {
@@ -308,7 +308,7 @@ TEST(FindTable, RefusesTheUnknown) {
   const std::tuple<const char*, const char*, bridge::Code, const char*> kCases[] = {
       {R"({"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"})", "",
        bridge::Code::kUnsupported,
-       "'LlamaForSequenceClassification' (there are tables for LlamaForCausalLM"},
+       "'LlamaForSequenceClassification' (there are tables for DeepseekV3ForCausalLM, "},
       {R"({"model_type": "bert"})", "", bridge::Code::kUnsupported, "model type 'bert'"},
       {"{}", "Bert", bridge::Code::kUnsupported, "'Bert'"},
       {"{}", "", bridge::Code::kBadInput, "neither architectures nor model_type"},
