@@ -34,14 +34,14 @@ def dequantize(q, scales, block):
 
 def quantized(state, block, scale_dtype, kept=KEPT):
     """A released state dict: weights whose name holds none of `kept` are codes, followed by their scales. The scales are those
-    of the rule times a number in [0.7, 1.3): a release need not have used the rule, and these bytes are to come back."""
+    of the rule times a number in [1.05, 1.6): a release need not have used the rule, and these bytes are to come back."""
     out, generator = {}, torch.Generator().manual_seed(11)
     for name, tensor in state.items():
         if tensor.ndim != 2 or any(part in name for part in kept):
             out[name] = tensor
             continue
         scales = owner_scales(tensor, block, torch.float32)
-        scales = (scales * (0.7 + 0.6 * torch.rand(scales.shape, generator=generator))).to(scale_dtype)
+        scales = (scales * (1.05 + 0.55 * torch.rand(scales.shape, generator=generator))).to(scale_dtype)
         out[name], out[name + SCALE] = codes(tensor, scales, block), scales
     return out
 

@@ -6,7 +6,9 @@
 """
 import json
 import pathlib
+import shutil
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -21,6 +23,11 @@ def read_safetensors(folder):
         assert not tensors.keys() & part.keys(), f"{file}: a tensor is in two files"
         tensors.update(part)
     return tensors
+
+
+def names(file):
+    with safetensors.safe_open(file, "pt") as tensors:
+        return list(tensors.keys())
 
 
 def write_safetensors(folder, tensors, files=1):
@@ -72,3 +79,19 @@ def released_config(folder, arch, **more):
         rope_scaling=dict(type="yarn", factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale,
                           mscale_all_dim=mla.mscale_all_dim), **more)
     file.write_text(json.dumps(config, indent=2))
+
+
+def add_quantization_config(folder, block, kept):
+    file = pathlib.Path(folder) / "config.json"
+    config = json.loads(file.read_text())
+    config["quantization_config"] = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": list(block)}
+    if kept:
+        config["quantization_config"]["modules_to_not_convert"] = kept
+    file.write_text(json.dumps(config, indent=2))
+
+
+def copy_with_tensors(folder, copy, tensors):
+    """A copy of a folder that holds other tensors, in one file."""
+    shutil.copytree(folder, copy)
+    write_safetensors(copy, tensors)
+    return copy

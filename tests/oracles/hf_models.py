@@ -134,6 +134,8 @@ def logits_with_mtp(arch, folder, tokens):
     with torch.no_grad():
         out = [made(ids).logits[0]]
         hook.remove()
+        if not arch.mtp:
+            return out
         mtp = MtpModel.from_pretrained(made).eval()
         state, positions = hidden[0], torch.arange(len(tokens))[None]
         for depth in range(arch.mtp):
