@@ -76,6 +76,9 @@ class GroupedLinear(_Module):
             init_method(weight)
             self.register_parameter(f"weight{index}", weight)
 
+    def init_fp8_metadata(self, num_gemms=1):
+        pass
+
     def forward(self, x, m_splits, is_first_microbatch=None):
         parts = torch.split(x, m_splits)
         return torch.cat([F.linear(part, getattr(self, f"weight{index}")) for index, part in enumerate(parts)])

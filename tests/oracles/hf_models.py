@@ -123,6 +123,12 @@ def logits(made, tokens):
         return _fresh(made)(torch.tensor([tokens])).logits[0]
 
 
+def loading_report(arch, folder):
+    """What from_pretrained did not find, or found and did not know."""
+    _, report = _CLASSES[arch.family].from_pretrained(folder, output_loading_info=True)
+    return report
+
+
 def logits_with_mtp(arch, folder, tokens):
     """[logits, logits of each MTP depth] of a folder in fp32, by transformers' model and its MtpModel. The rows past the end of
     the prompt see token 0, as Megatron's do; positions are shifted, which a relative encoding does not notice."""
