@@ -67,10 +67,9 @@ class Matcher {
   }
 
   void leave_out(std::string_view prefix, SourceMatch& result) {
-    result.mtp_prefixes.emplace_back(prefix);
-    for (const HfTensor& tensor : tensors_with_prefix(folder_, prefix)) {
-      result.mtp.push_back(use(tensor));
-    }
+    const auto tensors = tensors_with_prefix(folder_, prefix);
+    if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
+    for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
   }
 
   void report_unused() {
