@@ -55,7 +55,8 @@ std::string notice_text(const Notice& notice, const Scope& scope) {
 // A row in one layer: what its experts share, and their names.
 class RowInLayer {
  public:
-  RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec) {
+  RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec)
+      : scope_(scope) {
     tensor_.row = &row;
     std::vector<std::string> spellings = {local_spec ? row.megatron_local : row.megatron};
     if (row.megatron_local != row.megatron) {
@@ -84,10 +85,21 @@ class RowInLayer {
     for (size_t i = 1; i < megatron_.size(); ++i) {
       tensor_.aliases[i - 1] = megatron_[i].text(expert);
     }
-    for (size_t i = 0; i < hf_.size(); ++i) tensor_.hf[i].name = hf_[i].text(expert);
+    for (size_t i = 0; i < hf_.size(); ++i) {
+      tensor_.hf[i].name = hf_[i].text(hf_[i].number.empty() ? expert : number_of(hf_[i], expert));
+    }
   }
 
  private:
+  int64_t number_of(const Name& name, int64_t expert) const {
+    Scope scope = scope_;
+    scope.variables.emplace_back("e", expert);
+    const int64_t number = name.number.evaluate_int(scope);
+    if (number < 0) bad_input(fmt::format("expert number {} is negative", number));
+    return number;
+  }
+
+  const Scope& scope_;
   LogicalTensor tensor_;
   std::vector<Name> megatron_;
   std::vector<Name> hf_;
@@ -358,6 +370,26 @@ Json Binding::megatron_config(std::string_view dtype) const {
     });
   }
   return fields;
+}
+
+std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
+  std::vector<std::string> prefixes;
+  for (const Family& family : table_->families) {
+    if (!family.mtp) continue;
+    std::vector<std::string> patterns = {family.megatron};
+    patterns.insert(patterns.end(), family.aliases.begin(), family.aliases.end());
+    for (const std::string& pattern : patterns) {
+      prefixes.push_back(fill_pattern(split_pattern(pattern + "."),
+                                      [&](const std::string&) { return std::to_string(depth); }));
+    }
+  }
+  // The inner layer's prefix lies below that of the depth.
+  std::sort(prefixes.begin(), prefixes.end());
+  const auto last =
+      std::unique(prefixes.begin(), prefixes.end(),
+                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
+  prefixes.erase(last, prefixes.end());
+  return prefixes;
 }
 
 void Binding::check_names() const {

@@ -19,15 +19,16 @@ bool is_dialect_placeholder(const Table& table, const std::string& name) {
                      [&](const auto& entry) { return entry.first == name; });
 }
 
-// {e} is one component of the name, and the last number in it: what key naming relies on.
-void check_expert_place(const std::string& name, bool megatron) {
-  const size_t at = name.find("{e}");
+// The expert's number is one component of the name, in Megatron's the last number: what key naming relies on.
+void check_expert_place(const std::string& name, const std::string& placeholder, bool megatron) {
+  const std::string braced = "{" + placeholder + "}";
+  const size_t at = name.find(braced);
   const bool component = at > 0 && at != std::string::npos && name[at - 1] == '.' &&
-                         at + 3 < name.size() && name[at + 3] == '.';
-  if (!component || name.find("{e}", at + 1) != std::string::npos) {
+                         at + braced.size() < name.size() && name[at + braced.size()] == '.';
+  if (!component) {
     bad_input(fmt::format("'{}' must have {{e}} once, between dots", printable(name)));
   }
-  const std::string_view rest = std::string_view(name).substr(at + 3);
+  const std::string_view rest = std::string_view(name).substr(at + braced.size());
   for (size_t i = 0; megatron && i + 1 < rest.size(); ++i) {
     if (rest[i] == '.' && ((rest[i + 1] >= '0' && rest[i + 1] <= '9') || rest[i + 1] == '{')) {
       bad_input(fmt::format("'{}' has a number or placeholder after {{e}}", printable(name)));
@@ -58,6 +59,7 @@ void check_name(const Table& table, const std::string& name, std::string_view pr
     bad_input(fmt::format("name of {} bytes (at most {})", name.size(), kLongestName));
   }
   bool has_prefix = false;
+  std::string expert;  // the placeholder of its number
   for (const PatternPiece& piece : split_pattern(name)) {
     if (!piece.placeholder) {
       if (!is_name_text(piece.text)) {
@@ -66,14 +68,17 @@ void check_name(const Table& table, const std::string& name, std::string_view pr
     } else if (piece.text == prefix) {
       if (has_prefix) bad_input(fmt::format("'{}' has {{{}}} twice", printable(name), prefix));
       has_prefix = true;
-    } else if (per_expert && piece.text == "e") {
-      continue;  // its place is checked below
+    } else if (per_expert && expert.empty() &&
+               (piece.text == "e" || (prefix == "H" && piece.text != "L" &&
+                                      !is_dialect_placeholder(table, piece.text)))) {
+      Expr::parse(piece.text);
+      expert = piece.text;
     } else if (prefix == "L" || !is_dialect_placeholder(table, piece.text)) {
       bad_input(fmt::format("unknown placeholder {{{}}} in '{}'", printable(piece.text),
                             printable(name)));
     }
   }
-  if (per_expert) check_expert_place(name, prefix == "L");
+  if (per_expert) check_expert_place(name, expert, prefix == "L");
   if (has_prefix && family.empty()) {
     bad_input(fmt::format("'{}' has {{{}}} but no family", printable(name), prefix));
   }

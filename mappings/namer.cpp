@@ -43,13 +43,16 @@ Name Namer::fill(const std::string& pattern, size_t prefix) const {
   for (const PatternPiece& piece : split_pattern(pattern)) {
     if (!piece.placeholder) {
       *end += piece.text;
-    } else if (piece.text == "e") {
-      name.per_expert = true;
-      end = &name.after;
     } else if (piece.text == "L") {
       *end += megatron_layers_[prefix];
+    } else if (piece.text == "H") {
+      *end += hf_layer_;
+    } else if (const std::string* text = dialect_text(piece.text)) {
+      *end += *text;
     } else {
-      *end += piece.text == "H" ? hf_layer_ : *dialect_text(piece.text);
+      name.per_expert = true;
+      if (piece.text != "e") name.number = Expr::parse(piece.text);
+      end = &name.after;
     }
   }
   return name;

@@ -18,6 +18,7 @@ struct Name {
   std::string before;
   std::string after;
   bool per_expert = false;
+  Expr number;  // of the expert e; empty: e itself
 
   std::string text(int64_t expert) const {
     return per_expert ? before + std::to_string(expert) + after : before;

@@ -223,6 +223,8 @@ class Binding {
   int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
   // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
   std::vector<std::string> mtp_hf_prefixes(size_t dialect, int64_t depth) const;
+  // Megatron prefixes of it, aliases among them; none is the beginning of another.
+  std::vector<std::string> mtp_megatron_prefixes(int64_t depth) const;
 
   // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
   // local_spec picks the spelling.

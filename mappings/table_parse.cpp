@@ -57,7 +57,8 @@ std::vector<Expr> expressions_of(std::string_view list) {
 
 // "{H}.mlp.up_proj.weight [ffn, hidden]"
 HfPart part_of(const std::string& text) {
-  const size_t space = text.find(' ');
+  const size_t brace = text.rfind('}');  // a placeholder may be an expression
+  const size_t space = text.find(' ', brace == std::string::npos ? 0 : brace);
   const size_t open = text.find_first_not_of(' ', space);
   if (space == std::string::npos || open == std::string::npos || text[open] != '[' ||
       text.back() != ']') {

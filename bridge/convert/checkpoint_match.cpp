@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "bridge/convert/mtp_check.h"
+
 namespace bridge {
 namespace {
 
@@ -32,16 +34,27 @@ void refuse_other_models(const MegatronFolder& folder) {
 
 }  // namespace
 
-void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
-                      const CheckpointMatchOptions& options, Accounting& accounting,
-                      const std::function<void(const CheckpointTensor&)>& fn) {
+int64_t match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const CheckpointMatchOptions& options, Accounting& accounting,
+                         const std::function<void(const CheckpointTensor&)>& fn) {
   refuse_other_models(folder);
   KeyLookup lookup;
   lookup.prefix = options.name_prefix.value_or(detect_prefix(folder));
   lookup.stacked = options.layer_keys != LayerKeys::kPerLayer;
   lookup.per_layer = options.layer_keys != LayerKeys::kStacked;
-  LayoutCache layouts;
+  LayoutCache layouts(options.glu_interleave);
   std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);
+  const std::vector<std::string> mtp = check_mtp(folder, binding, lookup.prefix, options.keep_mtp);
+  int64_t left_out = 0;
+  if (!options.keep_mtp) {
+    for (const std::string& prefix : mtp) {
+      for (const DcpTensor& tensor : tensors_with_prefix(folder, prefix)) {
+        const auto index = static_cast<size_t>(&tensor - folder.metadata.tensors.data());
+        used_bytes[index] = byte_size(tensor.dtype, tensor.shape);
+        ++left_out;
+      }
+    }
+  }
 
   const auto match = [&](mappings::LogicalTensor logical) {
     const bool vocab = logical.row->op == mappings::Op::kVocab;
@@ -88,6 +101,7 @@ void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& bin
       accounting.wrong(tensor.key, fmt::format("{} of {} bytes are used", used_bytes[i], bytes));
     }
   }
+  return left_out;
 }
 
 }  // namespace bridge

@@ -27,12 +27,15 @@ struct CheckpointMatchOptions {
   int64_t hf_vocab_rows = 0;  // 0: as the configuration says
   LayerKeys layer_keys = LayerKeys::kAuto;
   std::optional<std::string> name_prefix;
+  bool keep_mtp = true;        // as the binding was made
+  int64_t glu_interleave = 0;  // of routed experts; 0: none
 };
 
 // Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a
-// checkpoint_version whose QKV order is not today's.
-void match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
-                      const CheckpointMatchOptions& options, Accounting& accounting,
-                      const std::function<void(const CheckpointTensor&)>& fn);
+// checkpoint_version whose QKV order is not today's. kBadInput as check_mtp() says. Returns the number of tensors that
+// --mtp drop leaves out.
+int64_t match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const CheckpointMatchOptions& options, Accounting& accounting,
+                         const std::function<void(const CheckpointTensor&)>& fn);
 
 }  // namespace bridge

@@ -7,21 +7,31 @@ namespace bridge {
 
 void CompareSink::write(const Transfer& transfer, size_t /*index*/, int64_t begin,
                         std::span<const std::byte> data, uint32_t /*crc*/) {
+  // Sub-byte elements are compared two at a time.
+  const int64_t size = std::max(1, bits_of(transfer.to) / 8);
+  compare(transfer.target, bytes_of(transfer.to, begin), size, data);
+}
+
+void CompareSink::write_scales(const Transfer& transfer, int64_t begin,
+                               std::span<const std::byte> data) {
+  const int64_t size = transfer.requantize->source.scale_bytes();
+  compare(transfer.requantize->scale_target, begin * size, size, data);
+}
+
+void CompareSink::compare(int32_t target, int64_t begin, int64_t size,
+                          std::span<const std::byte> data) {
   thread_local std::vector<std::byte> buffer;  // as large as a slice; allocated once a thread
   buffer.resize(std::max(buffer.size(), data.size()));
-  const std::span<std::byte> other(buffer.data(), data.size());
-  other_.read(static_cast<size_t>(other_index_[static_cast<size_t>(transfer.target)]),
-              bytes_of(transfer.to, begin), other);
-  if (std::memcmp(other.data(), data.data(), data.size()) == 0) return;
-
-  const auto size = static_cast<size_t>(std::max(1, bits_of(transfer.to) / 8));
+  const std::span<std::byte> theirs(buffer.data(), data.size());
+  other_.read(static_cast<size_t>(other_index_[static_cast<size_t>(target)]), begin, theirs);
+  if (std::memcmp(data.data(), theirs.data(), data.size()) == 0) return;
   Difference found;
-  for (size_t at = 0; at < data.size(); at += size) {
-    if (std::memcmp(other.data() + at, data.data() + at, size) == 0) continue;
-    if (found.elements++ == 0) found.first = begin + static_cast<int64_t>(at / size);
+  for (int64_t at = 0; at < std::ssize(data); at += size) {
+    if (std::memcmp(data.data() + at, theirs.data() + at, static_cast<size_t>(size)) == 0) continue;
+    if (found.elements++ == 0) found.first = (begin + at) / size;
   }
   const std::lock_guard lock(mutex_);
-  Difference& total = differences_[transfer.target];
+  Difference& total = differences_[target];
   total.first = total.elements == 0 ? found.first : std::min(total.first, found.first);
   total.elements += found.elements;
 }

@@ -14,7 +14,10 @@ std::string patch_config(std::string_view text, const ConfigChanges& changes) {
     const bool new_spelling = config.contains("dtype") || !config.contains("torch_dtype");
     config[new_spelling ? "dtype" : "torch_dtype"] = name;
   }
-  if (changes.vocab_size > 0) config["vocab_size"] = changes.vocab_size;
+  nlohmann::ordered_json& root = changes.root.empty() ? config : config[changes.root];
+  if (changes.vocab_size > 0) root["vocab_size"] = changes.vocab_size;
+  if (changes.unquantized) config.erase("quantization_config");
+  if (!changes.no_mtp.empty() && root.contains(changes.no_mtp)) root[changes.no_mtp] = 0;
   return config == before ? std::string(text) : config.dump(2) + "\n";
 }
 

@@ -11,6 +11,7 @@
 #include "bridge/convert/expected_hashes.h"
 #include "bridge/convert/megatron_files.h"
 #include "bridge/convert/model_binding.h"
+#include "bridge/convert/mtp_check.h"
 #include "bridge/convert/output_dir.h"
 #include "bridge/convert/replaceable.h"
 #include "bridge/convert/source_crcs.h"
@@ -40,15 +41,15 @@ nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPl
           {"parts", options.text_only ? "text" : "all"}};
 }
 
-// Source tensors no row writes: read once, so that their CRCs are known, and kept or compared.
+// Source tensors no row writes (scales among them): read once, so that their CRCs are known, and kept or compared.
 class DroppedTensors {
  public:
   DroppedTensors(const HfFolder& source, TensorReader& reader, SourceCrcs& crcs)
       : source_(source), reader_(reader), crcs_(crcs), a_(kPiece), b_(kPiece) {}
 
-  void keep(const DroppedSource& dropped, WitnessWriter& witnesses) {
-    for_each_piece(dropped.tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
-      witnesses.append({dropped.tensor, begin, bytes});
+  void keep(int32_t tensor, WitnessWriter& witnesses) {
+    for_each_piece(tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
+      witnesses.append({tensor, begin, bytes});
     });
   }
 
@@ -108,6 +109,16 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
     report.lines.push_back(fmt::format("dropped  {}: {}", name, item.reason));
     dropped.push_back({{"name", name}, {"reason", item.reason}});
   }
+  for (const std::string& prefix : plan.match.mtp_prefixes) {
+    report.lines.push_back(fmt::format("dropped  {} tensors {}*: --mtp drop",
+                                       tensors_with_prefix(source, prefix).size(),
+                                       printable(prefix)));
+  }
+  if (!plan.match.scales.empty()) {
+    report.lines.push_back(
+        fmt::format("quantized {} tensors, written as {}; their scales go to the sidecar",
+                    plan.match.scales.size(), safetensors_name(plan.main_dtype)));
+  }
   for (const HfSideFile& file : source.large_side_files) {
     report.warn(fmt::format(
         "{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
@@ -125,6 +136,8 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"target_files", plan.files.size()},
                  {"target_bytes", output},
                  {"dropped", dropped},
+                 {"dropped_mtp_tensors", plan.match.mtp.size()},
+                 {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
 }
 
@@ -139,7 +152,7 @@ class Conversion {
         plan_(plan),
         budget_(budget),
         reader_(fs, source),
-        crcs_(source) {}
+        crcs_(source, plan.match.mtp) {}
 
   void run() {
     const auto expected = read_expected_hashes(fs_, options_.expect, source_);
@@ -208,21 +221,22 @@ class Conversion {
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
     has_witnesses_ =
-        plan_.casts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                   [](const DroppedSource& d) { return d.equals < 0; });
+        plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                      [](const DroppedSource& d) { return d.equals < 0; });
     if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
       for (const DroppedSource& item : plan_.match.dropped) {
-        item.equals < 0 ? dropped.keep(item, *witnesses) : dropped.compare(item);
+        item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
       }
+      for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
     }
-    const ExecutorOptions executor = plan_execution(options_.threads, budget_);
+    const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExecutorHooks hooks;
     hooks.on_read = [&](size_t index, int64_t begin, int64_t length, uint32_t crc) {
       crcs_.add(index, begin, length, crc);
     };
-    if (plan_.casts) {
+    if (plan_.converts) {
       hooks.on_slice = [&](const SliceView& slice) { write_witnesses(slice, *witnesses); };
       hooks.on_error = [&] { witnesses->abort(); };
     }
@@ -257,7 +271,8 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model = bind_model(fs, read_config(fs, source.path), config.string(), options);
+  const BoundModel model =
+      bind_model(fs, read_config(fs, source.path), config.string(), options, options.keep_mtp);
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

@@ -16,11 +16,8 @@ namespace {
 struct Placed {
   std::string name;
   WrittenKey key;
-  int64_t layer;
-  int64_t layer_count;
   std::shared_ptr<const OpLayout> layout;
-  std::vector<int32_t> inputs;
-  Dtype from;
+  std::vector<TransferInput> inputs;
   Dtype to;
   int chunks;  // 1, or 2 for [gate; up]
 };
@@ -28,15 +25,21 @@ struct Placed {
 int64_t cost_of(const Placed& tensor) {
   // Names twice (here and as a key), the transfer and its chunk with two shapes.
   return static_cast<int64_t>(2 * tensor.name.size() + sizeof(Placed) +
+                              tensor.inputs.size() * sizeof(TransferInput) +
                               static_cast<size_t>(tensor.chunks) *
-                                  (sizeof(Transfer) + sizeof(DcpChunk) + 160));
+                                  (sizeof(Transfer) + tensor.inputs.size() * sizeof(TransferInput) +
+                                   sizeof(DcpChunk) + 160));
 }
 
 class Planner {
  public:
   Planner(const HfFolder& source, const mappings::Binding& binding, const ConvertOptions& options,
           MemoryBudget& budget)
-      : source_(source), binding_(binding), options_(options), budget_(budget) {
+      : source_(source),
+        binding_(binding),
+        options_(options),
+        budget_(budget),
+        layouts_(options.glu_interleave) {
     plan_.style.prefix = options.name_prefix.value_or("");
     plan_.style.per_layer = options.layer_keys == LayerKeys::kPerLayer ||
                             (options.layer_keys == LayerKeys::kAuto && binding.per_layer_keys());
@@ -44,8 +47,8 @@ class Planner {
 
   ConvertPlan make() {
     Accounting accounting;
-    plan_.match = match_source(source_, binding_, options_.spec == Spec::kLocal, accounting,
-                               [&](const MatchedTensor& tensor) { place(tensor); });
+    plan_.match = match_source(source_, binding_, options_.spec == Spec::kLocal, options_.keep_mtp,
+                               accounting, [&](const MatchedTensor& tensor) { place(tensor); });
     accounting.raise_unless_clean(
         printable(source_.path.string()),
         fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
@@ -67,14 +70,13 @@ class Planner {
     }
     Placed tensor{logical.name,
                   written_key(logical, logical.name, plan_.style),
-                  logical.layer,
-                  logical.layer_count,
                   layouts_.get(logical, rows),
                   matched.parts,
-                  matched.dtype,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? 2 : 1};
-    if (tensor.from != tensor.to) plan_.casts = true;
+    for (const TransferInput& input : tensor.inputs) {
+      if (input.dtype != tensor.to) plan_.converts = true;
+    }
     budget_.reserve(cost_of(tensor), "the plan");
     placed_.push_back(std::move(tensor));
   }
@@ -82,7 +84,7 @@ class Planner {
   // Sequential reads: tensors in the order of their first part in the source.
   void sort_by_source() {
     const auto position = [&](const Placed& tensor) {
-      const HfTensor& first = source_.tensors[static_cast<size_t>(tensor.inputs[0])];
+      const HfTensor& first = source_.tensors[static_cast<size_t>(tensor.inputs[0].tensor)];
       return std::pair(first.shard, first.begin);
     };
     std::stable_sort(placed_.begin(), placed_.end(),
@@ -115,10 +117,11 @@ class Planner {
     if (most != bytes_by_dtype.end()) plan_.main_dtype = most->first;
   }
 
-  // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers before.
+  // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and experts before.
   static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
     Shape shape = tensor.layout->megatron_shape();
-    if (tensor.key.stacked) shape.insert(shape.begin(), tensor.layer_count);
+    const LeadingAxes& axes = tensor.key.axes;
+    shape.insert(shape.begin(), axes.size.begin(), axes.size.begin() + axes.count);
     if (written.key.empty()) {
       written.key = tensor.key.key;
       written.dtype = tensor.to;
@@ -135,10 +138,10 @@ class Planner {
   void add_item(DcpTensor& written, int32_t index, const Placed& tensor, const Shape& shape,
                 int chunk_number) {
     DcpChunk chunk{Shape(shape.size(), 0), shape, 0, 0, 0};
-    const size_t rows = tensor.key.stacked ? 1 : 0;
-    if (tensor.key.stacked) {
-      chunk.offsets[0] = tensor.layer;
-      chunk.sizes[0] = 1;
+    const auto rows = static_cast<size_t>(tensor.key.axes.count);
+    for (size_t axis = 0; axis < rows; ++axis) {
+      chunk.offsets[axis] = tensor.key.axes.index[axis];
+      chunk.sizes[axis] = 1;
     }
     const int64_t elements = tensor.layout->megatron_elements() / tensor.chunks;
     if (tensor.chunks == 2) {
@@ -149,7 +152,6 @@ class Planner {
     transfer.layout = tensor.layout;
     transfer.inputs = tensor.inputs;
     transfer.target = static_cast<int32_t>(plan_.names.size());
-    transfer.from = tensor.from;
     transfer.to = tensor.to;
     transfer.begin = chunk_number * elements;
     transfer.end = transfer.begin + elements;

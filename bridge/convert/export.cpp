@@ -22,18 +22,18 @@ namespace {
 class Export {
  public:
   Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
-         const Origin& origin, const std::string& config, const ExportPlan& plan,
-         MemoryBudget& budget)
+         const Origin& origin, const std::string& config, ConfigChanges changes,
+         const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
         origin_(origin),
         config_(config),
+        changes_(std::move(changes)),
         plan_(plan),
         budget_(budget) {}
 
-  // Returns warnings about what was read.
-  std::vector<std::string> run() {
+  void run(Report& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     output.require_space(output_bytes());
@@ -41,7 +41,8 @@ class Export {
     copy_side_files(output.path());
     write_index(output.path());
     output.commit();
-    return std::move(warnings_);
+    describe_blocks(report);
+    for (std::string& text : warnings_) report.warn(std::move(text));
   }
 
  private:
@@ -62,17 +63,12 @@ class Export {
     // Before the buffers take what is left of the budget: the sink writes headers.
     SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     const ExecutorOptions executor = [&] {
-      ExecutorOptions planned = plan_execution(options_.threads, budget_);
+      ExecutorOptions planned = plan_execution(options_.threads, plan_.transfers, budget_);
       planned.want_crc = false;  // safetensors holds none; the reader checks the source's
       return planned;
     }();
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
-    ExecutorHooks hooks;
-    if (origin_.witnesses) {
-      hooks.on_slice = [&](const SliceView& slice) {
-        apply_origin_witnesses(slice, plan_, origin_);
-      };
-    }
+    const ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
     execute(plan_.transfers, reader, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
@@ -91,13 +87,22 @@ class Export {
       const std::string& name = folder.side_files[i].name;
       if (name == kIndexFile) continue;
       make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && (options_.dtype || plan_.hf_vocab_rows > 0)) {
-        write_whole_file(fs_, dir / name,
-                         patch_config(config_, {options_.dtype, plan_.hf_vocab_rows}));
+      if (name == "config.json" && changes_.any()) {
+        write_whole_file(fs_, dir / name, patch_config(config_, changes_));
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
       }
     }
+  }
+
+  void describe_blocks(Report& report) const {
+    report.json["blocks"] = {{"kept", blocks_.kept.load()},
+                             {"new", blocks_.fresh.load()},
+                             {"clipped", blocks_.clipped.load()}};
+    if (plan_.quantized == 0) return;
+    report.lines.push_back(
+        fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
+                    blocks_.kept.load(), blocks_.fresh.load(), blocks_.clipped.load()));
   }
 
   // The index belongs to the shards, which may come from elsewhere than the side files.
@@ -114,10 +119,26 @@ class Export {
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
   const std::string& config_;
+  ConfigChanges changes_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
+  BlockCounts blocks_;
   std::vector<std::string> warnings_;
 };
+
+// What config.json must say otherwise.
+ConfigChanges config_changes(const ExportOptions& options, const mappings::Binding& binding,
+                             const ExportPlan& plan) {
+  ConfigChanges changes;
+  changes.dtype = options.dtype;
+  changes.vocab_size = plan.hf_vocab_rows;
+  changes.unquantized = options.dtype && !binding.block_schemes().empty();
+  if (!options.keep_mtp && binding.promised_mtp_depths() > 0) {
+    changes.no_mtp = binding.table().mtp_key;
+  }
+  changes.root = binding.table().config_root;
+  return changes;
+}
 
 void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
               const mappings::Binding& binding, const Origin& origin, const ExportPlan& plan) {
@@ -135,6 +156,13 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                   printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
                   verbatim, size_text(plan.output_bytes)));
   for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
+  if (plan.mtp_left_out > 0) {
+    report.lines.push_back(fmt::format("dropped  {} MTP tensors: --mtp drop", plan.mtp_left_out));
+  }
+  if (plan.dequantized > 0) {
+    report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
+                                       plan.dequantized, safetensors_name(*options.dtype)));
+  }
   for (const std::string& text : plan.warnings) report.warn(text);
   for (const std::string& name :
        origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
@@ -158,6 +186,9 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"verbatim_headers", verbatim},
                  {"target_bytes", plan.output_bytes},
                  {"left_out", plan.left_out},
+                 {"dropped_mtp_tensors", plan.mtp_left_out},
+                 {"quantized_tensors", plan.quantized},
+                 {"witnesses", origin.witnesses ? origin.witnesses->size() : 0},
                  {"dry_run", options.dry_run}};
 }
 
@@ -171,14 +202,14 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const BoundModel model =
-      bind_model(fs, config, (config_folder / "config.json").string(), options);
+      bind_model(fs, config, (config_folder / "config.json").string(), options, options.keep_mtp);
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
   if (!options.dry_run) {
-    for (std::string& text : Export(fs, options, checkpoint, origin, config, plan, budget).run()) {
-      report.warn(std::move(text));
-    }
+    Export(fs, options, checkpoint, origin, config, config_changes(options, model.binding, plan),
+           plan, budget)
+        .run(report);
   }
   return report;
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bridge/convert/export_shards.h"
+#include "bridge/convert/mtp_check.h"
 #include "bridge/convert/source_match.h"
 
 namespace bridge {
@@ -26,23 +27,26 @@ class Planner {
     const auto known = [&](std::string_view name) {
       return layout_ != nullptr && layout_->find(name) != nullptr;
     };
+    refuse_missing_scales();
     const size_t dialect = layout_ == nullptr ? 0 : binding_.choose_dialect(known);
-    Accounting accounting;
     CheckpointMatchOptions match;
     match.dialect = dialect;
     match.local_spec = options_.spec == Spec::kLocal;
     match.hf_vocab_rows = options_.vocab_rows;
     match.layer_keys = options_.layer_keys;
     match.name_prefix = options_.name_prefix;
-    match_checkpoint(checkpoint_, binding_, match, accounting,
-                     [&](const CheckpointTensor& tensor) { add(tensor); });
-    accounting.raise_unless_clean(
+    match.keep_mtp = options_.keep_mtp;
+    match.glu_interleave = origin_.glu_interleave(options_.glu_interleave);
+    plan_.mtp_left_out = match_checkpoint(checkpoint_, binding_, match, accounting_,
+                                          [&](const CheckpointTensor& tensor) { add(tensor); });
+    accounting_.raise_unless_clean(
         printable(checkpoint_.dist_dir.string()),
         fmt::format(
             "is the configuration the one of this checkpoint? table {} describes what is expected",
             binding_.table().file));
+    number_kept();
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
-    check_origin();
+    check_origin(dialect);
     plan_.warnings = binding_.warnings();
     plan_shards(plan_, layout_, origin_, options_.max_shard_size, fs, budget_);
     return std::move(plan_);
@@ -56,11 +60,18 @@ class Planner {
       const mappings::HfTensorSpec& spec = tensor.logical.hf[part];
       Transfer transfer;
       transfer.layout = tensor.layout;
-      transfer.inputs = {index};
+      transfer.inputs = {{index, tensor.found.dtype, {}}};
       transfer.part = static_cast<int>(part);
-      transfer.from = tensor.found.dtype;
-      transfer.to = output_dtype(*tensor.logical.row, spec.name, tensor.found.dtype);
       transfer.end = element_count(spec.shape);
+      const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
+      const mappings::BlockScheme* scheme =
+          before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
+      if (scheme != nullptr && !options_.dtype) {
+        add_quantized(spec, *before, *scheme, std::move(transfer));
+        continue;
+      }
+      if (scheme != nullptr) leave_scales_out(spec.name, *scheme);
+      transfer.to = output_dtype(*tensor.logical.row, before, tensor.found.dtype);
       add_output(spec.name, spec.shape, std::move(transfer));
     }
     if (tensor.logical.row->op == mappings::Op::kVocab && options_.vocab_rows > 0) {
@@ -69,9 +80,8 @@ class Planner {
   }
 
   // --dtype; else what the origin had; else what the checkpoint has. Kept classes never follow --dtype.
-  Dtype output_dtype(const mappings::Row& row, const std::string& name, Dtype current) const {
+  Dtype output_dtype(const mappings::Row& row, const HfTensor* before, Dtype current) const {
     if (options_.dtype && !row.keep && is_plain_float(current)) return *options_.dtype;
-    const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(name);
     return before != nullptr && is_plain_float(before->dtype) && is_plain_float(current)
                ? before->dtype
                : current;
@@ -79,25 +89,107 @@ class Planner {
 
   void add_output(const std::string& name, const Shape& shape, Transfer transfer) {
     transfer.target = static_cast<int32_t>(plan_.outputs.size());
-    by_name_[name] = transfer.target;
+    const Dtype dtype = transfer.to;
+    transfer_of_.resize(plan_.outputs.size() + 1, -1);
+    transfer_of_.back() = static_cast<int32_t>(plan_.transfers.size());
+    plan_.transfers.push_back(std::move(transfer));
+    name_output(name, dtype, shape);
+  }
+
+  void name_output(const std::string& name, Dtype dtype, const Shape& shape) {
+    by_name_[name] = static_cast<int32_t>(plan_.outputs.size());
     budget_.reserve(
         static_cast<int64_t>(3 * name.size() + sizeof(Transfer) + sizeof(ExportPlan::Output) + 200),
         "the plan");
-    plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(transfer.to, shape));
+    plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(dtype, shape));
     const int32_t sidecar_tensor = origin_.sidecar_tensor(name);
-    plan_.outputs.push_back({name, transfer.to, shape, sidecar_tensor, sidecar_tensor});
-    plan_.transfers.push_back(std::move(transfer));
+    plan_.outputs.push_back({name, dtype, shape, sidecar_tensor, sidecar_tensor});
   }
 
-  // A tensor that convert-hf dropped by rule comes back only where the origin had it.
+  // The reader's catalog is the logical tensors, then the kept ones; their count is known when all are matched.
+  int32_t keep(bool of_reference, int32_t tensor) {
+    plan_.kept.push_back({of_reference, tensor});
+    return static_cast<int32_t>(plan_.kept.size()) - 1;
+  }
+
+  void add_quantized(const mappings::HfTensorSpec& spec, const HfTensor& before,
+                     const mappings::BlockScheme& scheme, Transfer transfer) {
+    const auto name = scheme.scale_name(spec.name);
+    const HfTensor* scales = name ? layout_->find(*name) : nullptr;
+    if (before.shape != spec.shape || spec.shape.size() != 2 || scales == nullptr ||
+        scales->shape != scheme.scale_shape(spec.shape)) {
+      accounting_.wrong(spec.name,
+                        fmt::format("{} {} with scales {} in the origin",
+                                    safetensors_name(before.dtype), shape_text(before.shape),
+                                    scales == nullptr ? "missing" : shape_text(scales->shape)));
+      return;
+    }
+    auto again = std::make_shared<Requantize>();
+    again->source = {-1, scales->dtype, static_cast<int32_t>(scheme.block_rows),
+                     static_cast<int32_t>(scheme.block_columns)};
+    const bool in_sidecar = sidecar_has(before) && sidecar_has(*scales) && sidecar_keeps(*scales);
+    if (in_sidecar) {
+      again->source.tensor = keep(false, origin_.sidecar_tensor(*name));
+    } else if (origin_.from_reference()) {
+      again->source.tensor = keep(true, reference_index(*scales));
+      again->source_codes = keep(true, reference_index(before));
+    } else {
+      accounting_.wrong(spec.name, "the sidecar does not hold its scales");
+      return;
+    }
+    again->scale_target = static_cast<int32_t>(plan_.outputs.size()) + 1;
+    transfer.to = before.dtype;
+    transfer.requantize = std::move(again);
+    add_output(spec.name, spec.shape, std::move(transfer));
+    ExportPlan::Output& output = plan_.outputs.back();
+    if (!in_sidecar || !origin_.witnesses->any(output.witnesses_of)) output.witnesses_of = -1;
+    name_output(*name, scales->dtype, scales->shape);
+    ++plan_.quantized;
+  }
+
+  bool sidecar_has(const HfTensor& tensor) const {
+    const int32_t index = origin_.sidecar_tensor(tensor.name);
+    if (index < 0) return false;
+    const HfTensor& own = origin_.sidecar->source.tensors[static_cast<size_t>(index)];
+    return own.dtype == tensor.dtype && own.shape == tensor.shape;
+  }
+  bool sidecar_keeps(const HfTensor& tensor) const {
+    return origin_.witnesses && origin_.witnesses->covers(origin_.sidecar_tensor(tensor.name),
+                                                          tensor.end - tensor.begin);
+  }
+  int32_t reference_index(const HfTensor& tensor) const {
+    return static_cast<int32_t>(&tensor - layout_->tensors.data());
+  }
+
+  void leave_scales_out(const std::string& name, const mappings::BlockScheme& scheme) {
+    const auto scales = scheme.scale_name(name);
+    if (!scales) return;
+    left_out_.insert(*scales);
+    ++plan_.dequantized;
+  }
+
+  // Reader indices of kept tensors follow those of the logical ones.
+  void number_kept() {
+    const auto logical = static_cast<int32_t>(plan_.logical.size());
+    for (Transfer& transfer : plan_.transfers) {
+      if (!transfer.requantize) continue;
+      auto numbered = std::make_shared<Requantize>(*transfer.requantize);
+      numbered->source.tensor += logical;
+      if (numbered->source_codes >= 0) numbered->source_codes += logical;
+      transfer.requantize = std::move(numbered);
+    }
+  }
+
+  // A tensor that convert-hf dropped by rule comes back only where the origin had it, or where every published
+  // checkpoint has it.
   void restore(const mappings::DroppedTensor& drop) {
     const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(drop.name);
-    if (before == nullptr) return;
+    if (before == nullptr && (layout_ != nullptr || !drop.drop->regenerate)) return;
     if (!drop.equals.empty()) {
       const auto original = by_name_.find(drop.equals);
       if (original == by_name_.end()) return;
       const auto target = static_cast<size_t>(original->second);
-      Transfer copy = plan_.transfers[target];
+      Transfer copy = plan_.transfers[static_cast<size_t>(transfer_of_[target])];
       add_output(drop.name, Shape(plan_.outputs[target].shape), std::move(copy));
       plan_.outputs.back().witnesses_of = plan_.outputs[target].witnesses_of;
       return;
@@ -112,18 +204,24 @@ class Planner {
     Transfer transfer;
     transfer.layout =
         std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
-    // The reader's catalog is the logical tensors, then the kept ones.
-    transfer.inputs = {static_cast<int32_t>(plan_.logical.size() + plan_.kept.size())};
-    transfer.from = transfer.to = before->dtype;
+    const auto logical = static_cast<int32_t>(plan_.logical.size());
+    transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
+    transfer.to = before->dtype;
     transfer.end = element_count(before->shape);
-    plan_.kept.push_back(index);
     add_output(drop.name, before->shape, std::move(transfer));
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.
-  void check_origin() {
+  void check_origin(size_t dialect) {
     if (layout_ == nullptr) return;
     Accounting accounting;
+    if (!options_.keep_mtp) {
+      for (const std::string& prefix : check_mtp(*layout_, binding_, dialect, false)) {
+        for (const HfTensor& tensor : tensors_with_prefix(*layout_, prefix)) {
+          left_out_.insert(tensor.name);
+        }
+      }
+    }
     for (const HfTensor& tensor : layout_->tensors) {
       if (!by_name_.contains(tensor.name) && !left_out_.contains(tensor.name)) {
         accounting.unknown(tensor.name);
@@ -134,13 +232,28 @@ class Planner {
         "these tensors would be lost; is it the same architecture?");
   }
 
+  // A quantized model without its scales anywhere cannot become itself again.
+  void refuse_missing_scales() const {
+    if (layout_ != nullptr || options_.dtype || binding_.block_schemes().empty()) return;
+    const auto quantized = binding_.config().find("quantization_config");
+    if (quantized == binding_.config().end() || quantized->is_null()) return;
+    usage_error(
+        fmt::format(
+            "{}: config.json says the model is quantized, but nothing here holds its scales",
+            printable(checkpoint_.dist_dir.string())),
+        "give --sidecar DIR of its conversion, --reference HF_DIR with the quantized weights, or "
+        "--dtype bf16");
+  }
+
   const MegatronFolder& checkpoint_;
   const mappings::Binding& binding_;
   const Origin& origin_;
   const HfFolder* layout_;
   const ExportOptions& options_;
   MemoryBudget& budget_;
+  Accounting accounting_;
   std::map<std::string, int32_t, std::less<>> by_name_;
+  std::vector<int32_t> transfer_of_;  // by output; -1: scales, which come with their tensor
   std::set<std::string, std::less<>> left_out_;
   ExportPlan plan_;
 };

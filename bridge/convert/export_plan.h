@@ -2,8 +2,8 @@
 // final offset. Pure but for the headers it was given.
 //
 //   1. match        the checkpoint's tensors against the table, exactly once (checkpoint_match.h)
-//   2. name         each HF part becomes an output, in the dialect of the origin; duplicates and tensors that a rule
-//                   dropped come back where the origin had them
+//   2. name         each HF part becomes an output, in the dialect of the origin; a part that was quantized gets its
+//                   scales beside it; duplicates and tensors that a rule dropped come back where the origin had them
 //   3. shards       the origin's shard map; a shard whose tensors are all as they were keeps its header verbatim.
 //                   Without an origin, or with --max-shard-size, shards of our own
 #pragma once
@@ -26,7 +26,8 @@ struct ExportPlan {
     Dtype dtype;
     Shape shape;
     int32_t sidecar_tensor = -1;  // of this name
-    int32_t witnesses_of = -1;    // sidecar tensor: this one, or the one it is a copy of
+    int32_t witnesses_of =
+        -1;  // sidecar tensor: this one, or the one it is a copy of; -1: none to be used
     int32_t shard = -1;
     int64_t begin = 0;  // in the shard's payload
   };
@@ -37,14 +38,22 @@ struct ExportPlan {
     int64_t payload_offset = 0;
     int64_t size = 0;  // of the file
   };
+  // A tensor of the origin that is read for its bytes.
+  struct Kept {
+    bool of_reference;  // else the sidecar's, from its witnesses
+    int32_t tensor;
+  };
   std::vector<std::vector<RawStretch>> logical;  // the reader's catalog
-  std::vector<int32_t> kept;  // sidecar tensors read from witnesses: reader indices after `logical`
-  std::vector<Output> outputs;      // by Transfer::target
-  std::vector<Transfer> transfers;  // in order of shard and begin
+  std::vector<Kept> kept;                        // reader indices after `logical`
+  std::vector<Output> outputs;                   // by Transfer::target
+  std::vector<Transfer> transfers;               // in order of shard and begin
   std::vector<Shard> shards;
   bool index_verbatim = false;  // the origin's index file is right as it is
   bool needs_index = false;     // otherwise: whether to write one
   int64_t hf_vocab_rows = 0;    // when it differs from the configuration's; else 0
+  int64_t quantized = 0;        // outputs that are quantized again
+  int64_t dequantized = 0;      // tensors that the origin has quantized and --dtype does not
+  int64_t mtp_left_out = 0;     // checkpoint tensors that --mtp drop leaves out
   int64_t output_bytes = 0;
   std::vector<std::string> left_out;  // tensors of the origin that cannot be made: "name: reason"
   std::vector<std::string> warnings;

@@ -146,7 +146,6 @@ void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
     if (size != shard.payload_offset) {
       bad_input(printable(shard.name) + ": the origin's header changed while it was being read");
     }
-    budget.release(size);
   }
   std::sort(plan.transfers.begin(), plan.transfers.end(), [&](const auto& a, const auto& b) {
     const auto& x = plan.outputs[static_cast<size_t>(a.target)];

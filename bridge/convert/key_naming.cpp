@@ -1,8 +1,10 @@
 #include "bridge/convert/key_naming.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 namespace bridge {
 namespace {
@@ -10,7 +12,7 @@ namespace {
 constexpr std::string_view kLanguageModel = "language_model.";
 
 bool can_stack(const mappings::Family* family) {
-  return family != nullptr && family->megatron.ends_with(".{l}");
+  return family != nullptr && !family->mtp && family->megatron.ends_with(".{l}");
 }
 
 // "decoder.layers.3.mlp.x" -> "decoder.layers.mlp.x".
@@ -20,45 +22,83 @@ std::string without_layer(const mappings::Family& family, int64_t layer, std::st
   return fmt::format("{}{}", stem, name.substr(stem.size() + index_size + 1));
 }
 
-RawStretch whole(const MegatronFolder& folder, const DcpTensor& raw) {
-  return {static_cast<int32_t>(&raw - folder.metadata.tensors.data()), 0,
-          byte_size(raw.dtype, raw.shape)};
+// "….experts.5.linear_fc1.weight" -> "….experts.linear_fc1.weight". A table has no number after the expert's.
+std::string without_expert(int64_t expert, const std::string& name) {
+  const std::string component = fmt::format(".{}.", expert);
+  const size_t at = name.rfind(component);
+  if (at == std::string::npos) internal_error("an expert's tensor without its number");
+  return name.substr(0, at) + name.substr(at + component.size() - 1);
 }
 
-// One key in its per-layer or stacked form; appends its stretch and says what it looks like.
+// The key of a logical tensor or module in one of its forms: layers stacked or not, experts gathered or not.
+WrittenKey key_of(const mappings::Family* family, int64_t layer, int64_t layer_count,
+                  int64_t expert, int64_t expert_count, const std::string& name, bool stacked,
+                  bool gathered) {
+  WrittenKey written{name, {}};
+  if (stacked) {
+    written.key = without_layer(*family, layer, name);
+    written.axes.add(layer, layer_count);
+  }
+  if (gathered) {
+    written.key = without_expert(expert, written.key);
+    written.axes.add(expert, expert_count);
+  }
+  return written;
+}
+
+// One key in one of its forms: its stretch and what it looks like.
 struct Piece {
   RawStretch stretch;
   Dtype dtype;
   Shape shape;
 };
 
+Piece piece_of(const MegatronFolder& folder, const DcpTensor& raw, const LeadingAxes& axes,
+               bool stacked) {
+  int64_t parts = 1;
+  int64_t part = 0;
+  for (size_t i = 0; i < static_cast<size_t>(axes.count); ++i) {
+    const int64_t found = i < raw.shape.size() ? raw.shape[i] : 0;
+    if (found != axes.size[i]) {
+      bad_input(i == 0 && stacked
+                    ? fmt::format("{}: stacked over {} layers where the configuration has {}",
+                                  printable(raw.key), found, axes.size[i])
+                    : fmt::format("{}: {} experts where the configuration has {}",
+                                  printable(raw.key), found, axes.size[i]));
+    }
+    parts = checked_mul(parts, found);
+    part = part * found + axes.index[i];
+  }
+  const int64_t bytes = byte_size(raw.dtype, raw.shape) / parts;
+  const auto index = static_cast<int32_t>(&raw - folder.metadata.tensors.data());
+  return {{index, part * bytes, bytes},
+          raw.dtype,
+          Shape(raw.shape.begin() + axes.count, raw.shape.end())};
+}
+
 std::optional<Piece> find_piece(const MegatronFolder& folder, const mappings::LogicalTensor& tensor,
                                 const KeyLookup& lookup, const std::string& name) {
   std::optional<Piece> piece;
+  std::string found_as;
   const bool stackable = can_stack(tensor.family);
-  const DcpTensor* raw = nullptr;
-  if (lookup.per_layer || !stackable) raw = folder.find(fmt::format("{}{}", lookup.prefix, name));
-  if (raw != nullptr) {
-    piece = Piece{whole(folder, *raw), raw->dtype, raw->shape};
+  for (const bool stacked : {false, true}) {
+    if (stacked ? !stackable || !lookup.stacked : stackable && !lookup.per_layer) continue;
+    for (const bool gathered : {false, true}) {
+      if (gathered && tensor.expert < 0) continue;
+      WrittenKey form = key_of(tensor.family, tensor.layer, tensor.layer_count, tensor.expert,
+                               tensor.expert_count, name, stacked, gathered);
+      form.key.insert(0, lookup.prefix);
+      const DcpTensor* raw = folder.find(form.key);
+      if (raw == nullptr) continue;
+      if (piece) {
+        bad_input(fmt::format("{}: the same tensor is there twice, also as {}", printable(form.key),
+                              printable(found_as)));
+      }
+      piece = piece_of(folder, *raw, form.axes, stacked);
+      found_as = std::move(form.key);
+    }
   }
-  if (!stackable || !lookup.stacked) return piece;
-
-  const std::string key =
-      fmt::format("{}{}", lookup.prefix, without_layer(*tensor.family, tensor.layer, name));
-  raw = folder.find(key);
-  if (raw == nullptr) return piece;
-  if (piece)
-    bad_input(fmt::format("{}: both this key and its per-layer form are there", printable(key)));
-  if (raw->shape.empty() || raw->shape[0] != tensor.layer_count) {
-    bad_input(fmt::format("{}: stacked over {} layers where the configuration has {}",
-                          printable(key), raw->shape.empty() ? 0 : raw->shape[0],
-                          tensor.layer_count));
-  }
-  const int64_t bytes = byte_size(raw->dtype, raw->shape) / tensor.layer_count;
-  RawStretch stretch = whole(folder, *raw);
-  stretch.begin = tensor.layer * bytes;
-  stretch.length = bytes;
-  return Piece{stretch, raw->dtype, Shape(raw->shape.begin() + 1, raw->shape.end())};
+  return piece;
 }
 
 // [gate; up] written as two keys by metadata['singleton_local_shards'].
@@ -81,17 +121,25 @@ std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
 
 WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string& name,
                        const KeyStyle& style) {
-  if (style.per_layer || !can_stack(tensor.family)) return {style.prefix + name, false};
-  return {style.prefix + without_layer(*tensor.family, tensor.layer, name), true};
+  WrittenKey written =
+      key_of(tensor.family, tensor.layer, tensor.layer_count, tensor.expert, tensor.expert_count,
+             name, !style.per_layer && can_stack(tensor.family), tensor.expert >= 0);
+  written.key.insert(0, style.prefix);
+  return written;
 }
 
 std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style) {
-  if (style.per_layer || !can_stack(module.family)) {
-    return fmt::format("{}{}._extra_state/shard_0_1", style.prefix, module.module);
-  }
-  return fmt::format("{}{}._extra_state/shard_{}_{}", style.prefix,
-                     without_layer(*module.family, module.layer, module.module), module.layer,
-                     module.layer_count);
+  // The last component, so that an expert's number is never the last.
+  const WrittenKey written =
+      key_of(module.family, module.layer, module.layer_count, module.expert, module.expert_count,
+             module.module + "._extra_state", !style.per_layer && can_stack(module.family),
+             module.expert >= 0);
+  const LeadingAxes& axes = written.axes;
+  if (axes.count == 0) return fmt::format("{}{}/shard_0_1", style.prefix, written.key);
+  const auto used = static_cast<size_t>(axes.count);
+  return fmt::format("{}{}/shard_{}_{}", style.prefix, written.key,
+                     fmt::join(std::span(axes.index).first(used), "."),
+                     fmt::join(std::span(axes.size).first(used), "."));
 }
 
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,

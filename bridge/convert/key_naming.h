@@ -3,12 +3,17 @@
 // A logical name has an explicit layer index ("decoder.layers.3.mlp.linear_fc1.weight"). On disk it is
 //   per-layer   decoder.layers.3.mlp.linear_fc1.weight              [rows, ...]
 //   stacked     decoder.layers.mlp.linear_fc1.weight                [L, rows, ...], layer l at offset l
-//   singleton   …linear_fc1.weight_w and …linear_fc1.weight_v       gate and up rows as keys of their own
+//   experts     ….experts.experts.5.linear_fc1.weight is expert 5 of ….experts.experts.linear_fc1.weight
+//               [E, rows, ...], or [L, E, rows, ...] when layers are stacked too
+//   singleton   …linear_fc1.weight_w and …linear_fc1.weight_v       gate and up rows as keys of their own,
+//               and experts too (….experts.experts.5.linear_fc1.weight_w)
 // with an optional prefix ("language_model."). Only a family whose Megatron prefix ends in ".{l}" can be
 // stacked; MTP depths never are. This module adds axes, objects and old spellings; it never touches bytes.
-// Truth: megatron/core/transformer/transformer_block.py (sharded_state_dict), mlp.py (swiglu factory).
+// Truth: megatron/core/transformer/transformer_block.py (sharded_state_dict), mlp.py (swiglu factory),
+// moe/experts.py.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,10 +31,22 @@ struct KeyStyle {
   std::string prefix;
 };
 
-// Where a logical tensor is written: the key and, when stacked, which of how many.
+// The axes a key has before those of the logical tensor: which of how many layers, experts.
+struct LeadingAxes {
+  int count = 0;
+  std::array<int64_t, 2> index{};
+  std::array<int64_t, 2> size{};
+
+  void add(int64_t at, int64_t of) {
+    index[static_cast<size_t>(count)] = at;
+    size[static_cast<size_t>(count++)] = of;
+  }
+};
+
+// Where a logical tensor is written.
 struct WrittenKey {
   std::string key;
-  bool stacked = false;
+  LeadingAxes axes;
 };
 WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string& name,
                        const KeyStyle& style);
@@ -51,8 +68,9 @@ struct KeyLookup {
   bool per_layer = true;  // look for per-layer keys
 };
 
-// Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked, singleton). nullopt: it is
-// not there. Two spellings at once, or a stacked key with another number of layers, are bad input.
+// Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked; experts together or apart;
+// singleton). nullopt: it is not there. Two spellings at once, or a key with another number of layers or experts, are
+// bad input.
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
                                        const KeyLookup& lookup);

@@ -19,7 +19,7 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 }
 
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options) {
+                      const CommonOptions& options, bool keep_mtp) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json = parse_json(config_text, {.max_bytes = kLargestConfig});
     if (!json.is_object()) bad_input("not a JSON object");
@@ -32,7 +32,7 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
   }
   try {
     const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);
-    mappings::Binding binding(table, std::move(config));
+    mappings::Binding binding(table, std::move(config), {.drop_mtp = !keep_mtp});
     return BoundModel{std::move(own), std::move(binding)};
   } catch (Error& error) {
     // What is wrong with a value says "config.json: " itself.

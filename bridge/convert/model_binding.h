@@ -18,7 +18,7 @@ struct BoundModel {
 
 // config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported.
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options);
+                      const CommonOptions& options, bool keep_mtp);
 
 // Text of folder/config.json; kBadInput when it is not there.
 std::string read_config(FileSystem& fs, const Path& folder);

@@ -14,7 +14,8 @@ Shape trailing(const Shape& shape) {
 }  // namespace
 
 OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t groups,
-                   int64_t vocab_rows) {
+                   int64_t vocab_rows)
+    : part_shapes_(parts) {
   using mappings::Op;
   if (parts.empty()) internal_error("an op without parts");
   for (const Shape& part : parts) blocks_.push_back(element_count(part));
@@ -31,11 +32,12 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t gro
     }
     shape_[0] = rows;
   }
-  if (op == Op::kQkv) {
+  if (op == Op::kQkv || (op == Op::kConcat && groups > 0)) {
     repeats_ = groups;
     for (size_t i = 0; i < parts.size(); ++i) {
       if (groups <= 0 || parts[i][0] % groups != 0) {
-        bad_input(fmt::format("{} rows cannot be split over {} query groups", parts[i][0], groups));
+        bad_input(fmt::format("{} rows cannot be split over {} {}", parts[i][0], groups,
+                              op == Op::kQkv ? "query groups" : "groups"));
       }
       blocks_[i] /= groups;
     }

@@ -5,7 +5,8 @@
 // read off that layout, so the two directions cannot disagree:
 //
 //   copy    M = W
-//   concat  M = [W0; W1; ...] on axis 0                                        ([gate; up])
+//   concat  M = [W0; W1; ...] on axis 0                                        ([gate; up]); with groups g: for
+//           each of g groups its rows of W0, then of W1, ... (GLU interleaving)
 //   qkv     for g in groups: [Q_g; K_g; V_g], X_g = rows g*r .. of X            (weights and biases alike)
 //   vocab   M = W with rows added (zeros) or cut to the Megatron side's count
 //
@@ -37,6 +38,7 @@ class OpLayout {
   OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t groups, int64_t vocab_rows);
 
   const Shape& megatron_shape() const { return shape_; }
+  const Shape& part_shape(int part) const { return part_shapes_[static_cast<size_t>(part)]; }
   int64_t megatron_elements() const { return elements_; }
 
   // Slice rule, forward: the runs that make Megatron elements [begin, end), appended in order.
@@ -52,6 +54,7 @@ class OpLayout {
   int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;
   Shape shape_;
+  std::vector<Shape> part_shapes_;
 };
 
 }  // namespace bridge

@@ -44,6 +44,17 @@ int32_t Origin::sidecar_tensor(std::string_view name) const {
   return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
 }
 
+int64_t Origin::glu_interleave(int64_t asked) const {
+  if (asked != 0 || !sidecar) return asked;
+  const auto it = sidecar->choices.find("glu_interleave");
+  return it != sidecar->choices.end() && it->is_number_integer() && *it >= 0 ? it->get<int64_t>()
+                                                                             : 0;
+}
+
+bool Origin::mtp_was_dropped() const {
+  return sidecar && sidecar->choices.value("mtp", nlohmann::ordered_json()) == "drop";
+}
+
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget) {
   Origin origin;

@@ -34,8 +34,12 @@ struct Origin {
   std::string config_text(FileSystem& fs) const;
   Path index_path() const;  // of layout(), which has one
   Path side_file_path(size_t index) const;
-  // The 8 + N header bytes of a shard of layout(); the caller releases them from the budget.
+  // The 8 + N header bytes of a shard of layout().
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
+  // --glu-interleave, or what the conversion recorded.
+  int64_t glu_interleave(int64_t asked) const;
+  // The conversion left MTP out.
+  bool mtp_was_dropped() const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.
   int32_t sidecar_tensor(std::string_view name) const;
 };

@@ -13,13 +13,21 @@ SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPl
         verbatim ? origin.raw_header(fs, static_cast<size_t>(shard.verbatim), budget)
                  : new_header(plan, shard);
     files_.back()->write_at(0, std::as_bytes(std::span(header)));
-    if (verbatim) budget.release(std::ssize(header));
   }
 }
 
 void SafetensorsSink::write(const Transfer& transfer, size_t /*index*/, int64_t begin,
                             std::span<const std::byte> data, uint32_t /*crc*/) {
-  const ExportPlan::Output& output = plan_.outputs[static_cast<size_t>(transfer.target)];
+  write_at(transfer.target, begin, data);
+}
+
+void SafetensorsSink::write_scales(const Transfer& transfer, int64_t begin,
+                                   std::span<const std::byte> data) {
+  write_at(transfer.requantize->scale_target, begin, data);
+}
+
+void SafetensorsSink::write_at(int32_t index, int64_t begin, std::span<const std::byte> data) {
+  const ExportPlan::Output& output = plan_.outputs[static_cast<size_t>(index)];
   const auto shard = static_cast<size_t>(output.shard);
   files_[shard]->write_at(
       plan_.shards[shard].payload_offset + output.begin + bytes_of(output.dtype, begin), data);

@@ -16,9 +16,13 @@ class SafetensorsSink : public Sink {
                   MemoryBudget& budget);
   void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
              uint32_t crc) override;
+  void write_scales(const Transfer& transfer, int64_t begin,
+                    std::span<const std::byte> data) override;
   void finish() override;
 
  private:
+  void write_at(int32_t output, int64_t begin, std::span<const std::byte> data);
+
   const ExportPlan& plan_;
   std::vector<std::unique_ptr<File>> files_;
 };

@@ -1,9 +1,11 @@
-// The CRC-32 of every source tensor, assembled while the executor reads it in pieces from any thread.
+// The CRC-32 of every source tensor, assembled while the executor reads it in pieces from any thread. Tensors that are
+// left out are not read and have none.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "bridge/io/hf_folder.h"
@@ -13,7 +15,8 @@ namespace bridge {
 
 class SourceCrcs {
  public:
-  explicit SourceCrcs(const HfFolder& folder) : folder_(folder), crcs_(folder.tensors.size(), 0) {}
+  SourceCrcs(const HfFolder& folder, const std::vector<int32_t>& left_out)
+      : folder_(folder), crcs_(folder.tensors.size()), left_out_(left_out.size()) {}
 
   void add(size_t tensor, int64_t begin, int64_t length, uint32_t crc) {
     const std::lock_guard lock(mutex_);
@@ -27,9 +30,10 @@ class SourceCrcs {
     }
   }
 
-  // By index of folder.tensors. Every tensor must have been read whole.
-  const std::vector<uint32_t>& values() const {
-    if (complete_ != crcs_.size()) internal_error("a source tensor was not read to its end");
+  // By index of folder.tensors. Every tensor but those left out must have been read whole.
+  const std::vector<std::optional<uint32_t>>& values() const {
+    if (complete_ + left_out_ != crcs_.size())
+      internal_error("a source tensor was not read to its end");
     return crcs_;
   }
 
@@ -37,7 +41,8 @@ class SourceCrcs {
   const HfFolder& folder_;
   std::mutex mutex_;
   std::map<size_t, RangeCrc> open_;
-  std::vector<uint32_t> crcs_;
+  std::vector<std::optional<uint32_t>> crcs_;
+  size_t left_out_;
   size_t complete_ = 0;
 };
 

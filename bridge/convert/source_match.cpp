@@ -3,14 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
+
+#include "bridge/convert/mtp_check.h"
 
 namespace bridge {
 namespace {
 
 class Matcher {
  public:
-  Matcher(const HfFolder& folder, Accounting& accounting)
-      : folder_(folder), accounting_(accounting), used_(folder.tensors.size(), false) {}
+  Matcher(const HfFolder& folder, const mappings::Binding& binding, Accounting& accounting)
+      : folder_(folder),
+        binding_(binding),
+        accounting_(accounting),
+        used_(folder.tensors.size(), false) {}
 
   std::optional<MatchedTensor> match(const mappings::LogicalTensor& logical) {
     MatchedTensor matched{logical, {}, Dtype::kBF16};
@@ -22,18 +28,19 @@ class Matcher {
         fits = false;
         continue;
       }
-      const auto index = static_cast<size_t>(tensor - folder_.tensors.data());
-      used_[index] = true;
-      matched.parts.push_back(static_cast<int32_t>(index));
-      fits = check(*tensor, spec, *logical.row) && fits;
-      const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0])];
-      if (tensor->dtype != first.dtype) {
+      TransferInput part{use(*tensor), tensor->dtype, {}};
+      fits = check(*tensor, spec, *logical.row, part.scales) && fits;
+      const Dtype dtype = part.scales.quantized() ? Dtype::kBF16 : tensor->dtype;
+      if (matched.parts.empty()) {
+        matched.dtype = dtype;
+      } else if (dtype != matched.dtype) {
+        const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0].tensor)];
         accounting_.wrong(
             spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype), first.name,
                                    safetensors_name(first.dtype)));
         fits = false;
       }
-      matched.dtype = first.dtype;
+      matched.parts.push_back(part);
     }
     if (!fits) return std::nullopt;
     return matched;
@@ -42,9 +49,7 @@ class Matcher {
   void drop(const mappings::DroppedTensor& dropped, SourceMatch& result) {
     const HfTensor* tensor = folder_.find(dropped.name);
     if (tensor == nullptr) return;
-    const auto index = tensor - folder_.tensors.data();
-    used_[static_cast<size_t>(index)] = true;
-    DroppedSource source{static_cast<int32_t>(index), -1, dropped.drop->reason};
+    DroppedSource source{use(*tensor), -1, dropped.drop->reason};
     if (!dropped.equals.empty()) {
       const HfTensor* original = folder_.find(dropped.equals);
       if (original == nullptr) return;  // reported as missing by its own row
@@ -56,9 +61,15 @@ class Matcher {
                         safetensors_name(original->dtype), shape_text(original->shape)));
         return;
       }
-      source.equals = static_cast<int32_t>(original - folder_.tensors.data());
+      source.equals = index_of(*original);
     }
     result.dropped.push_back(std::move(source));
+  }
+
+  void leave_out(std::string_view prefix, SourceMatch& result) {
+    const auto tensors = tensors_with_prefix(folder_, prefix);
+    if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
+    for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
   }
 
   void report_unused() {
@@ -67,39 +78,96 @@ class Matcher {
     }
   }
 
+  std::vector<int32_t> take_scales() { return std::move(scales_); }
+
  private:
-  bool check(const HfTensor& tensor, const mappings::HfTensorSpec& spec, const mappings::Row& row) {
+  int32_t index_of(const HfTensor& tensor) const {
+    return static_cast<int32_t>(&tensor - folder_.tensors.data());
+  }
+  int32_t use(const HfTensor& tensor) {
+    const int32_t index = index_of(tensor);
+    used_[static_cast<size_t>(index)] = true;
+    return index;
+  }
+
+  bool wrong(std::string_view name, std::string_view why) {
+    accounting_.wrong(name, why);
+    return false;
+  }
+
+  bool check(const HfTensor& tensor, const mappings::HfTensorSpec& spec, const mappings::Row& row,
+             BlockScales& scales) {
     if (tensor.shape != spec.shape) {
-      accounting_.wrong(spec.name, fmt::format("shape {}, the configuration says {}",
-                                               shape_text(tensor.shape), shape_text(spec.shape)));
-      return false;
+      return wrong(spec.name, fmt::format("shape {}, the configuration says {}",
+                                          shape_text(tensor.shape), shape_text(spec.shape)));
     }
-    if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) == row.dtypes.end()) {
-      accounting_.wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
-                                               safetensors_name(tensor.dtype)));
-      return false;
+    if (tensor.begin == tensor.end) return wrong(spec.name, "no elements");
+    if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
+      return true;  // scales of such a tensor are unknown tensors
     }
-    if (tensor.begin == tensor.end) {
-      accounting_.wrong(spec.name, "no elements");
-      return false;
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
+        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+      return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
+                                          safetensors_name(tensor.dtype)));
     }
+    return find_scales(tensor, *scheme, scales);
+  }
+
+  bool find_scales(const HfTensor& tensor, const mappings::BlockScheme& scheme,
+                   BlockScales& scales) {
+    const std::string name = *scheme.scale_name(tensor.name);
+    const HfTensor* found = folder_.find(name);
+    if (found == nullptr) {
+      return wrong(tensor.name,
+                   fmt::format("{} without its scales {}", safetensors_name(tensor.dtype), name));
+    }
+    const int32_t index = use(*found);
+    const Shape shape = scheme.scale_shape(tensor.shape);
+    if (found->shape != shape) {
+      return wrong(
+          name, fmt::format("shape {}, blocks of {} x {} of {} need {}", shape_text(found->shape),
+                            scheme.block_rows, scheme.block_columns, shape_text(tensor.shape),
+                            shape_text(shape)));
+    }
+    const auto& allowed = scheme.quantization->scale_dtypes;
+    if (std::find(allowed.begin(), allowed.end(), found->dtype) == allowed.end()) {
+      return wrong(name, fmt::format("dtype {} is not one the table allows for scales",
+                                     safetensors_name(found->dtype)));
+    }
+    scales_.push_back(index);
+    scales = {index, found->dtype, static_cast<int32_t>(scheme.block_rows),
+              static_cast<int32_t>(scheme.block_columns)};
     return true;
   }
 
   const HfFolder& folder_;
+  const mappings::Binding& binding_;
   Accounting& accounting_;
   std::vector<bool> used_;
+  std::vector<int32_t> scales_;
 };
 
 }  // namespace
 
+const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype) {
+  for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
+    if (scheme.quantization->dtype == dtype) return &scheme;
+  }
+  return nullptr;
+}
+
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
-                         Accounting& accounting,
+                         bool keep_mtp, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
-  Matcher matcher(folder, accounting);
+  Matcher matcher(folder, binding, accounting);
+  const std::vector<std::string> present = check_mtp(folder, binding, result.dialect, keep_mtp);
+  if (!keep_mtp) {
+    for (const std::string& prefix : present) matcher.leave_out(prefix, result);
+  }
   binding.for_each_tensor(result.dialect, local_spec, [&](const mappings::LogicalTensor& logical) {
     if (const auto matched = matcher.match(logical)) fn(*matched);
   });
@@ -107,28 +175,44 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
     matcher.drop(dropped, result);
   });
   matcher.report_unused();
+  result.scales = matcher.take_scales();
   return result;
 }
 
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {
-  if (glu_interleave != 0) {
+  const auto& rows = binding.table().rows;
+  if (glu_interleave != 0 && std::none_of(rows.begin(), rows.end(), [](const mappings::Row& row) {
+        return row.gated && !row.experts.empty();
+      })) {
     unsupported(fmt::format("--glu-interleave {}: {} has no expert layers to interleave",
                             glu_interleave, binding.table().architectures.front()));
   }
+}
+
+int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
+  if (glu_interleave_ == 0 || !tensor.row->gated || tensor.expert < 0) return tensor.groups;
+  const int64_t rows = tensor.hf[0].shape.at(0);
+  if (rows % glu_interleave_ != 0) {
+    usage_error(fmt::format("--glu-interleave {}: experts of {} rows do not divide into it",
+                            glu_interleave_, rows),
+                "give the value of moe_mlp_glu_interleave_size of the Megatron configuration");
+  }
+  return rows / glu_interleave_;
 }
 
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
   if (op != mappings::Op::kVocab) vocab_rows = 0;
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), tensor.groups, vocab_rows);
+  const int64_t groups = groups_of(tensor);
+  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, tensor.groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
   return layout;
 }
 

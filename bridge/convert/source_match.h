@@ -1,5 +1,6 @@
 // Matches the tensors of a Hugging Face folder with a bound table, exactly once each: every part of every
-// logical tensor is there with the right shape and dtype, and what is left over is dropped by a named rule.
+// logical tensor is there with the right shape and dtype, a quantized one with its scales, and what is left over is
+// dropped by a named rule.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 #include "bridge/convert/accounting.h"
 #include "bridge/convert/ops.h"
+#include "bridge/convert/transfer.h"
 #include "bridge/io/hf_folder.h"
 #include "mappings/table.h"
 
@@ -20,8 +22,8 @@ namespace bridge {
 // A logical tensor with its parts found.
 struct MatchedTensor {
   const mappings::LogicalTensor& logical;
-  std::vector<int32_t> parts;  // indices into HfFolder::tensors
-  Dtype dtype;                 // of every part
+  std::vector<TransferInput> parts;  // by index of HfFolder::tensors, scales too
+  Dtype dtype;                       // of every part's values: BF16 where they are quantized
 };
 
 struct DroppedSource {
@@ -33,23 +35,35 @@ struct DroppedSource {
 struct SourceMatch {
   size_t dialect = 0;
   std::vector<DroppedSource> dropped;
+  std::vector<int32_t> scales;            // of quantized tensors; their bytes go to the sidecar
+  std::vector<int32_t> mtp;               // left out by --mtp drop
+  std::vector<std::string> mtp_prefixes;  // of those: "model.layers.61."
 };
 
-// Calls fn for every logical tensor whose parts fit. Problems go to accounting; nothing is thrown for them.
+// Calls fn for every logical tensor whose parts fit. Problems go to accounting. keep_mtp: as the binding was made.
+// kBadInput where the configuration promises MTP depths that are not there, or the reverse; it names --mtp drop.
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
-                         Accounting& accounting,
+                         bool keep_mtp, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn);
 
-// kUnsupported for --glu-interleave N > 0 on a table without expert layers.
+// How tensors of this dtype are quantized; nullptr: the table does not say.
+const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
+
+// kUnsupported for --glu-interleave N > 0 on a table without routed experts.
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave);
 
 // Layouts by their form: the layers of a model share a handful.
 class LayoutCache {
  public:
+  // glu_interleave: gate and up rows of routed experts alternate in blocks of so many; 0: they do not.
+  explicit LayoutCache(int64_t glu_interleave) : glu_interleave_(glu_interleave) {}
   // vocab_rows matters to kVocab only.
   std::shared_ptr<const OpLayout> get(const mappings::LogicalTensor& tensor, int64_t vocab_rows);
 
  private:
+  int64_t groups_of(const mappings::LogicalTensor& tensor) const;
+
+  int64_t glu_interleave_;
   std::unordered_map<std::string, std::shared_ptr<const OpLayout>> layouts_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "bridge/convert/compare_sink.h"
 #include "bridge/convert/export_plan.h"
@@ -43,14 +44,21 @@ class Verification {
   Report run() {
     const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
     const std::string config = (source.path / "config.json").string();
-    const BoundModel model = bind_model(fs_, read_config(fs_, source.path), config, options_);
     const MegatronFolder checkpoint =
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
+    find_sidecar(checkpoint);
+    keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
+    const BoundModel model =
+        bind_model(fs_, read_config(fs_, source.path), config, options_, keep_mtp_);
     report_.json = {{"command", "verify"},
                     {"mode", "hash"},
                     {"hf", printable(source.path.string())},
                     {"megatron", printable(checkpoint.dist_dir.string())},
                     {"table", model.binding.table().file}};
+    if (!keep_mtp_) {
+      report_.lines.push_back("MTP      not compared: the sidecar says --mtp drop");
+      report_.json["mtp"] = "dropped";
+    }
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
@@ -62,18 +70,21 @@ class Verification {
   }
 
  private:
+  void find_sidecar(const MegatronFolder& checkpoint) {
+    const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
+    if (fs_.stat(dir)) origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+  }
+
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
-    struct Parts {
-      std::vector<int32_t> tensors;
-      Dtype dtype;
-    };
-    std::map<std::string, Parts> parts;
+    std::map<std::string, std::vector<TransferInput>> parts;
     Accounting source_accounting;
-    const SourceMatch match =
-        match_source(source, binding, false, source_accounting, [&](const MatchedTensor& tensor) {
-          budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 160), "the plan");
-          parts.emplace(tensor.logical.name, Parts{tensor.parts, tensor.dtype});
+    const SourceMatch match = match_source(
+        source, binding, false, keep_mtp_, source_accounting, [&](const MatchedTensor& tensor) {
+          budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 128 +
+                                               tensor.parts.size() * sizeof(TransferInput)),
+                          "the plan");
+          parts.emplace(tensor.logical.name, tensor.parts);
         });
     source_accounting.raise_unless_clean(printable(source.path.string()), {});
 
@@ -85,14 +96,14 @@ class Verification {
     Accounting accounting;
     CheckpointMatchOptions match_options;
     match_options.dialect = match.dialect;
+    match_options.keep_mtp = keep_mtp_;
+    match_options.glu_interleave = origin_ ? origin_->glu_interleave(0) : 0;
     match_checkpoint(checkpoint, binding, match_options, accounting,
                      [&](const CheckpointTensor& tensor) {
-                       const Parts& from = parts.at(tensor.logical.name);
                        Transfer transfer;
                        transfer.layout = tensor.layout;
-                       transfer.inputs = from.tensors;
+                       transfer.inputs = parts.at(tensor.logical.name);
                        transfer.target = static_cast<int32_t>(names.size());
-                       transfer.from = from.dtype;
                        transfer.to = tensor.found.dtype;
                        for (const auto& part : tensor.logical.hf) {
                          transfer.end += element_count(part.shape);
@@ -125,12 +136,12 @@ class Verification {
     for (const DroppedSource& dropped : match.dropped) {
       const auto original =
           std::find_if(transfers.begin(), transfers.end(), [&](const Transfer& transfer) {
-            return transfer.inputs == std::vector<int32_t>{dropped.equals};
+            return transfer.inputs.size() == 1 && transfer.inputs[0].tensor == dropped.equals;
           });
       if (original == transfers.end()) continue;
       Transfer copy = *original;
       other.push_back(other[static_cast<size_t>(copy.target)]);
-      copy.inputs = {dropped.tensor};
+      copy.inputs[0].tensor = dropped.tensor;
       copy.target = static_cast<int32_t>(names.size());
       names.push_back(source.tensors[static_cast<size_t>(dropped.tensor)].name);
       transfers.push_back(std::move(copy));
@@ -139,17 +150,18 @@ class Verification {
 
   void inverse(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
-    const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
-    if (!fs_.stat(dir)) {
+    if (!origin_) {
       report_.lines.push_back("inverse  not checked: no sidecar");
       return;
     }
-    const Origin origin = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    const Origin& origin = *origin_;
     if (origin.sidecar->identity != source_identity(fs_, source, budget_)) {
       report_.lines.push_back("inverse  not checked: the sidecar is of another source");
       return;
     }
-    const ExportPlan plan = plan_export(checkpoint, binding, origin, {}, fs_, budget_);
+    ExportOptions as_export;
+    as_export.keep_mtp = keep_mtp_;
+    const ExportPlan plan = plan_export(checkpoint, binding, origin, as_export, fs_, budget_);
     std::vector<int32_t> other;
     for (const ExportPlan::Output& output : plan.outputs) {
       other.push_back(output.sidecar_tensor);  // same headers, so the same tensors by name
@@ -157,10 +169,8 @@ class Verification {
     ExportReader reader(fs_, checkpoint, plan, origin);
     HfReader hf(fs_, source);
     CompareSink sink(hf, std::move(other));
-    ExecutorHooks hooks;
-    if (origin.witnesses) {
-      hooks.on_slice = [&](const SliceView& slice) { apply_origin_witnesses(slice, plan, origin); };
-    }
+    BlockCounts blocks;
+    const ExecutorHooks hooks = origin_hooks(plan, origin, reader, blocks);
     compare("inverse", plan.transfers, reader, sink, plan.output_bytes, hooks,
             [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; });
     if (!options_.dry_run) compare_side_files(source, *origin.sidecar);
@@ -175,7 +185,7 @@ class Verification {
                                           direction, transfers.size(), size_text(bytes)));
       return;
     }
-    ExecutorOptions executor = plan_execution(options_.threads, budget_);
+    ExecutorOptions executor = plan_execution(options_.threads, transfers, budget_);
     executor.want_crc = false;
     Progress progress(options_.progress, options_.quiet, direction, bytes);
     execute(transfers, reader, sink, executor, hooks, progress, name_of);
@@ -222,6 +232,8 @@ class Verification {
   const VerifyOptions& options_;
   const Sides& sides_;
   MemoryBudget budget_;
+  std::optional<Origin> origin_;  // the sidecar, where there is one
+  bool keep_mtp_ = true;
   Report report_;
 };
 

@@ -1,5 +1,6 @@
 // Casts of plain floats, as loops over integers without branches, so that the compiler can
-// vectorise them.
+// vectorise them. It does so twice from the same source: for the processor every build runs on, and
+// for AVX2, chosen at run time. Both have the same bits, as the operations are the same.
 //
 //   1. F64 <-> F32: the processor's conversion is the definition above, once.
 //   2. BF16, F16 -> F32: a shift, or a shift and a new exponent; exact. On to F64: exact again.
@@ -13,7 +14,9 @@
 //      NaN:       the upper payload bits, quiet
 //   4. BF16 <-> F16: through F32, which holds both exactly, so there is one rounding.
 //
-// Needs the default rounding mode and subnormals switched on (no -ffast-math).
+// Needs the default rounding mode and subnormals switched on (no -ffast-math), and
+// -fno-trapping-math, which changes no result: g++ vectorises no choice between floating point
+// results that might trap.
 #include "bridge/io/codec.h"
 
 #include <fmt/format.h>
@@ -23,6 +26,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "bridge/io/cpu.h"
 #include "bridge/io/error.h"
 
 namespace bridge {
@@ -151,25 +155,45 @@ void convert_all(std::span<const std::byte> in, std::span<std::byte> out, int64_
   }
 }
 
-template <typename From>
+struct Portable {
+  template <typename From, typename To>
+  static void convert(std::span<const std::byte> in, std::span<std::byte> out,
+                      int64_t& overflowed) {
+    convert_all<From, To>(in, out, overflowed);
+  }
+};
+
+#if defined(__x86_64__)
+struct Avx2 {
+  template <typename From, typename To>
+  __attribute__((target("avx2"), flatten)) static void convert(std::span<const std::byte> in,
+                                                               std::span<std::byte> out,
+                                                               int64_t& overflowed) {
+    convert_all<From, To>(in, out, overflowed);
+  }
+};
+#else
+using Avx2 = Portable;
+#endif
+
+template <typename Form, typename From>
 void convert_from(std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                   int64_t& overflowed) {
   switch (to) {
     case Dtype::kF16:
-      return convert_all<From, Half>(in, out, overflowed);
+      return Form::template convert<From, Half>(in, out, overflowed);
     case Dtype::kBF16:
-      return convert_all<From, Brain>(in, out, overflowed);
+      return Form::template convert<From, Brain>(in, out, overflowed);
     case Dtype::kF32:
-      return convert_all<From, Single>(in, out, overflowed);
+      return Form::template convert<From, Single>(in, out, overflowed);
     default:
-      return convert_all<From, Double>(in, out, overflowed);
+      return Form::template convert<From, Double>(in, out, overflowed);
   }
 }
 
-}  // namespace
-
-void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
-                 int64_t& overflowed) {
+template <typename Form>
+void cast(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
+          int64_t& overflowed) {
   if (!is_plain_float(from) || !is_plain_float(to)) {
     internal_error(fmt::format("cast of {} to {}", safetensors_name(from), safetensors_name(to)));
   }
@@ -182,14 +206,28 @@ void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<
   }
   switch (from) {
     case Dtype::kF16:
-      return convert_from<Half>(in, to, out, overflowed);
+      return convert_from<Form, Half>(in, to, out, overflowed);
     case Dtype::kBF16:
-      return convert_from<Brain>(in, to, out, overflowed);
+      return convert_from<Form, Brain>(in, to, out, overflowed);
     case Dtype::kF32:
-      return convert_from<Single>(in, to, out, overflowed);
+      return convert_from<Form, Single>(in, to, out, overflowed);
     default:
-      return convert_from<Double>(in, to, out, overflowed);
+      return convert_from<Form, Double>(in, to, out, overflowed);
   }
+}
+
+}  // namespace
+
+void cast_floats_portable(Dtype from, std::span<const std::byte> in, Dtype to,
+                          std::span<std::byte> out, int64_t& overflowed) {
+  cast<Portable>(from, in, to, out, overflowed);
+}
+
+void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
+                 int64_t& overflowed) {
+  static const bool kAvx2 = has_avx2();
+  return kAvx2 ? cast<Avx2>(from, in, to, out, overflowed)
+               : cast<Portable>(from, in, to, out, overflowed);
 }
 
 }  // namespace bridge

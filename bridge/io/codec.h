@@ -19,8 +19,12 @@ namespace bridge {
 // Converts every element of in. in and out hold equally many elements, do not overlap, and need no
 // alignment; little-endian, as in the files. Equal types are copied bit for bit. overflowed grows
 // by the number of finite values that became infinite. Anything but plain floats, and spans that do
-// not match, are internal errors. Thread-safe.
+// not match, are internal errors. Thread-safe. Uses AVX2 where the processor has it.
 void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                  int64_t& overflowed);
+
+// The same bits without AVX2: the reference of the tests.
+void cast_floats_portable(Dtype from, std::span<const std::byte> in, Dtype to,
+                          std::span<std::byte> out, int64_t& overflowed);
 
 }  // namespace bridge

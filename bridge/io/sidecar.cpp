@@ -54,13 +54,14 @@ class CrcFile {
 };
 
 uint32_t write_tensor_crcs(FileSystem& fs, const Path& path, const HfFolder& source,
-                           const std::vector<uint32_t>& crcs) {
+                           const std::vector<std::optional<uint32_t>>& crcs) {
   constexpr size_t kPiece = 64 << 10;
   CrcFile file(fs, path);
   std::string piece;
   for (size_t i = 0; i < source.tensors.size(); ++i) {
     const HfTensor& tensor = source.tensors[i];
-    piece += fmt::format("{}\t{}\t{}\n", hex(crcs[i]), tensor.end - tensor.begin, tensor.name);
+    piece += fmt::format("{}\t{}\t{}\n", crcs[i] ? hex(*crcs[i]) : "--------",
+                         tensor.end - tensor.begin, tensor.name);
     if (piece.size() >= kPiece) {
       file.add(piece);
       piece.clear();
@@ -191,14 +192,14 @@ std::string source_identity(FileSystem& fs, const HfFolder& source, MemoryBudget
     const std::string raw =
         read_raw_safetensors_header(*fs.open_read(source.path / shard.name), budget);
     hash.add(raw);
-    budget.release(std::ssize(raw));
   }
   return hash.hex();
 }
 
 void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, const Json& choices,
-                   std::string_view version, const std::vector<uint32_t>& tensor_crcs,
-                   bool has_witnesses, uint32_t witness_crc, MemoryBudget& budget) {
+                   std::string_view version,
+                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
+                   uint32_t witness_crc, MemoryBudget& budget) {
   Json manifest = {{"format", kFormat}, {"version", version}, {"choices", choices}};
   manifest["identity"] = source_identity(fs, source, budget);
 
@@ -211,7 +212,6 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, cons
     shards.push_back({{"name", shard.name},
                       {"size", shard.file_size},
                       {"header_crc32", hex(crc32(std::as_bytes(std::span(raw))))}});
-    budget.release(std::ssize(raw));
   }
   manifest["shards"] = std::move(shards);
 

@@ -4,7 +4,8 @@
 //   manifest.json       format, tool version, choices of the conversion, source shards, files with their CRCs
 //   headers/SHARD       the 8 + N header bytes of each source shard, verbatim
 //   files/NAME          side files (config, tokenizer, index, ...), verbatim
-//   source_crc32.tsv    one line a source tensor, by name: CRC-32 of its bytes, byte size, name
+//   source_crc32.tsv    one line a source tensor, by name: CRC-32 of its bytes ("--------" for one that was left
+//                       out and not read), byte size, name
 //   witnesses.bin       see witness_file.h
 // It lies beside the iter_* folders, so iterations that training adds later find it. Everything in it is checked
 // like any other input. The format is our own (format 1).
@@ -12,6 +13,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,7 +52,7 @@ struct Sidecar {
 // says whether it is there). dir exists. tensor_crcs: by index of source.tensors.
 void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
                    const nlohmann::ordered_json& choices, std::string_view version,
-                   const std::vector<uint32_t>& tensor_crcs, bool has_witnesses,
+                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
                    uint32_t witness_crc, MemoryBudget& budget);
 
 // Errors: kBadInput for anything missing, damaged or out of place.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <string_view>
 
 #include "bridge/io/checked.h"
@@ -137,6 +138,10 @@ bool WitnessIndex::covers(int32_t tensor, int64_t size) const {
   int64_t covered = 0;
   for (const WitnessRecord& record : find(tensor, 0, size)) covered += record.length;
   return covered == size;
+}
+
+bool WitnessIndex::any(int32_t tensor) const {
+  return !find(tensor, 0, std::numeric_limits<int64_t>::max()).empty();
 }
 
 void WitnessIndex::read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const {

@@ -71,6 +71,7 @@ class WitnessIndex {
   // Records of `tensor` that overlap bytes [begin, end).
   std::span<const WitnessRecord> find(int32_t tensor, int64_t begin, int64_t end) const;
   bool covers(int32_t tensor, int64_t size) const;  // the tensor whole
+  bool any(int32_t tensor) const;
   // Bytes [from, from + out.size()) of a record's payload.
   void read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const;
   size_t size() const { return records_.size(); }

@@ -3,11 +3,19 @@ import dataclasses
 import json
 import pathlib
 
-import safetensors.torch
 import torch
 import transformers
 
-from oracles.arch import Arch, awkward
+from oracles import fp8, hf_files, hf_models
+from oracles.arch import Arch, Mla, Moe, awkward
+from oracles.hf_files import read_safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Fp8:
+    block: tuple[int, int]
+    scale: torch.dtype
+    kept: tuple[str, ...] = ()  # parts of names of linears that stay bf16, besides those of every release
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,18 +24,26 @@ class Case:
     seed: int
     shard_size: str | None = None  # None: one file
     bare: bool = False             # tensors named without `model.`
+    files: int = 1                 # written by hand (MTP, FP8): how many, filled in turn
+    released: bool = False         # config.json as released, not as transformers 5 writes it
+    fp8: Fp8 | None = None
 
 
 @dataclasses.dataclass
 class Source:
     arch: Arch
     folder: pathlib.Path
-    model: transformers.PreTrainedModel
-    state: dict[str, torch.Tensor]  # by names with `model.`, whatever the files call them
+    state: dict[str, torch.Tensor]  # by names with `model.`, whatever the files call them; codes dequantized
     bare: bool
+    fp8: Fp8 | None
+    plain: pathlib.Path             # a folder of `state`; `folder` itself unless that is quantized
+
+    def logits(self, ids):
+        """[logits, those of each MTP depth], computed by transformers from the files."""
+        return hf_models.logits_with_mtp(self.arch, self.plain, ids)
 
 
-CASES = {
+DENSE = {
     "llama": Case(awkward("llama", tied=False, dtype="bfloat16"), 1, shard_size="40KB"),
     "llama_tied_fp32": Case(awkward("llama", tied=True, dtype="float32", rope_base=50000.0), 2),
     "llama_bare": Case(awkward("llama", tied=True, dtype="bfloat16"), 3, bare=True),
@@ -37,35 +53,92 @@ CASES = {
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
 }
 
+MOE = {
+    "qwen3_moe": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 8, shard_size="90KB"),
+    "qwen3_moe_tied_fp32": Case(awkward("qwen3_moe", tied=True, dtype="float32"), 9),
+    "mixtral": Case(awkward("mixtral", tied=False, dtype="bfloat16", rope_base=1e6), 10, shard_size="80KB"),
+    "deepseek_v3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1), 11, files=3, released=True),
+    "deepseek_v3_mtp2_fp32": Case(awkward("deepseek_v3", tied=False, dtype="float32", mtp=2), 12),
+    "deepseek_v3_mtp3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=3), 13, files=2, released=True),
+}
+
+# Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
+_MLA = Mla(q_rank=136, kv_rank=132, nope=44, rope=8, v_head=52)
+_LARGE = awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, hidden=264, ffn=272, mla=_MLA,
+                 moe=Moe(experts=4, topk=2, ffn=140, dense_layers=1, shared=1, score_groups=2, chosen_groups=1, scaling=2.5))
+
+FP8 = {
+    "fp8": Case(_LARGE, 14, files=3, released=True, fp8=Fp8((128, 128), torch.float32)),
+    "fp8_bf16_scales": Case(dataclasses.replace(_LARGE, mtp=2, hidden=184), 15, files=2, released=True,
+                            fp8=Fp8((48, 80), torch.bfloat16, kept=("mlp.shared_experts.", "layers.1.self_attn.q_b_proj."))),
+    "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
+}
+
+CASES = {**DENSE, **MOE, **FP8}
 SPECS = ["te", "local"]
+
+
+def make(case, folder):
+    """The Source of a case, its files in `folder`/model."""
+    arch, path = case.arch, hf_models.save(hf_models.model(case.arch, seed=case.seed), folder / "model", shard_size=case.shard_size, bare=case.bare)
+    state = read_safetensors(path)
+    if case.bare:
+        state = {"model." + name: tensor for name, tensor in state.items()}
+    plain = path
+    if arch.mtp or case.fp8:
+        state.update(hf_files.mtp_tensors(arch, state, seed=case.seed))
+        stored = fp8.quantized(state, case.fp8.block, case.fp8.scale, fp8.KEPT + case.fp8.kept) if case.fp8 else state
+        hf_files.write_safetensors(path, stored, case.files)
+    if case.released:
+        hf_files.released_config(path, arch)
+    if case.fp8:
+        state = fp8.plain(stored, case.fp8.block)
+        plain = hf_files.copy_with_tensors(path, folder / "plain", state)
+        kept = [name.removesuffix(".weight") for name in stored if any(part in name for part in case.fp8.kept)]
+        hf_files.add_quantization_config(path, case.fp8.block, kept)
+    return Source(arch, path, state, case.bare, case.fp8, plain)
+
 
 # 24 tokens, all different, first and last row of the vocabulary among them
 def tokens(arch):
     return [(i * 13) % arch.vocab for i in range(23)] + [arch.vocab - 1]
 
 
+def distance(logits, reference):
+    """How far [main, MTP depth 1, ...] are apart, each in units of what the rule for two fp32 implementations allows."""
+    assert len(logits) == len(reference)
+    return [float((a - b).abs().max()) / (1e-4 * max(1.0, float(b.std()))) for a, b in zip(logits, reference)]
+
+
 def close(logits, reference):
-    """The rule for logits of two implementations in fp32."""
-    limit = 1e-4 * max(1.0, float(reference.std()))
-    worst = float((logits - reference).abs().max())
-    assert worst <= limit, f"logits differ by {worst:g}, at most {limit:g} is allowed"
+    worst = max(distance(logits, reference))
+    assert worst <= 1, f"logits differ by {worst:g} times what is allowed"
 
 
-def read_safetensors(folder):
-    """{name: tensor} of all shards of a Hugging Face folder; a name in two files is an error."""
-    tensors = {}
-    for file in sorted(pathlib.Path(folder).glob("*.safetensors")):
-        part = safetensors.torch.load_file(file)
-        assert not tensors.keys() & part.keys(), f"{file}: a tensor is in two files"
-        tensors.update(part)
-    return tensors
+def _bridge_moe(config):
+    if config["model_type"] == "qwen3_moe":
+        return Moe(experts=config["num_experts"], topk=config["num_experts_per_tok"], ffn=config["moe_intermediate_size"])
+    if config["model_type"] == "deepseek_v3":
+        return Moe(experts=config["n_routed_experts"], topk=config["num_experts_per_tok"], ffn=config["moe_intermediate_size"],
+                   dense_layers=config["first_k_dense_replace"], shared=config["n_shared_experts"], score_groups=config["n_group"],
+                   chosen_groups=config["topk_group"], scaling=config["routed_scaling_factor"])
+    return None
+
+
+def _bridge_mla(config):
+    if "kv_lora_rank" not in config:
+        return None
+    yarn = config["rope_scaling"]
+    return Mla(q_rank=config["q_lora_rank"], kv_rank=config["kv_lora_rank"], nope=config["qk_nope_head_dim"], rope=config["qk_rope_head_dim"],
+               v_head=config["v_head_dim"], yarn_factor=yarn["factor"], yarn_positions=yarn["original_max_position_embeddings"])
 
 
 def bridge_source(folder):
-    """The Arch and the tensors of one of data/bridge_written/*/hf."""
+    """The Arch and the tensors of one of data/bridge_written/*/hf, codes dequantized."""
     with open(folder / "config.json") as file:
         config = json.load(file)
     arch = Arch(family=config["model_type"], layers=config["num_hidden_layers"], hidden=config["hidden_size"], heads=config["num_attention_heads"],
-                groups=config["num_key_value_heads"], head_dim=config["head_dim"], ffn=config["intermediate_size"], vocab=config["vocab_size"],
-                tied=config["tie_word_embeddings"], dtype=config["torch_dtype"])
-    return arch, read_safetensors(folder)
+                groups=config["num_key_value_heads"], head_dim=config.get("head_dim", 0), ffn=config["intermediate_size"], vocab=config["vocab_size"],
+                tied=config["tie_word_embeddings"], dtype=config["torch_dtype"], eps=config["rms_norm_eps"], rope_base=config["rope_theta"],
+                moe=_bridge_moe(config), mla=_bridge_mla(config), mtp=config.get("num_nextn_predict_layers", 0))
+    return arch, fp8.plain(read_safetensors(folder), (128, 128))

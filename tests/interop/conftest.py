@@ -16,7 +16,6 @@ import torch
 torch.set_num_threads(1)
 
 from interop import cases  # noqa: E402  (needs the path above)
-from oracles import hf_models  # noqa: E402
 from oracles.pool import Pool  # noqa: E402
 
 
@@ -46,15 +45,12 @@ def causeway():
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
-    """sources(name) -> cases.Source: a Hugging Face folder written by transformers, made once."""
+    """sources(name) -> cases.Source: a Hugging Face folder, made once."""
     made = {}
 
     def get(name):
         if name not in made:
-            case = cases.CASES[name]
-            model = hf_models.model(case.arch, seed=case.seed)
-            folder = hf_models.save(model, tmp_path_factory.mktemp(f"hf-{name}") / "model", shard_size=case.shard_size, bare=case.bare)
-            made[name] = cases.Source(case.arch, folder, model, hf_models.state(model), case.bare)
+            made[name] = cases.make(cases.CASES[name], tmp_path_factory.mktemp(f"hf-{name}"))
         return made[name]
 
     return get

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from interop import cases
-from oracles import dcp, hf_models, mapping
+from oracles import dcp, mapping, sharding
+from oracles.layout import Layout
 
-by_case_and_spec = [pytest.mark.parametrize("spec", cases.SPECS), pytest.mark.parametrize("name", cases.CASES)]
+by_case_and_spec = [pytest.mark.parametrize("spec", cases.SPECS), pytest.mark.parametrize("name", cases.DENSE)]
 
 
 def everywhere(test):
@@ -16,15 +17,15 @@ def everywhere(test):
     return test
 
 
-# layout: (tensor-parallel size, pipeline size, vocabulary rows of the model). Megatron pads the vocabulary to a multiple of
+# layout: (how the model is spread, vocabulary rows of the model). Megatron pads the vocabulary to a multiple of
 # 128 x tensor-parallel size; the rows the checkpoint lacks must come out zero.
-LAYOUTS = {"tp1": (1, 1, 157), "tp2": (2, 1, 256), "pp2": (1, 2, 256)}
+LAYOUTS = {"tp1": (Layout(), 157), "tp2": (Layout(tp=2), 256), "pp2": (Layout(pp=2), 256)}
 
 
 @everywhere
 def test_torch_reads_every_tensor(name, spec, sources, converted):
     source = sources(name)
-    expected = mapping.dist_keys(source.arch, mapping.to_megatron(source.arch, source.state))
+    expected = sharding.dist_keys(source.arch, mapping.to_megatron(source.arch, source.state))
     assert not dcp.different(expected, dcp.read_tensors(converted(name, spec) / "iter_0000000"))
 
 
@@ -33,14 +34,14 @@ def test_torch_reads_every_tensor(name, spec, sources, converted):
 def test_megatron_loads(name, spec, layout, sources, converted, pools):
     """Default strictness, every parameter of every rank bit for bit."""
     arch = sources(name).arch
-    tp, pp, rows = LAYOUTS[layout]
+    spread, rows = LAYOUTS[layout]
     full = mapping.to_megatron(arch, sources(name).state)
-    ranks = pools[spec].run("load", tp=tp, pp=pp, arch=arch, directory=str(converted(name, spec) / "release"), vocab_rows=rows)
+    ranks = pools[spec].run("load", layout=spread, arch=arch, directory=str(converted(name, spec) / "release"), vocab_rows=rows)
     for rank, loaded in enumerate(ranks):
         wanted = full
         if arch.tied and "output_layer.weight" in loaded:  # the last pipeline stage's copy
             wanted = {**full, "output_layer.weight": full["embedding.word_embeddings.weight"]}
-        expected = {key: mapping.tp_shard(key, wanted[key], tp, rank % tp, rows) for key in loaded}
+        expected = {key: sharding.shard(key, wanted[key], spread, rank, rows) for key in loaded}
         assert not dcp.different(expected, loaded), f"rank {rank}"
     assert set().union(*ranks) >= full.keys()
 
@@ -50,7 +51,7 @@ def test_logits(name, spec, sources, converted, pools):
     source = sources(name)
     ids = cases.tokens(source.arch)
     ((_, logits),) = pools[spec].run("load_and_run", arch=source.arch, directory=str(converted(name, spec) / "iter_0000000"), tokens=ids)
-    cases.close(logits, hf_models.logits(source.model, ids))
+    cases.close(logits, source.logits(ids))
 
 
 def test_local_checkpoint_loads_where_transformer_engine_is_installed(sources, converted, pools):
@@ -62,7 +63,7 @@ def test_local_checkpoint_loads_where_transformer_engine_is_installed(sources, c
 
 @everywhere
 def test_objects_are_what_the_model_requires(name, spec, sources, converted, pools):
-    (required,) = pools[spec].run("requested_objects", arch=sources(name).arch)
+    ((_, required),) = pools[spec].run("requested_keys", arch=sources(name).arch)
     assert set(required) <= dcp.object_keys(converted(name, spec) / "iter_0000000")
 
 
@@ -73,7 +74,7 @@ def test_per_layer_keys(sources, causeway, pools, tmp_path):
     directory = tmp_path / "root" / "iter_0000000"
     full = mapping.to_megatron(source.arch, source.state)
     assert not dcp.different(full, dcp.read_tensors(directory))
-    ranks = pools["te"].run("load", pp=2, arch=source.arch, directory=str(directory), vocab_rows=source.arch.vocab)
+    ranks = pools["te"].run("load", layout=Layout(pp=2), arch=source.arch, directory=str(directory), vocab_rows=source.arch.vocab)
     assert not dcp.different(full, {**ranks[0], **ranks[1]})
 
 
@@ -84,7 +85,7 @@ def test_padded_vocabulary(sources, causeway, pools, tmp_path):
     directory = tmp_path / "root" / "iter_0000000"
     (loaded,) = pools["te"].run("load", arch=source.arch, directory=str(directory), vocab_rows=256)
     full = mapping.to_megatron(source.arch, source.state)
-    assert not dcp.different({key: mapping.tp_shard(key, value, 1, 0, 256) for key, value in full.items()}, loaded)
+    assert not dcp.different({key: sharding.shard(key, value, Layout(), 0, 256) for key, value in full.items()}, loaded)
     assert dcp.read_tensors(directory)["output_layer.weight"].shape == (256, source.arch.hidden)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf")
     assert not dcp.different(source.state, cases.read_safetensors(tmp_path / "hf"))
@@ -104,7 +105,7 @@ def test_each_class_of_extra_state_is_needed(sources, converted, pools, tmp_path
         assert error and f"{kind}._extra_state" in error, (kind, error)
 
 
-@pytest.mark.parametrize("name", cases.CASES)
+@pytest.mark.parametrize("name", cases.DENSE)
 def test_common_state(name, sources, converted, pools):
     arch = sources(name).arch
     (common,) = pools["te"].run("common_state", directory=str(converted(name, "te") / "iter_0000000"))

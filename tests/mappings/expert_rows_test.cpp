@@ -113,6 +113,33 @@ TEST(ExpertRows, EveryLayerAndExpert) {
                          "mtp.layers.0.norm -1/0"}));
 }
 
+// Hugging Face names may number the experts in another way.
+TEST(ExpertRows, NumbersOfTheHfSide) {
+  const auto names = [](const std::string& number) {
+    std::string text = kGood;
+    for (const std::string part : {"{H}.experts.{e}.gate", "{H}.experts.{e}.up"}) {
+      text.replace(text.find(part) + 12, 3, "{" + number + "}");
+    }
+    const Table table = parse_table(text, "t");
+    return tensors_of(Binding(table, config_of("[]"))).lines;
+  };
+  EXPECT_EQ(names("3 * e + l"), names("e * 3 + 1 + (l - 1)"));
+  EXPECT_EQ(names("3 * e + l")[1],
+            "decoder.layers.1.mlp.experts.experts.1.linear_fc1.weight <- "
+            "model.layers.1.experts.4.up.weight [4, 3] expert 1/2");
+  for (const auto& [number, message] :
+       {std::pair("e - 1", "expert number -1 is negative"),
+        std::pair("0", "HF name 'model.layers.1.experts.0.gate.weight' twice"),
+        std::pair("e / 2", "1 is not a multiple of 2")}) {
+    try {
+      names(number);
+      ADD_FAILURE() << number;
+    } catch (const bridge::Error& e) {
+      EXPECT_NE(e.message().find(message), std::string::npos) << e.message();
+    }
+  }
+}
+
 TEST(ExpertRows, WithoutExperts) {
   const Table table = parse_table(kGood, "t");
   const Binding binding(
@@ -227,7 +254,11 @@ const BadTable kBad[] = {
     {"expert_missing_in_alias", "local_experts.{e}.linear_fc1", "local_experts.linear_fc1",
      "must have {e} once"},
     {"expert_twice", "{H}.experts.{e}.up.weight", "{H}.experts.{e}.{e}.weight",
-     "must have {e} once"},
+     "unknown placeholder {e}"},
+    {"expert_number_in_megatron", "local_experts.{e}.linear_fc1",
+     "local_experts.{e + 1}.linear_fc1", "unknown placeholder {e + 1}"},
+    {"expert_number_expression", "{H}.experts.{e}.up.weight", "{H}.experts.{e +}.up.weight",
+     "row at line 20: expression 'e +'"},
     {"expert_in_a_word", "{H}.experts.{e}.up.weight", "{H}.experts.x{e}.up.weight", "between dots"},
     {"expert_at_the_end", "{H}.experts.{e}.up.weight", "{H}.experts.up.{e}", "between dots"},
     {"expert_before_a_number", "experts.experts.{e}.linear_fc1.weight\", \"concat",

@@ -1,8 +1,11 @@
-// The tables of mixture-of-experts models: names against Megatron-Bridge's registries, which layers
-// have experts, modules with extra state, what is refused and what is warned of.
+// The tables of mixture-of-experts models: names against Megatron-Bridge's registries and against what
+// real megatron-core asks for, which layers have experts, what is refused and what is warned of.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <regex>
 #include <set>
@@ -119,62 +122,80 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   EXPECT_EQ(bound(renamed).dim("experts"), 16);  // as transformers 5 writes it
 }
 
-TEST(Qwen3Moe, NormOfTheLocalSpecification) {
-  for (const char* config : {kQwen3_30B_A3B, kMixtral8x7B}) {
-    const Binding binding = bound(small(config));
-    const std::string layer = "decoder.layers.1.";
-    EXPECT_TRUE(megatron_names(binding, false, layer).contains("pre_mlp_layernorm.weight"));
-    EXPECT_FALSE(
-        megatron_names(binding, false, layer).contains("mlp.linear_fc1.layer_norm_weight"));
-    EXPECT_FALSE(megatron_names(binding, true, layer).contains("pre_mlp_layernorm.weight"));
-    EXPECT_TRUE(megatron_names(binding, true, layer).contains("mlp.linear_fc1.layer_norm_weight"));
+struct Requested {
+  const char* file;
+  const char* config;
+  const char* patch;  // to the sizes of the model that was asked
+  bool local_spec;
+};
+
+class RequestedKeys : public ::testing::TestWithParam<Requested> {};
+
+std::string without_numbers(std::string name, bool stacked) {
+  name = std::regex_replace(name, std::regex("experts\\.experts\\.\\d+"), "experts.experts");
+  if (!stacked) return name;
+  return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
+}
+
+// What real megatron-core 0.16.1 asks a checkpoint for (data/requested_keys): these tensors and no
+// others, and no object that is not in the table.
+TEST_P(RequestedKeys, AreThoseOfTheTable) {
+  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/requested_keys/" + GetParam().file + ".txt");
+  std::map<std::string, std::set<std::string>> requested;  // by kind
+  for (std::string kind, key; in >> kind >> key;) requested[kind].insert(key);
+  ASSERT_GE(requested["object"].size(), 20u);
+
+  Json config = Json::parse(GetParam().config);
+  config.merge_patch(Json::parse(GetParam().patch));
+  const Binding binding = bound(config);
+  const bool stacked = !binding.per_layer_keys();
+  std::set<std::string> tensors;
+  binding.for_each_tensor(0, GetParam().local_spec, [&](const LogicalTensor& tensor) {
+    tensors.insert(without_numbers(tensor.name, stacked));
+  });
+  EXPECT_EQ(tensors, requested["tensor"]);
+
+  std::set<std::string> objects;
+  binding.for_each_extra_state([&](const ExtraStateModule& module) {
+    // An axis for stacked layers, one for experts, else one object.
+    std::vector<std::string> at, of;
+    if (stacked && module.family != nullptr) {
+      at.push_back(std::to_string(module.layer));
+      of.push_back(std::to_string(module.layer_count));
+    }
+    if (module.expert >= 0) {
+      at.push_back(std::to_string(module.expert));
+      of.push_back(std::to_string(module.expert_count));
+    }
+    if (at.empty()) {
+      at = {"0"};
+      of = {"1"};
+    }
+    objects.insert(fmt::format("{}._extra_state/shard_{}_{}",
+                               without_numbers(module.module, stacked), fmt::join(at, "."),
+                               fmt::join(of, ".")));
+  });
+  for (const std::string& object : requested["object"]) {
+    EXPECT_TRUE(objects.contains(object)) << object;
   }
 }
 
-// What the modules of megatron-core 0.16.1 with TransformerEngine ask for on load.
-TEST(ExpertTables, ExtraStateModules) {
-  const auto modules = [](const Json& config) {
-    std::map<std::string, std::pair<int64_t, int64_t>> names;
-    bound(config).for_each_extra_state([&](const ExtraStateModule& module) {
-      EXPECT_TRUE(names.try_emplace(module.module, module.expert, module.expert_count).second);
-    });
-    return names;
-  };
-  const std::string experts = "mlp.experts.experts.15.linear_fc";
-  const auto v3 = modules(small(kDeepSeekV3));
-  for (const std::string layer : {"decoder.layers.3.", "mtp.layers.0.transformer_layer."}) {
-    for (const char* name :
-         {"input_layernorm", "self_attention.linear_q_down_proj", "self_attention.linear_q_up_proj",
-          "self_attention.linear_kv_down_proj", "self_attention.linear_kv_up_proj",
-          "self_attention.linear_proj", "self_attention.core_attention", "pre_mlp_layernorm",
-          "mlp.shared_experts.linear_fc1", "mlp.shared_experts.linear_fc2"}) {
-      ASSERT_TRUE(v3.contains(layer + name)) << layer << name;
-      EXPECT_EQ(v3.at(layer + name).first, -1);
-    }
-    for (const char* linear : {"1", "2"}) {
-      EXPECT_EQ(v3.at(layer + experts + linear), std::make_pair(int64_t{15}, int64_t{16}));
-    }
-  }
-  for (const char* name : {"decoder.layers.0.mlp.linear_fc1", "decoder.layers.0.mlp.linear_fc2",
-                           "mtp.layers.0.eh_proj", "mtp.layers.0.enorm", "mtp.layers.0.hnorm",
-                           "mtp.layers.0.final_layernorm", "decoder.final_layernorm"}) {
-    EXPECT_TRUE(v3.contains(name)) << name;
-  }
-  EXPECT_FALSE(v3.contains("decoder.layers.3.mlp.linear_fc1"));
-  EXPECT_FALSE(v3.contains("decoder.layers.0." + experts + "1"));
-  for (const auto& [name, expert] : v3) EXPECT_EQ(name.find("router"), std::string::npos);
-  for (const char* config : {kQwen3_30B_A3B, kMixtral8x7B}) {
-    const auto names = modules(small(config));
-    for (const std::string name :
-         {"self_attention.linear_qkv", "self_attention.linear_proj", "pre_mlp_layernorm"}) {
-      EXPECT_TRUE(names.contains("decoder.layers.3." + name)) << name;
-    }
-    EXPECT_EQ(names.at("decoder.layers.3." + experts + "2").second, 16);
-    EXPECT_EQ(names.contains("decoder.layers.3.self_attention.q_layernorm"),
-              config == kQwen3_30B_A3B);
-    EXPECT_FALSE(names.contains("decoder.layers.3.mlp.linear_fc1"));
-  }
-}
+constexpr char kSmallQwen3Moe[] = R"({"num_hidden_layers": 3, "num_experts": 6})";
+constexpr char kSmallMixtral[] = R"({"num_hidden_layers": 3, "num_local_experts": 4})";
+constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
+                                "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
+const Requested kRequested[] = {
+    {"te.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, false},
+    {"local.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, true},
+    {"te.mixtral", kMixtral8x7B, kSmallMixtral, false},
+    {"local.mixtral", kMixtral8x7B, kSmallMixtral, true},
+    {"te.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, false},
+    {"local.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, true},
+};
+INSTANTIATE_TEST_SUITE_P(All, RequestedKeys, ::testing::ValuesIn(kRequested),
+                         [](const auto& param) {
+                           return std::regex_replace(param.param.file, std::regex("\\."), "_");
+                         });
 
 struct Change {
   const char* config;

@@ -1,4 +1,4 @@
-"""The shape of a dense decoder, in neither Hugging Face's nor Megatron's words.
+"""The shape of a decoder, in neither Hugging Face's nor Megatron's words.
 
 Both sides of every comparison (the transformers model and the Megatron model) are built from one of these, so the tests
 never read a configuration that Causeway wrote.
@@ -7,8 +7,36 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class Moe:
+    experts: int
+    topk: int
+    ffn: int                # intermediate size of one expert
+    dense_layers: int = 0   # leading layers that have an ordinary MLP
+    shared: int = 0         # shared experts, each of size `ffn`
+    score_groups: int = 0   # groups the router limits itself to; 0: softmax scores, no groups, no bias
+    chosen_groups: int = 0
+    scaling: float = 1.0    # of the routed experts' weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Mla:
+    """Multi-head latent attention with YaRN."""
+
+    q_rank: int | None      # None: queries are projected directly
+    kv_rank: int
+    nope: int               # channels of a query/key head without rotation
+    rope: int               # ... with
+    v_head: int
+    yarn_factor: float = 4.0
+    yarn_positions: int = 64
+    mscale: float = 1.0
+    mscale_all_dim: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Arch:
-    family: str            # "llama", "qwen2" (bias on q, k, v) or "qwen3" (norm of each q and k head)
+    family: str            # "llama", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
+                           # "mixtral" or "deepseek_v3"
     layers: int
     hidden: int
     heads: int
@@ -21,6 +49,9 @@ class Arch:
     eps: float = 1e-5
     rope_base: float = 10000.0
     positions: int = 128
+    moe: Moe | None = None
+    mla: Mla | None = None
+    mtp: int = 0           # multi-token prediction depths
 
     @property
     def qkv_bias(self):
@@ -28,11 +59,27 @@ class Arch:
 
     @property
     def qk_norm(self):
-        return self.family == "qwen3"
+        return self.family in ("qwen3", "qwen3_moe")
+
+    @property
+    def stacked(self):
+        """Whether Megatron stacks the layers under one key: not when dense and MoE layers are listed one by one."""
+        return self.mla is None
+
+    def is_moe(self, layer):
+        return self.moe is not None and layer >= self.moe.dense_layers
 
 
 # Awkward on purpose: heads*head_dim != hidden, an odd vocabulary, nothing a power of two, three layers (two pipeline
 # stages are then unequal).
 def awkward(family, *, tied, dtype, **other):
     sizes = dict(layers=3, hidden=72, heads=6, groups=2, head_dim=16, ffn=136, vocab=157)
+    if family == "qwen3_moe":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
+    if family == "mixtral":
+        sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
+    if family == "deepseek_v3":
+        # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
+        sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense_layers=1, shared=2, score_groups=4,
+                     chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
     return Arch(family=family, tied=tied, dtype=dtype, **{**sizes, **other})

@@ -5,7 +5,7 @@ import shutil
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
 
 
 def metadata(directory):
@@ -36,6 +36,16 @@ def copy_without(directory, copy, removed):
     with open(os.path.join(copy, ".metadata"), "wb") as file:
         pickle.dump(entries, file)
     return copy
+
+
+def add_object(directory, key, like):
+    """Makes `.metadata` list one more non-tensor object, whose bytes are those of `like`."""
+    entries = metadata(directory)
+    entries.state_dict_metadata[key] = entries.state_dict_metadata[like]
+    (place,) = [place for index, place in entries.storage_data.items() if index.fqn == like]
+    entries.storage_data[MetadataIndex(key)] = place
+    with open(os.path.join(directory, ".metadata"), "wb") as file:
+        pickle.dump(entries, file)
 
 
 def different(expected, actual):

@@ -62,6 +62,28 @@ class LayerNormLinear(Linear):
         return super().forward(_rms(x, self.layer_norm_weight, self.eps, self.zero_centered))
 
 
+class GroupedLinear(_Module):
+    """One linear for each expert of a rank; the rows of x belong to the experts in turn, m_splits rows to each."""
+
+    def __init__(self, num_gemms, in_features, out_features, *, tp_size=1, init_method=None, bias=True, parallel_mode=None, params_dtype=None, device="cpu", **_):
+        super().__init__()
+        assert not bias and parallel_mode is None or tp_size == 1, "megatron-core itself splits the experts it gives to a rank"
+        self.num_gemms, self.use_bias = num_gemms, bias
+        # what megatron-core looks at to split the extra state of the experts
+        self.fp8, self.fp8_calibration, self.fp8_meta = False, False, {"fp8_checkpoint": False}
+        for index in range(num_gemms):
+            weight = torch.nn.Parameter(torch.empty(out_features, in_features, dtype=params_dtype, device=device))
+            init_method(weight)
+            self.register_parameter(f"weight{index}", weight)
+
+    def init_fp8_metadata(self, num_gemms=1):
+        pass
+
+    def forward(self, x, m_splits, is_first_microbatch=None):
+        parts = torch.split(x, m_splits)
+        return torch.cat([F.linear(part, getattr(self, f"weight{index}")) for index, part in enumerate(parts)])
+
+
 class RMSNorm(_Module):
     def __init__(self, hidden_size, eps, zero_centered_gamma=False, params_dtype=None, device="cpu", **_):
         super().__init__()
@@ -87,7 +109,7 @@ class DotProductAttention(_Module):
 
 
 class _NotModelled:
-    """Classes megatron-core subclasses when it is imported, but no dense model makes."""
+    """Classes megatron-core subclasses when it is imported, but no model of these tests makes."""
 
     def __init__(self, *_, **__):
         raise NotImplementedError("the stand-in transformer_engine has no " + type(self).__mro__[1].__name__)
@@ -106,7 +128,7 @@ def _module(name, package=False, **names):
 
 
 def install():
-    absent = {name: type(name, (_NotModelled,), {}) for name in ("GroupedLinear", "LayerNorm", "DelayedScaling", "CudaRNGStatesTracker", "QuantizedTensor")}
+    absent = {name: type(name, (_NotModelled,), {}) for name in ("LayerNorm", "DelayedScaling", "CudaRNGStatesTracker", "QuantizedTensor")}
     autocast = lambda *_, **__: contextlib.nullcontext()
     manager = type("FP8GlobalStateManager", (), {"is_fp8_enabled": staticmethod(lambda: False)})
     top = "transformer_engine"
@@ -114,7 +136,7 @@ def install():
     _module(top + ".common", True)
     _module(top + ".common.recipe", DelayedScaling=absent["DelayedScaling"])
     _module(top + ".pytorch", True, Linear=Linear, LayerNormLinear=LayerNormLinear, RMSNorm=RMSNorm, DotProductAttention=DotProductAttention,
-            GroupedLinear=absent["GroupedLinear"], LayerNorm=absent["LayerNorm"], fp8_autocast=autocast)
+            GroupedLinear=GroupedLinear, LayerNorm=absent["LayerNorm"], fp8_autocast=autocast)
     _module(top + ".pytorch.ops", Sequential=None, FusibleOperation=None)  # named in annotations
     _module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
     _module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,

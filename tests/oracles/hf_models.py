@@ -1,17 +1,64 @@
-"""Tiny Hugging Face checkpoints, written by real transformers."""
+"""Tiny Hugging Face models of real transformers: configurations, random weights, logits."""
+import re
+
 import torch
 import transformers
+from transformers.cache_utils import MtpCache
+from transformers.modeling_layers import MtpModel
 
-_CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM}
+_CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
+            "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
+            "deepseek_v3": transformers.DeepseekV3ForCausalLM}
+
+
+def _moe_settings(arch):
+    moe = arch.moe
+    if moe is None:
+        return {}
+    settings = dict(num_experts_per_tok=moe.topk)
+    if arch.family == "mixtral":
+        return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
+    settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
+    if arch.family == "qwen3_moe":
+        return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=[])
+    return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=moe.dense_layers, n_group=moe.score_groups,
+                topk_group=moe.chosen_groups, routed_scaling_factor=moe.scaling, num_nextn_predict_layers=arch.mtp)
+
+
+def _attention_settings(arch):
+    mla = arch.mla
+    if mla is None:
+        return dict(head_dim=arch.head_dim, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base})
+    yarn = dict(rope_type="yarn", rope_theta=arch.rope_base, factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32.0,
+                beta_slow=1.0, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
+    return dict(q_lora_rank=mla.q_rank, kv_lora_rank=mla.kv_rank, qk_nope_head_dim=mla.nope, qk_rope_head_dim=mla.rope, v_head_dim=mla.v_head,
+                rope_parameters=yarn)
 
 
 def config(arch):
-    return _CLASSES[arch.family].config_class(
+    settings = dict(
         hidden_size=arch.hidden, num_hidden_layers=arch.layers, num_attention_heads=arch.heads, num_key_value_heads=arch.groups,
-        head_dim=arch.head_dim, intermediate_size=arch.ffn, vocab_size=arch.vocab, max_position_embeddings=arch.positions,
-        rms_norm_eps=arch.eps, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base}, tie_word_embeddings=arch.tied,
-        hidden_act="silu", attention_dropout=0.0, dtype=arch.dtype, bos_token_id=1, eos_token_id=2, pad_token_id=None,
+        intermediate_size=arch.ffn, vocab_size=arch.vocab, max_position_embeddings=arch.positions, rms_norm_eps=arch.eps,
+        tie_word_embeddings=arch.tied, hidden_act="silu", attention_dropout=0.0, dtype=arch.dtype, bos_token_id=1, eos_token_id=2,
+        pad_token_id=None,
     )
+    settings.update(_attention_settings(arch))
+    settings.update(_moe_settings(arch))
+    return _CLASSES[arch.family].config_class(**settings)
+
+
+def _tensors(made):
+    """Parameters, and the one kind of buffer that is saved: the router's bias, which stays in fp32."""
+    yield from made.named_parameters()
+    yield from ((name, buffer) for name, buffer in made.named_buffers() if name.endswith("e_score_correction_bias"))
+
+
+def _to_dtype(made, dtype):
+    biases = {name: tensor.clone() for name, tensor in made.named_buffers() if name.endswith("e_score_correction_bias")}
+    made = made.to(dtype)
+    for name, bias in biases.items():
+        made.get_submodule(name.rpartition(".")[0]).e_score_correction_bias.data = bias
+    return made.eval()
 
 
 def model(arch, seed=0):
@@ -19,16 +66,39 @@ def model(arch, seed=0):
     made = _CLASSES[arch.family](config(arch))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1 + 0.2 * noise if "norm" in name else 0.1 * noise)
-    return made.to(getattr(torch, arch.dtype)).eval()
+        for name, tensor in _tensors(made):
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(1 + 0.2 * noise if "norm" in name else 0.1 * noise)
+    return _to_dtype(made, getattr(torch, arch.dtype))
+
+
+_EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(\w+)\.weight")
+_EXPERT_PART = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
+
+
+def _in_memory(arch, state):
+    """A state dict as transformers holds it: experts stacked, gate and up in one, no MTP layers."""
+    out, experts = {}, {}
+    for name, tensor in state.items():
+        if any(name.startswith(f"model.layers.{arch.layers + depth}.") for depth in range(arch.mtp)):
+            continue
+        name = name.replace(".block_sparse_moe.", ".mlp.")
+        expert = _EXPERT.fullmatch(name)
+        if expert:
+            experts.setdefault(expert[1], {})[_EXPERT_PART[expert[3]], int(expert[2])] = tensor
+        else:
+            out[name] = tensor
+    for name, parts in experts.items():
+        each = range(arch.moe.experts)
+        out[name + ".gate_up_proj"] = torch.stack([torch.cat([parts["gate", e], parts["up", e]]) for e in each])
+        out[name + ".down_proj"] = torch.stack([parts["down", e] for e in each])
+    return out
 
 
 def filled(arch, state):
-    """A model holding exactly the given state dict."""
-    made = _CLASSES[arch.family](config(arch)).to(getattr(torch, arch.dtype)).eval()
-    result = made.load_state_dict(state, strict=False)
+    """A model holding exactly the given state dict (names of the files)."""
+    made = _to_dtype(_CLASSES[arch.family](config(arch)), getattr(torch, arch.dtype))
+    result = made.load_state_dict(_in_memory(arch, state), strict=False)
     assert not result.unexpected_keys and set(result.missing_keys) <= ({"lm_head.weight"} if arch.tied else set()), result
     made.tie_weights()
     return made
@@ -41,17 +111,41 @@ def save(made, folder, *, shard_size=None, bare=False):
     return folder
 
 
-def state(made):
-    """Its tensors by full name, each once: a tied head is not a tensor of its own."""
-    tensors = {name: tensor.detach().clone() for name, tensor in made.state_dict().items()}
-    if made.config.tie_word_embeddings:
-        del tensors["lm_head.weight"]
-    return tensors
-
-
-def logits(made, tokens):
+def _fresh(made):
     """In fp32. A fresh model, because `.to(bfloat16)` also rounded the rotary frequencies of `made`."""
     fresh = type(made)(made.config).float().eval()
     fresh.load_state_dict(made.state_dict())
+    return fresh
+
+
+def logits(made, tokens):
     with torch.no_grad():
-        return fresh(torch.tensor([tokens])).logits[0]
+        return _fresh(made)(torch.tensor([tokens])).logits[0]
+
+
+def loading_report(arch, folder):
+    """What from_pretrained did not find, or found and did not know."""
+    _, report = _CLASSES[arch.family].from_pretrained(folder, output_loading_info=True)
+    return report
+
+
+def logits_with_mtp(arch, folder, tokens):
+    """[logits, logits of each MTP depth] of a folder in fp32, by transformers' model and its MtpModel. The rows past the end of
+    the prompt see token 0, as Megatron's do; positions are shifted, which a relative encoding does not notice."""
+    made = _CLASSES[arch.family].from_pretrained(folder, dtype=torch.float32)
+    # MtpModel takes from this which tensors are its own; the class says layer 61
+    made._keys_to_ignore_on_load_unexpected = [rf"model\.layers\.{arch.layers + depth}\." for depth in range(arch.mtp)]
+    ids, hidden = torch.tensor([tokens]), []
+    hook = made.model.norm.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    with torch.no_grad():
+        out = [made(ids).logits[0]]
+        hook.remove()
+        if not arch.mtp:
+            return out
+        mtp = MtpModel.from_pretrained(made).eval()
+        state, positions = hidden[0], torch.arange(len(tokens))[None]
+        for depth in range(arch.mtp):
+            ids = torch.cat([ids[:, 1:], torch.zeros(1, 1, dtype=torch.long)], dim=1)
+            state = mtp.forward_layer(depth, state, positions + 1 + depth, MtpCache(config=made.config.get_mtp_config()), input_ids=ids)
+            out.append(made.lm_head(state)[0])
+    return out

@@ -1,32 +1,60 @@
-"""Makes the torch_dist folders of data/megatron_written again:  python -m oracles.make_data OUT   (from tests/)"""
+"""Makes what real megatron-core says and writes for data/ again:  python -m oracles.make_data OUT   (from tests/)
+
+OUT/megatron_written/*        torch_dist folders
+OUT/requested_keys/*.txt      for each model and layer spec, every key a default-strict load asks a checkpoint for: "tensor KEY" or
+                              "object KEY", sorted. `_extra_state` objects are among them; which modules have one is a property
+                              of TransformerEngine and megatron-core, found here and nowhere written down.
+"""
 import os
 import sys
 
 from oracles import fixture_weights
-from oracles.mapping import tp_shard
+from oracles.arch import awkward
+from oracles.layout import Layout
 from oracles.pool import Pool
+from oracles.sharding import shard
 
-# folder: (model, tensor-parallel size, pipeline size, gate and up as keys of their own)
+# folder: (model, layout, gate and up as keys of their own)
 FOLDERS = {
-    "dense": (fixture_weights.DENSE, 1, 1, False),
-    "dense_tp2_resave": (fixture_weights.DENSE, 2, 1, False),
-    "dense_pp3_resave": (fixture_weights.DENSE, 1, 3, False),
-    "dense_singleton": (fixture_weights.DENSE, 1, 1, True),
-    "dense_tied_qknorm": (fixture_weights.TIED_QKNORM, 1, 1, False),
+    "dense": (fixture_weights.DENSE, Layout(), False),
+    "dense_tp2_resave": (fixture_weights.DENSE, Layout(tp=2), False),
+    "dense_pp3_resave": (fixture_weights.DENSE, Layout(pp=3), False),
+    "dense_singleton": (fixture_weights.DENSE, Layout(), True),
+    "dense_tied_qknorm": (fixture_weights.TIED_QKNORM, Layout(), False),
 }
 
+# What te asks for and local does not, in words: extra state of norms that are modules, and of the attention of MTP layers,
+# because MultiTokenPredictionBlock.sharded_state_dict starts from a plain state_dict. The local spec calls the norm before
+# a mixture mlp.linear_fc1.layer_norm_weight, but with MLA every norm has its own name.
+KEYS = {f"{spec}.{name}": (spec, arch) for spec in ("te", "local") for name, arch in {
+    "qwen3_moe": awkward("qwen3_moe", tied=False, dtype="bfloat16"),
+    "mixtral": awkward("mixtral", tied=False, dtype="bfloat16"),
+    "deepseek_v3_mtp2": awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=2),
+}.items()}
 
-def make(pool, root, name):
-    arch, tp, pp, singleton = FOLDERS[name]
+
+def make_folder(pool, root, name):
+    arch, layout, singleton = FOLDERS[name]
     full = fixture_weights.parameters(arch)
-    parts = [{key: tp_shard(key, value, tp, rank, arch.vocab) for key, value in full.items()} for rank in range(tp)]
-    pool.run("save", tp=tp, pp=pp, arch=arch, directory=os.path.join(root, "iter_0000000"), vocab_rows=arch.vocab, parameters=parts, iteration=0, singleton=singleton)
+    parts = [{key: shard(key, value, layout, rank, arch.vocab) for key, value in full.items()} for rank in range(layout.world)]
+    pool.run("save", layout=layout, arch=arch, directory=os.path.join(root, "iter_0000000"), vocab_rows=arch.vocab, parameters=parts, iteration=0,
+             singleton=singleton)
     with open(os.path.join(root, "latest_checkpointed_iteration.txt"), "w") as tracker:
         tracker.write("0")
 
 
+def requested_keys(pool, name, grouped=False):
+    ((tensors, objects),) = pool.run("requested_keys", arch=KEYS[name][1], grouped=grouped)
+    return "".join(f"{kind} {key}\n" for kind, keys in (("tensor", tensors), ("object", objects)) for key in keys)
+
+
 if __name__ == "__main__":
-    local = Pool("local")
+    pools = {spec: Pool(spec) for spec in ("te", "local")}
     for folder in FOLDERS:
-        make(local, os.path.join(sys.argv[1], folder), folder)
-    local.close()
+        make_folder(pools["local"], os.path.join(sys.argv[1], "megatron_written", folder), folder)
+    os.makedirs(os.path.join(sys.argv[1], "requested_keys"))
+    for which, (which_spec, _) in KEYS.items():
+        with open(os.path.join(sys.argv[1], "requested_keys", which + ".txt"), "w") as keys_file:
+            keys_file.write(requested_keys(pools[which_spec], which))
+    for pool in pools.values():
+        pool.close()

@@ -1,57 +1,114 @@
 """Which Hugging Face tensor is which Megatron parameter: written from Megatron's own definitions, not from Causeway's tables.
 
-In-memory Megatron names of a TransformerEngine model (`linear_qkv.layer_norm_weight`, ...). The facts used:
-  attention.py  SelfAttention.get_query_key_value_tensors: linear_qkv's rows are viewed as [groups, heads/groups + 2, head_dim]
-                and split into the group's query heads, its key, its value. Biases the same.
-  mlp.py        the gated activation is `silu(x[:half]) * x[half:]`, so linear_fc1 = [gate; up].
-  mlp.py        apply_swiglu_sharded_factory / ColumnParallelLinear: a rank owns its slice of gate and its slice of up.
+In-memory Megatron names of a TransformerEngine model with SequentialMLP experts (`linear_qkv.layer_norm_weight`,
+`local_experts.{e}`), numbered globally. The facts used:
+  attention.py               SelfAttention.get_query_key_value_tensors: linear_qkv's rows are viewed as [groups, heads/groups + 2,
+                             head_dim] and split into the group's query heads, its key, its value. Biases the same.
+  mlp.py                     the gated activation is `silu(x[:half]) * x[half:]`, so linear_fc1 = [gate; up], of experts too.
+  multi_latent_attention.py  q = linear_q_up_proj(norm(linear_q_down_proj(x))); the rows of a query head are [no rotation; rotation];
+                             linear_kv_down_proj's rows are [latent; rotated key], linear_kv_up_proj's of a head [key; value].
+  multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
+  modeling_mixtral.py        gate, up = w1, w3; down = w2.
 """
 import torch
 
 
-def _layer_pairs(layer):
-    """Tensors that are the same on both sides: (Megatron name, Hugging Face name)."""
-    m, h = f"decoder.layers.{layer}.", f"model.layers.{layer}."
-    return {
-        m + "self_attention.linear_qkv.layer_norm_weight": h + "input_layernorm.weight",
-        m + "self_attention.linear_proj.weight": h + "self_attn.o_proj.weight",
-        m + "mlp.linear_fc1.layer_norm_weight": h + "post_attention_layernorm.weight",
-        m + "mlp.linear_fc2.weight": h + "mlp.down_proj.weight",
-    }
-
-
-def _same(arch):
-    pairs = {
-        "embedding.word_embeddings.weight": "model.embed_tokens.weight",
-        "decoder.final_layernorm.weight": "model.norm.weight",
-    }
-    if not arch.tied:
-        pairs["output_layer.weight"] = "lm_head.weight"
+def _blocks(arch):
+    """(Megatron prefix, Hugging Face prefix, whether the MLP is a mixture) of every transformer layer, MTP's included."""
     for layer in range(arch.layers):
-        pairs.update(_layer_pairs(layer))
-        if arch.qk_norm:
-            for x in "qk":
-                pairs[f"decoder.layers.{layer}.self_attention.{x}_layernorm.weight"] = f"model.layers.{layer}.self_attn.{x}_norm.weight"
+        yield f"decoder.layers.{layer}.", f"model.layers.{layer}.", arch.is_moe(layer)
+    for depth in range(arch.mtp):
+        yield f"mtp.layers.{depth}.transformer_layer.", f"model.layers.{arch.layers + depth}.", arch.moe is not None
+
+
+def _attention(arch, m, h):
+    m, a = m + "self_attention.", h + "self_attn."
+    pairs = {m + "linear_proj.weight": a + "o_proj.weight"}
+    if arch.mla is None:
+        pairs[m + "linear_qkv.layer_norm_weight"] = h + "input_layernorm.weight"
+        pairs.update({f"{m}{x}_layernorm.weight": f"{a}{x}_norm.weight" for x in "qk" if arch.qk_norm})
+        return pairs
+    pairs[m.removesuffix("self_attention.") + "input_layernorm.weight"] = h + "input_layernorm.weight"
+    pairs[m + "linear_kv_down_proj.weight"] = a + "kv_a_proj_with_mqa.weight"
+    pairs[m + "linear_kv_up_proj.layer_norm_weight"] = a + "kv_a_layernorm.weight"
+    pairs[m + "linear_kv_up_proj.weight"] = a + "kv_b_proj.weight"
+    if arch.mla.q_rank is None:
+        pairs[m + "linear_q_proj.weight"] = a + "q_proj.weight"
+    else:
+        pairs[m + "linear_q_down_proj.weight"] = a + "q_a_proj.weight"
+        pairs[m + "linear_q_up_proj.layer_norm_weight"] = a + "q_a_layernorm.weight"
+        pairs[m + "linear_q_up_proj.weight"] = a + "q_b_proj.weight"
     return pairs
 
 
-def _kinds(arch):
-    return ["weight", "bias"] if arch.qkv_bias else ["weight"]
+def _mlps(arch, m, h, is_moe):
+    """(Megatron prefix, gate, up, down) of every ordinary MLP of a layer: its one, or its experts."""
+    if not is_moe:
+        yield m + "mlp.", *(f"{h}mlp.{x}_proj.weight" for x in ("gate", "up", "down"))
+        return
+    for expert in range(arch.moe.experts):
+        ours = f"{m}mlp.experts.local_experts.{expert}."
+        if arch.family == "mixtral":
+            yield ours, *(f"{h}block_sparse_moe.experts.{expert}.{x}.weight" for x in ("w1", "w3", "w2"))
+        else:
+            yield ours, *(f"{h}mlp.experts.{expert}.{x}_proj.weight" for x in ("gate", "up", "down"))
+    if arch.moe.shared:
+        yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up", "down"))
+
+
+def _same(arch):
+    """Tensors that are the same on both sides: {Megatron name: Hugging Face name}."""
+    pairs = {"embedding.word_embeddings.weight": "model.embed_tokens.weight", "decoder.final_layernorm.weight": "model.norm.weight"}
+    if not arch.tied:
+        pairs["output_layer.weight"] = "lm_head.weight"
+    for m, h, is_moe in _blocks(arch):
+        pairs.update(_attention(arch, m, h))
+        pairs[m + ("pre_mlp_layernorm.weight" if is_moe else "mlp.linear_fc1.layer_norm_weight")] = h + "post_attention_layernorm.weight"
+        if is_moe:
+            gate = h + ("block_sparse_moe.gate." if arch.family == "mixtral" else "mlp.gate.")
+            pairs[m + "mlp.router.weight"] = gate + "weight"
+            if arch.moe.score_groups:
+                pairs[m + "mlp.router.expert_bias"] = gate + "e_score_correction_bias"
+        pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
+    for depth in range(arch.mtp):
+        m, h = f"mtp.layers.{depth}.", f"model.layers.{arch.layers + depth}."
+        pairs.update({f"{m}{x}.weight": f"{h}{x}.weight" for x in ("enorm", "hnorm", "eh_proj")})
+        pairs[m + "final_layernorm.weight"] = h + "shared_head.norm.weight"
+    return pairs
+
+
+def _gated(arch):
+    """{linear_fc1: (gate, up)}"""
+    return {ours + "linear_fc1.weight": (gate, up) for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block)}
+
+
+def _qkv(arch):
+    """{linear_qkv: (q, k, v)}"""
+    kinds = ["weight", "bias"] if arch.qkv_bias else ["weight"]
+    blocks = [] if arch.mla else _blocks(arch)
+    return {f"{m}self_attention.linear_qkv.{kind}": [f"{h}self_attn.{x}_proj.{kind}" for x in "qkv"] for m, h, _ in blocks for kind in kinds}
+
+
+def duplicates(arch):
+    """{name: tensor it repeats}: what the files of MTP models hold again for every depth, and Megatron once."""
+    out = {}
+    for depth in range(arch.mtp):
+        h = f"model.layers.{arch.layers + depth}."
+        out[h + "embed_tokens.weight"] = "model.embed_tokens.weight"
+        out[h + "shared_head.head.weight"] = "lm_head.weight"
+    return out
 
 
 def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
     out = {m: hf[h] for m, h in _same(arch).items()}
     per_group, d = arch.heads // arch.groups, arch.head_dim
-    for layer in range(arch.layers):
-        for kind in _kinds(arch):
-            q, k, v = (hf[f"model.layers.{layer}.self_attn.{x}_proj.{kind}"] for x in "qkv")
-            rows = []
-            for group in range(arch.groups):
-                rows += [q[group * per_group * d : (group + 1) * per_group * d], k[group * d : (group + 1) * d], v[group * d : (group + 1) * d]]
-            out[f"decoder.layers.{layer}.self_attention.linear_qkv.{kind}"] = torch.cat(rows)
-        gate, up = (hf[f"model.layers.{layer}.mlp.{x}_proj.weight"] for x in ("gate", "up"))
-        out[f"decoder.layers.{layer}.mlp.linear_fc1.weight"] = torch.cat([gate, up])
+    for name, (q, k, v) in _qkv(arch).items():
+        rows = []
+        for group in range(arch.groups):
+            rows += [hf[q][group * per_group * d : (group + 1) * per_group * d], hf[k][group * d : (group + 1) * d], hf[v][group * d : (group + 1) * d]]
+        out[name] = torch.cat(rows)
+    out.update({name: torch.cat([hf[gate], hf[up]]) for name, (gate, up) in _gated(arch).items()})
     return out
 
 
@@ -62,53 +119,12 @@ def to_hf(arch, megatron):
         if name in out:
             out[name] = out[name][: arch.vocab]
     per_group, d = arch.heads // arch.groups, arch.head_dim
-    for layer in range(arch.layers):
-        for kind in _kinds(arch):
-            fused = megatron[f"decoder.layers.{layer}.self_attention.linear_qkv.{kind}"]
-            grouped = fused.reshape(arch.groups, (per_group + 2) * d, *fused.shape[1:])
-            q, k, v = torch.split(grouped, [per_group * d, d, d], dim=1)
-            for name, part in zip("qkv", (q, k, v)):
-                out[f"model.layers.{layer}.self_attn.{name}_proj.{kind}"] = part.reshape(-1, *fused.shape[1:])
-        gate, up = megatron[f"decoder.layers.{layer}.mlp.linear_fc1.weight"].chunk(2)
-        out[f"model.layers.{layer}.mlp.gate_proj.weight"] = gate
-        out[f"model.layers.{layer}.mlp.up_proj.weight"] = up
+    for name, parts in _qkv(arch).items():
+        fused = megatron[name]
+        grouped = fused.reshape(arch.groups, (per_group + 2) * d, *fused.shape[1:])
+        for part, rows in zip(parts, torch.split(grouped, [per_group * d, d, d], dim=1)):
+            out[part] = rows.reshape(-1, *fused.shape[1:])
+    for name, (gate, up) in _gated(arch).items():
+        out[gate], out[up] = megatron[name].chunk(2)
+    out.update({name: out[original] for name, original in duplicates(arch).items()})
     return {name: tensor.contiguous() for name, tensor in out.items()}
-
-
-def tp_shard(name, full, tp, rank, padded_vocab):
-    """What tensor-parallel rank `rank` of `tp` holds of the full parameter `name`; missing vocabulary rows are zero."""
-    if name in ("embedding.word_embeddings.weight", "output_layer.weight"):
-        padded = torch.zeros(padded_vocab, full.shape[1], dtype=full.dtype)
-        padded[: len(full)] = full
-        return padded.chunk(tp)[rank]
-    if name.endswith("linear_fc1.weight"):
-        return torch.cat([half.chunk(tp)[rank] for half in full.chunk(2)])
-    if name.endswith(("linear_qkv.weight", "linear_qkv.bias")):
-        return full.chunk(tp)[rank]
-    if name.endswith(("linear_proj.weight", "linear_fc2.weight")):
-        return full.chunk(tp, dim=1)[rank]
-    return full
-
-
-def tp_merge(name, shards):
-    """The inverse of tp_shard."""
-    if name in ("embedding.word_embeddings.weight", "output_layer.weight") or name.endswith(("linear_qkv.weight", "linear_qkv.bias")):
-        return torch.cat(shards)
-    if name.endswith("linear_fc1.weight"):
-        return torch.cat([torch.cat([shard.chunk(2)[half] for shard in shards]) for half in (0, 1)])
-    if name.endswith(("linear_proj.weight", "linear_fc2.weight")):
-        return torch.cat(shards, dim=1)
-    return shards[0]
-
-
-def dist_keys(arch, megatron):
-    """The same parameters under their torch_dist keys: the layers of a homogeneous decoder are stacked on a new first axis."""
-    out, layered = {}, {}
-    for name, tensor in megatron.items():
-        if name.startswith("decoder.layers."):
-            layer, inner = name[len("decoder.layers.") :].split(".", 1)
-            layered.setdefault("decoder.layers." + inner, {})[int(layer)] = tensor
-        else:
-            out[name] = tensor
-    out.update({key: torch.stack([by_layer[i] for i in range(arch.layers)]) for key, by_layer in layered.items()})
-    return out

@@ -3,7 +3,7 @@
 Importing torch and megatron-core takes seconds, so one server process per spec imports them once and forks the ranks of
 each job. A rank lives for one job: no state is carried over, and a rank that hangs is killed.
 
-Client:  Pool("te").run("load", tp=2, arch=..., directory=...)  ->  [result of rank 0, result of rank 1]
+Client:  Pool("te").run("load", layout=Layout(tp=2), arch=..., directory=...)  ->  [result of rank 0, result of rank 1]
 Server:  python -m oracles.pool te        requests and replies are pickles on stdin and stdout
 """
 import os
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 import traceback
+
+from oracles.layout import Layout
 
 JOB_SECONDS = 60
 
@@ -29,8 +31,8 @@ class Pool:
         tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec], cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def run(self, job, *, tp=1, pp=1, **arguments):
-        pickle.dump((job, tp, pp, arguments), self.server.stdin)
+    def run(self, job, *, layout=Layout(), **arguments):
+        pickle.dump((job, layout, arguments), self.server.stdin)
         self.server.stdin.flush()
         ok, results = pickle.load(self.server.stdout)
         if not ok:
@@ -42,11 +44,11 @@ class Pool:
         self.server.wait()
 
 
-def _rank(rank, world, folder, spec, job, tp, pp, arguments):
-    from oracles import megatron
+def _rank(rank, folder, spec, job, layout, arguments):
+    from oracles import megatron, megatron_model
 
     try:
-        megatron.init(rank, world, os.path.join(folder, "rendezvous"), tp, pp)
+        megatron_model.init(rank, os.path.join(folder, "rendezvous"), layout)
         result = True, getattr(megatron, job)(spec=spec, **arguments)
     except BaseException as error:  # CheckpointException is not an Exception
         result = False, f"rank {rank}: {type(error).__name__}: {error}\n{traceback.format_exc()}"
@@ -80,20 +82,20 @@ def _wait(children):
         os.waitpid(child, 0)
 
 
-def _serve_one(spec, job, tp, pp, arguments):
-    world, folder = tp * pp, tempfile.mkdtemp(prefix="ranks-")
+def _serve_one(spec, job, layout, arguments):
+    folder = tempfile.mkdtemp(prefix="ranks-")
     children = []
-    for rank in range(world):
+    for rank in range(layout.world):
         child = os.fork()
         if not child:
             os.setsid()
-            _rank(rank, world, folder, spec, job, tp, pp, arguments)
+            _rank(rank, folder, spec, job, layout, arguments)
             ok = pickle.load(open(os.path.join(folder, f"rank{rank}"), "rb"))[0]
             os._exit(0 if ok else 1)
         children.append(child)
     _wait(children)
     results = []
-    for rank in range(world):
+    for rank in range(layout.world):
         path = os.path.join(folder, f"rank{rank}")
         results.append(pickle.load(open(path, "rb")) if os.path.exists(path) else (False, f"rank {rank}: died or was killed"))
     shutil.rmtree(folder)
