@@ -211,6 +211,9 @@ float amax(Dtype from, std::span<const std::byte> values) {
   uint32_t largest = 0;  // of the magnitudes' bits, which grow with the magnitudes; NaN is above
   Floats floats;
   const size_t size = value_size(from);
+  if (values.size() % size != 0) {
+    internal_error(fmt::format("{} bytes of {}", values.size(), safetensors_name(from)));
+  }
   for_each_chunk(values.size() / size, [&](size_t first, size_t count) {
     widen(from, elements(from, values, first, count), std::span(floats).first(count));
     for (size_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(floats[i]));

@@ -39,8 +39,8 @@ namespace bridge {
 float load_scale(Dtype dtype, const std::byte* at);
 void store_scale(Dtype dtype, float scale, std::byte* at);
 
-// What one instruction set does. codes hold bytes_of(format, n) bytes for n values; FP4 runs have an even n. The
-// values are BF16, F16 or F32, little-endian, unaligned; other types, and spans that do not match, are internal
+// What one instruction set does. codes hold n * bits_of(format) / 8 bytes for n values; FP4 runs have an even n.
+// The values are BF16, F16 or F32, little-endian, unaligned; other types, and spans that do not match, are internal
 // errors. Thread-safe.
 struct BlockCodec {
   // overflowed grows by the number of finite F32 products that are infinite in `to`.

@@ -40,7 +40,7 @@ inline float single(uint32_t x) {
   return std::bit_cast<float>(x);
 }
 
-// Runs of elements, one byte a code and one float a value whatever the format and type.
+// A format by its numbers. Codes are ints and values floats, whatever their type in files.
 struct ModelFormat {
   Dtype format;
   int mantissa_bits;

@@ -277,6 +277,8 @@ TEST_P(BlockCodecTest, WrongUseIsAnInternalError) {
     }
     return refusals;
   };
+  EXPECT_THROW(codec().amax(Dtype::kF32, std::span(bytes).first(7)), Error);
+  EXPECT_THROW(codec().amax(Dtype::kF64, bytes), Error);
   EXPECT_EQ(refused(Dtype::kF8E5M2, 2, Dtype::kF32, 8), 3);
   EXPECT_EQ(refused(Dtype::kF8E4M3, 1, Dtype::kF64, 8), 3);
   EXPECT_EQ(refused(Dtype::kF8E4M3, 2, Dtype::kF32, 4), 3);
