@@ -5,6 +5,7 @@
 #include "bridge/convert/accounting.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/source_match.h"
+#include "bridge/io/dtype.h"
 #include "bridge/io/error.h"
 #include "bridge/io/hf_folder.h"
 #include "cli/commands.h"
@@ -13,6 +14,7 @@
 namespace cli {
 namespace {
 
+// Of one layer, or the pattern as it is in the table.
 std::string with_layer(std::string name, const mappings::Family* family, int64_t layer) {
   if (family == nullptr || layer < 0) return name;
   const auto replace = [&](std::string_view what, const std::string& by) {
@@ -24,7 +26,84 @@ std::string with_layer(std::string name, const mappings::Family* family, int64_t
   replace("{L}", family->megatron);
   replace("{H}", family->hf);
   replace("{l}", std::to_string(layer));
+  replace("{l ", fmt::format("{{{} ", layer));  // "{l + layers}"
   return name;
+}
+
+// Calls fn(item, families) for each element of the file: one that is for several families is as many
+// items of the table, which --layer tells apart.
+template <typename Item, typename Fn>
+void for_each_element(const std::vector<Item>& items, int64_t layer, const Fn& fn) {
+  for (size_t i = 0; i < items.size();) {
+    std::vector<std::string> families;
+    const size_t first = i;
+    do {
+      if (!items[i].family.empty()) families.push_back(items[i].family);
+      ++i;
+    } while (layer < 0 && i < items.size() && items[i].line == items[first].line);
+    fn(items[first], families);
+  }
+}
+
+// What comes after the names of a row or drop.
+std::string remarks(const mappings::Table& table, const std::vector<std::string>& families,
+                    const mappings::Expr& when) {
+  std::string text;
+  if (table.families.size() > 1 && !families.empty()) {
+    text += fmt::format("   in {}", fmt::join(families, ", "));
+  }
+  if (!when.empty()) text += fmt::format("   if {}", when.text());
+  return text;
+}
+
+void show_families(const mappings::Table& table) {
+  if (table.families.size() < 2) return;
+  fmt::print("\n");
+  for (const mappings::Family& family : table.families) {
+    fmt::print("{:<12} {:<45} {}{}\n", family.name, family.megatron, family.hf,
+               family.mtp ? fmt::format("   MTP, {}", table.mtp_key) : "");
+    for (const mappings::NamedExprs::value_type& variable : family.let) {
+      fmt::print("{:<12} {} = {}\n", "", variable.first, variable.second.text());
+    }
+  }
+}
+
+void show_rows(const mappings::Table& table, int64_t layer) {
+  fmt::print("\n{:<58} {:<8} {}\n", "Megatron-Core", "op", "Hugging Face");
+  for_each_element(table.rows, layer, [&](const mappings::Row& row, const auto& families) {
+    const mappings::Family* family = table.find_family(row.family);
+    std::vector<std::string> names;
+    for (const mappings::HfPart& part : row.hf) {
+      names.push_back(with_layer(part.name, family, layer));
+    }
+    std::string text = remarks(table, families, row.when);
+    if (!row.experts.empty()) text += fmt::format("   for each e of {}", row.experts.text());
+    if (row.keep) text += fmt::format("   stays {}", bridge::safetensors_name(*row.keep));
+    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer),
+               mappings::op_name(row.op), fmt::join(names, "  "), text);
+  });
+}
+
+void show_drops(const mappings::Table& table, int64_t layer) {
+  for_each_element(table.drops, layer, [&](const mappings::Drop& drop, const auto& families) {
+    const mappings::Family* family = table.find_family(drop.family);
+    const std::string equals =
+        drop.equals.empty() ? "" : "   equals " + with_layer(drop.equals, family, layer);
+    fmt::print("{:<58} {:<8} {}{}{}\n", "(not stored)", "drop", with_layer(drop.hf, family, layer),
+               equals, remarks(table, families, drop.when));
+  });
+}
+
+void show_quantization(const mappings::Table& table) {
+  for (const mappings::Quantization& entry : table.quantization) {
+    std::vector<std::string_view> scales;
+    for (const bridge::Dtype dtype : entry.scale_dtypes) {
+      scales.push_back(bridge::safetensors_name(dtype));
+    }
+    fmt::print("\n{} X{} with {} X{}, one for each block of ({}) x ({})\n",
+               bridge::safetensors_name(entry.dtype), entry.weight, fmt::join(scales, " or "),
+               entry.scale, entry.block_rows.text(), entry.block_columns.text());
+  }
 }
 
 }  // namespace
@@ -38,22 +117,11 @@ int mappings_list() {
 
 int mappings_show(const MappingsCommand& command) {
   const mappings::Table& table = mappings::find_table(mappings::Json::object(), command.arch);
-  fmt::print("{}: {}\n\n{:<58} {:<8} {}\n", table.file, fmt::join(table.architectures, ", "),
-             "Megatron-Core", "op", "Hugging Face");
-  for (const mappings::Row& row : table.rows) {
-    const mappings::Family* family = table.find_family(row.family);
-    std::vector<std::string> names;
-    for (const mappings::HfPart& part : row.hf) {
-      names.push_back(with_layer(part.name, family, command.layer));
-    }
-    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, command.layer),
-               mappings::op_name(row.op), fmt::join(names, "  "),
-               row.when.empty() ? "" : fmt::format("   if {}", row.when.text()));
-  }
-  for (const mappings::Drop& drop : table.drops) {
-    fmt::print("{:<58} {:<8} {}\n", "(not stored)", "drop",
-               with_layer(drop.hf, table.find_family(drop.family), command.layer));
-  }
+  fmt::print("{}: {}\n", table.file, fmt::join(table.architectures, ", "));
+  show_families(table);
+  show_rows(table, command.layer);
+  show_drops(table, command.layer);
+  show_quantization(table);
   return 0;
 }
 

@@ -25,6 +25,22 @@ def test_show(name):
     assert "decoder.layers.7.mlp.linear_fc1.weight" in done.out and "layers.7.mlp.gate_proj.weight" in done.out and "{l}" not in done.out
 
 
+def test_show_experts():
+    out = run("mappings", "show", "DeepseekV3ForCausalLM", expect=0).out
+    lines = out.splitlines()
+    assert sum("experts.experts.{e}.linear_fc1.weight" in line and "for each e of experts" in line for line in lines) == 1
+    assert any("{L}.input_layernorm.weight" in line and "in decoder, mtp" in line for line in lines)
+    assert any("mtp.layers.{l}.transformer_layer" in line and "MTP, num_nextn_predict_layers" in line for line in lines)
+    assert any("expert_bias" in line and "stays F32" in line for line in lines)
+    assert any("embed_tokens.weight   equals {P}embed_tokens.weight   in mtp_frame" in line for line in lines)
+    assert "F8_E4M3 X.weight with F32 or BF16 X.weight_scale_inv" in out
+    out = run("mappings", "show", "deepseek_v3", "--layer", "1", expect=0).out
+    assert "mtp.layers.1.transformer_layer.mlp.router.weight" in out and "{P}layers.{1 + layers}.mlp.gate.weight" in out
+    assert "decoder.layers.1.mlp.experts.experts.{e}.linear_fc2.weight" in out
+    # Tables without families to tell apart do not name them.
+    assert " in decoder" not in run("mappings", "show", "MixtralForCausalLM", expect=0).out
+
+
 def test_show_what_there_is_not():
     check_message(run("mappings", "show", "GPT9"), 5, "GPT9", "LlamaForCausalLM")
     check_message(run("mappings", "show", "\x1b[2J"), 5, "\\x1b[2J")

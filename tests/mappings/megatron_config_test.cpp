@@ -87,7 +87,8 @@ TEST_P(RunConfig, SaysWhatMegatronBridgeSaid) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RunConfig, ::testing::Values("qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3",
+INSTANTIATE_TEST_SUITE_P(All, RunConfig,
+                         ::testing::Values("qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3",
                                            "deepseek_v3_mtp2"),
                          [](const auto& param) { return std::string(param.param); });
 
@@ -204,6 +205,48 @@ TEST(Provider, YarnAndLinear) {
   EXPECT_EQ(provider_of(linear.dump())["rope_scaling"], false);
 }
 
+TEST(Provider, LatentAttentionRope) {
+  const Json v3 = provider_of(kDeepSeekV3);
+  EXPECT_EQ(v3["rope_type"], "yarn");
+  EXPECT_EQ(v3["rotary_scaling_factor"], 40);
+  EXPECT_EQ(v3["original_max_position_embeddings"], 4096);
+  EXPECT_EQ(v3["mscale_all_dim"], 1.0);
+  // As transformers 5 writes it, with what the release says.
+  Json config = Json::parse(kDeepSeekV3);
+  config["rope_parameters"] = config["rope_scaling"];
+  config["rope_parameters"]["rope_type"] = "yarn";
+  config["rope_parameters"]["rope_theta"] = config["rope_theta"];
+  for (const char* key :
+       {"rope_scaling", "rope_theta", "scoring_func", "topk_method", "moe_layer_freq", "seq_aux"}) {
+    config.erase(key);
+  }
+  config["head_dim"] = 64;
+  EXPECT_EQ(provider_of(config.dump()), v3);
+  // Megatron-Core scales the softmax by the factors whatever the kind of RoPE.
+  config["rope_parameters"] = Json::parse(R"({"rope_type": "default", "rope_theta": 50000.0})");
+  const Json plain = provider_of(config.dump());
+  EXPECT_EQ(plain["rope_type"], "rope");
+  EXPECT_EQ(plain["rotary_base"], 50000.0);
+  EXPECT_EQ(plain["rotary_scaling_factor"], 1.0);
+  EXPECT_EQ(plain["mscale"], plain["mscale_all_dim"]);
+}
+
+TEST(Provider, RoutersOfSoftmax) {
+  Json config = Json::parse(kQwen3_30B_A3B);
+  EXPECT_EQ(provider_of(config.dump())["moe_router_pre_softmax"], false);
+  // Probabilities that are not normalized: softmax over all, then the best.
+  config["norm_topk_prob"] = false;
+  EXPECT_EQ(provider_of(config.dump())["moe_router_pre_softmax"], true);
+  config.erase("norm_topk_prob");  // Qwen3MoeConfig's default is false
+  EXPECT_EQ(provider_of(config.dump())["moe_router_pre_softmax"], true);
+  Json mixtral = Json::parse(kMixtral8x7B);
+  EXPECT_EQ(provider_of(mixtral.dump())["moe_router_pre_softmax"], false);
+  EXPECT_EQ(provider_of(mixtral.dump())["moe_ffn_hidden_size"], 14336);
+  EXPECT_EQ(provider_of(mixtral.dump())["window_size"], nullptr);
+  mixtral["sliding_window"] = 4096;  // the query and 4095 tokens before it
+  EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
+}
+
 TEST(Provider, FollowsTheDtype) {
   const auto target = [](const Json& provider, const char* field) {
     return provider[field]["_target_"].get<std::string>();
@@ -251,6 +294,39 @@ TEST(MegatronArgs, OfQwen2) {
   for (const auto& [name, value] : args.items()) {
     EXPECT_FALSE(value.is_object()) << name;
   }
+}
+
+// The names of Megatron-LM's parser, with the values its users pass for this model.
+TEST(MegatronArgs, OfDeepSeekV3) {
+  const Json args = megatron_args(provider_of(kDeepSeekV3), {});
+  const Json expected = Json::parse(R"({
+    "num_layers": 61, "hidden_size": 7168, "ffn_hidden_size": 18432, "num_attention_heads": 128,
+    "group_query_attention": false, "position_embedding_type": "rope", "rope_type": "yarn",
+    "rotary_base": 10000, "rotary_scaling_factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
+    "multi_latent_attention": true, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_head_dim": 128,
+    "qk_pos_emb_head_dim": 64, "v_head_dim": 128, "qk_layernorm": true, "num_experts": 256,
+    "moe_ffn_hidden_size": 2048, "moe_shared_expert_intermediate_size": 2048, "moe_router_topk": 8,
+    "moe_router_num_groups": 8, "moe_router_group_topk": 4, "moe_router_topk_scaling_factor": 2.5,
+    "moe_router_score_function": "sigmoid", "moe_router_enable_expert_bias": true,
+    "moe_router_pre_softmax": true, "moe_router_dtype": "fp32", "moe_router_bias_update_rate": 0.001,
+    "moe_router_load_balancing_type": "seq_aux_loss", "moe_aux_loss_coeff": 0.001,
+    "moe_grouped_gemm": true, "moe_token_dispatcher_type": "alltoall", "mtp_num_layers": 1,
+    "mtp_loss_scaling_factor": 0.1, "swiglu": true, "untie_embeddings_and_output_weights": true})");
+  for (const auto& [name, value] : expected.items()) {
+    ASSERT_TRUE(args.contains(name)) << name;
+    EXPECT_EQ(args[name], value) << name;
+  }
+  Json frequency = Json::array();
+  for (int layer = 0; layer < 61; ++layer) frequency.push_back(layer < 3 ? 0 : 1);
+  EXPECT_EQ(args["moe_layer_freq"], frequency);
+  EXPECT_FALSE(args.contains("num_moe_experts"));
+  Json mixtral = Json::parse(kMixtral8x7B);
+  mixtral["sliding_window"] = 4096;
+  const Json windowed = megatron_args(provider_of(mixtral.dump()), {});
+  EXPECT_EQ(windowed["window_size"], Json({4095, 0}));
+  EXPECT_EQ(windowed["num_experts"], 8);
+  EXPECT_EQ(windowed["moe_layer_freq"], 1);
+  EXPECT_FALSE(windowed.contains("rope_type"));
 }
 
 TEST(MegatronArgs, OfTheOthers) {

@@ -12,6 +12,7 @@
 #include "bridge/io/error.h"
 #include "mappings/table.h"
 #include "tests/mappings/configs.h"
+#include "tests/mappings/reference.h"
 
 namespace mappings {
 namespace {
@@ -30,37 +31,20 @@ std::string replace_star(std::string text, int layer) {
 }
 
 Reference read_reference(const std::string& name, int layers) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/reference_mappings/" + name + ".tsv");
-  EXPECT_TRUE(in) << name;
   Reference reference;
-  std::string line;
-  std::getline(in, line);  // header
-  while (std::getline(in, line)) {
-    std::istringstream fields(line);
-    std::string megatron, hf, kind;
-    std::getline(fields, megatron, '\t');
-    std::getline(fields, hf, '\t');
-    std::getline(fields, kind, '\t');
-    if (megatron.starts_with(
+  for (const ReferenceRow& row : read_reference_rows(name)) {
+    if (row.megatron.starts_with(
             "mtp.")) {  // no released dense Qwen3 has it; config.json with it is refused
       ++reference.mtp_rows;
       continue;
     }
     for (int layer = 0; layer < layers; ++layer) {
-      const Pair pair(replace_star(megatron, layer), replace_star(hf, layer));
+      const Pair pair(replace_star(row.megatron, layer), replace_star(row.hf, layer));
       reference.pairs.insert(pair);
-      reference.kinds[pair] = kind;
+      reference.kinds[pair] = row.kind;
     }
   }
   return reference;
-}
-
-std::string kind_of(const LogicalTensor& tensor, size_t part) {
-  static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
-  static const char* const kGated[] = {"GatedMLPMapping[gate]", "GatedMLPMapping[up]"};
-  if (tensor.row->op == Op::kQkv) return kQkv[part];
-  if (tensor.row->gated) return kGated[part];
-  return "AutoMapping";
 }
 
 Json small_config(const std::string& type) {
@@ -120,6 +104,8 @@ TEST(Documentation, ExampleWorks) {
   config["hidden_act"] = "silu";
   config["num_dense_layers"] = 1;
   config["num_nextn_predict_layers"] = 1;
+  config["num_experts"] = 2;
+  config["moe_intermediate_size"] = 32;
   const Binding binding(table, config);
   std::map<std::string, size_t> parts;
   binding.for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
@@ -128,9 +114,14 @@ TEST(Documentation, ExampleWorks) {
       EXPECT_EQ(tensor.hf[2].name, "model.layers.3.self_attn.v_proj.weight");
     }
   });
-  EXPECT_EQ(parts.size(), 2 + 4 * 2 + 3u);
+  // Two outside the layers, attention in four layers, one dense, three with two experts and a bias.
+  EXPECT_EQ(parts.size(), 2 + 4 * 2 + 1 + 3 * (2 + 1u));
   EXPECT_EQ(parts["decoder.layers.0.mlp.linear_fc1.weight"], 2u);
-  EXPECT_EQ(parts["decoder.layers.1.mlp.linear_fc1.weight"], 1u);
+  EXPECT_EQ(parts["decoder.layers.1.mlp.experts.experts.1.linear_fc1.weight"], 2u);
+  EXPECT_EQ(parts["mtp.layers.0.transformer_layer.mlp.router.expert_bias"], 1u);
+  EXPECT_EQ(binding.block_schemes()[0].block_rows, 128);
+  EXPECT_EQ(binding.promised_mtp_depths(), 1);
+  EXPECT_EQ(binding.megatron_config("bf16")["moe_layer_freq"], Json({0, 1, 1}));
   EXPECT_TRUE(binding.per_layer_keys());
   EXPECT_EQ(binding.megatron_config("bf16")["params_dtype"]["_target_"], "torch.bfloat16");
 }
@@ -152,6 +143,8 @@ const Published kPublished[] = {
     {"qwen2_7b", kQwen2_7B, "qwen2.jsonc", 339, 7'615'616'512},
     {"qwen3_0_6b", kQwen3_06B, "qwen3.jsonc", 310, 596'049'920},
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
+    {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
+    {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
 
 class PublishedModels : public ::testing::TestWithParam<Published> {};
