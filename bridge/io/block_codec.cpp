@@ -2,10 +2,7 @@
 //
 //   1. a run goes through buffers of kChunk elements: one byte a code (FP4 unpacked), F32 values
 //   2. codes -> F32 products -> values: the last step is cast_floats, which also counts overflows
-//   3. values -> F32 (cast_floats; exact) -> nearest codes -> the same values, or a search
-//   4. the search: dequantized magnitudes never fall as codes grow, so the smallest that gives a
-//      value is found by bisection. Code 0 needs none: it is the nearest code of the only value
-//      that it gives.
+//   3. values -> F32 (cast_floats; exact) -> candidate codes -> values again, which must be the same
 #include "bridge/io/block_codec.h"
 
 #include <fmt/format.h>
@@ -15,7 +12,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <optional>
 
 #include "bridge/io/block_codec_forms.h"
 #include "bridge/io/codec.h"
@@ -127,40 +123,17 @@ void dequantize_to_floats(std::span<const uint8_t> codes, float scale, Dtype to,
   widen(to, values, out.first(codes.size()));
 }
 
-// Step 4 for one scale, whose table is made when it is first needed.
+// The only code that can give the value: see block_codec.h.
 template <typename F>
-class Search {
- public:
-  Search(Dtype from, float scale) : from_(from), scale_(std::fabs(scale)) {}
-
-  // The magnitude code whose dequantization is |value|.
-  std::optional<int> find(float value) {
-    if (!ready_) fill();
-    const float magnitude = std::fabs(value);
-    const auto at = std::lower_bound(magnitudes_.begin(), magnitudes_.end(), magnitude);
-    if (at == magnitudes_.end() || *at != magnitude) return std::nullopt;
-    return static_cast<int>(at - magnitudes_.begin()) + 1;
-  }
-
- private:
-  void fill() {
-    std::array<uint8_t, F::kLargestCode> codes;
-    for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i + 1);
-    dequantize_to_floats<F>(codes, scale_, from_, magnitudes_);
-    ready_ = true;
-  }
-
-  Dtype from_;
-  float scale_;
-  bool ready_ = false;
-  std::array<float, F::kLargestCode> magnitudes_;  // of codes 1, 2, ...
-};
-
-template <typename F>
-uint8_t first_guess(float value, float scale) {
-  if (std::isnan(value)) return with_sign<F>(F::kNanCode, std::signbit(value));
+uint8_t candidate(float value, float scale) {
+  if (std::isnan(value)) return with_sign<F>(F::kHasNan ? F::kNanCode : 0, std::signbit(value));
   const float quotient = std::fabs(value) / std::fabs(scale);
-  const int magnitude = std::isnan(quotient) ? 0 : nearest<F>(quotient);
+  int magnitude = 0;
+  if (std::isinf(value) && std::isinf(scale)) {
+    magnitude = 1;
+  } else if (!std::isnan(quotient)) {
+    magnitude = nearest<F>(quotient);
+  }
   return with_sign<F>(magnitude, std::signbit(value) != std::signbit(scale));
 }
 
@@ -168,26 +141,22 @@ template <typename F>
 int64_t find_codes_as(Dtype from, std::span<const std::byte> values, float scale,
                       std::span<std::byte> run) {
   const size_t length = run_length(F::kDtype, run.size(), from, values.size());
-  Search<F> search(from, scale);
   int64_t unrepresentable = 0;
   Floats wanted;
   Floats given;
   Codes codes;
   for_each_chunk(length, [&](size_t first, size_t count) {
     widen(from, elements(from, values, first, count), std::span(wanted).first(count));
-    for (size_t i = 0; i < count; ++i) codes[i] = first_guess<F>(wanted[i], scale);
-    const std::span<uint8_t> guesses = std::span(codes).first(count);
-    dequantize_to_floats<F>(guesses, scale, from, given);
+    for (size_t i = 0; i < count; ++i) codes[i] = candidate<F>(wanted[i], scale);
+    const std::span<uint8_t> candidates = std::span(codes).first(count);
+    dequantize_to_floats<F>(candidates, scale, from, given);
     for (size_t i = 0; i < count; ++i) {
       const bool same = std::bit_cast<uint32_t>(wanted[i]) == std::bit_cast<uint32_t>(given[i]);
-      const bool nan = std::isnan(wanted[i]);
-      if (same && (F::kHasNan || !nan)) continue;
-      const std::optional<int> found = nan ? std::nullopt : search.find(wanted[i]);
-      const bool negative = std::signbit(wanted[i]) != std::signbit(scale);
-      codes[i] = found ? with_sign<F>(*found, negative) : uint8_t{0};
-      unrepresentable += found ? 0 : 1;
+      if (same && (F::kHasNan || !std::isnan(wanted[i]))) continue;
+      codes[i] = 0;
+      ++unrepresentable;
     }
-    pack<F>(guesses, run, first);
+    pack<F>(candidates, run, first);
   });
   return unrepresentable;
 }
@@ -242,6 +211,9 @@ float amax(Dtype from, std::span<const std::byte> values) {
   uint32_t largest = 0;  // of the magnitudes' bits, which grow with the magnitudes; NaN is above
   Floats floats;
   const size_t size = value_size(from);
+  if (values.size() % size != 0) {
+    internal_error(fmt::format("{} bytes of {}", values.size(), safetensors_name(from)));
+  }
   for_each_chunk(values.size() / size, [&](size_t first, size_t count) {
     widen(from, elements(from, values, first, count), std::span(floats).first(count));
     for (size_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(floats[i]));

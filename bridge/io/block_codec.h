@@ -5,15 +5,20 @@
 //   dequantize   v = round_to(dtype, float(code) * scale): one F32 product, one rounding, as the models' owners
 //                do. A NaN (of the code, the scale, or 0 * inf) is the quiet NaN without payload that has the sign
 //                of the code.
-//   find_codes   the inverse under a known scale. The canonical code of v: c0 = nearest code of |v| / |scale|
-//                (F32 division, ties to even, saturating; NaN gives 0) with v's sign (flipped for a
-//                negative scale); if its dequantization is not v bit for bit, the smallest magnitude whose
-//                dequantization is; if there is none, the element is unrepresentable. v = canonical NaN
-//                has code 0x7f or 0xff (FP4: none).
+//   find_codes   the inverse under a known scale. The canonical code of v is c0 = nearest code of |v| / |scale|
+//                (F32 division, ties to even, saturating; NaN gives 0, but infinite v and scale give 1) with v's
+//                sign (flipped for a negative scale). If its dequantization is not v bit for bit, no code's is
+//                (below), and the element is unrepresentable. v = canonical NaN has code 0x7f or 0xff (FP4: none).
 //   quantize     code = nearest(clamp(v / scale, -max, max)), ties to even, sign of zero kept; a NaN
 //                becomes 0x7f or 0xff (FP4: a zero)
 //   new_scale    F32: max(amax, 1e-4) / 448; BF16: that rounded to nearest even; E8M0: that rounded up to a power of
 //                two (by exponent bits); FP4 has E8M0 only: max(amax, 6 * 2^-126) / 6 rounded up to a power of two
+//
+// Why no other code is tried: where v is normal, neighbouring products are v / 16 apart or more and rounding moves
+// them by v / 256 at most, so one code at most gives v, the nearest. Where v is subnormal, values lie equally far
+// apart on both sides of it, so the nearest product gives v if any does, save where two neighbouring products are
+// both half a unit away from v; but codes are multiples of the gap beside them, here a unit, so their products
+// are whole units. An infinite scale gives NaN (code 0) and infinities, the first for code 1.
 //
 // Every result is the same bits on every instruction set: the vector forms are tested against the scalar
 // reference. Truth: inference/kernel.py of DeepSeek-V3.2 and V4 (act_quant, fp4_quant, fast_round_scale),
@@ -34,8 +39,8 @@ namespace bridge {
 float load_scale(Dtype dtype, const std::byte* at);
 void store_scale(Dtype dtype, float scale, std::byte* at);
 
-// What one instruction set does. codes hold bytes_of(format, n) bytes for n values; FP4 runs have an even n. The
-// values are BF16, F16 or F32, little-endian, unaligned; other types, and spans that do not match, are internal
+// What one instruction set does. codes hold n * bits_of(format) / 8 bytes for n values; FP4 runs have an even n.
+// The values are BF16, F16 or F32, little-endian, unaligned; other types, and spans that do not match, are internal
 // errors. Thread-safe.
 struct BlockCodec {
   // overflowed grows by the number of finite F32 products that are infinite in `to`.

@@ -4,12 +4,8 @@
 //   1. ordinary runs are done here: a finite scale whose product with the largest code is finite in
 //      the target; for the way back also not zero. Nothing can overflow then, and only NaN codes
 //      give NaNs.
-//   2. find_codes: among normal values no second code can dequantize to the same value, because the
-//      roundings move it by far less than half the distance of codes. So a mismatch of a normal
-//      value (or an infinity) needs no search.
-//   3. everything else is left to the reference: the whole run for other scales, for mismatches of
-//      subnormal values and NaNs, and for quantizing NaNs; and the last elements of a run whose
-//      length is no multiple of eight.
+//   2. everything else is left to the reference: the whole run for other scales and, on the way
+//      back, for NaNs; and the last elements of a run whose length is no multiple of eight.
 //
 // Subnormal codes are made from integers, as subnormal operands are slow on many processors.
 // Truth: Intel's Intrinsics Guide.
@@ -39,21 +35,18 @@ struct Plain;
 template <>
 struct Plain<Dtype::kBF16> {
   static constexpr int kBits = 16;
-  static constexpr int kSmallestNormal = 0x0080;
   static constexpr int kInfinity = 0x7f80;
   static constexpr float kLargest = 0x1.fep127f;
 };
 template <>
 struct Plain<Dtype::kF16> {
   static constexpr int kBits = 16;
-  static constexpr int kSmallestNormal = 0x0400;
   static constexpr int kInfinity = 0x7c00;
   static constexpr float kLargest = 65504;
 };
 template <>
 struct Plain<Dtype::kF32> {
   static constexpr int kBits = 32;
-  static constexpr int kSmallestNormal = 0x00800000;
   static constexpr int kInfinity = 0x7f800000;
   static constexpr float kLargest = 0x1.fffffep127f;
 };
@@ -229,30 +222,28 @@ CAUSEWAY_AVX2 void dequantize_eights(const std::byte* codes, float scale, std::b
   }
 }
 
-// Nothing if the run needs the reference.
+// Returns the number of unrepresentable values; nothing if the run needs the reference.
 template <typename F, Dtype kDtype>
 CAUSEWAY_AVX2 std::optional<int64_t> find_eights(const std::byte* values, float scale,
                                                  std::byte* codes, size_t count) {
   using Type = Plain<kDtype>;
   const __m256 scales = _mm256_set1_ps(std::fabs(scale));
   const __m256i all_but_sign = _mm256_set1_epi32(static_cast<int>(~0u >> (33 - Type::kBits)));
-  const __m256i all = _mm256_set1_epi32(-1);
-  __m256i missing = _mm256_setzero_si256();
+  __m256i found = _mm256_setzero_si256();
   for (size_t i = 0; i < count; i += kLanes) {
     const std::byte* const at = values + bytes<Type::kBits>(i);
     const __m256i bits = load_bits<kDtype>(at);
     const __m256i wanted = _mm256_and_si256(bits, all_but_sign);
+    const __m256i nan = _mm256_cmpgt_epi32(wanted, _mm256_set1_epi32(Type::kInfinity));
+    if (!_mm256_testz_si256(nan, nan)) return std::nullopt;
     const Nearest guess = nearest<F>(_mm256_div_ps(magnitude(load_floats<kDtype>(at)), scales));
     const __m256i given = narrow<kDtype>(_mm256_mul_ps(guess.values, scales));
-    const __m256i differs = _mm256_xor_si256(_mm256_cmpeq_epi32(wanted, given), all);
-    const __m256i subnormal = _mm256_cmpgt_epi32(_mm256_set1_epi32(Type::kSmallestNormal), wanted);
-    const __m256i nan = _mm256_cmpgt_epi32(wanted, _mm256_set1_epi32(Type::kInfinity));
-    if (!_mm256_testz_si256(differs, _mm256_or_si256(subnormal, nan))) return std::nullopt;
-    missing = _mm256_sub_epi32(missing, differs);
+    const __m256i same = _mm256_cmpeq_epi32(wanted, given);
+    found = _mm256_sub_epi32(found, same);
     const __m256i code = _mm256_or_si256(guess.codes, code_signs<F, kDtype>(bits, scale));
-    store_codes<F>(codes + bytes<F::kBits>(i), _mm256_andnot_si256(differs, code));
+    store_codes<F>(codes + bytes<F::kBits>(i), _mm256_and_si256(same, code));
   }
-  return sum_of(missing);
+  return static_cast<int64_t>(count) - sum_of(found);
 }
 
 // Returns the number of clipped values; nothing if the run needs the reference.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "tests/convert/fixtures.h"
 
@@ -30,6 +31,14 @@ class KeyNamingTest : public testing::Test {
     tensor.family = &decoder_;
     tensor.layer = layer;
     tensor.layer_count = 12;
+    return tensor;
+  }
+
+  mappings::LogicalTensor expert_tensor(int64_t layer, int64_t expert) const {
+    auto tensor =
+        layer_tensor(layer, "mlp.experts.experts." + std::to_string(expert) + ".linear_fc1.weight");
+    tensor.expert = expert;
+    tensor.expert_count = 4;
     return tensor;
   }
 
@@ -61,7 +70,9 @@ TEST_F(KeyNamingTest, StackedKeysHaveNoLayer) {
     const auto tensor = layer_tensor(layer);
     const WrittenKey key = written_key(tensor, tensor.name, {});
     EXPECT_EQ(key.key, "decoder.layers.mlp.linear_fc1.weight");
-    EXPECT_TRUE(key.stacked);
+    ASSERT_EQ(key.axes.count, 1);
+    EXPECT_EQ(key.axes.index[0], layer);
+    EXPECT_EQ(key.axes.size[0], 12);
   }
 }
 
@@ -69,14 +80,14 @@ TEST_F(KeyNamingTest, PerLayerKeysKeepIt) {
   const auto tensor = layer_tensor(11);
   const WrittenKey key = written_key(tensor, tensor.name, {.per_layer = true, .prefix = "p."});
   EXPECT_EQ(key.key, "p.decoder.layers.11.mlp.linear_fc1.weight");
-  EXPECT_FALSE(key.stacked);
+  EXPECT_EQ(key.axes.count, 0);
 }
 
 TEST_F(KeyNamingTest, AGlobalTensorIsNeverStacked) {
   const auto tensor = global_tensor();
   const WrittenKey key = written_key(tensor, tensor.name, {.prefix = "language_model."});
   EXPECT_EQ(key.key, "language_model.decoder.final_layernorm.weight");
-  EXPECT_FALSE(key.stacked);
+  EXPECT_EQ(key.axes.count, 0);
 }
 
 TEST_F(KeyNamingTest, AFamilyWithSomethingAfterTheLayerIsNeverStacked) {
@@ -84,7 +95,82 @@ TEST_F(KeyNamingTest, AFamilyWithSomethingAfterTheLayerIsNeverStacked) {
   tensor.family = &mtp_;
   tensor.name = "mtp.layers.0.transformer_layer.mlp.linear_fc1.weight";
   EXPECT_EQ(written_key(tensor, tensor.name, {}).key, tensor.name);
-  EXPECT_FALSE(written_key(tensor, tensor.name, {}).stacked);
+  EXPECT_EQ(written_key(tensor, tensor.name, {}).axes.count, 0);
+}
+
+TEST_F(KeyNamingTest, MtpDepthsAreNeverStacked) {
+  mappings::Family family;
+  family.megatron = "mtp.layers.{l}";
+  family.mtp = true;
+  mappings::LogicalTensor tensor = layer_tensor(0);
+  tensor.family = &family;
+  tensor.name = "mtp.layers.0.enorm.weight";
+  EXPECT_EQ(written_key(tensor, tensor.name, {}).key, tensor.name);
+}
+
+// The expert's number may be the layer's too.
+TEST_F(KeyNamingTest, ExpertsShareAKey) {
+  for (const int64_t expert : {0, 2, 3}) {
+    const auto tensor = expert_tensor(2, expert);
+    const WrittenKey stacked = written_key(tensor, tensor.name, {});
+    EXPECT_EQ(stacked.key, "decoder.layers.mlp.experts.experts.linear_fc1.weight");
+    ASSERT_EQ(stacked.axes.count, 2);
+    EXPECT_EQ(stacked.axes.index, (std::array<int64_t, 2>{2, expert}));
+    EXPECT_EQ(stacked.axes.size, (std::array<int64_t, 2>{12, 4}));
+    const WrittenKey own = written_key(tensor, tensor.name, {.per_layer = true, .prefix = ""});
+    EXPECT_EQ(own.key, "decoder.layers.2.mlp.experts.experts.linear_fc1.weight");
+    ASSERT_EQ(own.axes.count, 1);
+    EXPECT_EQ(own.axes.index[0], expert);
+    EXPECT_EQ(own.axes.size[0], 4);
+  }
+}
+
+TEST_F(KeyNamingTest, ExtraStateKeysOfExperts) {
+  const mappings::ExtraStateModule module{
+      "decoder.layers.10.mlp.experts.experts.3.linear_fc2", &decoder_, 10, 12, 3, 4};
+  EXPECT_EQ(extra_state_key(module, {}),
+            "decoder.layers.mlp.experts.experts.linear_fc2._extra_state/shard_10.3_12.4");
+  EXPECT_EQ(extra_state_key(module, {.per_layer = true, .prefix = ""}),
+            "decoder.layers.10.mlp.experts.experts.linear_fc2._extra_state/shard_3_4");
+}
+
+TEST_F(KeyNamingTest, FindsAnExpertInEveryForm) {
+  const std::string rest = "mlp.experts.experts.linear_fc1.weight";
+  const auto expert = expert_tensor(3, 2);
+  struct Form {
+    std::string key;
+    Shape shape;
+    int64_t begin;
+  };
+  for (const Form& form :
+       {Form{"decoder.layers." + rest, {12, 4, 6, 5}, (3 * 4 + 2) * 60},
+        Form{"decoder.layers.3." + rest, {4, 6, 5}, 2 * 60},
+        Form{"decoder.layers.3.mlp.experts.experts.2.linear_fc1.weight", {6, 5}, 0}}) {
+    const auto found = find_tensor(checkpoint({{form.key, form.shape}}), expert, {});
+    ASSERT_TRUE(found) << form.key;
+    EXPECT_EQ(found->shape, (Shape{6, 5}));
+    EXPECT_EQ(found->stretches[0].begin, form.begin);
+    EXPECT_EQ(found->stretches[0].length, 60);
+  }
+  const std::string apart = "decoder.layers.3.mlp.experts.experts.2.linear_fc1.weight";
+  const auto gated =
+      find_tensor(checkpoint({{apart + "_v", {3, 5}}, {apart + "_w", {3, 5}}}), expert, {});
+  ASSERT_TRUE(gated) << "singleton_local_shards";
+  EXPECT_EQ(gated->shape, (Shape{6, 5}));
+}
+
+TEST_F(KeyNamingTest, AnotherNumberOfExpertsIsBadInput) {
+  const std::string rest = "mlp.experts.experts.linear_fc1.weight";
+  for (const int64_t experts : {3, 5}) {
+    expect_error(Code::kBadInput,
+                 std::to_string(experts) + " experts where the configuration has 4", [&] {
+                   find_tensor(checkpoint({{"decoder.layers.3." + rest, {experts, 6, 5}}}),
+                               expert_tensor(3, 2), {});
+                 });
+  }
+  expect_error(Code::kBadInput, "0 experts where the configuration has 4", [&] {
+    find_tensor(checkpoint({{"decoder.layers." + rest, {12}}}), expert_tensor(3, 2), {});
+  });
 }
 
 // Shards of a stacked object are numbered by layer; a layer of its own is shard 0 of 1.
@@ -200,7 +286,8 @@ TEST_P(KeyRefusalTest, IsBadInput) {
 const Ambiguity kAmbiguities[] = {
     {"StackedAndPerLayer",
      {{"decoder.layers." + kFc1, {12, 6, 5}}, {"decoder.layers.3." + kFc1, {6, 5}}},
-     "decoder.layers.mlp.linear_fc1.weight: both this key and its per-layer form"},
+     "decoder.layers.mlp.linear_fc1.weight: the same tensor is there twice, also as "
+     "decoder.layers.3.mlp.linear_fc1.weight"},
     {"NameAndAlias",
      {{"decoder.layers.3.mlp.other.weight", {6, 5}}, {"decoder.layers.3." + kFc1, {6, 5}}},
      "decoder.layers.3.mlp.other.weight: the same tensor is there twice, also as "

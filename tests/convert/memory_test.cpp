@@ -14,7 +14,7 @@ constexpr int64_t kMiB = 1 << 20;
 
 TEST(PlanExecution, LargeBudgetsGetLargeSlices) {
   MemoryBudget budget(256 * kMiB);
-  const ExecutorOptions options = plan_execution(3, budget);
+  const ExecutorOptions options = plan_execution(3, {}, budget);
   EXPECT_EQ(options.threads, 3);
   EXPECT_EQ(options.slice_bytes, kMiB);
   EXPECT_EQ(budget.used(), 3 * 4 * kMiB) << "what the threads may use is reserved";
@@ -22,7 +22,7 @@ TEST(PlanExecution, LargeBudgetsGetLargeSlices) {
 
 TEST(PlanExecution, SmallerBudgetsGetSmallerSlices) {
   MemoryBudget budget(8 * kMiB);
-  const ExecutorOptions options = plan_execution(4, budget);
+  const ExecutorOptions options = plan_execution(4, {}, budget);
   EXPECT_EQ(options.threads, 4);
   EXPECT_EQ(options.slice_bytes, 512 * kKiB);
   EXPECT_LE(budget.used(), budget.limit());
@@ -30,35 +30,35 @@ TEST(PlanExecution, SmallerBudgetsGetSmallerSlices) {
 
 TEST(PlanExecution, ThreadsAreReducedBeforeFailing) {
   MemoryBudget budget(kMiB);
-  const ExecutorOptions options = plan_execution(16, budget);
+  const ExecutorOptions options = plan_execution(16, {}, budget);
   EXPECT_EQ(options.threads, 4);
   EXPECT_EQ(options.slice_bytes, 64 * kKiB);
   MemoryBudget least(256 * kKiB);
-  EXPECT_EQ(plan_execution(16, least).threads, 1);
+  EXPECT_EQ(plan_execution(16, {}, least).threads, 1);
 }
 
 TEST(PlanExecution, WhatIsTakenAlreadyCounts) {
   MemoryBudget budget(kMiB);
   budget.reserve(kMiB / 2, "the plan");
-  EXPECT_EQ(plan_execution(16, budget).threads, 2);
+  EXPECT_EQ(plan_execution(16, {}, budget).threads, 2);
 }
 
 TEST(PlanExecution, TooLittleNamesTheSizeNeeded) {
   MemoryBudget budget(500 * kKiB);
   budget.reserve(300 * kKiB, "the plan");
   const Error e = expect_error(Code::kUsage, "--memory 500KiB is too small: 556KiB are needed",
-                               [&] { plan_execution(2, budget); });
+                               [&] { plan_execution(2, {}, budget); });
   EXPECT_EQ(e.hint(), "use --memory 556KiB or more");
   MemoryBudget enough(556 * kKiB);
   enough.reserve(300 * kKiB, "the plan");
-  EXPECT_EQ(plan_execution(2, enough).threads, 1);
+  EXPECT_EQ(plan_execution(2, {}, enough).threads, 1);
 }
 
 // What is cut at fixed places is cut alike for any number of threads.
 TEST(PlanExecution, SliceSizesAreMultiplesOfTheUnit) {
   for (const int threads : {1, 2, 3, 5, 7}) {
     MemoryBudget budget(5 * kMiB + 12345);
-    const int64_t slice = plan_execution(threads, budget).slice_bytes;
+    const int64_t slice = plan_execution(threads, {}, budget).slice_bytes;
     EXPECT_EQ(slice % (64 * kKiB), 0) << threads;
     EXPECT_GE(slice, 64 * kKiB);
   }

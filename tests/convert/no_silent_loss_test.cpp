@@ -15,7 +15,7 @@ namespace bridge {
 namespace {
 
 BoundModel bound(const std::string& config) {
-  return bind_model(real_file_system(), config, "config.json", {});
+  return bind_model(real_file_system(), config, "config.json", {}, true);
 }
 
 // --- convert ------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ TEST_P(ConvertLossTest, AsItIsItIsPlannedWhole) {
   for (size_t i = 0; i < whole.transfers.size(); ++i) {
     const Transfer& transfer = whole.transfers[i];
     elements += transfer.end - transfer.begin;
-    for (const int32_t input : transfer.inputs) used[static_cast<size_t>(input)] = 1;
+    for (const TransferInput& input : transfer.inputs) used[static_cast<size_t>(input.tensor)] = 1;
   }
   EXPECT_EQ(std::count(used.begin(), used.end(), 1), GetParam().tensors);
   EXPECT_EQ(elements * 2, folder_.total_bytes);

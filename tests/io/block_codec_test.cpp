@@ -104,9 +104,17 @@ TEST_P(BlockCodecTest, FindsEveryDequantizedValueByTheRule) {
 TEST_P(BlockCodecTest, EveryBrainAndHalfValueHasItsCodeOrNone) {
   std::vector<uint16_t> codes(65536);
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint16_t>(i);
-  const std::vector<float> scales = {1.0f,      -0x1.8p-13f,  0x1.234568p-13f, 0x1p-127f,
-                                     0x1p-140f, 0x1p119f,     0x1.24924ap119f, 0.0f,
-                                     HUGE_VALF, std::nanf("")};
+  std::vector<float> scales = {1.0f,   -0x1.8p-13f, 0x1.234568p-13f, 0x1p119f,   0x1.24924ap119f,
+                               146.0f, 0.0f,        HUGE_VALF,       -HUGE_VALF, std::nanf("")};
+  // Products around and below the smallest numbers of each type, where roundings are coarse.
+  std::mt19937 random(9);
+  for (const int exponent :
+       {-145, -140, -135, -130, -127, -32, -26, -24, -22, -20, -17, -15, -13}) {
+    scales.push_back(std::ldexp(1.0f, exponent));
+    for (const auto mantissa : {1u, 0x7fffffu, 0x400000u, static_cast<unsigned>(random() >> 9)}) {
+      scales.push_back(std::ldexp(single(0x3f800000 | mantissa), exponent));
+    }
+  }
   for (const float scale : scales) {
     for (const Dtype dtype : {Dtype::kBF16, Dtype::kF16}) {
       // The model, once per distinct code, is slow: only what some code gives can have one.
@@ -136,13 +144,16 @@ TEST_P(BlockCodecTest, EveryBrainAndHalfValueHasItsCodeOrNone) {
 // F32 has too many values for all of them: those around each dequantized one, and random ones.
 TEST_P(BlockCodecTest, SinglesNextToACodeHaveNone) {
   std::mt19937 random(3);
-  for (const float scale : {1.0f, 0x1.234568p-13f, -0x1.8p-20f, 0x1p-130f, 0x1.6p-149f, 0x1p119f}) {
+  std::vector<float> scales = {1.0f,      0x1.234568p-13f, -0x1.8p-20f,
+                               0x1p-130f, 0x1.6p-149f,     0x1p119f};
+  for (int i = 0; i < 40; ++i) scales.push_back(single(static_cast<uint32_t>(random() >> 5)));
+  for (const float scale : scales) {
     std::vector<float> values = {0.0f, -0.0f, HUGE_VALF, single(0x7f800001), single(0xffc00001)};
     for (const int code : every_code(format())) {
       const float value = format().dequantize(code, scale, Dtype::kF32);
       for (const float to : {-HUGE_VALF, HUGE_VALF}) values.push_back(std::nextafterf(value, to));
     }
-    for (int i = 0; i < 1000; ++i) values.push_back(single(static_cast<uint32_t>(random())));
+    for (int i = 0; i < 100; ++i) values.push_back(single(static_cast<uint32_t>(random())));
     if (values.size() % 2 != 0) values.push_back(1.0f);
     expect_found(values, scale, Dtype::kF32);
   }
@@ -266,6 +277,8 @@ TEST_P(BlockCodecTest, WrongUseIsAnInternalError) {
     }
     return refusals;
   };
+  EXPECT_THROW(codec().amax(Dtype::kF32, std::span(bytes).first(7)), Error);
+  EXPECT_THROW(codec().amax(Dtype::kF64, bytes), Error);
   EXPECT_EQ(refused(Dtype::kF8E5M2, 2, Dtype::kF32, 8), 3);
   EXPECT_EQ(refused(Dtype::kF8E4M3, 1, Dtype::kF64, 8), 3);
   EXPECT_EQ(refused(Dtype::kF8E4M3, 2, Dtype::kF32, 4), 3);

@@ -119,13 +119,11 @@ TEST_P(BlockCodecTorch, CodesAndScalesAlone) {
 
 TEST_P(BlockCodecTorch, RoundsToFp8) {
   const Tensor& in = torch_says()["round.in"];
-  std::vector<std::byte> out(in.bytes.size() / 4);
-  int64_t clipped = 0;
-  codec().quantize(Dtype::kF8E4M3, Dtype::kF32, in.bytes, 1.0f, out, clipped);
-  const auto expected = torch_says()["round.out"].bytes;
+  const auto codes = Runner{codec(), kFp8}.quantize(in.bytes, 1.0f, Dtype::kF32);
+  const auto expected = unpacked(kFp8, torch_says()["round.out"].bytes);
   const std::vector<float> values = widened(in.bytes, Dtype::kF32);
-  ASSERT_EQ(out.size(), expected.size());
-  for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], expected[i]) << values[i];
+  ASSERT_EQ(codes.size(), expected.size());
+  for (size_t i = 0; i < codes.size(); ++i) ASSERT_EQ(codes[i], expected[i]) << values[i];
 }
 
 TEST_P(BlockCodecTorch, QuantizesBlocksWithNewScales) {

@@ -2,6 +2,7 @@
 // and BF16 as torch divides and rounds).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -94,6 +95,25 @@ TEST(BlockScale, NewScales) {
   EXPECT_EQ(fp4(3.0f), 0.5f);
   EXPECT_EQ(fp4(0.0f), 0x1p-126f);
   EXPECT_EQ(fp4(0x1p-140f), 0x1p-126f);
+}
+
+// The owners' kernels multiply by the reciprocal in F32. For magnitudes of BF16 the power of two is
+// the same as that of the quotient.
+TEST(BlockScale, PowersOfTwoAreThoseOfTheOwnersProducts) {
+  const auto power_above = [](float x) {
+    int exponent = 0;
+    const float fraction = std::frexp(x, &exponent);
+    return std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);
+  };
+  for (uint32_t i = 0; i < 0x7f80; ++i) {
+    const auto amax = std::bit_cast<float>(i << 16);
+    ASSERT_EQ(new_scale(Dtype::kF8E4M3, Dtype::kF8E8M0, amax),
+              power_above(std::max(amax, 1e-4f) * (1.0f / 448)))
+        << amax;
+    ASSERT_EQ(new_scale(Dtype::kF4E2M1, Dtype::kF8E8M0, amax),
+              power_above(std::max(amax, 6 * 0x1p-126f) * (1.0f / 6)))
+        << amax;
+  }
 }
 
 TEST(BlockScale, ThereIsNoNewScaleForThese) {
