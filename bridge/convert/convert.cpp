@@ -116,7 +116,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
   }
   if (!plan.match.scales.empty()) {
     report.lines.push_back(
-        fmt::format("quantized {} tensors, written as {}; their scales go to the sidecar",
+        fmt::format("fp8      {} tensors become {}; their scales go to the sidecar",
                     plan.match.scales.size(), safetensors_name(plan.main_dtype)));
   }
   for (const HfSideFile& file : source.large_side_files) {
