@@ -9,7 +9,7 @@ from oracles import dcp, hf_files, mapping, sharding
 from oracles.layout import Layout
 
 # every case for a TransformerEngine model, some for the local spec
-CASE_AND_SPEC = [(name, "te") for name in (*cases.MOE, *cases.FP8)] + [(name, "local") for name in ("qwen3_moe", "mixtral", "deepseek_v3_mtp3")]
+CASE_AND_SPEC = [(name, "te") for name in (*cases.MOE, *cases.FP8)] + [(name, "local") for name in ("qwen3_moe", "qwen3_moe_some_dense", "mixtral", "deepseek_v3_mtp3")]
 each_case = pytest.mark.parametrize("name, spec", CASE_AND_SPEC, ids=[f"{name}-{spec}" for name, spec in CASE_AND_SPEC])
 
 
@@ -70,7 +70,8 @@ def test_megatron_loads_with_the_local_spec(name, sources, converted, pools):
 
 @pytest.mark.parametrize("name", cases.FP8)
 def test_megatron_loads_what_was_quantized(name, sources, converted, pools):
-    loads_everywhere(name, "te", Layout(ep=2), 157, True, sources, converted, pools)
+    layout = Layout(tp=2, ep=2, etp=1) if sources(name).arch.moe else Layout(tp=2)
+    loads_everywhere(name, "te", layout, 256, True, sources, converted, pools)
 
 
 @each_case
@@ -157,7 +158,7 @@ def test_common_state(name, sources, converted, pools):
         num_layers=arch.layers, hidden_size=arch.hidden, ffn_hidden_size=arch.ffn, num_attention_heads=arch.heads, norm_epsilon=arch.eps,
         max_position_embeddings=arch.positions, untie_embeddings_and_output_weights=not arch.tied, padded_vocab_size=arch.vocab, swiglu=True,
         num_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, mtp_num_layers=arch.mtp or None,
-        moe_layer_freq=[int(arch.is_moe(layer)) for layer in range(arch.layers)] if moe.dense_layers else 1,
+        moe_layer_freq=1 if arch.stacked else [int(arch.is_moe(layer)) for layer in range(arch.layers)],
         moe_shared_expert_intermediate_size=moe.shared * moe.ffn or None, no_save_optim=True, no_save_rng=True)
     if arch.family != "deepseek_v3":
         expected.update(num_query_groups=arch.groups, group_query_attention=True, kv_channels=arch.head_dim, qk_layernorm=arch.qk_norm)
