@@ -216,6 +216,10 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
+    for (const int32_t scales : plan_.match.scales) {
+      const HfTensor& tensor = source_.tensors[static_cast<size_t>(scales)];
+      needed += tensor.end - tensor.begin;
+    }
     return needed;
   }
 
