@@ -176,6 +176,14 @@ std::optional<std::string> BlockScheme::scale_name(std::string_view weight_name)
   return std::string(weight_name) + quantization->scale;
 }
 
+std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shape) const {
+  const int per_element =
+      bridge::bits_of(quantization->stored) / bridge::bits_of(quantization->dtype);
+  if (weight_shape.empty() || weight_shape.back() % per_element != 0) return std::nullopt;
+  weight_shape.back() /= per_element;
+  return weight_shape;
+}
+
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
   return {(weight_shape.at(0) - 1) / block_rows + 1, (weight_shape.at(1) - 1) / block_columns + 1};
 }
@@ -215,11 +223,14 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dia
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
     Namer namer(*table_, dialect, family);
+    Scope scope = scope_;
+    for (const auto& [name, text] : table_->dialects.at(dialect)) {
+      scope.variables.emplace_back(name, text);
+    }
     if (family == nullptr) {
-      if (item.when.evaluate_bool(scope_)) fn(namer, scope_, family, int64_t{-1});
+      if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
       return;
     }
-    Scope scope = scope_;
     const size_t shared = scope.variables.size();
     const int64_t count = layer_count(*family);
     for (int64_t layer = 0; layer < count; ++layer) {
@@ -355,13 +366,13 @@ void Binding::check_names() const {
                           kMostTensors));
   }
   const std::string file = printable(table_->file);
-  check_unique(file + ": Megatron name", [&](const NameSink& sink) {
-    for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
-      sink(tensor.name);
-      for (const std::string& alias : tensor.aliases) sink(alias);
-    });
-  });
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
+    check_unique(file + ": Megatron name", [&](const NameSink& sink) {
+      for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+        sink(tensor.name);
+        for (const std::string& alias : tensor.aliases) sink(alias);
+      });
+    });
     check_unique(file + ": HF name", [&](const NameSink& sink) {
       for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
         for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);

@@ -37,6 +37,14 @@ void check_shapes(const LogicalTensor& tensor) {
     fail(fmt::format("gated halves of {} and {} rows", tensor.hf[0].shape[0],
                      tensor.hf[1].shape[0]));
   }
+  if (!tensor.row->split.empty()) {
+    int64_t rows = 0;
+    for (const HfTensorSpec& spec : tensor.hf) rows = bridge::checked_add(rows, spec.shape[0]);
+    const auto parts = static_cast<int64_t>(tensor.row->split.size());
+    if (rows % parts != 0) {
+      fail(fmt::format("{} rows do not split into {} equal parts", rows, parts));
+    }
+  }
   if (tensor.row->op != Op::kQkv) return;
   if (tensor.groups <= 0) fail(fmt::format("{} query groups", tensor.groups));
   for (const HfTensorSpec& spec : tensor.hf) {

@@ -49,6 +49,8 @@ struct Row {
   Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
   std::string family;  // empty: not per layer. A row of the file that names several
                        // families becomes one Row for each.
+  // Not empty: the Megatron tensor lies in equal parts, by rows, under its name with each of these suffixes.
+  std::vector<std::string> split;
   bool gated = false;  // two halves written as two chunks, as Megatron does
   int line = 0;        // in the table's file, for messages
 };
@@ -89,8 +91,9 @@ struct Family {
 // How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
 // for each block of block_rows x block_columns elements, the last ones partial.
 struct Quantization {
-  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;  // of the elements
-  std::string weight;                            // suffix of the HF name, replaced by scale
+  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;   // of the elements
+  bridge::Dtype stored = bridge::Dtype::kF8E4M3;  // in HF files: F4_E2M1 lie two to an I8
+  std::string weight;                             // suffix of the HF name, replaced by scale
   std::string scale;
   Expr block_rows;
   Expr block_columns;
@@ -123,7 +126,8 @@ struct Table {
   std::string config_root;  // key of the sub-config that holds the text model; empty: the top
   NamedExprs values;        // named values of any kind, in order
   NamedExprs dims;          // named integers >= 0, in order, after the values
-  // Each: placeholder -> text. At least one; all have the same placeholders.
+  // Each: placeholder -> text. At least one; all have the same placeholders. Conditions of rows, drops and modules
+  // see them as variables.
   std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
   std::vector<Family> families;
   std::string mtp_key;  // key of the (sub-)config that counts the MTP depths; empty: no MTP
@@ -198,6 +202,8 @@ struct BlockScheme {
   std::optional<std::string> scale_name(std::string_view weight_name) const;
   // Of the scales of a weight [rows, columns].
   bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
+  // Of the HF tensor that stores a weight; nullopt where its columns do not fill elements.
+  std::optional<bridge::Shape> stored_shape(bridge::Shape weight_shape) const;
 };
 
 struct BindingOptions {

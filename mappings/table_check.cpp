@@ -15,6 +15,7 @@
 #include <map>
 #include <set>
 
+#include "bridge/io/codec.h"
 #include "bridge/io/error.h"
 #include "mappings/name_check.h"
 #include "mappings/pattern.h"
@@ -112,6 +113,21 @@ void check_families(const Table& table) {
   }
 }
 
+void check_split(const Row& row) {
+  if (row.split.size() < 2 || row.split.size() > kMostParts) {
+    bad_input(fmt::format("'split' of {} suffixes (2 to {})", row.split.size(), kMostParts));
+  }
+  check_no_repeats(row.split, "'split'");
+  for (const std::string& suffix : row.split) {
+    if (!is_name_text(suffix)) {
+      bad_input(fmt::format("'{}' has characters no tensor name has", printable(suffix)));
+    }
+  }
+  if (row.gated || row.op == Op::kVocab) {
+    bad_input("'split' has no meaning for gated rows and op vocab");
+  }
+}
+
 void check_op(const Row& row) {
   const size_t parts = row.hf.size();
   const std::string_view op = op_name(row.op);
@@ -129,6 +145,7 @@ void check_op(const Row& row) {
   if (row.gated && (row.op != Op::kConcat || parts != 2)) {
     bad_input("'gated' needs op concat and two HF names");
   }
+  if (!row.split.empty()) check_split(row);
   const size_t rank = row.hf[0].shape.size();
   for (const HfPart& part : row.hf) {
     if (part.shape.size() != rank) bad_input("HF shapes of different rank");
@@ -149,6 +166,12 @@ void check_row(const Table& table, const Row& row) {
   }
   for (const HfPart& part : row.hf) check_name(table, part.name, "H", row.family, per_expert);
   check_op(row);
+  for (const bridge::Dtype dtype : row.dtypes) {
+    if (row.keep && *row.keep != dtype && !bridge::can_cast(dtype, *row.keep)) {
+      bad_input(fmt::format("'keep' {} of a tensor that may be {}",
+                            bridge::safetensors_name(*row.keep), bridge::safetensors_name(dtype)));
+    }
+  }
 }
 
 void check_quantization(const Table& table) {
@@ -157,9 +180,15 @@ void check_quantization(const Table& table) {
     with_context(
         [&] { return line_context("quantization", entry.line); },
         [&] {
-          if (entry.dtype != bridge::Dtype::kF8E4M3) {
-            bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 are)",
+          const bool packed = entry.dtype == bridge::Dtype::kF4E2M1;
+          if (!packed && entry.dtype != bridge::Dtype::kF8E4M3) {
+            bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 and F4 are)",
                                   bridge::safetensors_name(entry.dtype)));
+          }
+          if (entry.stored != (packed ? bridge::Dtype::kI8 : entry.dtype)) {
+            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8)",
+                                  bridge::safetensors_name(entry.dtype),
+                                  bridge::safetensors_name(entry.stored)));
           }
           if (!dtypes.insert(entry.dtype).second) {
             bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
@@ -169,10 +198,11 @@ void check_quantization(const Table& table) {
             bad_input("'weight' and 'scale' must be two different suffixes of tensor names");
           }
           for (const bridge::Dtype dtype : entry.scale_dtypes) {
-            if (dtype != bridge::Dtype::kF32 && dtype != bridge::Dtype::kBF16 &&
-                dtype != bridge::Dtype::kF8E8M0) {
-              bad_input(fmt::format("scales of {} are not supported (F32, BF16, F8_E8M0 are)",
-                                    bridge::safetensors_name(dtype)));
+            const bool plain = dtype == bridge::Dtype::kF32 || dtype == bridge::Dtype::kBF16;
+            if (dtype != bridge::Dtype::kF8E8M0 && (packed || !plain)) {
+              bad_input(fmt::format("scales of {} are not supported ({} are)",
+                                    bridge::safetensors_name(dtype),
+                                    packed ? "F8_E8M0" : "F32, BF16, F8_E8M0"));
             }
           }
           if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");

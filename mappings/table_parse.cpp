@@ -90,8 +90,8 @@ void read_row(const Json& json, int line, Table& table) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "gated", "when", "experts", "dtypes", "keep",
-                        "family"});
+  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "when", "experts", "dtypes",
+                        "keep", "family"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -112,6 +112,7 @@ void read_row(const Json& json, int line, Table& table) {
   row.when = optional_expr(options, "when");
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
+  if (const Json* split = find(options, "split")) row.split = texts_of(*split, "'split'");
   row.dtypes = dtypes_of(options, "dtypes");
   if (row.dtypes.empty()) {
     row.dtypes = {bridge::Dtype::kF32, bridge::Dtype::kBF16, bridge::Dtype::kF16};
@@ -164,10 +165,11 @@ void read_extra_state(const Json& json, int line, Table& table) {
 
 Quantization quantization_of(const Json& json, int line) {
   expect_keys(expect_object(json, "an entry"),
-              {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two"});
+              {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two", "stored"});
   Quantization result;
   result.line = line;
   result.dtype = dtype_of(optional_text(json, "dtype"));
+  result.stored = find(json, "stored") ? dtype_of(optional_text(json, "stored")) : result.dtype;
   result.weight = optional_text(json, "weight");
   result.scale = optional_text(json, "scale");
   result.scale_dtypes = dtypes_of(json, "scale_dtypes");

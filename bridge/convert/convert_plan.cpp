@@ -19,7 +19,9 @@ struct Placed {
   std::shared_ptr<const OpLayout> layout;
   std::vector<TransferInput> inputs;
   Dtype to;
-  int chunks;  // 1, or 2 for [gate; up]
+  int chunks;    // 1, or 2 for [gate; up]
+  int part = 0;  // of the keys that hold the tensor's rows
+  int parts = 1;
 };
 
 int64_t cost_of(const Placed& tensor) {
@@ -77,8 +79,18 @@ class Planner {
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
-    budget_.reserve(cost_of(tensor), "the plan");
-    placed_.push_back(std::move(tensor));
+    const std::vector<std::string>& suffixes = logical.row->split;
+    tensor.parts = static_cast<int>(std::max<size_t>(1, suffixes.size()));
+    for (tensor.part = 0; tensor.part < tensor.parts; ++tensor.part) {
+      Placed part = tensor;
+      if (!suffixes.empty()) {
+        const std::string& suffix = suffixes[static_cast<size_t>(tensor.part)];
+        part.name += suffix;
+        part.key.key += suffix;
+      }
+      budget_.reserve(cost_of(part), "the plan");
+      placed_.push_back(std::move(part));
+    }
   }
 
   // Sequential reads: tensors in the order of their first part in the source.
@@ -106,7 +118,7 @@ class Planner {
       const Shape shape = start_tensor(written, tensor);
       for (int i = 0; i < tensor.chunks; ++i) add_item(written, index, tensor, shape, i);
       plan_.names.push_back(tensor.name);
-      const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements());
+      const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements() / tensor.parts);
       plan_.output_bytes = checked_add(plan_.output_bytes, bytes);
       bytes_by_dtype[tensor.to] += bytes;
     }
@@ -120,6 +132,7 @@ class Planner {
   // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and experts before.
   static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
     Shape shape = tensor.layout->megatron_shape();
+    shape[0] /= tensor.parts;
     const LeadingAxes& axes = tensor.key.axes;
     shape.insert(shape.begin(), axes.size.begin(), axes.size.begin() + axes.count);
     if (written.key.empty()) {
@@ -143,7 +156,7 @@ class Planner {
       chunk.offsets[axis] = tensor.key.axes.index[axis];
       chunk.sizes[axis] = 1;
     }
-    const int64_t elements = tensor.layout->megatron_elements() / tensor.chunks;
+    const int64_t elements = tensor.layout->megatron_elements() / tensor.parts / tensor.chunks;
     if (tensor.chunks == 2) {
       chunk.sizes[rows] = shape[rows] / 2;
       chunk.offsets[rows] = chunk_number * chunk.sizes[rows];
@@ -153,7 +166,7 @@ class Planner {
     transfer.inputs = tensor.inputs;
     transfer.target = static_cast<int32_t>(plan_.names.size());
     transfer.to = tensor.to;
-    transfer.begin = chunk_number * elements;
+    transfer.begin = (tensor.part + chunk_number) * elements;  // one of the two is 0
     transfer.end = transfer.begin + elements;
     plan_.transfers.push_back(std::move(transfer));
     plan_.items.push_back({index, static_cast<int32_t>(written.chunks.size())});

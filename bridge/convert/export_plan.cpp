@@ -72,7 +72,8 @@ class Planner {
       }
       if (scheme != nullptr) leave_scales_out(spec.name, *scheme);
       transfer.to = output_dtype(*tensor.logical.row, before, tensor.found.dtype);
-      add_output(spec.name, spec.shape, std::move(transfer));
+      const Dtype to = transfer.to;
+      add_output(spec.name, to, spec.shape, std::move(transfer));
     }
     if (tensor.logical.row->op == mappings::Op::kVocab && options_.vocab_rows > 0) {
       plan_.hf_vocab_rows = options_.vocab_rows;
@@ -82,14 +83,13 @@ class Planner {
   // --dtype; else what the origin had; else what the checkpoint has. Kept classes never follow --dtype.
   Dtype output_dtype(const mappings::Row& row, const HfTensor* before, Dtype current) const {
     if (options_.dtype && !row.keep && is_plain_float(current)) return *options_.dtype;
-    return before != nullptr && is_plain_float(before->dtype) && is_plain_float(current)
-               ? before->dtype
-               : current;
+    // Without an origin, integers go back to what the table names first.
+    if (before == nullptr) return is_plain_float(current) ? current : row.dtypes.front();
+    return is_plain_float(before->dtype) == is_plain_float(current) ? before->dtype : current;
   }
 
-  void add_output(const std::string& name, const Shape& shape, Transfer transfer) {
+  void add_output(const std::string& name, Dtype dtype, const Shape& shape, Transfer transfer) {
     transfer.target = static_cast<int32_t>(plan_.outputs.size());
-    const Dtype dtype = transfer.to;
     transfer_of_.resize(plan_.outputs.size() + 1, -1);
     transfer_of_.back() = static_cast<int32_t>(plan_.transfers.size());
     plan_.transfers.push_back(std::move(transfer));
@@ -116,8 +116,8 @@ class Planner {
                      const mappings::BlockScheme& scheme, Transfer transfer) {
     const auto name = scheme.scale_name(spec.name);
     const HfTensor* scales = name ? layout_->find(*name) : nullptr;
-    if (before.shape != spec.shape || spec.shape.size() != 2 || scales == nullptr ||
-        scales->shape != scheme.scale_shape(spec.shape)) {
+    if (before.shape != scheme.stored_shape(spec.shape) || spec.shape.size() != 2 ||
+        scales == nullptr || scales->shape != scheme.scale_shape(spec.shape)) {
       accounting_.wrong(spec.name,
                         fmt::format("{} {} with scales {} in the origin",
                                     safetensors_name(before.dtype), shape_text(before.shape),
@@ -139,9 +139,9 @@ class Planner {
     }
     again->power_of_two = scheme.power_of_two;
     again->scale_target = static_cast<int32_t>(plan_.outputs.size()) + 1;
-    transfer.to = before.dtype;
+    transfer.to = scheme.quantization->dtype;
     transfer.requantize = std::move(again);
-    add_output(spec.name, spec.shape, std::move(transfer));
+    add_output(spec.name, before.dtype, before.shape, std::move(transfer));
     ExportPlan::Output& output = plan_.outputs.back();
     if (!in_sidecar || !origin_.witnesses->any(output.witnesses_of)) output.witnesses_of = -1;
     name_output(*name, scales->dtype, scales->shape);
@@ -191,7 +191,7 @@ class Planner {
       if (original == by_name_.end()) return;
       const auto target = static_cast<size_t>(original->second);
       Transfer copy = plan_.transfers[static_cast<size_t>(transfer_of_[target])];
-      add_output(drop.name, Shape(plan_.outputs[target].shape), std::move(copy));
+      add_output(drop.name, copy.to, Shape(plan_.outputs[target].shape), std::move(copy));
       plan_.outputs.back().witnesses_of = plan_.outputs[target].witnesses_of;
       return;
     }
@@ -209,7 +209,7 @@ class Planner {
     transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
     transfer.to = before->dtype;
     transfer.end = element_count(before->shape);
-    add_output(drop.name, before->shape, std::move(transfer));
+    add_output(drop.name, before->dtype, before->shape, std::move(transfer));
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.

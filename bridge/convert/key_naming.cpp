@@ -117,6 +117,38 @@ std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
   return found;
 }
 
+// The equal parts of a tensor under its name with suffixes. Some of them alone: bad input.
+std::optional<FoundTensor> find_split(const MegatronFolder& folder,
+                                      const mappings::LogicalTensor& tensor,
+                                      const KeyLookup& lookup, const std::string& name) {
+  std::vector<Piece> pieces;
+  std::string missing;
+  for (const std::string& suffix : tensor.row->split) {
+    if (const auto piece = find_piece(folder, tensor, lookup, name + suffix)) {
+      pieces.push_back(*piece);
+    } else {
+      missing = name + suffix;
+    }
+  }
+  if (pieces.empty()) return std::nullopt;
+  if (!missing.empty()) {
+    bad_input(fmt::format("{}{}: missing, where other parts of {} are there",
+                          printable(lookup.prefix), printable(missing), printable(name)));
+  }
+  FoundTensor found{{}, pieces[0].dtype, pieces[0].shape};
+  for (const Piece& piece : pieces) {
+    if (piece.dtype != found.dtype || piece.shape != pieces[0].shape || piece.shape.empty()) {
+      bad_input(fmt::format("{}{}: parts of {} {} and {} {}", printable(lookup.prefix),
+                            printable(name), safetensors_name(found.dtype),
+                            shape_text(pieces[0].shape), safetensors_name(piece.dtype),
+                            shape_text(piece.shape)));
+    }
+    found.stretches.push_back(piece.stretch);
+  }
+  found.shape[0] = checked_mul(found.shape[0], std::ssize(pieces));
+  return found;
+}
+
 }  // namespace
 
 WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string& name,
@@ -159,6 +191,10 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
   std::vector<std::string> names = {tensor.name};
   names.insert(names.end(), tensor.aliases.begin(), tensor.aliases.end());
   for (const std::string& name : names) {
+    if (!tensor.row->split.empty()) {
+      take(find_split(folder, tensor, lookup, name), name);
+      continue;
+    }
     if (auto piece = find_piece(folder, tensor, lookup, name)) {
       take(FoundTensor{{piece->stretch}, piece->dtype, piece->shape}, name);
     }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "bridge/io/block_codec.h"
 
@@ -33,17 +34,16 @@ class TileQuantizer {
 
   bool keep(const Block& block, float scale) const {
     for (int64_t row = block.row; row < block.row + block.rows; ++row) {
-      if (codec_.find_codes(transfer_.to, buffers_.value_dtype, values(block, row), scale,
-                            codes(block, row)) > 0) {
-        return false;
-      }
-    }
-    if (hooks_.on_kept_codes) {
-      for (int64_t row = block.row; row < block.row + block.rows; ++row) {
+      const auto now = values(block, row);
+      const auto found = codes(block, row);
+      const int64_t unknown =
+          codec_.find_codes(transfer_.to, buffers_.value_dtype, now, scale, found);
+      if (hooks_.on_kept_codes) {
         const int64_t begin = (tile_.row + row) * grid_.columns() + tile_.column + block.column;
-        hooks_.on_kept_codes(transfer_, begin, block.columns, scale, values(block, row),
-                             codes(block, row));
+        hooks_.on_kept_codes(transfer_, begin, block.columns, scale, now, found);
       }
+      // FP4 has no code for a NaN, but the source may have made one of its scale.
+      if (unknown > 0 && !gives(found, scale, now)) return false;
     }
     return true;
   }
@@ -75,6 +75,14 @@ class TileQuantizer {
   Dtype scale_dtype() const { return scale_dtype_; }
 
  private:
+  bool gives(std::span<const std::byte> codes, float scale,
+             std::span<const std::byte> values) const {
+    std::vector<std::byte> forward(values.size());
+    int64_t overflowed = 0;
+    codec_.dequantize(transfer_.to, codes, scale, buffers_.value_dtype, forward, overflowed);
+    return std::memcmp(forward.data(), values.data(), values.size()) == 0;
+  }
+
   std::span<const std::byte> values(const Block& block, int64_t row) const {
     return buffers_.values.subspan(at(buffers_.value_dtype, block, row),
                                    size(buffers_.value_dtype, block));

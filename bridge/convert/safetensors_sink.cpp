@@ -18,19 +18,19 @@ SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPl
 
 void SafetensorsSink::write(const Transfer& transfer, size_t /*index*/, int64_t begin,
                             std::span<const std::byte> data, uint32_t /*crc*/) {
-  write_at(transfer.target, begin, data);
+  write_at(transfer.target, bytes_of(transfer.to, begin), data);
 }
 
 void SafetensorsSink::write_scales(const Transfer& transfer, int64_t begin,
                                    std::span<const std::byte> data) {
-  write_at(transfer.requantize->scale_target, begin, data);
+  write_at(transfer.requantize->scale_target, begin * transfer.requantize->source.scale_bytes(),
+           data);
 }
 
-void SafetensorsSink::write_at(int32_t index, int64_t begin, std::span<const std::byte> data) {
+void SafetensorsSink::write_at(int32_t index, int64_t byte_begin, std::span<const std::byte> data) {
   const ExportPlan::Output& output = plan_.outputs[static_cast<size_t>(index)];
   const auto shard = static_cast<size_t>(output.shard);
-  files_[shard]->write_at(
-      plan_.shards[shard].payload_offset + output.begin + bytes_of(output.dtype, begin), data);
+  files_[shard]->write_at(plan_.shards[shard].payload_offset + output.begin + byte_begin, data);
 }
 
 void SafetensorsSink::finish() {

@@ -21,7 +21,7 @@ class SafetensorsSink : public Sink {
   void finish() override;
 
  private:
-  void write_at(int32_t output, int64_t begin, std::span<const std::byte> data);
+  void write_at(int32_t output, int64_t byte_begin, std::span<const std::byte> data);
 
   const ExportPlan& plan_;
   std::vector<std::unique_ptr<File>> files_;

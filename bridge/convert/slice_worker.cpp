@@ -134,7 +134,7 @@ void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
                               int64_t& overflowed) {
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) {
-    cast_floats(from.dtype, segment.source, transfer.to, segment.result, overflowed);
+    cast_plain(from.dtype, segment.source, transfer.to, segment.result, overflowed);
     return;
   }
   for_each_scaled_run(transfer, segment,

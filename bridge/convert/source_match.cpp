@@ -28,7 +28,7 @@ class Matcher {
         fits = false;
         continue;
       }
-      TransferInput part{use(*tensor), tensor->dtype, {}};
+      TransferInput part{use(*tensor), element_dtype(*tensor), {}};
       fits = check(*tensor, spec, *logical.row, part.scales) && fits;
       const Dtype dtype = part.scales.quantized() ? Dtype::kBF16 : tensor->dtype;
       if (matched.parts.empty()) {
@@ -90,6 +90,12 @@ class Matcher {
     return index;
   }
 
+  // An I8 may hold two elements.
+  Dtype element_dtype(const HfTensor& tensor) const {
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    return scheme == nullptr ? tensor.dtype : scheme->quantization->dtype;
+  }
+
   bool wrong(std::string_view name, std::string_view why) {
     accounting_.wrong(name, why);
     return false;
@@ -97,24 +103,27 @@ class Matcher {
 
   bool check(const HfTensor& tensor, const mappings::HfTensorSpec& spec, const mappings::Row& row,
              BlockScales& scales) {
-    if (tensor.shape != spec.shape) {
-      return wrong(spec.name, fmt::format("shape {}, the configuration says {}",
-                                          shape_text(tensor.shape), shape_text(spec.shape)));
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    const std::optional<Shape> stored =
+        scheme == nullptr ? spec.shape : scheme->stored_shape(spec.shape);
+    if (tensor.shape != stored) {
+      return wrong(spec.name,
+                   fmt::format("shape {}, the configuration says {}", shape_text(tensor.shape),
+                               shape_text(stored.value_or(spec.shape))));
     }
     if (tensor.begin == tensor.end) return wrong(spec.name, "no elements");
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
     if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
         tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
-    return find_scales(tensor, *scheme, scales);
+    return find_scales(tensor, spec.shape, *scheme, scales);
   }
 
-  bool find_scales(const HfTensor& tensor, const mappings::BlockScheme& scheme,
+  bool find_scales(const HfTensor& tensor, const Shape& weight, const mappings::BlockScheme& scheme,
                    BlockScales& scales) {
     const std::string name = *scheme.scale_name(tensor.name);
     const HfTensor* found = folder_.find(name);
@@ -123,12 +132,11 @@ class Matcher {
                    fmt::format("{} without its scales {}", safetensors_name(tensor.dtype), name));
     }
     const int32_t index = use(*found);
-    const Shape shape = scheme.scale_shape(tensor.shape);
+    const Shape shape = scheme.scale_shape(weight);
     if (found->shape != shape) {
-      return wrong(
-          name, fmt::format("shape {}, blocks of {} x {} of {} need {}", shape_text(found->shape),
-                            scheme.block_rows, scheme.block_columns, shape_text(tensor.shape),
-                            shape_text(shape)));
+      return wrong(name, fmt::format("shape {}, blocks of {} x {} of {} need {}",
+                                     shape_text(found->shape), scheme.block_rows,
+                                     scheme.block_columns, shape_text(weight), shape_text(shape)));
     }
     const auto& allowed = scheme.quantization->scale_dtypes;
     if (std::find(allowed.begin(), allowed.end(), found->dtype) == allowed.end()) {
@@ -152,7 +160,7 @@ class Matcher {
 
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype) {
   for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
-    if (scheme.quantization->dtype == dtype) return &scheme;
+    if (scheme.quantization->stored == dtype) return &scheme;
   }
   return nullptr;
 }

@@ -46,7 +46,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          bool keep_mtp, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn);
 
-// How tensors of this dtype are quantized; nullptr: the table does not say.
+// How HF tensors of this dtype are quantized; nullptr: the table does not say.
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
 
 // kUnsupported for --glu-interleave N > 0 on a table without routed experts.

@@ -46,7 +46,7 @@ void turn_back(const Transfer& transfer, const Segment& segment, std::span<std::
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) {
     int64_t overflowed = 0;
-    cast_floats(transfer.to, segment.result, from.dtype, back, overflowed);
+    cast_plain(transfer.to, segment.result, from.dtype, back, overflowed);
     return;
   }
   for_each_scaled_run(transfer, segment,
@@ -107,7 +107,7 @@ void apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex&
       const int64_t count = (to - from) / out_size;
       forward.resize(static_cast<size_t>(count * in_size));
       int64_t overflowed = 0;
-      cast_floats(transfer.to, witness, held, forward, overflowed);
+      cast_plain(transfer.to, witness, held, forward, overflowed);
       const int64_t first = (from - begin) / out_size;
       for (int64_t i = 0; i < count; ++i) {
         const auto current = segment.source.subspan(static_cast<size_t>((first + i) * in_size),

@@ -23,6 +23,16 @@ namespace bridge {
 void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                  int64_t& overflowed);
 
+// I32 and I64, which tables of ids are stored in. overflowed grows by the number of values that do not fit; else as above.
+void cast_integers(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
+                   int64_t& overflowed);
+
+// Whether one of the two above takes these types.
+bool can_cast(Dtype from, Dtype to);
+// The one of the two above that does.
+void cast_plain(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
+                int64_t& overflowed);
+
 // The same bits without AVX2: the reference of the tests.
 void cast_floats_portable(Dtype from, std::span<const std::byte> in, Dtype to,
                           std::span<std::byte> out, int64_t& overflowed);
