@@ -10,14 +10,13 @@ from oracles.layout import Layout
 
 
 def check_folder(folder, arch, expected, plain_of_expected):
-    """The files hold exactly `expected`; transformers finds every tensor, none too many but the MTP layers its model does not
-    have, and both it and its MtpModel compute the logits of `expected` bit for bit."""
+    """The files hold exactly `expected`; transformers finds every tensor, none too many but those of the MTP layers its model does
+    not have, and both it and its MtpModel compute the logits of `expected` bit for bit."""
     assert not dcp.different(expected, hf_files.read_safetensors(folder))
     report = hf_models.loading_report(arch, folder)
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         assert not report[kind], report
     mtp = tuple(f"model.layers.{arch.layers + depth}." for depth in range(arch.mtp))
-    # a plain startswith(()) holds for no name
     assert all(name.startswith(mtp) for name in report["unexpected_keys"]) and bool(report["unexpected_keys"]) == bool(mtp), report
     ids = cases.tokens(arch)
     for ours, theirs in zip(hf_models.logits_with_mtp(arch, folder, ids), hf_models.logits_with_mtp(arch, plain_of_expected, ids), strict=True):
