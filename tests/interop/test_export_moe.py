@@ -63,6 +63,19 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     check_folder(tmp_path / "hf", arch, source.state, source.folder)
 
 
+@pytest.mark.parametrize("name", ["qwen3_moe", "deepseek_v3_mtp3"])
+def test_singleton_local_shards(name, sources, pools, causeway, tmp_path):
+    """Every expert, gate and up under a key of its own; the checkpoint's content metadata says so."""
+    source = sources(name)
+    full = mapping.to_megatron(source.arch, source.state)
+    pools["te"].run("save", layout=Layout(ep=2), arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=source.arch.vocab,
+                    parameters=[full, full], iteration=5, singleton=True)
+    keys = dcp.read_tensors(tmp_path / "root" / "iter_0000005").keys()
+    assert any(".experts.experts.3.linear_fc1.weight_w" in key for key in keys)
+    causeway("export-to-hf", tmp_path / "root" / "iter_0000005", tmp_path / "hf", "--reference", source.folder)
+    assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
+
+
 @pytest.mark.parametrize("name", cases.MOE)
 def test_untouched_round_trip_gives_back_the_files(name, sources, converted, causeway, tmp_path):
     causeway("export-to-hf", converted(name, "te"), tmp_path / "hf")
