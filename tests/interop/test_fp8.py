@@ -180,6 +180,42 @@ def test_training_changes_only_the_blocks_it_concerned(trained, how, causeway, t
         assert (ours[file] == theirs[file]) == same, file
 
 
+def _edited(part, generator):
+    """One block after one of the things training, or a tool, may do to it."""
+    out = part.clone()
+    row, column = (int(torch.randint(size, (), generator=generator)) for size in part.shape)
+    edits = [
+        lambda: None, lambda: out[row, column].fill_(0.0), lambda: out[row, column].fill_(-0.0), lambda: out[row, column].mul_(1.07),
+        lambda: out.zero_(), lambda: out[row, column].fill_(3e38), lambda: out[row, column].fill_(1e-40), lambda: out.neg_(), lambda: out.mul_(1e-6),
+        lambda: out.copy_(out.flip(0)),
+    ]
+    edits[int(torch.randint(len(edits), (), generator=generator))]()
+    return out
+
+
+@pytest.mark.parametrize("how", ["sidecar", "reference"])
+@pytest.mark.parametrize("name", cases.FP8)
+def test_random_edits_of_every_block(name, how, sources, converted, pools, causeway, tmp_path):
+    """Zeros of both signs, subnormals, huge values, whole blocks negated, emptied or shrunk below the floor."""
+    source, generator = sources(name), torch.Generator().manual_seed(23)
+    stored, expected, state = hf_files.read_safetensors(source.folder), {}, dict(source.state)
+    renewed = kept = 0
+    for key in state:
+        if key + fp8.SCALE not in stored:
+            continue
+        state[key] = state[key].clone()
+        for _, _, rows, columns in fp8.blocks(state[key].shape, source.fp8.block):
+            state[key][rows, columns] = _edited(state[key][rows, columns], generator)
+        expected[key], expected[key + fp8.SCALE], fresh = fp8.requantized(state[key], stored[key], stored[key + fp8.SCALE], source.fp8.block)
+        renewed, kept = renewed + len(fresh), kept + stored[key + fp8.SCALE].numel() - len(fresh)
+    assert renewed > 10 and kept > 10
+    pools["te"].run("save", arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=source.arch.vocab,
+                    parameters=[mapping.to_megatron(source.arch, state)], iteration=5)
+    where = converted(name, "te") / "causeway" if how == "sidecar" else source.folder
+    causeway("export-to-hf", tmp_path / "root" / "iter_0000005", tmp_path / "hf", f"--{how}", where)
+    assert not dcp.different({**stored, **expected}, hf_files.read_safetensors(tmp_path / "hf"))
+
+
 def test_without_scales_the_export_is_refused(trained, causeway, tmp_path):
     """A configuration alone says the model was quantized, not how; the message names the ways out."""
     source, _, elsewhere, _, _ = trained
