@@ -140,3 +140,41 @@ def test_duplicates_must_repeat(number, tmp_path):
     convert(tmp_path / "hf", tmp_path / "out")
     export(tmp_path / "out", tmp_path / "back")
     assert hashes(tmp_path / "back") == hashes(tmp_path / "hf")
+
+
+@pytest.mark.parametrize("fixture", V3_FIXTURES)
+def test_the_other_name_of_its_layer(fixture, tmp_path, converted):
+    """Newer modules call the layer mtp_model_layer; under both names at once it is there twice."""
+    root = copy_tree(converted(fixture), tmp_path / "root")
+    checkpoint = Checkpoint(root)
+    keys = [key for key in checkpoint.keys() if ".transformer_layer." in key]
+    assert len(keys) == 15 * DEPTHS[fixture]
+    for key in keys:
+        checkpoint.metadata.copy(key, key.replace("transformer_layer", "mtp_model_layer"))
+        checkpoint.metadata.remove(key)
+    checkpoint.metadata.save()
+    export(root, tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(hf_fixture(fixture))
+    run("verify", hf_fixture(fixture), root, "--mode", "hash", expect=0)
+    export(root, tmp_path / "dropped", "--mtp", "drop")
+    assert not [name for name in Model(tmp_path / "dropped").names() if is_mtp(fixture, name)]
+    twice = "mtp.layers.0.transformer_layer.mlp.router.weight"
+    checkpoint.metadata.copy(twice.replace("transformer_layer", "mtp_model_layer"), twice)
+    checkpoint.metadata.save()
+    refused("export-to-hf", root, tmp_path, 3, "router.weight", "twice")
+
+
+@pytest.mark.parametrize("fixture", V3_FIXTURES)
+def test_duplicates_come_back_from_a_configuration_alone(fixture, tmp_path):
+    """Every release has them, a Megatron checkpoint has not, and the configuration says how many there are."""
+    source = hf_fixture(fixture)
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "config.json").write_bytes((source / "config.json").read_bytes())
+    options = ("--dtype", "bf16") if fixture == "deepseek_v3_fp8" else ()
+    export(DATA / "bridge_written" / fixture / "megatron", tmp_path / "out", "--reference", tmp_path / "reference", *options)
+    found, model = Model(tmp_path / "out"), Model(source)
+    assert found.names() == [name for name in model.names() if not name.endswith("_scale_inv")]
+    for layer in range(LAYERS[fixture], LAYERS[fixture] + DEPTHS[fixture]):
+        for part, original in (("embed_tokens", "model.embed_tokens.weight"), ("shared_head.head", "lm_head.weight")):
+            name = f"model.layers.{layer}.{part}.weight"
+            assert found.shard_of(name)[name] == model.shard_of(original)[original], name
