@@ -5,9 +5,9 @@ import pathlib
 
 import torch
 
-from interop.conftest import DATA
 from oracles import deepseek_v4_model, hf_files
 
+DATA = pathlib.Path(__file__).resolve().parent.parent.parent / "data"
 FIXTURE = DATA / "deepseek_v4_fp8fp4" / "hf"
 DEV = DATA / "megatron_written" / "deepseek_v4_dev"  # what Megatron-LM dev wrote from it
 

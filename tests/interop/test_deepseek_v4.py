@@ -10,34 +10,6 @@ from interop.test_fp8 import digests
 from oracles import dcp, deepseek_v4, hf_files
 
 
-@pytest.fixture(scope="session")
-def v4_sources(tmp_path_factory):
-    """v4_sources(name) -> Source, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = v4_cases.make(name, tmp_path_factory.mktemp(f"hf-v4-{name}"))
-        return made[name]
-
-    return get
-
-
-@pytest.fixture(scope="session")
-def v4_converted(v4_sources, causeway, tmp_path_factory):
-    """v4_converted(name) -> checkpoint root, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            root = tmp_path_factory.mktemp(f"megatron-v4-{name}") / "root"
-            causeway("convert-hf", v4_sources(name).folder, root)
-            made[name] = root
-        return made[name]
-
-    return get
-
-
 # {what: (options, arguments of the oracle)}
 OPTIONS = {
     "as is": ([], {}),
