@@ -127,8 +127,39 @@ def codes(weight, scales, kind):
     scaled = (weight.float() / deepseek_v4._per_element(scales, weight.shape, block)).clamp(-LARGEST[kind], LARGEST[kind])
     if kind == "fp8":
         return scaled.to(torch.float8_e4m3fn)
-    two = e2m1_codes(scaled)
-    return (two[:, 0::2] | two[:, 1::2] << 4).contiguous().view(torch.int8)
+    return _packed(e2m1_codes(scaled), torch.int8)
+
+
+def _packed(elements, dtype):
+    return (elements[:, 0::2] | elements[:, 1::2] << 4).contiguous().view(torch.int8) if dtype == torch.int8 else elements.view(dtype)
+
+
+def _nibbles(stored):
+    """One byte an element."""
+    raw = stored.view(torch.uint8)
+    return torch.stack([raw & 15, raw >> 4], dim=-1).flatten(-2) if stored.dtype == torch.int8 else raw
+
+
+def requantized(weight, stored, scales):
+    """(codes, scales, blocks that got a new scale) of a weight whose codes and scales were (stored, scales). A block keeps its
+    scale where every value is a code by it, and the code of each value that did not change."""
+    kind = "fp4" if stored.dtype == torch.int8 else "fp8"
+    block = deepseek_v4.block_of(stored)
+
+    def whole_blocks(equal):
+        return _blocks(~equal, block).amax(dim=(1, 3)) == 0
+
+    def same(values):
+        return values.view(torch.int16) == weight.view(torch.int16)
+
+    by_old = codes(weight, scales, kind)
+    kept = whole_blocks(same(deepseek_v4.dequantize(stored, scales)) | same(deepseek_v4.dequantize(by_old, scales)))
+    bits = torch.int32 if scales.dtype == torch.float32 else torch.uint8
+    new_scales = torch.where(kept, scales.view(bits), owner_scales(weight, kind, scales.dtype).view(bits)).view(scales.dtype)
+    out, old = _nibbles(codes(weight, new_scales, kind)), _nibbles(stored)
+    in_kept = kept.repeat_interleave(block[0], 0)[: weight.shape[0]].repeat_interleave(block[1], 1)[:, : weight.shape[1]]
+    out = torch.where(in_kept & same(deepseek_v4.dequantize(stored, scales)), old, out)
+    return _packed(out, stored.dtype), new_scales, int((~kept).sum())
 
 
 # ---- weights ----
