@@ -33,6 +33,9 @@ GENERATED = {
     "base_odd": ("base", deepseek_v4_model.config("base", mtp=2, compress_ratios=[0, 0, 128, 4, 0, 0], **_ODD), 5, 3),
     "base_e8m0": ("base_e8m0", deepseek_v4_model.config("base_e8m0", mtp=0, compress_ratios=[4, 0, 4, 128]), 6, 2),
     "bf16": ("bf16", deepseek_v4_model.config("bf16"), 7, 2),
+    # Equal shapes wherever the model allows, and two layers of one kind: here a wrong table is not found out by shapes.
+    "mistakes": ("fp8fp4", deepseek_v4_model.config(mtp=2, hidden_size=64, moe_intermediate_size=64, q_lora_rank=64, head_dim=64, index_head_dim=64,
+                                                    o_lora_rank=32, compress_ratios=[4, 4, 128, 4, 0]), 8, 1),
 }
 NAMES = ["fixture", *GENERATED]
 QUANTIZED = [name for name in NAMES if name != "bf16"]
