@@ -72,6 +72,7 @@ class RowInLayer {
       tensor_.hf.push_back(std::move(spec));
     }
     if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
+    for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
     tensor_.aliases.resize(megatron_.size() - 1);
     name_expert(0);
     check_shapes(tensor_);
@@ -223,10 +224,7 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dia
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
     Namer namer(*table_, dialect, family);
-    Scope scope = scope_;
-    for (const auto& [name, text] : table_->dialects.at(dialect)) {
-      scope.variables.emplace_back(name, text);
-    }
+    Scope scope = dialect_scope(dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
       return;
@@ -302,6 +300,14 @@ void Binding::for_each_extra_state(const std::function<void(const ExtraStateModu
                      }
                    });
   }
+}
+
+Scope Binding::dialect_scope(size_t dialect) const {
+  Scope scope = scope_;
+  for (const auto& [name, text] : table_->dialects.at(dialect)) {
+    scope.variables.emplace_back(name, text);
+  }
+  return scope;
 }
 
 // 1 where an item is not per expert.

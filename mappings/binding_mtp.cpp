@@ -34,7 +34,7 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
 
 std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {
   std::vector<std::string> prefixes;
-  Scope scope = scope_;
+  Scope scope = dialect_scope(dialect);
   scope.variables.emplace_back("l", depth);
   for (const Family& family : table_->families) {
     if (!family.mtp) continue;
@@ -51,7 +51,7 @@ std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth)
 // A layer has a tensor of each family; numbering alone would take a decoder layer for one of MTP.
 bool Binding::is_mtp_layer(size_t dialect, int64_t depth,
                            const std::function<bool(std::string_view)>& has_hf_name) const {
-  Scope scope = scope_;
+  Scope scope = dialect_scope(dialect);
   scope.variables.emplace_back("l", depth);
   return std::all_of(table_->families.begin(), table_->families.end(), [&](const Family& family) {
     if (!family.mtp) return true;

@@ -138,9 +138,9 @@ void check_op(const Row& row) {
                      : row.op == Op::kConcat ? parts >= 2
                                              : parts == 1;
   if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
-  if ((row.op == Op::kQkv) == row.groups.empty()) {
-    bad_input(row.groups.empty() ? "op qkv needs 'groups'"
-                                 : fmt::format("'groups' has no meaning for op {}", op));
+  if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
+    bad_input(fmt::format(
+        row.groups.empty() ? "op {} needs 'groups'" : "'groups' has no meaning for op {}", op));
   }
   if (row.gated && (row.op != Op::kConcat || parts != 2)) {
     bad_input("'gated' needs op concat and two HF names");
@@ -150,7 +150,11 @@ void check_op(const Row& row) {
   for (const HfPart& part : row.hf) {
     if (part.shape.size() != rank) bad_input("HF shapes of different rank");
   }
-  const size_t most = row.op == Op::kQkv ? 2 : kMostRank;
+  const size_t most = row.op == Op::kQkv || row.op == Op::kColumns ? 2 : kMostRank;
+  if (row.op == Op::kColumns && rank != 2) bad_input("op columns needs a matrix");
+  if (row.chunks.size() > rank || (row.gated && !row.chunks.empty())) {
+    bad_input("'chunks' has no more numbers than the shape has, and no meaning for gated rows");
+  }
   if (rank == 0 || rank > most) {
     bad_input(fmt::format("shape of {} dimensions (1 to {} for op {})", rank, most, op));
   }

@@ -29,10 +29,11 @@ constexpr bridge::JsonLimits kLimits = {
 constexpr size_t kMostElements = 4096;
 
 Op op_of(const std::string& name) {
-  for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kVocab}) {
+  for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kColumns, Op::kVocab}) {
     if (op_name(op) == name) return op;
   }
-  bad_input(fmt::format("unknown op '{}'", printable(name)), "ops: copy, concat, qkv, vocab");
+  bad_input(fmt::format("unknown op '{}'", printable(name)),
+            "ops: copy, concat, qkv, columns, vocab");
 }
 
 // "a, f[b, c], d" at its outer commas.
@@ -90,8 +91,8 @@ void read_row(const Json& json, int line, Table& table) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "when", "experts", "dtypes",
-                        "keep", "family"});
+  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "chunks", "when", "experts",
+                        "dtypes", "keep", "family"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -113,6 +114,11 @@ void read_row(const Json& json, int line, Table& table) {
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
   if (const Json* split = find(options, "split")) row.split = texts_of(*split, "'split'");
+  if (const Json* chunks = find(options, "chunks")) {
+    for (const std::string& text : texts_of(*chunks, "'chunks'")) {
+      row.chunks.push_back(Expr::parse(text));
+    }
+  }
   row.dtypes = dtypes_of(options, "dtypes");
   if (row.dtypes.empty()) {
     row.dtypes = {bridge::Dtype::kF32, bridge::Dtype::kBF16, bridge::Dtype::kF16};
@@ -351,6 +357,8 @@ std::string_view op_name(Op op) {
       return "concat";
     case Op::kQkv:
       return "qkv";
+    case Op::kColumns:
+      return "columns";
     case Op::kVocab:
       return "vocab";
   }
