@@ -261,8 +261,17 @@ class Binding {
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
   Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
+  // Which names an iteration gives.
+  struct Walk {
+    size_t dialect = 0;
+    bool local_spec = false;
+    bool promised_mtp = false;  // MTP depths that config.json promises, dropped ones too
+    bool few_experts = false;   // the first and the last of each layer
+  };
   template <typename Item, typename Fn>
-  void for_each_layer(const Item& item, std::string_view kind, size_t dialect, const Fn& fn) const;
+  void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
+                      const Fn& fn) const;
+  void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void check_names() const;
 
   const Table* table_;

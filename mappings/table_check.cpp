@@ -27,7 +27,7 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
-constexpr size_t kMostDialects = 16;
+constexpr size_t kMostDialects = 64;
 constexpr size_t kMostFamilies = 64;
 constexpr size_t kMostParts = 16;
 constexpr size_t kMostRank = 8;
@@ -48,8 +48,8 @@ void check_no_repeats(const std::vector<std::string>& names, std::string_view wh
 
 void check_variables(const Table& table) {
   // "l" is the layer index; the others are set by Binding.
-  std::set<std::string> names = {"l",    "tied",  "dtype", "torch_dtype", "config",
-                                 "true", "false", "null",  "in",          "for"};
+  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",  "true",
+                                 "false", "null", "in",    "for",         "keep_mtp"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -139,8 +139,8 @@ void check_op(const Row& row) {
                                              : parts == 1;
   if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
   if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
-    bad_input(fmt::format(
-        row.groups.empty() ? "op {} needs 'groups'" : "'groups' has no meaning for op {}", op));
+    bad_input(row.groups.empty() ? fmt::format("op {} needs 'groups'", op)
+                                 : fmt::format("'groups' has no meaning for op {}", op));
   }
   if (row.gated && (row.op != Op::kConcat || parts != 2)) {
     bad_input("'gated' needs op concat and two HF names");

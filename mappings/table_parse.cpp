@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 
 #include "bridge/io/error.h"
@@ -301,6 +302,15 @@ class TableReader {
       table_.dialects.push_back(std::move(dialect));
     });
     if (table_.dialects.empty()) table_.dialects.emplace_back();
+    // What a dialect leaves out is spelled as in the first; of equal placeholders, its own text is taken.
+    const auto first = table_.dialects.front();
+    for (auto& dialect : table_.dialects) {
+      const auto own = std::move(dialect);
+      dialect.clear();
+      std::set_union(own.begin(), own.end(), first.begin(), first.end(),
+                     std::back_inserter(dialect),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    }
   }
 
   void read_families(const Json& top) {
