@@ -25,6 +25,7 @@ using bridge::printable;
 using bridge::with_context;
 
 constexpr int64_t kMostExperts = 100'000;
+constexpr int64_t kMostPromised = 16;  // MTP depths that tell dialects apart
 constexpr int64_t kMostTensors = 4'000'000;
 constexpr int64_t kLargestBlock = 512 * 512;  // elements
 constexpr std::string_view kConfigFile = "config.json";
@@ -72,6 +73,7 @@ class RowInLayer {
       tensor_.hf.push_back(std::move(spec));
     }
     if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
+    for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
     tensor_.aliases.resize(megatron_.size() - 1);
     name_expert(0);
     check_shapes(tensor_);
@@ -110,6 +112,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
   with_context(kConfigFile, [&] {
     if (!config.is_object()) bad_input("not an object");
     read_mtp(options, config);
+    scope_.variables.emplace_back("keep_mtp", !options.drop_mtp);
     config_ = std::make_shared<const Json>(std::move(config));
     scope_.config = config_.get();
     if (!table.config_root.empty()) {
@@ -215,24 +218,23 @@ std::vector<std::string> Binding::warnings() const {
 // Calls fn(namer, scope, family, layer) for the one or many places of a row, drop or module where
 // its condition holds.
 template <typename Item, typename Fn>
-void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dialect,
+void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
                              const Fn& fn) const {
   const auto where = [&] {
     return fmt::format("{}: {} at line {}", printable(table_->file), kind, item.line);
   };
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
-    Namer namer(*table_, dialect, family);
-    Scope scope = scope_;
-    for (const auto& [name, text] : table_->dialects.at(dialect)) {
-      scope.variables.emplace_back(name, text);
-    }
+    Namer namer(*table_, walk.dialect, family);
+    Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
       return;
     }
     const size_t shared = scope.variables.size();
-    const int64_t count = layer_count(*family);
+    const int64_t count = family->mtp && walk.promised_mtp
+                              ? std::min(promised_mtp_depths_, kMostPromised)
+                              : layer_count(*family);
     for (int64_t layer = 0; layer < count; ++layer) {
       scope.variables.resize(shared);
       scope.variables.emplace_back("l", layer);
@@ -248,12 +250,17 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, size_t dia
 
 void Binding::for_each_tensor(size_t dialect, bool local_spec,
                               const std::function<void(const LogicalTensor&)>& fn) const {
+  walk_tensors({.dialect = dialect, .local_spec = local_spec}, fn);
+}
+
+void Binding::walk_tensors(const Walk& walk,
+                           const std::function<void(const LogicalTensor&)>& fn) const {
   for (const Row& row : table_->rows) {
     const int64_t experts = expert_count(row.experts);
     for_each_layer(
-        row, "row", dialect,
+        row, "row", walk,
         [&](const Namer& namer, const Scope& scope, const Family* family, int64_t layer) {
-          RowInLayer in_layer(row, namer, scope, local_spec);
+          RowInLayer in_layer(row, namer, scope, walk.local_spec);
           LogicalTensor& tensor = in_layer.tensor();
           tensor.family = family;
           tensor.layer = layer;
@@ -263,7 +270,8 @@ void Binding::for_each_tensor(size_t dialect, bool local_spec,
             return;
           }
           tensor.expert_count = experts;
-          for (tensor.expert = 0; tensor.expert < experts; ++tensor.expert) {
+          const int64_t step = walk.few_experts ? std::max<int64_t>(1, experts - 1) : 1;
+          for (tensor.expert = 0; tensor.expert < experts; tensor.expert += step) {
             in_layer.name_expert(tensor.expert);
             fn(tensor);
           }
@@ -274,7 +282,7 @@ void Binding::for_each_tensor(size_t dialect, bool local_spec,
 void Binding::for_each_drop(size_t dialect,
                             const std::function<void(const DroppedTensor&)>& fn) const {
   for (const Drop& drop : table_->drops) {
-    for_each_layer(drop, "drop", dialect,
+    for_each_layer(drop, "drop", Walk{.dialect = dialect},
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
                      DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
                      if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
@@ -286,7 +294,7 @@ void Binding::for_each_drop(size_t dialect,
 void Binding::for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const {
   for (const ExtraState& state : table_->extra_state) {
     const int64_t experts = expert_count(state.experts);
-    for_each_layer(state, "extra_state", 0,
+    for_each_layer(state, "extra_state", Walk{},
                    [&](const Namer& namer, const Scope&, const Family* family, int64_t layer) {
                      const Name name = namer.fill(state.module);
                      ExtraStateModule module{name.text(0), family, layer,
@@ -302,6 +310,14 @@ void Binding::for_each_extra_state(const std::function<void(const ExtraStateModu
                      }
                    });
   }
+}
+
+Scope Binding::dialect_scope(size_t dialect) const {
+  Scope scope = scope_;
+  for (const auto& [name, text] : table_->dialects.at(dialect)) {
+    scope.variables.emplace_back(name, text);
+  }
+  return scope;
 }
 
 // 1 where an item is not per expert.
@@ -320,7 +336,8 @@ size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_
   int64_t best_hits = -1;
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
     int64_t hits = 0;
-    for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+    const Walk walk{.dialect = dialect, .promised_mtp = true, .few_experts = true};
+    walk_tensors(walk, [&](const LogicalTensor& tensor) {
       for (const HfTensorSpec& spec : tensor.hf) hits += has_hf_name(spec.name) ? 1 : 0;
     });
     if (hits > best_hits) {
@@ -367,14 +384,16 @@ void Binding::check_names() const {
   }
   const std::string file = printable(table_->file);
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
+    // Experts differ by their number alone: all of them in one dialect are enough.
+    const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
-      for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+      walk_tensors(walk, [&](const LogicalTensor& tensor) {
         sink(tensor.name);
         for (const std::string& alias : tensor.aliases) sink(alias);
       });
     });
     check_unique(file + ": HF name", [&](const NameSink& sink) {
-      for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+      walk_tensors(walk, [&](const LogicalTensor& tensor) {
         for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
       });
       for_each_drop(dialect, [&](const DroppedTensor& tensor) { sink(tensor.name); });

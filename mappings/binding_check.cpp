@@ -45,6 +45,21 @@ void check_shapes(const LogicalTensor& tensor) {
       fail(fmt::format("{} rows do not split into {} equal parts", rows, parts));
     }
   }
+  if (tensor.row->op == Op::kColumns && (tensor.groups <= 0 || first[1] % tensor.groups != 0)) {
+    fail(fmt::format("{} columns do not divide into {} blocks", first[1], tensor.groups));
+  }
+  for (size_t axis = 0; axis < tensor.chunks.size(); ++axis) {
+    // Those of the Megatron side: what chunks are for has it equal to the HF side's.
+    if (tensor.chunks[axis] <= 0 || first[axis] % tensor.chunks[axis] != 0) {
+      fail(fmt::format("{} on axis {} do not divide into {} chunks", first[axis], axis,
+                       tensor.chunks[axis]));
+    }
+    // A chunk is one stretch of elements.
+    if (axis > 0 && tensor.chunks[axis] > 1 && tensor.chunks[axis - 1] != first[axis - 1]) {
+      fail(fmt::format("chunks of axis {} lie apart unless axis {} is cut into {}", axis, axis - 1,
+                       first[axis - 1]));
+    }
+  }
   if (tensor.row->op != Op::kQkv) return;
   if (tensor.groups <= 0) fail(fmt::format("{} query groups", tensor.groups));
   for (const HfTensorSpec& spec : tensor.hf) {

@@ -34,7 +34,7 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
 
 std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {
   std::vector<std::string> prefixes;
-  Scope scope = scope_;
+  Scope scope = dialect_scope(dialect);
   scope.variables.emplace_back("l", depth);
   for (const Family& family : table_->families) {
     if (!family.mtp) continue;
@@ -48,10 +48,24 @@ std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth)
   return prefixes;
 }
 
-// A layer has a tensor of each family; numbering alone would take a decoder layer for one of MTP.
+// Where MTP is numbered on from the decoder's layers, numbering alone would take a layer of that for one of MTP; MTP has a
+// tensor of each of its families.
 bool Binding::is_mtp_layer(size_t dialect, int64_t depth,
                            const std::function<bool(std::string_view)>& has_hf_name) const {
-  Scope scope = scope_;
+  const std::vector<std::string> prefixes = mtp_hf_prefixes(dialect, depth);
+  const bool could_be_another =
+      std::any_of(table_->families.begin(), table_->families.end(), [&](const Family& family) {
+        if (family.mtp) return false;
+        Scope next = dialect_scope(dialect);
+        const int64_t layer = layer_count(family) + depth;
+        next.variables.emplace_back("l", layer);
+        Namer namer(*table_, dialect, &family);
+        namer.enter_layer(layer, next);
+        return std::find(prefixes.begin(), prefixes.end(), namer.hf_layer() + ".") !=
+               prefixes.end();
+      });
+  if (!could_be_another) return true;
+  Scope scope = dialect_scope(dialect);
   scope.variables.emplace_back("l", depth);
   return std::all_of(table_->families.begin(), table_->families.end(), [&](const Family& family) {
     if (!family.mtp) return true;

@@ -20,10 +20,11 @@ namespace mappings {
 
 // The closed algebra; semantics, inverse and slice rule are in bridge/convert/ops.h.
 enum class Op {
-  kCopy,    // 1 part
-  kConcat,  // n parts joined on axis 0: [gate; up]
-  kQkv,     // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
-  kVocab,   // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
+  kCopy,     // 1 part
+  kConcat,   // n parts joined on axis 0: [gate; up]
+  kQkv,      // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
+  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
 };
 std::string_view op_name(Op op);
 
@@ -42,7 +43,7 @@ struct Row {
       aliases;  // further spellings accepted when reading a Megatron checkpoint
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
-  Expr groups;                        // kQkv: number of query groups
+  Expr groups;                        // kQkv: number of query groups; kColumns: of blocks
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
@@ -51,6 +52,8 @@ struct Row {
                        // families becomes one Row for each.
   // Not empty: the Megatron tensor lies in equal parts, by rows, under its name with each of these suffixes.
   std::vector<std::string> split;
+  // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
+  std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
   int line = 0;        // in the table's file, for messages
 };
@@ -168,7 +171,8 @@ struct LogicalTensor {
   std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
   std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
   std::vector<HfTensorSpec> hf;
-  int64_t groups = 0;              // kQkv
+  int64_t groups = 0;              // kQkv, kColumns
+  std::vector<int64_t> chunks;     // as in Row
   const Family* family = nullptr;  // nullptr: not per layer
   int64_t layer = -1;              // index in the family
   int64_t layer_count = 0;
@@ -256,8 +260,18 @@ class Binding {
   void read_mtp(const BindingOptions& options, Json& config);
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
+  Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
+  // Which names an iteration gives.
+  struct Walk {
+    size_t dialect = 0;
+    bool local_spec = false;
+    bool promised_mtp = false;  // MTP depths that config.json promises, dropped ones too
+    bool few_experts = false;   // the first and the last of each layer
+  };
   template <typename Item, typename Fn>
-  void for_each_layer(const Item& item, std::string_view kind, size_t dialect, const Fn& fn) const;
+  void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
+                      const Fn& fn) const;
+  void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void check_names() const;
 
   const Table* table_;

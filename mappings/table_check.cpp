@@ -27,7 +27,7 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
-constexpr size_t kMostDialects = 16;
+constexpr size_t kMostDialects = 64;
 constexpr size_t kMostFamilies = 64;
 constexpr size_t kMostParts = 16;
 constexpr size_t kMostRank = 8;
@@ -48,8 +48,8 @@ void check_no_repeats(const std::vector<std::string>& names, std::string_view wh
 
 void check_variables(const Table& table) {
   // "l" is the layer index; the others are set by Binding.
-  std::set<std::string> names = {"l",    "tied",  "dtype", "torch_dtype", "config",
-                                 "true", "false", "null",  "in",          "for"};
+  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",  "true",
+                                 "false", "null", "in",    "for",         "keep_mtp"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -138,8 +138,8 @@ void check_op(const Row& row) {
                      : row.op == Op::kConcat ? parts >= 2
                                              : parts == 1;
   if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
-  if ((row.op == Op::kQkv) == row.groups.empty()) {
-    bad_input(row.groups.empty() ? "op qkv needs 'groups'"
+  if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
+    bad_input(row.groups.empty() ? fmt::format("op {} needs 'groups'", op)
                                  : fmt::format("'groups' has no meaning for op {}", op));
   }
   if (row.gated && (row.op != Op::kConcat || parts != 2)) {
@@ -150,7 +150,11 @@ void check_op(const Row& row) {
   for (const HfPart& part : row.hf) {
     if (part.shape.size() != rank) bad_input("HF shapes of different rank");
   }
-  const size_t most = row.op == Op::kQkv ? 2 : kMostRank;
+  const size_t most = row.op == Op::kQkv || row.op == Op::kColumns ? 2 : kMostRank;
+  if (row.op == Op::kColumns && rank != 2) bad_input("op columns needs a matrix");
+  if (row.chunks.size() > rank || (row.gated && !row.chunks.empty())) {
+    bad_input("'chunks' has no more numbers than the shape has, and no meaning for gated rows");
+  }
   if (rank == 0 || rank > most) {
     bad_input(fmt::format("shape of {} dimensions (1 to {} for op {})", rank, most, op));
   }

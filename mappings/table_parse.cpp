@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 
 #include "bridge/io/error.h"
@@ -29,10 +30,11 @@ constexpr bridge::JsonLimits kLimits = {
 constexpr size_t kMostElements = 4096;
 
 Op op_of(const std::string& name) {
-  for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kVocab}) {
+  for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kColumns, Op::kVocab}) {
     if (op_name(op) == name) return op;
   }
-  bad_input(fmt::format("unknown op '{}'", printable(name)), "ops: copy, concat, qkv, vocab");
+  bad_input(fmt::format("unknown op '{}'", printable(name)),
+            "ops: copy, concat, qkv, columns, vocab");
 }
 
 // "a, f[b, c], d" at its outer commas.
@@ -90,8 +92,8 @@ void read_row(const Json& json, int line, Table& table) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "when", "experts", "dtypes",
-                        "keep", "family"});
+  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "chunks", "when", "experts",
+                        "dtypes", "keep", "family"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -113,6 +115,11 @@ void read_row(const Json& json, int line, Table& table) {
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
   if (const Json* split = find(options, "split")) row.split = texts_of(*split, "'split'");
+  if (const Json* chunks = find(options, "chunks")) {
+    for (const std::string& text : texts_of(*chunks, "'chunks'")) {
+      row.chunks.push_back(Expr::parse(text));
+    }
+  }
   row.dtypes = dtypes_of(options, "dtypes");
   if (row.dtypes.empty()) {
     row.dtypes = {bridge::Dtype::kF32, bridge::Dtype::kBF16, bridge::Dtype::kF16};
@@ -295,6 +302,15 @@ class TableReader {
       table_.dialects.push_back(std::move(dialect));
     });
     if (table_.dialects.empty()) table_.dialects.emplace_back();
+    // What a dialect leaves out is spelled as in the first; of equal placeholders, its own text is taken.
+    const auto first = table_.dialects.front();
+    for (auto& dialect : table_.dialects) {
+      const auto own = std::move(dialect);
+      dialect.clear();
+      std::set_union(own.begin(), own.end(), first.begin(), first.end(),
+                     std::back_inserter(dialect),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    }
   }
 
   void read_families(const Json& top) {
@@ -351,6 +367,8 @@ std::string_view op_name(Op op) {
       return "concat";
     case Op::kQkv:
       return "qkv";
+    case Op::kColumns:
+      return "columns";
     case Op::kVocab:
       return "vocab";
   }

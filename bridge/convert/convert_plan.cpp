@@ -19,16 +19,22 @@ struct Placed {
   std::shared_ptr<const OpLayout> layout;
   std::vector<TransferInput> inputs;
   Dtype to;
-  int chunks;    // 1, or 2 for [gate; up]
-  int part = 0;  // of the keys that hold the tensor's rows
+  std::vector<int64_t> chunks;  // of each leading axis; [gate; up] has 2 of the first
+  int part = 0;                 // of the keys that hold the tensor's rows
   int parts = 1;
+
+  int64_t chunk_count() const {
+    int64_t count = 1;
+    for (const int64_t on_axis : chunks) count = checked_mul(count, on_axis, "number of chunks");
+    return count;
+  }
 };
 
 int64_t cost_of(const Placed& tensor) {
   // Names twice (here and as a key), the transfer and its chunk with two shapes.
   return static_cast<int64_t>(2 * tensor.name.size() + sizeof(Placed) +
                               tensor.inputs.size() * sizeof(TransferInput) +
-                              static_cast<size_t>(tensor.chunks) *
+                              static_cast<size_t>(tensor.chunk_count()) *
                                   (sizeof(Transfer) + tensor.inputs.size() * sizeof(TransferInput) +
                                    sizeof(DcpChunk) + 160));
 }
@@ -75,7 +81,7 @@ class Planner {
                   layouts_.get(logical, rows),
                   matched.parts,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
-                  logical.row->gated ? 2 : 1};
+                  logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
@@ -116,7 +122,7 @@ class Planner {
       const int32_t index = by_key.at(tensor.key.key);
       DcpTensor& written = plan_.tensors[static_cast<size_t>(index)];
       const Shape shape = start_tensor(written, tensor);
-      for (int i = 0; i < tensor.chunks; ++i) add_item(written, index, tensor, shape, i);
+      for (int64_t i = 0; i < tensor.chunk_count(); ++i) add_item(written, index, tensor, shape, i);
       plan_.names.push_back(tensor.name);
       const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements() / tensor.parts);
       plan_.output_bytes = checked_add(plan_.output_bytes, bytes);
@@ -149,17 +155,20 @@ class Planner {
   }
 
   void add_item(DcpTensor& written, int32_t index, const Placed& tensor, const Shape& shape,
-                int chunk_number) {
+                int64_t chunk_number) {
     DcpChunk chunk{Shape(shape.size(), 0), shape, 0, 0, 0};
     const auto rows = static_cast<size_t>(tensor.key.axes.count);
     for (size_t axis = 0; axis < rows; ++axis) {
       chunk.offsets[axis] = tensor.key.axes.index[axis];
       chunk.sizes[axis] = 1;
     }
-    const int64_t elements = tensor.layout->megatron_elements() / tensor.parts / tensor.chunks;
-    if (tensor.chunks == 2) {
-      chunk.sizes[rows] = shape[rows] / 2;
-      chunk.offsets[rows] = chunk_number * chunk.sizes[rows];
+    const int64_t elements =
+        tensor.layout->megatron_elements() / tensor.parts / tensor.chunk_count();
+    int64_t place = chunk_number;  // row-major among the chunks
+    for (size_t i = tensor.chunks.size(); i-- > 0;) {
+      chunk.sizes[rows + i] = shape[rows + i] / tensor.chunks[i];
+      chunk.offsets[rows + i] = place % tensor.chunks[i] * chunk.sizes[rows + i];
+      place /= tensor.chunks[i];
     }
     Transfer transfer;
     transfer.layout = tensor.layout;

@@ -42,6 +42,14 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t gro
       blocks_[i] /= groups;
     }
   }
+  if (op == Op::kColumns) {
+    if (shape_.size() != 2 || groups <= 0 || shape_[1] % groups != 0) {
+      bad_input(
+          fmt::format("{} cannot be cut into {} blocks of columns", shape_text(shape_), groups));
+    }
+    row_ = shape_[1];
+    shape_ = {checked_mul(shape_[0], groups), shape_[1] / groups};
+  }
   for (const int64_t block : blocks_) period_ = checked_add(period_, block);
   zeros_from_ = checked_mul(period_, repeats_);
   elements_ = zeros_from_;
@@ -53,7 +61,25 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, int64_t gro
   }
 }
 
+// Elements as [outer, inner, c]; those of [inner, outer, c] in order: both directions of op columns.
+void OpLayout::exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+                        std::vector<Run>& runs) const {
+  const int64_t width = shape_[1];
+  for (int64_t position = begin; position < end;) {
+    const int64_t block = position / width;
+    const int64_t within = position % width;
+    const int64_t length = std::min(width - within, end - position);
+    runs.push_back({0, (block % outer * inner + block / outer) * width + within, length});
+    position += length;
+  }
+}
+
 void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const {
+  if (row_ > 0) {
+    const int64_t groups = row_ / shape_[1];
+    exchange(shape_[0] / groups, groups, begin, end, runs);
+    return;
+  }
   int64_t position = begin;
   while (position < std::min(end, zeros_from_)) {
     const int64_t repeat = position / period_;
@@ -69,6 +95,11 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
 }
 
 void OpLayout::inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const {
+  if (row_ > 0) {
+    const int64_t groups = row_ / shape_[1];
+    exchange(groups, shape_[0] / groups, begin, end, runs);
+    return;
+  }
   const auto index = static_cast<size_t>(part);
   const int64_t block = blocks_[index];
   int64_t before = 0;

@@ -8,6 +8,7 @@
 //   concat  M = [W0; W1; ...] on axis 0                                        ([gate; up]); with groups g: for
 //           each of g groups its rows of W0, then of W1, ... (GLU interleaving)
 //   qkv     for g in groups: [Q_g; K_g; V_g], X_g = rows g*r .. of X            (weights and biases alike)
+//   columns M = [W[:, 0:c]; W[:, c:2c]; ...] for g blocks of c columns           ([embedding | hidden] apart)
 //   vocab   M = W with rows added (zeros) or cut to the Megatron side's count
 //
 // Truth: megatron/core/transformer/attention.py (how mixed_qkv is split), mlp.py (fc1 = [gate; up]).
@@ -47,10 +48,14 @@ class OpLayout {
   void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
 
  private:
+  void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+                std::vector<Run>& runs) const;
+
   // The Megatron side repeats `repeats` times a period made of one block of every part, in order.
   std::vector<int64_t> blocks_;  // elements of part i within one period
   int64_t period_ = 0;
   int64_t repeats_ = 1;
+  int64_t row_ = 0;         // of op columns: elements of a row of the part; else 0
   int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;
   Shape shape_;

@@ -198,6 +198,12 @@ void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleav
 }
 
 int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
+  // Experts stacked in one HF tensor: gate and up are one part, which cannot be interleaved.
+  if (glu_interleave_ != 0 && tensor.chunks.size() > 1) {
+    unsupported(fmt::format("--glu-interleave {}: {} holds gate and up rows of all experts",
+                            glu_interleave_, printable(tensor.hf[0].name)),
+                "convert the release's checkpoint, which holds them apart");
+  }
   if (glu_interleave_ == 0 || !tensor.row->gated || tensor.expert < 0) return tensor.groups;
   const int64_t rows = tensor.hf[0].shape.at(0);
   if (rows % glu_interleave_ != 0) {
