@@ -175,6 +175,9 @@ class Evaluator {
         return list(node);
       case Node::Kind::kListFor:
         return list_for(node);
+      case Node::Kind::kCount:
+        return Value::of(count_of(present(visit(*node.operands[0])),
+                                  present(visit(*node.operands[1])), "count"));
       case Node::Kind::kUnary:
         return unary(node);
       case Node::Kind::kBinary:
@@ -258,10 +261,10 @@ class Evaluator {
     return Value::of(std::move(result));
   }
 
-  static bool contains(const Json& item, const Json& list) {
-    if (!list.is_array()) bad_input(fmt::format("'in' of {}, which is no list", shown(list)));
-    return std::any_of(list.begin(), list.end(),
-                       [&](const Json& entry) { return equal(item, entry); });
+  static int64_t count_of(const Json& item, const Json& list, std::string_view what) {
+    if (!list.is_array()) bad_input(fmt::format("'{}' of {}, which is no list", what, shown(list)));
+    return std::count_if(list.begin(), list.end(),
+                         [&](const Json& entry) { return equal(item, entry); });
   }
 
   Value unary(const Node& node) const {
@@ -301,7 +304,7 @@ class Evaluator {
       case Operator::kGreaterEqual:
         return Value::of(ordered(node.op, a, b));
       case Operator::kIn:
-        return Value::of(contains(a, b));
+        return Value::of(count_of(a, b, "in") > 0);
       default:
         return Value::of(arithmetic(node.op, a, b));
     }

@@ -37,6 +37,7 @@ struct Expr::Node {
     kIndex,
     kList,
     kListFor,  // operands: body, count
+    kCount,    // operands: value, list
     kUnary,
     kBinary,
     kConditional

@@ -209,6 +209,7 @@ class Parser {
     const char c = text_[at_];
     if (is_digit(c)) return number();
     if (c == '\'') return quoted();
+    if (accept_count()) return count();
     if (starts_name(c)) return name_or_constant();
     if (accept("(")) {
       NodePtr inner = conditional();
@@ -298,6 +299,24 @@ class Parser {
     std::string result(text_.substr(at_, end - at_));
     at_ = end;
     return result;
+  }
+
+  // The word alone is a name like others.
+  bool accept_count() {
+    const size_t begin = at_;
+    if (accept_word("count") && accept("(")) return true;
+    at_ = begin;
+    return false;
+  }
+
+  NodePtr count() {
+    Node node;
+    node.kind = Node::Kind::kCount;
+    node.operands.push_back(conditional());
+    expect(",");
+    node.operands.push_back(conditional());
+    expect(")");
+    return make(std::move(node));
   }
 
   NodePtr name_or_constant() {
