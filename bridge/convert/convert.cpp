@@ -173,7 +173,11 @@ class Conversion {
 
     copy_tensors(dist_dir, sidecar_dir);
     check_expected_hashes(fs_, source_, expected);
-    const mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
+    mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
+    // Nothing else in the checkpoint tells the order of these rows.
+    if (options_.glu_interleave > 0) {
+      provider["moe_mlp_glu_interleave_size"] = options_.glu_interleave;
+    }
     mappings::ArgsOptions args;
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;

@@ -99,6 +99,9 @@ def test_interleaved_rows(fixture, count, tmp_path):
     root = tmp_path / "root"
     convert(source, root, "--glu-interleave", str(count))
     assert json.loads((root / "causeway" / "manifest.json").read_text())["choices"]["glu_interleave"] == count
+    option = "moe_mlp_glu_interleave_size"  # Megatron's name of it: the rows mean nothing without
+    assert f"\n  {option}: {count}\n" in (root / "iter_0000000" / "run_config.yaml").read_text()
+    assert option.encode() in (root / "iter_0000000" / "common.pt").read_bytes()
     checkpoint, model = Checkpoint(root), Model(source)
     tensors = {name: tensor for shard in model.shards.values() for name, tensor in shard.items()}
     compared = 0
@@ -120,6 +123,11 @@ def test_interleaved_rows(fixture, count, tmp_path):
     export(root, tmp_path / "back")
     assert hashes(tmp_path / "back") == hashes(source)
     run("verify", source, root, "--mode", "hash", expect=0)
+
+
+def test_no_interleaving(converted):
+    for name in ("run_config.yaml", "common.pt"):
+        assert b"interleave_size" not in (converted("qwen3_moe") / "iter_0000000" / name).read_bytes()
 
 
 def test_interleaving_without_the_sidecar(tmp_path):
