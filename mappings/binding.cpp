@@ -175,7 +175,8 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
 void Binding::bind_block_schemes() {
   for (const Quantization& entry : table_->quantization) {
     BlockScheme scheme{&entry, entry.block_rows.evaluate_int(scope_),
-                       entry.block_columns.evaluate_int(scope_)};
+                       entry.block_columns.evaluate_int(scope_),
+                       entry.power_of_two.evaluate_bool(scope_)};
     // A block is worked on as a whole, by every thread.
     if (scheme.block_rows <= 0 || scheme.block_columns <= 0 ||
         scheme.block_rows > kLargestBlock / scheme.block_columns) {

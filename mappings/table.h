@@ -95,6 +95,8 @@ struct Quantization {
   Expr block_rows;
   Expr block_columns;
   std::vector<bridge::Dtype> scale_dtypes;
+  Expr
+      power_of_two;  // true: new scales are rounded up to powers of two, whatever they are stored in
   int line = 0;
 };
 
@@ -190,6 +192,7 @@ struct BlockScheme {
   const Quantization* quantization = nullptr;
   int64_t block_rows = 0;
   int64_t block_columns = 0;
+  bool power_of_two = false;
 
   // The HF name of the scales; nullopt for a name without the suffix.
   std::optional<std::string> scale_name(std::string_view weight_name) const;

@@ -164,13 +164,15 @@ void read_extra_state(const Json& json, int line, Table& table) {
 
 Quantization quantization_of(const Json& json, int line) {
   expect_keys(expect_object(json, "an entry"),
-              {"dtype", "weight", "scale", "block", "scale_dtypes"});
+              {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two"});
   Quantization result;
   result.line = line;
   result.dtype = dtype_of(optional_text(json, "dtype"));
   result.weight = optional_text(json, "weight");
   result.scale = optional_text(json, "scale");
   result.scale_dtypes = dtypes_of(json, "scale_dtypes");
+  result.power_of_two =
+      find(json, "power_of_two") ? optional_expr(json, "power_of_two") : Expr::parse("false");
   const Json* const block = find(json, "block");
   if (block == nullptr || texts_of(*block, "'block'").size() != 2) {
     bad_input("'block' must be a list of two expressions: rows, columns");

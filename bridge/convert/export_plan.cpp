@@ -137,6 +137,7 @@ class Planner {
       accounting_.wrong(spec.name, "the sidecar does not hold its scales");
       return;
     }
+    again->power_of_two = scheme.power_of_two;
     again->scale_target = static_cast<int32_t>(plan_.outputs.size()) + 1;
     transfer.to = before.dtype;
     transfer.requantize = std::move(again);

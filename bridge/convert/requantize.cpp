@@ -60,7 +60,8 @@ class TileQuantizer {
       }
       largest = std::max(largest, amax);
     }
-    const float scale = new_scale(transfer_.to, scale_dtype_, largest);
+    const Dtype rule = transfer_.requantize->power_of_two ? Dtype::kF8E8M0 : scale_dtype_;
+    const float scale = new_scale(transfer_.to, rule, largest);
     int64_t clipped = 0;
     for (int64_t row = block.row; row < block.row + block.rows; ++row) {
       codec_.quantize(transfer_.to, buffers_.value_dtype, values(block, row), scale,

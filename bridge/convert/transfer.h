@@ -29,7 +29,8 @@ struct Requantize {
   BlockScales source;  // the scales its blocks had
   int32_t source_codes =
       -1;  // tensor of the reader that holds the elements they had; -1: not at hand
-  int32_t scale_target = 0;  // output that receives the scales
+  int32_t scale_target = 0;   // output that receives the scales
+  bool power_of_two = false;  // what a new scale is rounded up to
 };
 
 struct Transfer {

@@ -21,7 +21,8 @@ constexpr const char* kTable = R"({
   "dims": {"rows": "rows", "columns": "columns", "experts": "experts"},
   "families": {"decoder": {"megatron": "decoder.layers.{l}", "hf": "layers.{l}", "count": "1"}},
   "quantization": [{"dtype": "F8_E4M3", "weight": ".weight", "scale": ".weight_scale_inv",
-    "block": ["block[0]", "block[1]"], "scale_dtypes": ["F32", "BF16", "F8_E8M0"]}],
+    "block": ["block[0]", "block[1]"], "scale_dtypes": ["F32", "BF16", "F8_E8M0"],
+    "power_of_two": "(scale_fmt ?? '') == 'ue8m0'"}],
   "rows": [
     ["embedding.word_embeddings.weight", "vocab", "embed.weight [7, columns]"],
     ["{L}.self_attention.linear_proj.weight", "copy", "{H}.o.weight [rows, columns]"],
@@ -410,6 +411,28 @@ TEST_F(QuantizedTest, AChangedValueCostsItsBlockOnly) {
   EXPECT_EQ(scale, amax / 448.0F);
   const float held = e4m3(static_cast<uint8_t>(codes[9 * 22 + 10])) * scale;
   EXPECT_NEAR(held, 3.14159F, 3.14159F / 16);
+}
+
+// DeepSeek-V3.1: F32 scales that are powers of two, the least by which nothing is clipped.
+TEST_F(QuantizedTest, NewScalesArePowersOfTwoWhereTheConfigurationSaysSo) {
+  const Size size;
+  for (const auto& [trained, expected] :
+       {std::pair{448.0F, 1.0F}, {450.0F, 2.0F}, {300.0F, 1.0F}, {100.0F, 0.25F}}) {
+    std::filesystem::remove_all(dir_ / "source");
+    auto ue8m0 = config(size);
+    ue8m0["scale_fmt"] = "ue8m0";
+    write_hf_folder(dir_ / "source", ue8m0, tensors(size, Dtype::kF32, true), 3);
+    for (const char* folder : {"megatron", "hf"}) std::filesystem::remove_all(dir_ / folder);
+    convert("megatron");
+    const uint16_t bits = to_bf16(trained);
+    edit_item(dir_ / "megatron", kProj, 0,
+              [&](std::string& data) { std::memcpy(&data[0], &bits, 2); });
+    EXPECT_EQ(export_again("megatron", "hf").json["blocks"]["new"], 1);
+    const std::string scales = hf_tensors(dir_ / "hf")
+                                   .at("layers.0.o.weight_scale_inv")
+                                   .substr(std::strlen("F32 [5, 3] "));
+    EXPECT_EQ(read_scale(Dtype::kF32, scales, 0), expected) << trained;
+  }
 }
 
 // A trained value that the old scale does hold is a code like any other.

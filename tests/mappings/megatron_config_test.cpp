@@ -92,6 +92,14 @@ INSTANTIATE_TEST_SUITE_P(All, RunConfig,
                                            "deepseek_v3_mtp2"),
                          [](const auto& param) { return std::string(param.param); });
 
+// Bridge has no Mixtral of its own: the fields are those of its provider all the same.
+TEST(RunConfigFields, OfMixtralAreTheProviders) {
+  const YAML::Node bridge = YAML::Load(read_data("qwen3_moe.yaml"))["model"];
+  const Json mixtral = provider_of(kMixtral8x7B);
+  EXPECT_EQ(mixtral["_target_"], bridge["_target_"].as<std::string>());
+  for (const auto& [name, value] : mixtral.items()) EXPECT_TRUE(bridge[name].IsDefined()) << name;
+}
+
 TEST(RunConfigText, Spelling) {
   // As PyYAML's safe_dump writes the same value.
   const Json top = Json::parse(R"({"b": [1, [2, 3], {"y": 1, "x": []}], "a": {"c": null, "_d": {}},

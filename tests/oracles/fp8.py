@@ -50,3 +50,27 @@ def plain(state, block):
     """The bf16 state dict a quantized one stands for."""
     return {name: dequantize(tensor, state[name + SCALE], block) if name + SCALE in state else tensor
             for name, tensor in state.items() if not name.endswith(SCALE)}
+
+
+def blocks(shape, block):
+    """The slices of every block of a matrix, row by row."""
+    return [(row // block[0], column // block[1], slice(row, row + block[0]), slice(column, column + block[1]))
+            for row in range(0, shape[0], block[0]) for column in range(0, shape[1], block[1])]
+
+
+def requantized(weight, q, scales, block):
+    """(codes, scales, [blocks that got a new scale]) of a weight whose codes and scales were (q, scales). A block in which every
+    value is that of some code under the old scale keeps the scale, and the code of each value that did not change."""
+    q, scales, renewed = q.clone(), scales.clone(), []
+    for row, column, rows, columns in blocks(weight.shape, block):
+        part, old = weight[rows, columns], scales[row : row + 1, column : column + 1]
+        whole = part.shape
+        kept = codes(part, old, whole)
+        if torch.equal(dequantize(kept, old, whole), part):
+            unchanged = dequantize(q[rows, columns], old, whole).view(torch.int16) == part.view(torch.int16)
+            q[rows, columns] = torch.where(unchanged, q[rows, columns].view(torch.uint8), kept.view(torch.uint8)).view(q.dtype)
+            continue
+        scales[row, column] = owner_scales(part, whole, scales.dtype)[0, 0]
+        q[rows, columns] = codes(part, scales[row : row + 1, column : column + 1], whole)
+        renewed.append((row, column))
+    return q, scales, renewed

@@ -126,5 +126,5 @@ def to_hf(arch, megatron):
             out[part] = rows.reshape(-1, *fused.shape[1:])
     for name, (gate, up) in _gated(arch).items():
         out[gate], out[up] = megatron[name].chunk(2)
-    out.update({name: out[original] for name, original in duplicates(arch).items()})
-    return {name: tensor.contiguous() for name, tensor in out.items()}
+    out = {name: tensor.contiguous() for name, tensor in out.items()}
+    return {**out, **{name: out[original].clone() for name, original in duplicates(arch).items()}}
