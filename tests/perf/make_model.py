@@ -1,6 +1,6 @@
 """Writes a random Hugging Face checkpoint of the bench's models (model_shapes.py).
 
-    python3 tests/perf/make_model.py OUT [--kind dense|moe|fp8|many] [--layers N] [--seed S]
+    python3 tests/perf/make_model.py OUT [--kind dense|moe|fp8|many] [--seed S]
 
 The same arguments give the same bytes. Memory stays at one tensor and those that are repeated: the safetensors files
 are written by hand. The values look like weights: BF16 2^-7 <= |w| < 2^-5, FP8 every code but NaN, F32 (scales)
@@ -50,12 +50,12 @@ def values(tensor, generator):
     return ((bits & 0x80FF) | 0x3C00).tobytes()
 
 
-def shards_of(tensors):
+def shards_of(tensors, shard_bytes):
     shards, room = [], 0
     for tensor in tensors:
         if size_of(tensor) > room or len(shards[-1]) == SHARD_TENSORS:
             shards.append([])
-            room = SHARD_BYTES
+            room = shard_bytes
         shards[-1].append(tensor)
         room -= size_of(tensor)
     return {
@@ -64,11 +64,11 @@ def shards_of(tensors):
     }
 
 
-def write_model(out, config, tensors, write_payload):
+def write_model(out, config, tensors, write_payload, shard_bytes=SHARD_BYTES):
     """write_payload(file, tensor) is called for every tensor in order; the file stands where its bytes go."""
     out.mkdir(parents=True)
     weight_map, total = {}, 0
-    for name, shard in shards_of(tensors).items():
+    for name, shard in shards_of(tensors, shard_bytes).items():
         with open(out / name, "wb") as file:
             file.write(header(shard))
             for tensor in shard:
@@ -81,9 +81,9 @@ def write_model(out, config, tensors, write_payload):
     return total
 
 
-def make(out, kind="dense", layers=0, seed=0):
+def make(out, kind, seed=0):
     """Returns the bytes of all tensors."""
-    config = model_shapes.config(kind, layers)
+    config = model_shapes.CONFIGS[kind]
     tensors = list(model_shapes.tensors(config))
     repeated = {tensor.copy_of for tensor in tensors}
     kept = {}
@@ -101,11 +101,10 @@ def make(out, kind="dense", layers=0, seed=0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--kind", choices=model_shapes.KINDS, default="dense")
-    parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument("--kind", choices=model_shapes.CONFIGS, default="dense")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    total = make(args.out, args.kind, args.layers, args.seed)
+    total = make(args.out, args.kind, args.seed)
     print(f"{args.out}: {total / 1e9:.2f} GB, {args.kind}")
 
 

@@ -11,7 +11,6 @@ Truth: transformers' Qwen3 and Qwen3-MoE; the index of deepseek-ai/DeepSeek-V3 f
 
 import dataclasses
 
-KINDS = ("dense", "moe", "fp8", "many")
 BLOCK = 128
 
 
@@ -158,9 +157,23 @@ MOE = QWEN | {
     "router_aux_loss_coef": 0.001,
     "output_router_logits": False,
 }
+# As released.
 DEEPSEEK = COMMON | {
     "architectures": ["DeepseekV3ForCausalLM"],
     "model_type": "deepseek_v3",
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "num_hidden_layers": 61,
+    "first_k_dense_replace": 3,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
     "rope_theta": 10000,
     "rope_scaling": {
         "type": "yarn",
@@ -171,6 +184,7 @@ DEEPSEEK = COMMON | {
         "mscale_all_dim": 1.0,
         "original_max_position_embeddings": 4096,
     },
+    "n_routed_experts": 256,
     "n_shared_experts": 1,
     "moe_layer_freq": 1,
     "num_experts_per_tok": 8,
@@ -189,28 +203,18 @@ DEEPSEEK = COMMON | {
     },
 }
 FP8 = DEEPSEEK | {
-    "hidden_size": 7168,
     "intermediate_size": 4608,
-    "moe_intermediate_size": 2048,
     "num_hidden_layers": 3,
     "first_k_dense_replace": 1,
     "n_routed_experts": 8,
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
-    "q_lora_rank": 1536,
-    "kv_lora_rank": 512,
-    "qk_nope_head_dim": 128,
-    "qk_rope_head_dim": 64,
-    "v_head_dim": 128,
     "vocab_size": 4096,
 }
 MANY = DEEPSEEK | {
     "hidden_size": 64,
     "intermediate_size": 96,
     "moe_intermediate_size": 32,
-    "num_hidden_layers": 61,
-    "first_k_dense_replace": 3,
-    "n_routed_experts": 256,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "q_lora_rank": 32,
@@ -220,9 +224,4 @@ MANY = DEEPSEEK | {
     "v_head_dim": 16,
     "vocab_size": 256,
 }
-
-
-def config(kind, layers=0):
-    """layers: 0 for the kind's own number."""
-    c = {"dense": DENSE, "moe": MOE, "fp8": FP8, "many": MANY}[kind]
-    return c | {"num_hidden_layers": layers} if layers else c
+CONFIGS = {"dense": DENSE, "moe": MOE, "fp8": FP8, "many": MANY}
