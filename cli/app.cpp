@@ -27,6 +27,7 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf Llama-3.1-8B out --vocab-rows 128512       rows padded for TP\n"
     "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the "
     "way\n"
+    "  causeway convert-hf DeepSeek-V3 out --mtp drop                 FP8, without its MTP layer\n"
     "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
 
 constexpr const char* kExportExamples =
@@ -34,8 +35,11 @@ constexpr const char* kExportExamples =
     "  causeway export-to-hf megatron/qwen3-8b exported               back to the same files\n"
     "  causeway export-to-hf megatron/run7 exported --iteration 1000 --reference Qwen3-8B\n"
     "  causeway export-to-hf megatron/run7 exported --reference Qwen3-8B --dtype bf16\n"
+    "  causeway export-to-hf megatron/v3/iter_0001000 exported        FP8 again: blocks that did "
+    "not "
+    "change keep their bytes\n"
     "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard "
-    "map).";
+    "map, FP8 scales).";
 
 constexpr const char* kVerifyExamples =
     "Examples:\n"

@@ -94,7 +94,8 @@ void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
       {"fp32", bridge::Dtype::kF32}};
   app.add_option_function<std::string>(
          "--dtype", [&dtype](const std::string& name) { dtype = kDtypes.at(name); },
-         "Dtype of floating weights: source, bf16, fp16, fp32 (default source)")
+         "Dtype of floating weights: source, bf16, fp16, fp32 (default source; quantized "
+         "sources become bf16 on the Megatron side, and themselves again on export)")
       ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
       ->type_name("DTYPE");
 }

@@ -24,7 +24,6 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
-constexpr int64_t kMostLayers = 100'000;
 constexpr int64_t kMostExperts = 100'000;
 constexpr int64_t kMostTensors = 4'000'000;
 constexpr int64_t kLargestBlock = 512 * 512;  // elements
@@ -154,29 +153,13 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
   check_names();
 }
 
-// What --mtp drop means: the configuration without its depths.
-void Binding::read_mtp(const BindingOptions& options, Json& config) {
-  if (table_->mtp_key.empty()) return;
-  Json* root = &config;
-  if (!table_->config_root.empty()) {
-    const Json::iterator sub = config.find(table_->config_root);
-    if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
-    root = &*sub;
-  }
-  const Json::iterator count = root->find(table_->mtp_key);
-  if (count == root->end() || count->is_null()) return;
-  if (!count->is_number_integer() || *count < 0 || *count > kMostLayers) {
-    bad_input(fmt::format("{} is not a number of layers (0 to {})", table_->mtp_key, kMostLayers));
-  }
-  promised_mtp_depths_ = count->get<int64_t>();
-  if (options.drop_mtp) *count = 0;
-}
-
 void Binding::bind_block_schemes() {
   for (const Quantization& entry : table_->quantization) {
-    BlockScheme scheme{&entry, entry.block_rows.evaluate_int(scope_),
-                       entry.block_columns.evaluate_int(scope_),
-                       entry.power_of_two.evaluate_bool(scope_)};
+    BlockScheme scheme{&entry, 0, 0, entry.power_of_two.evaluate_bool(scope_)};
+    with_context("quantization blocks", [&] {
+      scheme.block_rows = entry.block_rows.evaluate_int(scope_);
+      scheme.block_columns = entry.block_columns.evaluate_int(scope_);
+    });
     // A block is worked on as a whole, by every thread.
     if (scheme.block_rows <= 0 || scheme.block_columns <= 0 ||
         scheme.block_rows > kLargestBlock / scheme.block_columns) {
@@ -321,22 +304,6 @@ int64_t Binding::expert_count(const Expr& experts) const {
   return count;
 }
 
-std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {
-  std::vector<std::string> prefixes;
-  Scope scope = scope_;
-  scope.variables.emplace_back("l", depth);
-  for (const Family& family : table_->families) {
-    if (!family.mtp) continue;
-    Namer namer(*table_, dialect, &family);
-    namer.enter_layer(depth, scope);
-    const std::string prefix = namer.hf_layer() + ".";
-    if (std::find(prefixes.begin(), prefixes.end(), prefix) == prefixes.end()) {
-      prefixes.push_back(prefix);
-    }
-  }
-  return prefixes;
-}
-
 size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
   size_t best = 0;
   int64_t best_hits = -1;
@@ -371,26 +338,6 @@ Json Binding::megatron_config(std::string_view dtype) const {
     });
   }
   return fields;
-}
-
-std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
-  std::vector<std::string> prefixes;
-  for (const Family& family : table_->families) {
-    if (!family.mtp) continue;
-    std::vector<std::string> patterns = {family.megatron};
-    patterns.insert(patterns.end(), family.aliases.begin(), family.aliases.end());
-    for (const std::string& pattern : patterns) {
-      prefixes.push_back(fill_pattern(split_pattern(pattern + "."),
-                                      [&](const std::string&) { return std::to_string(depth); }));
-    }
-  }
-  // The inner layer's prefix lies below that of the depth.
-  std::sort(prefixes.begin(), prefixes.end());
-  const auto last =
-      std::unique(prefixes.begin(), prefixes.end(),
-                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
-  prefixes.erase(last, prefixes.end());
-  return prefixes;
 }
 
 void Binding::check_names() const {

@@ -9,6 +9,8 @@
 
 namespace mappings {
 
+constexpr int64_t kMostLayers = 100'000;  // of a family
+
 // The op's shape rule with concrete numbers. Errors: kBadInput.
 void check_shapes(const LogicalTensor& tensor);
 

@@ -226,6 +226,9 @@ class Binding {
   int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
   // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
   std::vector<std::string> mtp_hf_prefixes(size_t dialect, int64_t depth) const;
+  // Whether tensors of MTP depth `depth` are there under that dialect, and not those of some other layer.
+  bool is_mtp_layer(size_t dialect, int64_t depth,
+                    const std::function<bool(std::string_view)>& has_hf_name) const;
   // Megatron prefixes of it, aliases among them; none is the beginning of another.
   std::vector<std::string> mtp_megatron_prefixes(int64_t depth) const;
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-hf=${1:-data/bridge_written/qwen3_dense/hf}
+hf=${1:-data/deepseek_v3_fp8/hf}
 [ -d "$hf" ] || die "$hf: no such folder"
 scripts/install.sh
 scripts/build.sh release causeway

@@ -34,6 +34,14 @@ void refuse_other_models(const MegatronFolder& folder) {
 
 }  // namespace
 
+int64_t recorded_glu_interleave(const MegatronFolder& folder) {
+  const PickleNode* args = folder.common ? folder.common->get("args") : nullptr;
+  const PickleNode* size = args == nullptr ? nullptr : args->get("moe_mlp_glu_interleave_size");
+  return size != nullptr && size->kind == PickleNode::Kind::kInt
+             ? std::max<int64_t>(0, size->integer)
+             : 0;
+}
+
 int64_t match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
                          const CheckpointMatchOptions& options, Accounting& accounting,
                          const std::function<void(const CheckpointTensor&)>& fn) {

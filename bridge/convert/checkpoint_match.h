@@ -31,6 +31,9 @@ struct CheckpointMatchOptions {
   int64_t glu_interleave = 0;  // of routed experts; 0: none
 };
 
+// moe_mlp_glu_interleave_size of the arguments in the common state; 0: there is none.
+int64_t recorded_glu_interleave(const MegatronFolder& folder);
+
 // Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a
 // checkpoint_version whose QKV order is not today's. kBadInput as check_mtp() says. Returns the number of tensors that
 // --mtp drop leaves out.

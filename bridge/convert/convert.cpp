@@ -116,7 +116,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
   }
   if (!plan.match.scales.empty()) {
     report.lines.push_back(
-        fmt::format("quantized {} tensors, written as {}; their scales go to the sidecar",
+        fmt::format("fp8      {} tensors become {}; their scales go to the sidecar",
                     plan.match.scales.size(), safetensors_name(plan.main_dtype)));
   }
   for (const HfSideFile& file : source.large_side_files) {
@@ -177,6 +177,7 @@ class Conversion {
     mappings::ArgsOptions args;
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;
+    args.glu_interleave = options_.glu_interleave;
     write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
     write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
@@ -215,6 +216,10 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
+    for (const int32_t scales : plan_.match.scales) {
+      const HfTensor& tensor = source_.tensors[static_cast<size_t>(scales)];
+      needed += tensor.end - tensor.begin;
+    }
     return needed;
   }
 

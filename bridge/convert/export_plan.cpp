@@ -36,7 +36,7 @@ class Planner {
     match.layer_keys = options_.layer_keys;
     match.name_prefix = options_.name_prefix;
     match.keep_mtp = options_.keep_mtp;
-    match.glu_interleave = origin_.glu_interleave(options_.glu_interleave);
+    match.glu_interleave = glu_interleave();
     plan_.mtp_left_out = match_checkpoint(checkpoint_, binding_, match, accounting_,
                                           [&](const CheckpointTensor& tensor) { add(tensor); });
     accounting_.raise_unless_clean(
@@ -231,6 +231,13 @@ class Planner {
     accounting.raise_unless_clean(
         origin_.reference ? printable(origin_.reference->path.string()) : "the sidecar's source",
         "these tensors would be lost; is it the same architecture?");
+  }
+
+  // As asked, else as the checkpoint was trained, else as it was converted.
+  int64_t glu_interleave() const {
+    if (options_.glu_interleave > 0) return options_.glu_interleave;
+    const int64_t recorded = recorded_glu_interleave(checkpoint_);
+    return recorded > 0 ? recorded : origin_.glu_interleave();
   }
 
   // A quantized model without its scales anywhere cannot become itself again.

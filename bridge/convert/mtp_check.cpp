@@ -27,35 +27,46 @@ std::span<const Tensor> with_prefix(const std::vector<Tensor>& tensors, std::str
   return {first, last};
 }
 
-// prefixes_of(depth): where the tensors of a depth lie; count(prefix): how many there are.
-std::vector<std::string> check(const std::string& where, const mappings::Binding& binding,
-                               bool keep_mtp,
-                               const std::function<std::vector<std::string>(int64_t)>& prefixes_of,
-                               const std::function<size_t(const std::string&)>& count) {
+// One side's depths.
+struct Side {
+  std::string where;
+  std::function<std::vector<std::string>(int64_t)> prefixes_of;  // where the tensors of a depth lie
+  std::function<size_t(const std::string&)> count;               // of tensors under a prefix
+  std::function<bool(int64_t)> is_mtp;                           // a depth that has tensors
+};
+
+std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
   const std::string& key = binding.table().mtp_key;
   if (key.empty()) return {};
   const int64_t promised = binding.promised_mtp_depths();
   std::vector<std::string> present;
   for (int64_t depth = 0;; ++depth) {
-    std::vector<std::string> prefixes = prefixes_of(depth);
+    std::vector<std::string> prefixes = side.prefixes_of(depth);
     // A prefix without a number serves every depth.
     std::erase_if(prefixes, [&](const std::string& prefix) {
       return std::find(present.begin(), present.end(), prefix) != present.end();
     });
     size_t tensors = 0;
-    for (const std::string& prefix : prefixes) tensors += count(prefix);
+    for (const std::string& prefix : prefixes) tensors += side.count(prefix);
     if (tensors == 0 && depth >= promised) return present;
     const std::string names = fmt::format("{}*", fmt::join(prefixes, "*, "));
     if (keep_mtp && tensors == 0 && !prefixes.empty()) {
       bad_input(
           fmt::format("{}: config.json promises {} MTP layers ({}), but there are no tensors {}",
-                      where, promised, key, printable(names)),
+                      side.where, promised, key, printable(names)),
           "--mtp drop goes on without MTP");
     }
     if (keep_mtp && depth >= promised) {
       bad_input(fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
-                            where, tensors, printable(names), depth, promised, key),
+                            side.where, tensors, printable(names), depth, promised, key),
                 fmt::format("--mtp drop leaves them out; or correct {}", key));
+    }
+    if (!keep_mtp && tensors > 0 && !side.is_mtp(depth)) {
+      bad_input(fmt::format(
+                    "{}: --mtp drop would leave out {} tensors {}, which are those of an ordinary "
+                    "layer",
+                    side.where, tensors, printable(names)),
+                "config.json counts fewer layers than there are");
     }
     present.insert(present.end(), prefixes.begin(), prefixes.end());
   }
@@ -73,22 +84,27 @@ std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
 
 std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                    size_t dialect, bool keep_mtp) {
+  const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
   return check(
-      printable(folder.path.string()), binding, keep_mtp,
-      [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
-      [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); });
+      {printable(folder.path.string()),
+       [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
+       [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
+       [&](int64_t depth) { return binding.is_mtp_layer(dialect, depth, has); }},
+      binding, keep_mtp);
 }
 
 std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,
                                    std::string_view key_prefix, bool keep_mtp) {
   return check(
-      printable(folder.dist_dir.string()), binding, keep_mtp,
-      [&](int64_t depth) {
-        std::vector<std::string> prefixes = binding.mtp_megatron_prefixes(depth);
-        for (std::string& prefix : prefixes) prefix.insert(0, key_prefix);
-        return prefixes;
-      },
-      [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); });
+      {printable(folder.dist_dir.string()),
+       [&](int64_t depth) {
+         std::vector<std::string> prefixes = binding.mtp_megatron_prefixes(depth);
+         for (std::string& prefix : prefixes) prefix.insert(0, key_prefix);
+         return prefixes;
+       },
+       [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
+       [](int64_t) { return true; }},  // Megatron's keys say it
+      binding, keep_mtp);
 }
 
 }  // namespace bridge

@@ -44,8 +44,8 @@ int32_t Origin::sidecar_tensor(std::string_view name) const {
   return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
 }
 
-int64_t Origin::glu_interleave(int64_t asked) const {
-  if (asked != 0 || !sidecar) return asked;
+int64_t Origin::glu_interleave() const {
+  if (!sidecar) return 0;
   const auto it = sidecar->choices.find("glu_interleave");
   return it != sidecar->choices.end() && it->is_number_integer() && *it >= 0 ? it->get<int64_t>()
                                                                              : 0;

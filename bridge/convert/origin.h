@@ -36,8 +36,8 @@ struct Origin {
   Path side_file_path(size_t index) const;
   // The 8 + N header bytes of a shard of layout().
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
-  // --glu-interleave, or what the conversion recorded.
-  int64_t glu_interleave(int64_t asked) const;
+  // What the conversion recorded of --glu-interleave; 0: nothing.
+  int64_t glu_interleave() const;
   // The conversion left MTP out.
   bool mtp_was_dropped() const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.

@@ -97,7 +97,10 @@ class Verification {
     CheckpointMatchOptions match_options;
     match_options.dialect = match.dialect;
     match_options.keep_mtp = keep_mtp_;
-    match_options.glu_interleave = origin_ ? origin_->glu_interleave(0) : 0;
+    match_options.glu_interleave = recorded_glu_interleave(checkpoint);
+    if (match_options.glu_interleave == 0 && origin_) {
+      match_options.glu_interleave = origin_->glu_interleave();
+    }
     match_checkpoint(checkpoint, binding, match_options, accounting,
                      [&](const CheckpointTensor& tensor) {
                        Transfer transfer;

@@ -12,7 +12,10 @@ import sys
 import tempfile
 
 DATA = pathlib.Path(__file__).resolve().parent.parent.parent / "data"
-HF_FIXTURES = ("qwen3_dense", "llama_tied")
+DENSE_FIXTURES = ("qwen3_dense", "llama_tied")
+V3_FIXTURES = ("deepseek_v3", "deepseek_v3_mtp2", "deepseek_v3_fp8")  # latent attention, experts, multi-token prediction
+MOE_FIXTURES = ("qwen3_moe", *V3_FIXTURES)
+HF_FIXTURES = (*DENSE_FIXTURES, *MOE_FIXTURES)
 
 
 def hf_fixture(name):
@@ -132,6 +135,13 @@ def copy_tree(source, target):
     """A writable copy; data files of the repository may be read-only."""
     shutil.copytree(source, target, symlinks=True, copy_function=shutil.copyfile)
     return pathlib.Path(target)
+
+
+def edit_config(folder, **fields):
+    """Sets fields of config.json; None removes one."""
+    path = pathlib.Path(folder) / "config.json"
+    config = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
 def flip_bit(path, offset):

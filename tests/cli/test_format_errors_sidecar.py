@@ -109,6 +109,97 @@ def test_manifest(case, root, tmp_path):
     refused("export-to-hf", root, tmp_path, 4 if case == "witnesses announced" else 3, ("manifest.json", "witnesses.bin", "uq_proj"))
 
 
+# --- witnesses.bin: records of tensor, first byte, length (8 bytes each), then the bytes; here the scales -----------
+
+MAGIC = 8
+
+
+@pytest.fixture
+def fp8(tmp_path, converted):
+    return copy_tree(converted("deepseek_v3_fp8"), tmp_path / "root")
+
+
+def make_right(root):
+    """The manifest's CRC is that of the damaged file, so that the damage itself must be noticed."""
+    crc = zlib.crc32((root / "causeway" / "witnesses.bin").read_bytes())
+    manifest(lambda m: m.update(witnesses_crc32=f"{crc:08x}"))(root)
+
+
+def field(number, value):
+    """Another tensor, first byte or length in the first record."""
+
+    def damage(content):
+        content[MAGIC + 8 * number : MAGIC + 8 * number + 8] = value.to_bytes(8, "little", signed=True)
+
+    return damage
+
+
+def first_record(content):
+    return bytes(content[MAGIC : MAGIC + 24 + int.from_bytes(content[MAGIC + 16 : MAGIC + 24], "little")])
+
+
+def drop_first(content):
+    del content[MAGIC : MAGIC + len(first_record(content))]
+
+
+def cut(size):
+    def damage(content):
+        del content[size:]
+
+    return damage
+
+
+WITNESSES = {
+    "empty": cut(0),
+    "magic cut": cut(7),
+    "another magic": lambda content: content.__setitem__(0, content[0] ^ 1),
+    "no record": cut(MAGIC),
+    "cut in the last record": cut(-1),
+    "cut in the first header": cut(MAGIC + 12),
+    "a record missing": drop_first,
+    "a record twice": lambda content: content.extend(first_record(content)),
+    "tensor below none": field(0, -1),
+    "tensor beyond all": field(0, 1 << 40),
+    "begins before the tensor": field(1, -4),
+    "begins behind the tensor": field(1, 1 << 50),
+    "no length": field(2, 0),
+    "negative length": field(2, -4),
+    "longer than the tensor": field(2, 8),
+    "longer than anything": field(2, (1 << 63) - 1),
+}
+
+
+@pytest.mark.parametrize("right_crc", (False, True), ids=("CRC stays", "CRC made right"))
+@pytest.mark.parametrize("case", WITNESSES)
+def test_witnesses(case, right_crc, fp8, tmp_path):
+    path = fp8 / "causeway" / "witnesses.bin"
+    content = bytearray(path.read_bytes())
+    WITNESSES[case](content)
+    path.write_bytes(content)
+    if right_crc:
+        make_right(fp8)
+    refused("export-to-hf", fp8, tmp_path, 3, ("witnesses.bin", "does not hold its scales"))
+
+
+@pytest.mark.parametrize("where", (0.01, 0.5, 0.99))
+def test_an_edited_scale(where, fp8, tmp_path):
+    """One bit, anywhere: refused by verify as by export, never a model that is quantized anew in silence."""
+    path = fp8 / "causeway" / "witnesses.bin"
+    flip_bit(path, int(path.stat().st_size * where))
+    refused("export-to-hf", fp8, tmp_path, 3, "witnesses.bin", "CRC-32")
+    done = run("verify", hf_fixture("deepseek_v3_fp8"), fp8, "--mode", "hash")
+    assert done.code == 3 and "witnesses.bin" in done.err, done
+
+
+def test_no_witnesses(fp8, tmp_path):
+    (fp8 / "causeway" / "witnesses.bin").unlink()
+    refused("export-to-hf", fp8, tmp_path, (3, 4), "witnesses.bin")
+    manifest(lambda m: m.update(witnesses_crc32=None))(fp8)
+    refused("export-to-hf", fp8, tmp_path, 3, "does not hold its scales")
+    export(fp8, tmp_path / "out", "--reference", hf_fixture("deepseek_v3_fp8"))
+    assert hashes(tmp_path / "out") == hashes(hf_fixture("deepseek_v3_fp8"))
+
+
 def test_a_later_format(root, tmp_path):
     manifest(lambda m: m.update(format=2))(root)
     refused("export-to-hf", root, tmp_path, 5, "causeway: manifest.json", "format 2")

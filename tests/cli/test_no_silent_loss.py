@@ -5,11 +5,12 @@ import random
 import pytest
 
 from dcp_pickle import Metadata, numbers_of, size
-from helpers import HF_FIXTURES, convert, copy_tree, export, hashes, hf_fixture, refused
-from safetensors_raw import Model, Tensor
+from helpers import HF_FIXTURES, V3_FIXTURES, convert, copy_tree, export, hashes, hf_fixture, refused
+from safetensors_raw import SIZES, Model, Tensor
 
 CASES = [(fixture, number) for fixture in HF_FIXTURES for number in range(24)]
-PARENT = {"qwen3_dense": "model.layers.2", "llama_tied": "model.layers.3"}  # one layer too many
+# One layer too many, those of multi-token prediction included.
+PARENT = {"qwen3_dense": 2, "llama_tied": 3, "qwen3_moe": 2, "deepseek_v3": 4, "deepseek_v3_mtp2": 4, "deepseek_v3_fp8": 4}
 
 
 def remove(model, name, dice):
@@ -45,10 +46,11 @@ def reshape(model, name, dice):
 
 
 def retype(model, name, dice):
-    """To another type of the same size, or of twice the size with half the rows."""
+    """To another type of the same size, or of twice the size with half the elements."""
     tensor = model.shard_of(name)[name]
-    tensor.dtype = dice.choice(["I16", "U16", "F32"])
-    if tensor.dtype == "F32":
+    size = SIZES[tensor.dtype]
+    tensor.dtype = dice.choice({1: ["I8", "U8", "F8_E5M2"], 2: ["I16", "U16", "F32"], 4: ["I32"]}[size])
+    if SIZES[tensor.dtype] != size:
         tensor.shape = [tensor.shape[0] // 2, *tensor.shape[1:]]
     return [name]
 
@@ -74,12 +76,13 @@ def test_hugging_face(fixture, number, tmp_path):
 
 @pytest.mark.parametrize("fixture", HF_FIXTURES)
 def test_a_layer_too_many(fixture, tmp_path):
+    """Where layers of multi-token prediction may follow, what is said is that one more does."""
     model = Model(copy_tree(hf_fixture(fixture), tmp_path / "hf"))
-    name = PARENT[fixture] + ".mlp.up_proj.weight"
-    twin = "model.layers.0.mlp.up_proj.weight"
+    twin = "model.layers.0.self_attn.o_proj.weight"
+    name = twin.replace(".0.", f".{PARENT[fixture]}.")
     model.shard_of(twin)[name] = model.shard_of(twin)[twin]
     model.save()
-    refused("convert-hf", tmp_path / "hf", tmp_path, 3, name)
+    refused("convert-hf", tmp_path / "hf", tmp_path, 3, name if fixture not in V3_FIXTURES else f"model.layers.{PARENT[fixture]}.*")
 
 
 def test_a_head_that_is_not_tied(tmp_path):

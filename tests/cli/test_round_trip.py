@@ -1,11 +1,13 @@
 """Hugging Face -> Megatron -> Hugging Face gives back the same files, and `verify` agrees; it does not when one weight differs."""
 import json
 import random
+import shutil
 
 import pytest
 
-from helpers import HF_FIXTURES, check_message, convert, copy_tree, export, hashes, hf_fixture, run
-from safetensors_raw import Model, Tensor
+from helpers import HF_FIXTURES, V3_FIXTURES, check_message, convert, copy_tree, export, hashes, hf_fixture, refused, run
+from safetensors_raw import INDEX, Model, Tensor
+from torch_dist_raw import Checkpoint
 
 
 def round_trip(source, folder, *options):
@@ -29,6 +31,8 @@ def test_fixture(fixture, tmp_path):
     ["--file-size", "50KB"],
     ["--dtype", "fp32"],
     ["--dtype", "fp16"],
+    ["--dtype", "bf16"],
+    ["--mtp", "keep", "--threads", "4", "--memory", "4MiB"],
     ["--layer-keys", "per-layer", "--spec", "local", "--vocab-rows", "600", "--dtype", "fp16", "--file-size", "1MB"],
 ), ids=" ".join)
 @pytest.mark.parametrize("fixture", HF_FIXTURES)
@@ -37,9 +41,109 @@ def test_options(fixture, options, tmp_path):
     round_trip(hf_fixture(fixture), tmp_path, *options)
 
 
+@pytest.mark.parametrize("fixture", HF_FIXTURES)
+def test_what_options_do(fixture, tmp_path):
+    """The Megatron side really is as asked."""
+    source = hf_fixture(fixture)
+
+    def keys(*options):
+        convert(source, tmp_path / "root", "--overwrite", *options)
+        return Checkpoint(tmp_path / "root")
+
+    usual = keys()
+    stacked = fixture not in V3_FIXTURES
+    fc2 = "decoder.layers.{}.mlp.linear_fc2.weight" if "moe" not in fixture else "decoder.layers.{}.mlp.experts.experts.linear_fc2.weight"
+    assert (fc2.replace(".{}", "") in usual.keys()) == stacked and (fc2.format(0) in usual.keys()) != stacked
+    per_layer = keys("--layer-keys", "per-layer")
+    assert fc2.format(0) in per_layer.keys() and per_layer.bytes() == usual.bytes()
+    prefixed = keys("--name-prefix", "language_model.")
+    assert prefixed.keys() == sorted("language_model." + key for key in usual.keys())
+    assert keys("--vocab-rows", "777").shape("output_layer.weight" if "tied" not in fixture else "embedding.word_embeddings.weight")[0] == 777
+    wide = keys("--dtype", "fp32")
+    assert {wide.dtype(key) for key in wide.keys()} == {"float32"}
+    half = keys("--dtype", "fp16")
+    assert {key for key in half.keys() if half.dtype(key) != "float16"} == {key for key in usual.keys() if key.endswith("expert_bias")}
+    assert len(list((keys("--file-size", "50KB").folder).glob("*.distcp"))) > 3
+    if stacked:
+        assert keys("--layer-keys", "stacked").keys() == usual.keys()
+        round_trip(source, tmp_path / "stacked", "--layer-keys", "stacked")
+    else:
+        options = ("--layer-keys", "stacked")
+        refused("convert-hf", source, tmp_path, 2, "linear_fc1.weight", "not every layer", "use --layer-keys per-layer", options=options)
+
+
+@pytest.mark.parametrize("name,dtype", (("bf16", "BF16"), ("fp16", "F16"), ("fp32", "F32")))
+@pytest.mark.parametrize("fixture", ("qwen3_dense", "qwen3_moe", "deepseek_v3"))
+def test_export_in_another_dtype(fixture, name, dtype, tmp_path, converted):
+    """All weights but the router's bias, and config.json says so; back in BF16 they are the source's."""
+    source = hf_fixture(fixture)
+    export(converted(fixture), tmp_path / "out", "--dtype", name)
+    found, before = Model(tmp_path / "out"), Model(source)
+    assert found.names() == before.names()
+    for tensor_name in found.names():
+        tensor, original = found.shard_of(tensor_name)[tensor_name], before.shard_of(tensor_name)[tensor_name]
+        assert tensor.dtype == ("F32" if tensor_name.endswith("e_score_correction_bias") else dtype)
+        if dtype == "F32" and original.dtype == "BF16":
+            assert tensor.data == b"".join(b"\0\0" + original.data[i : i + 2] for i in range(0, len(original.data), 2)), tensor_name
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (source, tmp_path / "out")]
+    assert configs[1] == {**configs[0], "torch_dtype": {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[name]}
+    if name != "fp16":
+        convert(tmp_path / "out", tmp_path / "again", "--dtype", "bf16")
+        export(tmp_path / "again", tmp_path / "back", "--dtype", "bf16")
+        assert hashes(tmp_path / "back").items() >= {k: v for k, v in hashes(source).items() if k.endswith(".safetensors")}.items()
+
+
+@pytest.mark.parametrize("fixture", HF_FIXTURES)
+def test_shards_of_another_size(fixture, tmp_path, converted):
+    source = hf_fixture(fixture)
+    export(converted(fixture), tmp_path / "out", "--max-shard-size", "100KB")
+    before, after = Model(source), Model(tmp_path / "out")
+    assert len(after.shards) > 2 and after.names() == before.names()
+    for name in before.names():
+        assert after.shard_of(name)[name] == before.shard_of(name)[name], name
+    assert all(sum(len(t.data) for t in shard.values()) <= 100_000 for shard in after.shards.values())
+    index = json.loads((tmp_path / "out" / INDEX).read_text())
+    assert index["weight_map"] == {name: shard for shard, tensors in after.shards.items() for name in tensors}
+    round_trip(tmp_path / "out", tmp_path / "again")
+
+
+@pytest.mark.parametrize("fixture", HF_FIXTURES)
+def test_report_and_dry_run(fixture, tmp_path, converted):
+    """A dry run writes nothing and reports what the run then does; the numbers are those of the files."""
+    source, path = hf_fixture(fixture), tmp_path / "report.json"
+    model, megatron = Model(source), Checkpoint(converted(fixture))
+
+    def report(*command, writes):
+        found = []
+        for options in (["--dry-run"], []):
+            run(*command, *options, "--report", path, expect=0)
+            assert (tmp_path / "out").exists() == bool(writes and not options)
+            found.append(json.loads(path.read_text()))
+        assert [each["dry_run"] for each in found] == [True, False]
+        differing = {key for key in found[1] if found[0].get(key) != found[1][key]}
+        assert differing <= {"dry_run", "seconds", "peak_rss_bytes", "witness_bytes", "blocks", "identical", "forward", "inverse"}
+        return found[1]
+
+    tensors = [tensor for shard in model.shards.values() for tensor in shard.values()]
+    scales = [tensor for shard in model.shards.values() for name, tensor in shard.items() if name.endswith("_scale_inv")]
+    made = report("convert-hf", source, tmp_path / "out", writes=True)
+    assert (made["source_tensors"], made["source_bytes"]) == (len(tensors), sum(len(t.data) for t in tensors))
+    assert (made["target_tensors"], made["quantized_tensors"]) == (len(megatron.keys()), len(scales))
+    assert len(made["dropped"]) == 2 * {"deepseek_v3_mtp2": 2}.get(fixture, 1) * (fixture in V3_FIXTURES)
+    shutil.rmtree(tmp_path / "out")
+    made = report("export-to-hf", converted(fixture), tmp_path / "out", writes=True)
+    assert (made["target_tensors"], made["target_bytes"]) == (len(tensors), sum(len(t.data) for t in tensors))
+    assert (made["target_shards"], made["verbatim_headers"], made["left_out"]) == (len(model.shards), len(model.shards), [])
+    assert made["blocks"] == {"kept": sum(len(t.data) // 4 for t in scales), "new": 0, "clipped": 0}
+    shutil.rmtree(tmp_path / "out")
+    made = report("verify", source, converted(fixture), "--mode", "hash", writes=False)
+    assert made["identical"] is True and made["forward"]["different"] == made["inverse"]["different"] == 0
+
+
 @pytest.mark.parametrize("count", (2, 5))
-def test_shards(count, tmp_path):
-    folder = copy_tree(hf_fixture("qwen3_dense"), tmp_path / "hf")
+@pytest.mark.parametrize("fixture", ("qwen3_dense", "qwen3_moe", "deepseek_v3_fp8"))
+def test_shards(fixture, count, tmp_path):
+    folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
     Model(folder).split(count).save()
     round_trip(folder, tmp_path)
 

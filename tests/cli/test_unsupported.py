@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from dcp_pickle import Metadata
-from helpers import DATA, copy_tree, hf_fixture, refused
+from helpers import DATA, HF_FIXTURES, MOE_FIXTURES, copy_tree, edit_config, hf_fixture, refused
 
 
 def unsupported(command, source, folder, *words):
@@ -81,23 +81,39 @@ def test_other_weights(name, folder, tmp_path):
     unsupported("convert-hf", folder, tmp_path, name)
 
 
-def config(folder, **fields):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+METHODS = ("gptq", "awq", "bitsandbytes", "compressed-tensors", "modelopt", "nvfp4", "mxfp4", "fbgemm_fp8", "FP8", "\n")
 
 
-@pytest.mark.parametrize("method", ("fp8", "gptq", "bitsandbytes", "\n"))
-def test_quantized(method, folder, tmp_path):
-    config(folder, quantization_config={"quant_method": method})
-    done = refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", method.replace("\n", "\\"))
-    assert "convert the unquantized release" in done.err
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("fixture", HF_FIXTURES)
+def test_quantization_methods(fixture, method, tmp_path):
+    """By name, and with what to convert instead."""
+    folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
+    edit_config(folder, quantization_config={"quant_method": method, "weight_block_size": [128, 128]})
+    refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", f"'{method}'".replace("\n", "\\x0a"), "convert the")
 
 
-@pytest.mark.parametrize(
-    "architecture", ("Qwen2MoeForCausalLM", "MixtralForCausalLM", "GptOssForCausalLM", "NemotronHForCausalLM", "BertModel")
-)
+FORMS = {
+    "no block size": ({"quant_method": "fp8"}, "weight_block_size"),
+    "a scale for each tensor": ({"quant_method": "fp8", "weight_block_size": None}, "weight_block_size"),
+    "another format": ({"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e5m2"}, "'e5m2'"),
+    "static activations": ({"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "static"}, "'static'"),
+    "no method": ({"weight_block_size": [128, 128]}, "quant_method"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fixture", ("qwen3_dense", *MOE_FIXTURES))
+def test_forms_of_fp8(fixture, form, tmp_path):
+    folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
+    quantization, word = FORMS[form]
+    edit_config(folder, quantization_config=quantization)
+    refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", word, "convert the")
+
+
+@pytest.mark.parametrize("architecture", ("Qwen2MoeForCausalLM", "GptOssForCausalLM", "NemotronHForCausalLM", "DeepseekV2ForCausalLM", "BertModel"))
 def test_architecture_without_a_table(architecture, folder, tmp_path):
-    config(folder, architectures=[architecture], model_type="other")
+    edit_config(folder, architectures=[architecture], model_type="other")
     unsupported("convert-hf", folder, tmp_path, "config.json", architecture)
 
 
@@ -106,7 +122,7 @@ def test_unknown_arch_option(folder, tmp_path):
 
 
 def test_what_megatron_has_no_word_for(folder, tmp_path):
-    config(folder, hidden_act="gelu")
+    edit_config(folder, hidden_act="gelu")
     refused("convert-hf", folder, tmp_path, 5, "config.json", "hidden_act", "gelu")
 
 

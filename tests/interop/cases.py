@@ -56,21 +56,26 @@ DENSE = {
 MOE = {
     "qwen3_moe": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 8, shard_size="90KB"),
     "qwen3_moe_tied_fp32": Case(awkward("qwen3_moe", tied=True, dtype="float32"), 9),
+    "qwen3_moe_some_dense": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", moe=Moe(experts=4, topk=2, ffn=36, dense=(1,))), 17),
     "mixtral": Case(awkward("mixtral", tied=False, dtype="bfloat16", rope_base=1e6), 10, shard_size="80KB"),
     "deepseek_v3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1), 11, files=3, released=True),
     "deepseek_v3_mtp2_fp32": Case(awkward("deepseek_v3", tied=False, dtype="float32", mtp=2), 12),
     "deepseek_v3_mtp3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=3), 13, files=2, released=True),
+    "deepseek_v3_full_queries": Case(
+        awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, mla=Mla(q_rank=None, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None)),
+        18, released=True),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
 _MLA = Mla(q_rank=136, kv_rank=132, nope=44, rope=8, v_head=52)
 _LARGE = awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, hidden=264, ffn=272, mla=_MLA,
-                 moe=Moe(experts=4, topk=2, ffn=140, dense_layers=1, shared=1, score_groups=2, chosen_groups=1, scaling=2.5))
+                 moe=Moe(experts=4, topk=2, ffn=140, dense=(0,), shared=1, score_groups=2, chosen_groups=1, scaling=2.5))
 
 FP8 = {
     "fp8": Case(_LARGE, 14, files=3, released=True, fp8=Fp8((128, 128), torch.float32)),
     "fp8_bf16_scales": Case(dataclasses.replace(_LARGE, mtp=2, hidden=184), 15, files=2, released=True,
                             fp8=Fp8((48, 80), torch.bfloat16, kept=("mlp.shared_experts.", "layers.1.self_attn.q_b_proj."))),
+    "qwen3_fp8": Case(awkward("qwen3", tied=False, dtype="bfloat16", hidden=144), 19, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
@@ -120,7 +125,7 @@ def _bridge_moe(config):
         return Moe(experts=config["num_experts"], topk=config["num_experts_per_tok"], ffn=config["moe_intermediate_size"])
     if config["model_type"] == "deepseek_v3":
         return Moe(experts=config["n_routed_experts"], topk=config["num_experts_per_tok"], ffn=config["moe_intermediate_size"],
-                   dense_layers=config["first_k_dense_replace"], shared=config["n_shared_experts"], score_groups=config["n_group"],
+                   dense=tuple(range(config["first_k_dense_replace"])), shared=config["n_shared_experts"], score_groups=config["n_group"],
                    chosen_groups=config["topk_group"], scaling=config["routed_scaling_factor"])
     return None
 

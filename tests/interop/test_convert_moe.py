@@ -2,14 +2,14 @@
 import dataclasses
 
 import pytest
-import torch
 
 from interop import cases
 from oracles import dcp, hf_files, mapping, sharding
 from oracles.layout import Layout
 
 # every case for a TransformerEngine model, some for the local spec
-CASE_AND_SPEC = [(name, "te") for name in (*cases.MOE, *cases.FP8)] + [(name, "local") for name in ("qwen3_moe", "mixtral", "deepseek_v3_mtp3")]
+CASE_AND_SPEC = [(name, "te") for name in (*cases.MOE, *cases.FP8)]
+CASE_AND_SPEC += [(name, "local") for name in ("qwen3_moe", "qwen3_moe_some_dense", "mixtral", "deepseek_v3_mtp3")]
 each_case = pytest.mark.parametrize("name, spec", CASE_AND_SPEC, ids=[f"{name}-{spec}" for name, spec in CASE_AND_SPEC])
 
 
@@ -70,7 +70,8 @@ def test_megatron_loads_with_the_local_spec(name, sources, converted, pools):
 
 @pytest.mark.parametrize("name", cases.FP8)
 def test_megatron_loads_what_was_quantized(name, sources, converted, pools):
-    loads_everywhere(name, "te", Layout(ep=2), 157, True, sources, converted, pools)
+    layout = Layout(tp=2, ep=2, etp=1) if sources(name).arch.moe else Layout(tp=2)
+    loads_everywhere(name, "te", layout, 256, True, sources, converted, pools)
 
 
 @each_case
@@ -157,15 +158,17 @@ def test_common_state(name, sources, converted, pools):
         num_layers=arch.layers, hidden_size=arch.hidden, ffn_hidden_size=arch.ffn, num_attention_heads=arch.heads, norm_epsilon=arch.eps,
         max_position_embeddings=arch.positions, untie_embeddings_and_output_weights=not arch.tied, padded_vocab_size=arch.vocab, swiglu=True,
         num_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, mtp_num_layers=arch.mtp or None,
-        moe_layer_freq=[int(arch.is_moe(layer)) for layer in range(arch.layers)] if moe.dense_layers else 1,
+        moe_layer_freq=1 if arch.stacked else [int(arch.is_moe(layer)) for layer in range(arch.layers)],
         moe_shared_expert_intermediate_size=moe.shared * moe.ffn or None, no_save_optim=True, no_save_rng=True)
     if arch.family != "deepseek_v3":
         expected.update(num_query_groups=arch.groups, group_query_attention=True, kv_channels=arch.head_dim, qk_layernorm=arch.qk_norm)
     assert {key: args.get(key) for key in expected} == expected
 
 
-def test_expert_bias_is_the_only_fp32(sources, converted):
-    """A bf16 bias would change which experts are chosen; any other fp32 tensor would double its size."""
-    for name in ("deepseek_v3", "fp8"):
-        wide = {key for key, tensor in dcp.read_tensors(iteration(converted, name)).items() if tensor.dtype == torch.float32}
-        assert wide and all(key.endswith("mlp.router.expert_bias") for key in wide)
+def test_expert_bias_stays_fp32(sources, converted, causeway, tmp_path):
+    """A bf16 bias would change which experts are chosen, so `--dtype bf16` leaves it; it rounds every other tensor once."""
+    source = sources("deepseek_v3_mtp2_fp32")
+    causeway("convert-hf", source.folder, tmp_path / "root", "--dtype", "bf16")
+    full = mapping.to_megatron(source.arch, source.state)
+    rounded = {key: value if key.endswith("expert_bias") else value.bfloat16() for key, value in full.items()}
+    assert not dcp.different(sharding.dist_keys(source.arch, rounded), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))

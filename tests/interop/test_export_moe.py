@@ -10,14 +10,13 @@ from oracles.layout import Layout
 
 
 def check_folder(folder, arch, expected, plain_of_expected):
-    """The files hold exactly `expected`; transformers finds every tensor, none too many but the MTP layers its model does not
-    have, and both it and its MtpModel compute the logits of `expected` bit for bit."""
+    """The files hold exactly `expected`; transformers finds every tensor, none too many but those of the MTP layers its model does
+    not have, and both it and its MtpModel compute the logits of `expected` bit for bit."""
     assert not dcp.different(expected, hf_files.read_safetensors(folder))
     report = hf_models.loading_report(arch, folder)
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         assert not report[kind], report
     mtp = tuple(f"model.layers.{arch.layers + depth}." for depth in range(arch.mtp))
-    # a plain startswith(()) holds for no name
     assert all(name.startswith(mtp) for name in report["unexpected_keys"]) and bool(report["unexpected_keys"]) == bool(mtp), report
     ids = cases.tokens(arch)
     for ours, theirs in zip(hf_models.logits_with_mtp(arch, folder, ids), hf_models.logits_with_mtp(arch, plain_of_expected, ids), strict=True):
@@ -62,6 +61,19 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
     check_folder(tmp_path / "hf", arch, source.state, source.folder)
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe", "deepseek_v3_mtp3"])
+def test_singleton_local_shards(name, sources, pools, causeway, tmp_path):
+    """Every expert, gate and up under a key of its own; the checkpoint's content metadata says so."""
+    source = sources(name)
+    full = mapping.to_megatron(source.arch, source.state)
+    pools["te"].run("save", layout=Layout(ep=2), arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=source.arch.vocab,
+                    parameters=[full, full], iteration=5, singleton=True)
+    keys = dcp.read_tensors(tmp_path / "root" / "iter_0000005").keys()
+    assert any(".experts.experts.3.linear_fc1.weight_w" in key for key in keys)
+    causeway("export-to-hf", tmp_path / "root" / "iter_0000005", tmp_path / "hf", "--reference", source.folder)
+    assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
 
 
 @pytest.mark.parametrize("name", cases.MOE)

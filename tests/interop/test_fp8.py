@@ -7,7 +7,8 @@ import torch
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import dcp, fp8, hf_files, hf_models, mapping
+from oracles import dcp, fp8, hf_files, hf_models, mapping, sharding
+from oracles.layout import Layout
 
 
 def digests(folder):
@@ -23,16 +24,23 @@ def without_weights(folder, copy):
 # ---- untouched ----
 
 
-@pytest.mark.parametrize("how", ["root", "sidecar", "reference"])
+HOW = ["root", "sidecar", "reference"]
+
+
+def export(causeway, how, root, reference, place):
+    """Exports the converted iteration to place/hf with the scales of the sidecar in the root, of a sidecar elsewhere, or of the source."""
+    if how == "root":
+        causeway("export-to-hf", root, place / "hf")
+    else:
+        bare = shutil.copytree(root / "iter_0000000", place / "bare")
+        causeway("export-to-hf", bare, place / "hf", f"--{how}", root / "causeway" if how == "sidecar" else reference)
+
+
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("name", cases.FP8)
 def test_untouched_checkpoint_gives_back_the_files(name, how, sources, converted, causeway, tmp_path):
-    """Through the sidecar in the root, a sidecar elsewhere, or the source as a reference."""
-    source, root = sources(name), converted(name, "te")
-    if how == "root":
-        causeway("export-to-hf", root, tmp_path / "hf")
-    else:
-        bare = shutil.copytree(root / "iter_0000000", tmp_path / "bare")
-        causeway("export-to-hf", bare, tmp_path / "hf", f"--{how}", root / "causeway" if how == "sidecar" else source.folder)
+    source = sources(name)
+    export(causeway, how, converted(name, "te"), source.folder, tmp_path)
     assert digests(tmp_path / "hf") == digests(source.folder)
 
 
@@ -43,9 +51,27 @@ def test_what_bridge_imported_gives_back_the_files(causeway, tmp_path):
     assert digests(tmp_path / "hf") == digests(fixture / "hf")
 
 
+# (layout, vocabulary rows the training padded to)
+WRITTEN = {"fp8": (Layout(tp=2), 256), "fp8_bf16_scales": (Layout(tp=2, ep=2), 158), "qwen3_moe_fp8": (Layout(pp=2, ep=2), 157)}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_written_by_several_ranks_gives_back_the_files(name, sources, pools, causeway, tmp_path):
+    """Blocks do not care where megatron-core cut a matrix."""
+    source, (layout, rows) = sources(name), WRITTEN[name]
+    full = mapping.to_megatron(source.arch, source.state)
+    parts = [{key: sharding.shard(key, value, layout, rank, rows) for key, value in full.items()} for rank in range(layout.world)]
+    pools["te"].run("save", layout=layout, arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts,
+                    iteration=5, grouped=True)
+    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
+    assert digests(tmp_path / "hf") == digests(source.folder)
+
+
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("name", ["fp8", "fp8_bf16_scales"])
-def test_odd_codes_and_scales_come_back(name, sources, causeway, tmp_path):
-    """NaN codes, both zeros, and scales no rule makes: zero, the smallest subnormal, one that overflows bf16."""
+def test_odd_codes_and_scales_come_back(name, how, sources, causeway, tmp_path):
+    """NaN codes, both zeros, and scales no rule makes: zero, a subnormal, one that overflows bf16."""
     source = sources(name)
     stored = hf_files.read_safetensors(source.folder)
     weight, scale = "model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.weight" + fp8.SCALE
@@ -53,7 +79,7 @@ def test_odd_codes_and_scales_come_back(name, sources, causeway, tmp_path):
     stored[scale][0, 1], stored[scale][1, 0], stored[scale][1, 1] = 0.0, 1e-40, 3e38
     folder = hf_files.copy_with_tensors(source.folder, tmp_path / "odd", stored)
     causeway("convert-hf", folder, tmp_path / "root")
-    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf")
+    export(causeway, how, tmp_path / "root", folder, tmp_path)
     assert digests(tmp_path / "hf") == digests(folder)
 
 
@@ -84,9 +110,11 @@ def _deepseek(full):
 
 def _qwen3_moe(full):
     """One key head; the last block, partial both ways, to below the floor of the rule; the router, which has no codes."""
-    qkv, down, router = "decoder.layers.1.self_attention.linear_qkv.weight", "decoder.layers.0.mlp.experts.local_experts.5.linear_fc2.weight", "decoder.layers.2.mlp.router.weight"
+    qkv, down = "decoder.layers.1.self_attention.linear_qkv.weight", "decoder.layers.0.mlp.experts.local_experts.5.linear_fc2.weight"
+    router = "decoder.layers.2.mlp.router.weight"
     # the rows of a group: three query heads, a key head, a value head, of 16 rows each
-    return {qkv: _set(full[qkv], slice(48, 64), slice(0, 144), 0.123), down: _set(full[down], slice(128, 144), slice(0, 28), 1e-6), router: full[router] + 0.25}
+    return {qkv: _set(full[qkv], slice(48, 64), slice(0, 144), 0.123), down: _set(full[down], slice(128, 144), slice(0, 28), 1e-6),
+            router: full[router] + 0.25}
 
 
 # case: (what training did, {tensor: blocks that get a new scale}, tensors that only get other codes)
@@ -131,7 +159,7 @@ def trained(request, sources, converted, pools, tmp_path_factory):
     return source, converted(name, "te"), elsewhere, expected, new_state
 
 
-@pytest.mark.parametrize("how", ["root", "sidecar", "reference"])
+@pytest.mark.parametrize("how", HOW)
 def test_training_changes_only_the_blocks_it_concerned(trained, how, causeway, tmp_path):
     """Codes and scales are the owner's rule as torch computes it; every other byte is the source's, file by file."""
     source, root, elsewhere, expected, _ = trained
@@ -150,6 +178,42 @@ def test_training_changes_only_the_blocks_it_concerned(trained, how, causeway, t
         same = not file.endswith(".safetensors") or all(
             torch.equal(expected[key].view(torch.uint8), stored[key].view(torch.uint8)) for key in hf_files.names(source.folder / file))
         assert (ours[file] == theirs[file]) == same, file
+
+
+def _edited(part, generator):
+    """One block after one of the things training, or a tool, may do to it."""
+    out = part.clone()
+    row, column = (int(torch.randint(size, (), generator=generator)) for size in part.shape)
+    edits = [
+        lambda: None, lambda: out[row, column].fill_(0.0), lambda: out[row, column].fill_(-0.0), lambda: out[row, column].mul_(1.07),
+        lambda: out.zero_(), lambda: out[row, column].fill_(3e38), lambda: out[row, column].fill_(1e-40), lambda: out.neg_(), lambda: out.mul_(1e-6),
+        lambda: out.copy_(out.flip(0)),
+    ]
+    edits[int(torch.randint(len(edits), (), generator=generator))]()
+    return out
+
+
+@pytest.mark.parametrize("how", ["sidecar", "reference"])
+@pytest.mark.parametrize("name", cases.FP8)
+def test_random_edits_of_every_block(name, how, sources, converted, pools, causeway, tmp_path):
+    """Zeros of both signs, subnormals, huge values, whole blocks negated, emptied or shrunk below the floor."""
+    source, generator = sources(name), torch.Generator().manual_seed(23)
+    stored, expected, state = hf_files.read_safetensors(source.folder), {}, dict(source.state)
+    renewed = kept = 0
+    for key in state:
+        if key + fp8.SCALE not in stored:
+            continue
+        state[key] = state[key].clone()
+        for _, _, rows, columns in fp8.blocks(state[key].shape, source.fp8.block):
+            state[key][rows, columns] = _edited(state[key][rows, columns], generator)
+        expected[key], expected[key + fp8.SCALE], fresh = fp8.requantized(state[key], stored[key], stored[key + fp8.SCALE], source.fp8.block)
+        renewed, kept = renewed + len(fresh), kept + stored[key + fp8.SCALE].numel() - len(fresh)
+    assert renewed > 10 and kept > 10
+    pools["te"].run("save", arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=source.arch.vocab,
+                    parameters=[mapping.to_megatron(source.arch, state)], iteration=5)
+    where = converted(name, "te") / "causeway" if how == "sidecar" else source.folder
+    causeway("export-to-hf", tmp_path / "root" / "iter_0000005", tmp_path / "hf", f"--{how}", where)
+    assert not dcp.different({**stored, **expected}, hf_files.read_safetensors(tmp_path / "hf"))
 
 
 def test_without_scales_the_export_is_refused(trained, causeway, tmp_path):

@@ -98,7 +98,8 @@ MISTAKES = {
     "experts of Qwen3-MoE rotated": ("qwen3_moe", lambda s, a: rotated_experts(s, 1, a), 0),
     "gate and up of an expert": ("qwen3_moe", lambda s, a: exchanged(s, *(f"model.layers.0.mlp.experts.2.{x}_proj.weight" for x in ("gate", "up"))), 0),
     "w1 and w3": ("mixtral", lambda s, a: exchanged(s, *(f"model.layers.0.block_sparse_moe.experts.1.{x}.weight" for x in ("w1", "w3"))), 0),
-    "gate and up of the shared experts": ("deepseek_v3_mtp3", lambda s, a: exchanged(s, *(f"model.layers.1.mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up"))), 0),
+    "gate and up of the shared experts": (
+        "deepseek_v3_mtp3", lambda s, a: exchanged(s, *(f"model.layers.1.mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up"))), 0),
     "query heads": ("deepseek_v3_mtp3", lambda s, a: permuted_heads(s, "model.layers.1.self_attn.q_b_proj.weight", a.heads), 0),
     "key/value heads": ("deepseek_v3_mtp3", lambda s, a: permuted_heads(s, "model.layers.1.self_attn.kv_b_proj.weight", a.heads), 0),
     "rows of a key/value head": ("deepseek_v3_mtp3", lambda s, a: split_heads_flat(s, "model.layers.1.self_attn.kv_b_proj.weight", a.heads, a.mla.nope), 0),

@@ -5,7 +5,7 @@ import yaml
 from interop.conftest import DATA
 from oracles import dcp
 
-NAMES = ["qwen3_dense", "llama_tied"]
+NAMES = ["qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3", "deepseek_v3_mtp2", "deepseek_v3_fp8"]
 
 # values that name paths of the run
 PATHS = {("model", "hf_model_id"), ("checkpoint", "save"), ("tokenizer", "tokenizer_model")}
@@ -15,6 +15,10 @@ PATHS = {("model", "hf_model_id"), ("checkpoint", "save"), ("tokenizer", "tokeni
 NEEDED = {"_target_", "num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "kv_channels", "vocab_size",
           "normalization", "gated_linear_unit", "add_bias_linear", "qk_layernorm", "share_embeddings_and_output_weights", "bf16", "position_embedding_type"}
 CARRIED = {"activation_func", "layernorm_epsilon", "seq_length", "attention_dropout", "rotary_base", "rotary_percent"}
+
+# how fast Bridge trains and how it initializes: nothing of the checkpoint
+RUNTIME = {"cache_mla_latents", "cross_entropy_fusion_impl", "deallocate_pipeline_outputs", "mla_down_proj_fusion", "moe_permute_fusion",
+           "moe_shared_expert_overlap", "output_layer_init_method"}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -63,6 +67,14 @@ def test_run_config_has_bridges_values(pair):
 def test_run_config_has_what_bridge_needs(pair):
     ours, _ = configs(pair)
     assert not (NEEDED | CARRIED) - ours["model"].keys()
+
+
+def test_run_config_has_what_makes_the_model_another(pair):
+    """Every field in which Bridge's configuration differs from the one it wrote for the dense model, with Bridge's value."""
+    ours, theirs = (config["model"] for config in configs(pair))
+    dense = yaml.safe_load((DATA / "bridge_written" / "qwen3_dense" / "megatron" / "iter_0000000" / "run_config.yaml").read_text())["model"]
+    particular = {key for key, value in theirs.items() if key not in dense or not same(value, dense[key])}
+    assert not {key: theirs[key] for key in particular - RUNTIME if key not in ours or not same(ours[key], theirs[key])}
 
 
 def test_tensors_are_bridges(pair):

@@ -11,7 +11,7 @@ class Moe:
     experts: int
     topk: int
     ffn: int                # intermediate size of one expert
-    dense_layers: int = 0   # leading layers that have an ordinary MLP
+    dense: tuple[int, ...] = ()  # layers that have an ordinary MLP
     shared: int = 0         # shared experts, each of size `ffn`
     score_groups: int = 0   # groups the router limits itself to; 0: softmax scores, no groups, no bias
     chosen_groups: int = 0
@@ -20,14 +20,14 @@ class Moe:
 
 @dataclasses.dataclass(frozen=True)
 class Mla:
-    """Multi-head latent attention with YaRN."""
+    """Multi-head latent attention, with YaRN or without."""
 
     q_rank: int | None      # None: queries are projected directly
     kv_rank: int
     nope: int               # channels of a query/key head without rotation
     rope: int               # ... with
     v_head: int
-    yarn_factor: float = 4.0
+    yarn_factor: float | None = 4.0
     yarn_positions: int = 64
     mscale: float = 1.0
     mscale_all_dim: float = 1.0
@@ -64,10 +64,10 @@ class Arch:
     @property
     def stacked(self):
         """Whether Megatron stacks the layers under one key: not when dense and MoE layers are listed one by one."""
-        return self.mla is None
+        return self.mla is None and not (self.moe and self.moe.dense)
 
     def is_moe(self, layer):
-        return self.moe is not None and layer >= self.moe.dense_layers
+        return self.moe is not None and layer not in self.moe.dense
 
 
 # Awkward on purpose: heads*head_dim != hidden, an odd vocabulary, nothing a power of two, three layers (two pipeline
@@ -80,6 +80,6 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
-        sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense_layers=1, shared=2, score_groups=4,
+        sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
     return Arch(family=family, tied=tied, dtype=dtype, **{**sizes, **other})

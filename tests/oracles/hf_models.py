@@ -20,8 +20,8 @@ def _moe_settings(arch):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
     settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
     if arch.family == "qwen3_moe":
-        return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=[])
-    return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=moe.dense_layers, n_group=moe.score_groups,
+        return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+    return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), n_group=moe.score_groups,
                 topk_group=moe.chosen_groups, routed_scaling_factor=moe.scaling, num_nextn_predict_layers=arch.mtp)
 
 
@@ -29,10 +29,11 @@ def _attention_settings(arch):
     mla = arch.mla
     if mla is None:
         return dict(head_dim=arch.head_dim, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base})
+    rope = dict(rope_type="default", rope_theta=arch.rope_base)
     yarn = dict(rope_type="yarn", rope_theta=arch.rope_base, factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32.0,
                 beta_slow=1.0, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
     return dict(q_lora_rank=mla.q_rank, kv_lora_rank=mla.kv_rank, qk_nope_head_dim=mla.nope, qk_rope_head_dim=mla.rope, v_head_dim=mla.v_head,
-                rope_parameters=yarn)
+                rope_parameters=yarn if mla.yarn_factor else rope)
 
 
 def config(arch):

@@ -75,7 +75,7 @@ def _moe_settings(arch, grouped):
     )
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
-    if moe.dense_layers:
+    if not arch.stacked:
         settings["moe_layer_freq"] = [int(arch.is_moe(layer)) for layer in range(arch.layers)]
     if moe.score_groups:
         settings.update(
@@ -88,8 +88,8 @@ def _mla_settings(arch):
     mla = arch.mla
     return dict(
         q_lora_rank=mla.q_rank, kv_lora_rank=mla.kv_rank, qk_head_dim=mla.nope, qk_pos_emb_head_dim=mla.rope, v_head_dim=mla.v_head,
-        rope_type="yarn", rotary_base=arch.rope_base, rotary_scaling_factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions,
-        beta_fast=32, beta_slow=1, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
+        rope_type="yarn" if mla.yarn_factor else "rope", rotary_base=arch.rope_base, rotary_scaling_factor=mla.yarn_factor or 1.0,
+        original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
 
 
 def _config(arch, grouped, dtype):

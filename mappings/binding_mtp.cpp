@@ -1,0 +1,92 @@
+// Multi-token prediction of a bound table: what config.json promises, where the tensors of a depth lie on both
+// sides, and whether a layer of a folder is such a depth.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bridge/io/error.h"
+#include "mappings/binding_check.h"
+#include "mappings/namer.h"
+#include "mappings/pattern.h"
+#include "mappings/table.h"
+
+namespace mappings {
+
+using bridge::bad_input;
+
+// What --mtp drop means: the configuration without its depths.
+void Binding::read_mtp(const BindingOptions& options, Json& config) {
+  if (table_->mtp_key.empty()) return;
+  Json* root = &config;
+  if (!table_->config_root.empty()) {
+    const Json::iterator sub = config.find(table_->config_root);
+    if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
+    root = &*sub;
+  }
+  const Json::iterator count = root->find(table_->mtp_key);
+  if (count == root->end() || count->is_null()) return;
+  if (!count->is_number_integer() || *count < 0 || *count > kMostLayers) {
+    bad_input(fmt::format("{} is not a number of layers (0 to {})", table_->mtp_key, kMostLayers));
+  }
+  promised_mtp_depths_ = count->get<int64_t>();
+  if (options.drop_mtp) *count = 0;
+}
+
+std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {
+  std::vector<std::string> prefixes;
+  Scope scope = scope_;
+  scope.variables.emplace_back("l", depth);
+  for (const Family& family : table_->families) {
+    if (!family.mtp) continue;
+    Namer namer(*table_, dialect, &family);
+    namer.enter_layer(depth, scope);
+    const std::string prefix = namer.hf_layer() + ".";
+    if (std::find(prefixes.begin(), prefixes.end(), prefix) == prefixes.end()) {
+      prefixes.push_back(prefix);
+    }
+  }
+  return prefixes;
+}
+
+// A layer has a tensor of each family; numbering alone would take a decoder layer for one of MTP.
+bool Binding::is_mtp_layer(size_t dialect, int64_t depth,
+                           const std::function<bool(std::string_view)>& has_hf_name) const {
+  Scope scope = scope_;
+  scope.variables.emplace_back("l", depth);
+  return std::all_of(table_->families.begin(), table_->families.end(), [&](const Family& family) {
+    if (!family.mtp) return true;
+    Namer namer(*table_, dialect, &family);
+    namer.enter_layer(depth, scope);
+    bool has_rows = false;
+    for (const Row& row : table_->rows) {
+      if (row.family != family.name || !row.experts.empty()) continue;
+      has_rows = true;
+      for (const HfPart& part : row.hf) {
+        if (has_hf_name(namer.fill(part.name).before)) return true;
+      }
+    }
+    return !has_rows;
+  });
+}
+
+std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
+  std::vector<std::string> prefixes;
+  for (const Family& family : table_->families) {
+    if (!family.mtp) continue;
+    std::vector<std::string> patterns = {family.megatron};
+    patterns.insert(patterns.end(), family.aliases.begin(), family.aliases.end());
+    for (const std::string& pattern : patterns) {
+      prefixes.push_back(fill_pattern(split_pattern(pattern + "."),
+                                      [&](const std::string&) { return std::to_string(depth); }));
+    }
+  }
+  // The inner layer's prefix lies below that of the depth.
+  std::sort(prefixes.begin(), prefixes.end());
+  const auto last =
+      std::unique(prefixes.begin(), prefixes.end(),
+                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
+  prefixes.erase(last, prefixes.end());
+  return prefixes;
+}
+
+}  // namespace mappings
