@@ -181,7 +181,6 @@ class Conversion {
     mappings::ArgsOptions args;
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;
-    args.glu_interleave = options_.glu_interleave;
     write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
     write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
