@@ -112,7 +112,7 @@ TEST_P(CrashTest, StoppedAtEveryOperation) {
     EXPECT_EQ(names(), std::vector<std::string>{"out"});
     if (HasFailure()) return;
   }
-  EXPECT_GT(absent, 150);
+  EXPECT_GT(absent, 140);
   EXPECT_GT(complete, 0) << "after the commit";
 }
 
@@ -141,7 +141,7 @@ TEST_P(CrashTest, FailedAtEveryOperation) {
     if (done || HasFailure()) break;
     ++(message.empty() ? ignored : failed);
   }
-  EXPECT_GT(failed, 150);
+  EXPECT_GT(failed, 140);
   EXPECT_LE(ignored, 2) << "only the clean-up after the commit may be";
 }
 
