@@ -174,7 +174,7 @@ class Conversion {
     copy_tensors(dist_dir, sidecar_dir);
     check_expected_hashes(fs_, source_, expected);
     mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
-    // Nothing else in the checkpoint tells the order of these rows.
+    // Nothing else in the checkpoint tells the order of these rows; the arguments have it from here.
     if (options_.glu_interleave > 0) {
       provider["moe_mlp_glu_interleave_size"] = options_.glu_interleave;
     }
