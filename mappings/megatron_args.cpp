@@ -188,9 +188,6 @@ void add_checkpoint(const Fields& fields, const ArgsOptions& options, Json& args
       options.padded_vocab_size > 0 ? Json(options.padded_vocab_size) : fields.get("vocab_size");
   args["tokenizer_type"] = "HuggingFaceTokenizer";
   if (!options.tokenizer_model.empty()) args["tokenizer_model"] = options.tokenizer_model;
-  if (options.glu_interleave > 0) {
-    args["moe_mlp_glu_interleave_size"] = options.glu_interleave;
-  }
   args["transformer_impl"] = options.local_spec ? "local" : "transformer_engine";
   args["ckpt_format"] = "torch_dist";
   args["use_dist_ckpt"] = true;

@@ -15,7 +15,6 @@ struct ArgsOptions {
   int64_t padded_vocab_size = 0;  // rows of the written embedding; 0: the provider's vocab_size
   std::string tokenizer_model;    // empty: not written
   bool local_spec = false;        // --spec local
-  int64_t glu_interleave = 0;     // --glu-interleave; 0: not written
 };
 
 // provider: fields as Binding::megatron_config gives them. The result is flat: integers, reals,

@@ -9,7 +9,36 @@
 namespace bridge {
 namespace {
 
+const PickleNode* find_argument(const MegatronFolder& folder, std::string_view name) {
+  const PickleNode* args = folder.common ? folder.common->get("args") : nullptr;
+  return args == nullptr ? nullptr : args->get(name);
+}
+
+// Megatron-LM main and dev call the modules of hyper-connections alike; only dev computes what DeepSeek-V4 does. Main's
+// has no learned head, and its configuration other names. Truth: megatron/core/transformer/hyper_connection.py of both.
+void refuse_other_hyper_connections(const MegatronFolder& folder) {
+  const auto& tensors = folder.metadata.tensors;
+  const auto has = [&](std::string_view part) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const DcpTensor& tensor) {
+      return tensor.key.find(part) != std::string::npos;
+    });
+  };
+  if (!has("_hyper_connection.")) return;
+  const PickleNode* enabled = find_argument(folder, "enable_mhc_connections");
+  const bool by_argument =
+      enabled != nullptr && enabled->kind == PickleNode::Kind::kBool && enabled->boolean;
+  if (by_argument || !has("decoder.hc_head_fn")) {
+    unsupported(fmt::format("{}: hyper-connections of Megatron-LM main, which mixes streams "
+                            "without the transpose and averages "
+                            "them at the end: the same weights would compute something else",
+                            printable(folder.dist_dir.string())),
+                "train with Megatron-LM dev (enable_hyper_connections), whose hyper-connections "
+                "are DeepSeek's");
+  }
+}
+
 void refuse_other_models(const MegatronFolder& folder) {
+  refuse_other_hyper_connections(folder);
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     if (tensor.key.find(".mixer.") != std::string::npos ||
         tensor.key.ends_with("decoder.final_norm.weight")) {
@@ -35,8 +64,7 @@ void refuse_other_models(const MegatronFolder& folder) {
 }  // namespace
 
 int64_t recorded_glu_interleave(const MegatronFolder& folder) {
-  const PickleNode* args = folder.common ? folder.common->get("args") : nullptr;
-  const PickleNode* size = args == nullptr ? nullptr : args->get("moe_mlp_glu_interleave_size");
+  const PickleNode* size = find_argument(folder, "moe_mlp_glu_interleave_size");
   return size != nullptr && size->kind == PickleNode::Kind::kInt
              ? std::max<int64_t>(0, size->integer)
              : 0;

@@ -174,11 +174,14 @@ class Conversion {
 
     copy_tensors(dist_dir, sidecar_dir);
     check_expected_hashes(fs_, source_, expected);
-    const mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
+    mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
+    // Nothing else in the checkpoint tells the order of these rows; the arguments have it from here.
+    if (options_.glu_interleave > 0) {
+      provider["moe_mlp_glu_interleave_size"] = options_.glu_interleave;
+    }
     mappings::ArgsOptions args;
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;
-    args.glu_interleave = options_.glu_interleave;
     write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
     write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);

@@ -10,6 +10,7 @@
 
 #include "bridge/convert/interrupt.h"
 #include "bridge/convert/slice_worker.h"
+#include "bridge/io/checked.h"
 
 namespace bridge {
 namespace {
@@ -17,20 +18,22 @@ namespace {
 // Hands out slices in order. Thread-safe.
 class SliceQueue {
  public:
-  SliceQueue(const std::vector<Transfer>& transfers, int64_t slice_bytes)
-      : transfers_(transfers), slice_bytes_(slice_bytes) {}
+  SliceQueue(const std::vector<Transfer>& transfers, const ExecutorOptions& options)
+      : transfers_(transfers), slice_bytes_(options.slice_bytes), tile_bytes_(options.tile_bytes) {}
 
   std::optional<Slice> next() {
     const std::lock_guard lock(mutex_);
     for (; index_ < transfers_.size(); ++index_, done_ = 0, tiles_.reset()) {
       const Transfer& transfer = transfers_[index_];
       // A multiple of two elements, so that sub-byte elements stay whole bytes.
-      const int64_t most = slice_bytes_ * 8 / transfer.widest_bits() / 2 * 2;
+      const int64_t most = elements(slice_bytes_, transfer);
       if (transfer.requantize) {
         if (!tiles_) {
-          tiles_.emplace(
-              BlockGrid(transfer.requantize->source, transfer.layout->part_shape(transfer.part)),
-              most);
+          const BlockGrid grid(transfer.requantize->source,
+                               transfer.layout->part_shape(transfer.part));
+          // As wide as the matrix, where that is allowed: one read and one write instead of one a row.
+          tiles_.emplace(grid, std::max(most, std::min(grid.block_rows() * grid.columns(),
+                                                       elements(tile_bytes_, transfer))));
         }
         if (const auto tile = tiles_->next()) return Slice{index_, ticket_++, 0, 0, tile};
       } else if (const int64_t begin = transfer.begin + done_; begin < transfer.end) {
@@ -48,8 +51,13 @@ class SliceQueue {
   }
 
  private:
+  static int64_t elements(int64_t bytes, const Transfer& transfer) {
+    return bytes * 8 / transfer.widest_bits() / 2 * 2;
+  }
+
   const std::vector<Transfer>& transfers_;
   int64_t slice_bytes_;
+  int64_t tile_bytes_;
   std::mutex mutex_;
   size_t index_ = 0;
   size_t ticket_ = 0;
@@ -58,20 +66,31 @@ class SliceQueue {
 };
 
 constexpr int64_t kLargestSlice = 1 << 20;  // fits the second-level cache; larger gains nothing
+constexpr int64_t kLargestTile = 8 << 20;   // a row of blocks of 128 x 32,768 in BF16
 // Input, output with scales, the reader's scratch and the witness check's: at most this many slices a thread.
 constexpr int64_t kBuffersPerThread = 4;
 
-// What holds the largest block that is quantized again.
-int64_t least_slice(const std::vector<Transfer>& transfers) {
-  int64_t least = kSliceUnit;
+int64_t whole_units(int64_t bytes) {
+  return (bytes + kSliceUnit - 1) / kSliceUnit * kSliceUnit;
+}
+
+// What is quantized again, in bytes of whole units.
+struct TileSizes {
+  int64_t block = kSliceUnit;  // the largest
+  int64_t row = kSliceUnit;    // of blocks, the widest
+};
+
+TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
+  TileSizes sizes;
   for (const Transfer& transfer : transfers) {
     if (!transfer.requantize) continue;
     const BlockScales& blocks = transfer.requantize->source;
-    const int64_t elements = int64_t{blocks.block_rows} * blocks.block_columns;
-    least = std::max(
-        least, (elements * transfer.widest_bits() / 8 + kSliceUnit - 1) / kSliceUnit * kSliceUnit);
+    const int64_t high = int64_t{blocks.block_rows} * transfer.widest_bits();
+    const int64_t columns = transfer.layout->part_shape(transfer.part).at(1);
+    sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
+    sizes.row = std::max(sizes.row, whole_units(checked_mul(high, columns, "tile") / 8));
   }
-  return least;
+  return sizes;
 }
 
 }  // namespace
@@ -87,19 +106,20 @@ ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfe
     threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 16U));
   }
   const int64_t left = budget.left();
-  const int64_t least = kBuffersPerThread * least_slice(transfers);
+  const TileSizes tiles = tile_sizes(transfers);
+  const int64_t least = kBuffersPerThread * tiles.block;
   if (left < least) {
     usage_error(fmt::format("--memory {} is too small: {} are needed", size_text(budget.limit()),
                             size_text(budget.used() + least)),
                 fmt::format("use --memory {}KiB or more", (budget.used() + least + 1023) / 1024));
   }
   threads = static_cast<int>(std::min<int64_t>(threads, left / least));
-  const int64_t slice = std::clamp(left / threads / kBuffersPerThread, least / kBuffersPerThread,
-                                   std::max(kLargestSlice, least / kBuffersPerThread));
+  const int64_t most = left / threads / kBuffersPerThread / kSliceUnit * kSliceUnit;
   ExecutorOptions options;
   options.threads = threads;
-  options.slice_bytes = slice / kSliceUnit * kSliceUnit;
-  options.reserved = options.threads * kBuffersPerThread * options.slice_bytes;
+  options.slice_bytes = std::min(most, std::max(kLargestSlice, tiles.block));
+  options.tile_bytes = std::max(options.slice_bytes, std::min({most, tiles.row, kLargestTile}));
+  options.reserved = options.threads * kBuffersPerThread * options.tile_bytes;
   budget.reserve(options.reserved, "buffers");
   return options;
 }
@@ -107,7 +127,7 @@ ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfe
 void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
              const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
              const std::function<std::string(int32_t)>& name_of) {
-  SliceQueue queue(transfers, options.slice_bytes);
+  SliceQueue queue(transfers, options);
   std::mutex mutex;
   std::exception_ptr first_error;
   const auto work = [&] {

@@ -104,6 +104,7 @@ constexpr int64_t kSliceUnit = 64 << 10;
 struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger
+  int64_t tile_bytes = 1 << 20;   // likewise, of an output that is quantized again
   bool want_crc = true;           // false: Sink::write gets 0
   int64_t reserved = 0;           // of the budget, for the buffers; released by whoever ran them
 };

@@ -11,6 +11,7 @@
 #include "bridge/convert/export_reader.h"
 #include "bridge/convert/export_shards.h"
 #include "bridge/convert/model_binding.h"
+#include "bridge/convert/mtp_check.h"
 #include "bridge/convert/output_dir.h"
 #include "bridge/convert/replaceable.h"
 #include "bridge/convert/safetensors_sink.h"
@@ -126,14 +127,26 @@ class Export {
   std::vector<std::string> warnings_;
 };
 
-// What config.json must say otherwise.
+// The origin's weights hold MTP tensors.
+bool origin_has_mtp(const Origin& origin, const mappings::Binding& binding) {
+  if (origin.layout() == nullptr) return false;
+  for (size_t dialect = 0; dialect < binding.dialect_count(); ++dialect) {
+    for (const std::string& prefix : binding.mtp_hf_prefixes(dialect, 0)) {
+      if (!tensors_with_prefix(*origin.layout(), prefix).empty()) return true;
+    }
+  }
+  return false;
+}
+
+// What config.json must say otherwise. A source that promised MTP without having it keeps its promise.
 ConfigChanges config_changes(const ExportOptions& options, const mappings::Binding& binding,
-                             const ExportPlan& plan) {
+                             const Origin& origin, const ExportPlan& plan) {
   ConfigChanges changes;
   changes.dtype = options.dtype;
   changes.vocab_size = plan.hf_vocab_rows;
   changes.unquantized = options.dtype && !binding.block_schemes().empty();
-  if (!options.keep_mtp && binding.promised_mtp_depths() > 0) {
+  if (!options.keep_mtp && binding.promised_mtp_depths() > 0 &&
+      (origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
     changes.no_mtp = binding.table().mtp_key;
   }
   changes.root = binding.table().config_root;
@@ -194,21 +207,28 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
 
 }  // namespace
 
-Report export_to_hf(FileSystem& fs, const ExportOptions& options) {
+Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+  ExportOptions options = asked;
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
   const std::string config = origin.config_text(fs);
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
-  const BoundModel model =
-      bind_model(fs, config, (config_folder / "config.json").string(), options, options.keep_mtp);
+  const std::string config_name = (config_folder / "config.json").string();
+  BoundModel model = bind_model(fs, config, config_name, options, options.keep_mtp);
+  // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.
+  if (options.keep_mtp && origin.mtp_was_dropped() && origin.layout() != nullptr &&
+      !origin_has_mtp(origin, model.binding)) {
+    options.keep_mtp = false;
+    model = bind_model(fs, config, config_name, options, options.keep_mtp);
+  }
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
   if (!options.dry_run) {
-    Export(fs, options, checkpoint, origin, config, config_changes(options, model.binding, plan),
-           plan, budget)
+    Export(fs, options, checkpoint, origin, config,
+           config_changes(options, model.binding, origin, plan), plan, budget)
         .run(report);
   }
   return report;

@@ -65,6 +65,13 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
       }
     };
   }
+  // Most exports have nothing to look up; then the hook, which is called for every row of every block, is left out.
+  const bool any_codes = std::any_of(
+      plan.transfers.begin(), plan.transfers.end(), [&output_of](const Transfer& transfer) {
+        return transfer.requantize &&
+               (transfer.requantize->source_codes >= 0 || output_of(transfer).witnesses_of >= 0);
+      });
+  if (!any_codes) return hooks;
   hooks.on_kept_codes = [&origin, &reader, output_of](
                             const Transfer& transfer, int64_t begin, int64_t length, float scale,
                             std::span<const std::byte> values, std::span<std::byte> codes) {

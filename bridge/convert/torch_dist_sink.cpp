@@ -7,6 +7,8 @@
 namespace bridge {
 namespace {
 
+constexpr int64_t kSmallItem = 64 << 10;  // up to here, a copy is cheaper than two more writes
+
 std::span<const std::byte> bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
@@ -28,34 +30,41 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
   const DcpTensor& tensor = plan_.tensors[static_cast<size_t>(item.tensor)];
   const DcpChunk& chunk = tensor.chunks[static_cast<size_t>(item.chunk)];
   const ZipLayout layout = tensor_item_layout(tensor.dtype, chunk.sizes);
-  const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
-  files_[static_cast<size_t>(chunk.file)]->write_at(
-      chunk.offset + layout.streamed_offset() + offset, data);
-
+  const int64_t size = bytes_of(tensor.dtype, transfer.end - transfer.begin);
   const auto length = static_cast<int64_t>(data.size());
+  File& file = *files_[static_cast<size_t>(chunk.file)];
+  if (length == size && length <= kSmallItem) {
+    const std::string head = layout.head();
+    const std::string tail = layout.tail(crc);
+    std::string whole;
+    whole.reserve(head.size() + data.size() + tail.size());
+    whole += head;
+    whole.append(reinterpret_cast<const char*>(data.data()), data.size());
+    whole += tail;
+    file.write_at(chunk.offset, bytes(whole));
+    ++items_written_;
+    return;
+  }
+  const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
+  file.write_at(chunk.offset + layout.streamed_offset() + offset, data);
+
   uint32_t item_crc = crc;
   {
     const std::lock_guard lock(mutex_);
-    const auto [it, fresh] =
-        open_items_.try_emplace(index, bytes_of(tensor.dtype, transfer.end - transfer.begin));
+    const auto [it, fresh] = open_items_.try_emplace(index, size);
     it->second.add(offset, length, crc);
     if (!it->second.complete()) return;
     item_crc = it->second.value();
     open_items_.erase(it);
   }
-  write_frame(tensor, chunk, item_crc);
-}
-
-void TorchDistSink::write_frame(const DcpTensor& tensor, const DcpChunk& chunk, uint32_t crc) {
-  const ZipLayout layout = tensor_item_layout(tensor.dtype, chunk.sizes);
-  const std::string tail = layout.tail(crc);
-  File& file = *files_[static_cast<size_t>(chunk.file)];
+  const std::string tail = layout.tail(item_crc);
   file.write_at(chunk.offset, bytes(layout.head()));
   file.write_at(chunk.offset + chunk.length - std::ssize(tail), bytes(tail));
+  ++items_written_;
 }
 
 void TorchDistSink::finish() {
-  if (!open_items_.empty()) internal_error("an item was not written to its end");
+  if (items_written_ != plan_.items.size()) internal_error("an item was not written to its end");
   for (const auto& file : files_) file->sync();
 }
 

@@ -1,7 +1,9 @@
 // Writes the items of a convert plan into its .distcp files at their planned offsets, from any thread. An
-// item's head and tail (zip headers, CRC, directory) are written when its last slice has arrived.
+// item's head and tail (zip headers, CRC, directory) are written when its last slice has arrived; a small item, of
+// which a model may have tens of thousands, is written at once.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,12 +26,11 @@ class TorchDistSink : public Sink {
   void finish() override;  // every item is complete; the files are durable
 
  private:
-  void write_frame(const DcpTensor& tensor, const DcpChunk& chunk, uint32_t crc);
-
   const ConvertPlan& plan_;
   std::vector<std::unique_ptr<File>> files_;
   std::mutex mutex_;
   std::map<size_t, RangeCrc> open_items_;
+  std::atomic<size_t> items_written_{0};
 };
 
 }  // namespace bridge

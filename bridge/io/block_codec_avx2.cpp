@@ -161,22 +161,23 @@ struct Nearest {
 };
 
 // The magnitude codes nearest to quotients without sign, and their values. A NaN counts as large.
+//
+// What is added has the quotient's exponent, or the smallest normal's, plus kShift: the processor rounds the sum to
+// the format's places, to even, and its low bits count them (8 to 16 of e4m3, from 0 where it is subnormal).
 template <typename F>
 CAUSEWAY_AVX2 Nearest nearest(__m256 quotients) {
+  constexpr int kSmallest = std::bit_cast<int>(F::kSmallestNormal);
+  constexpr int kFirstBinade = kSmallest >> F::kShift;  // in codes
   const __m256 x = _mm256_min_ps(quotients, _mm256_set1_ps(F::kLargestValue));
-  const __m256i bits = _mm256_castps_si256(x);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, F::kShift), _mm256_set1_epi32(1));
-  const __m256i up = _mm256_add_epi32(odd, _mm256_set1_epi32((1 << (F::kShift - 1)) - 1));
-  const __m256i upper = _mm256_srli_epi32(_mm256_add_epi32(bits, up), F::kShift);
-  const __m256 place = _mm256_set1_ps(F::kUnitPlace);
-  const __m256 sum = _mm256_add_ps(x, place);
-  const __m256i units = _mm256_sub_epi32(_mm256_castps_si256(sum), _mm256_castps_si256(place));
-  const __m256i normal = _mm256_sub_epi32(upper, _mm256_set1_epi32(F::kRebias));
-  const __m256 large = _mm256_castsi256_ps(_mm256_slli_epi32(upper, F::kShift));
-  const __m256i subnormal =
-      _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_set1_ps(F::kSmallestNormal), _CMP_LT_OQ));
-  return {_mm256_blendv_epi8(normal, units, subnormal),
-          choose(subnormal, _mm256_sub_ps(sum, place), large)};
+  const __m256i exponents = _mm256_max_epi32(
+      _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(Plain<Dtype::kF32>::kInfinity)),
+      _mm256_set1_epi32(kSmallest));
+  const __m256i place = _mm256_add_epi32(exponents, _mm256_set1_epi32(F::kShift << 23));
+  const __m256 sum = _mm256_add_ps(x, _mm256_castsi256_ps(place));
+  const __m256i places = _mm256_sub_epi32(_mm256_castps_si256(sum), place);
+  const __m256i binade =
+      _mm256_sub_epi32(_mm256_srli_epi32(exponents, F::kShift), _mm256_set1_epi32(kFirstBinade));
+  return {_mm256_add_epi32(places, binade), _mm256_sub_ps(sum, _mm256_castsi256_ps(place))};
 }
 
 // The sign of each value times that of the scale, as the sign of a code.
@@ -222,27 +223,40 @@ CAUSEWAY_AVX2 void dequantize_eights(const std::byte* codes, float scale, std::b
   }
 }
 
+// Whether a product with the inverse of the scale finds the codes that a division finds. A code is looked for
+// only if its product is the value, which is then within 2^-9 of it: far nearer than to the middle between two codes,
+// as long as neither the products nor the inverse are subnormal. F16 has too small exponents for that.
+template <Dtype kDtype>
+bool may_multiply(float scale) {
+  return kDtype != Dtype::kF16 && std::fabs(scale) >= 0x1p-100f && std::fabs(scale) <= 0x1p100f;
+}
+
 // Returns the number of unrepresentable values; nothing if the run needs the reference.
-template <typename F, Dtype kDtype>
+template <typename F, Dtype kDtype, bool kMultiply>
 CAUSEWAY_AVX2 std::optional<int64_t> find_eights(const std::byte* values, float scale,
                                                  std::byte* codes, size_t count) {
   using Type = Plain<kDtype>;
   const __m256 scales = _mm256_set1_ps(std::fabs(scale));
+  const __m256 inverse = _mm256_set1_ps(1 / std::fabs(scale));
   const __m256i all_but_sign = _mm256_set1_epi32(static_cast<int>(~0u >> (33 - Type::kBits)));
   __m256i found = _mm256_setzero_si256();
+  __m256i largest = _mm256_setzero_si256();  // a NaN is larger than infinity
   for (size_t i = 0; i < count; i += kLanes) {
     const std::byte* const at = values + bytes<Type::kBits>(i);
     const __m256i bits = load_bits<kDtype>(at);
     const __m256i wanted = _mm256_and_si256(bits, all_but_sign);
-    const __m256i nan = _mm256_cmpgt_epi32(wanted, _mm256_set1_epi32(Type::kInfinity));
-    if (!_mm256_testz_si256(nan, nan)) return std::nullopt;
-    const Nearest guess = nearest<F>(_mm256_div_ps(magnitude(load_floats<kDtype>(at)), scales));
+    largest = _mm256_max_epi32(largest, wanted);
+    const __m256 x = magnitude(load_floats<kDtype>(at));
+    const Nearest guess =
+        nearest<F>(kMultiply ? _mm256_mul_ps(x, inverse) : _mm256_div_ps(x, scales));
     const __m256i given = narrow<kDtype>(_mm256_mul_ps(guess.values, scales));
     const __m256i same = _mm256_cmpeq_epi32(wanted, given);
     found = _mm256_sub_epi32(found, same);
     const __m256i code = _mm256_or_si256(guess.codes, code_signs<F, kDtype>(bits, scale));
     store_codes<F>(codes + bytes<F::kBits>(i), _mm256_and_si256(same, code));
   }
+  const __m256i nan = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(Type::kInfinity));
+  if (!_mm256_testz_si256(nan, nan)) return std::nullopt;
   return static_cast<int64_t>(count) - sum_of(found);
 }
 
@@ -310,7 +324,9 @@ int64_t find_codes(Dtype format, Dtype from, std::span<const std::byte> values, 
   const size_t length = run_length(format, codes.size(), from, values.size());
   return with_types(format, from, [&]<typename F, Dtype kDtype>() -> int64_t {
     size_t count = is_ordinary<F, kDtype>(scale) && scale != 0 ? length / kLanes * kLanes : 0;
-    const auto here = find_eights<F, kDtype>(values.data(), scale, codes.data(), count);
+    const auto find =
+        may_multiply<kDtype>(scale) ? find_eights<F, kDtype, true> : find_eights<F, kDtype, false>;
+    const auto here = find(values.data(), scale, codes.data(), count);
     count = here ? count : 0;
     const int64_t missing = here.value_or(0);
     if (count == length) return missing;

@@ -10,30 +10,29 @@ namespace {
 
 struct Row {
   Dtype dtype;
-  int bits;
   std::string_view safetensors;
   std::string_view torch;
   std::string_view torch_storage;
 };
 
 constexpr std::array kRows = {
-    Row{Dtype::kBool, 8, "BOOL", "bool", "BoolStorage"},
-    Row{Dtype::kU8, 8, "U8", "uint8", "ByteStorage"},
-    Row{Dtype::kI8, 8, "I8", "int8", "CharStorage"},
-    Row{Dtype::kI16, 16, "I16", "int16", "ShortStorage"},
-    Row{Dtype::kU16, 16, "U16", "uint16", ""},
-    Row{Dtype::kI32, 32, "I32", "int32", "IntStorage"},
-    Row{Dtype::kU32, 32, "U32", "uint32", ""},
-    Row{Dtype::kI64, 64, "I64", "int64", "LongStorage"},
-    Row{Dtype::kU64, 64, "U64", "uint64", ""},
-    Row{Dtype::kF16, 16, "F16", "float16", "HalfStorage"},
-    Row{Dtype::kBF16, 16, "BF16", "bfloat16", "BFloat16Storage"},
-    Row{Dtype::kF32, 32, "F32", "float32", "FloatStorage"},
-    Row{Dtype::kF64, 64, "F64", "float64", "DoubleStorage"},
-    Row{Dtype::kF8E4M3, 8, "F8_E4M3", "float8_e4m3fn", ""},
-    Row{Dtype::kF8E5M2, 8, "F8_E5M2", "float8_e5m2", ""},
-    Row{Dtype::kF8E8M0, 8, "F8_E8M0", "float8_e8m0fnu", ""},
-    Row{Dtype::kF4E2M1, 4, "F4", "float4_e2m1fn_x2", ""},
+    Row{Dtype::kBool, "BOOL", "bool", "BoolStorage"},
+    Row{Dtype::kU8, "U8", "uint8", "ByteStorage"},
+    Row{Dtype::kI8, "I8", "int8", "CharStorage"},
+    Row{Dtype::kI16, "I16", "int16", "ShortStorage"},
+    Row{Dtype::kU16, "U16", "uint16", ""},
+    Row{Dtype::kI32, "I32", "int32", "IntStorage"},
+    Row{Dtype::kU32, "U32", "uint32", ""},
+    Row{Dtype::kI64, "I64", "int64", "LongStorage"},
+    Row{Dtype::kU64, "U64", "uint64", ""},
+    Row{Dtype::kF16, "F16", "float16", "HalfStorage"},
+    Row{Dtype::kBF16, "BF16", "bfloat16", "BFloat16Storage"},
+    Row{Dtype::kF32, "F32", "float32", "FloatStorage"},
+    Row{Dtype::kF64, "F64", "float64", "DoubleStorage"},
+    Row{Dtype::kF8E4M3, "F8_E4M3", "float8_e4m3fn", ""},
+    Row{Dtype::kF8E5M2, "F8_E5M2", "float8_e5m2", ""},
+    Row{Dtype::kF8E8M0, "F8_E8M0", "float8_e8m0fnu", ""},
+    Row{Dtype::kF4E2M1, "F4", "float4_e2m1fn_x2", ""},
 };
 
 const Row& row_of(Dtype dtype) {
@@ -48,10 +47,6 @@ std::optional<Dtype> find(std::string_view name, std::string_view Row::*column) 
 }
 
 }  // namespace
-
-int bits_of(Dtype dtype) {
-  return row_of(dtype).bits;
-}
 
 bool is_plain_float(Dtype dtype) {
   return dtype == Dtype::kF16 || dtype == Dtype::kBF16 || dtype == Dtype::kF32 ||

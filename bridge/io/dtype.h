@@ -31,7 +31,34 @@ enum class Dtype : uint8_t {
   kF4E2M1,
 };
 
-int bits_of(Dtype dtype);  // 4 for kF4E2M1, else a multiple of 8
+// 4 for kF4E2M1, else a multiple of 8. Inline: asked for every row of every block.
+constexpr int bits_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kF4E2M1:
+      return 4;
+    case Dtype::kBool:
+    case Dtype::kU8:
+    case Dtype::kI8:
+    case Dtype::kF8E4M3:
+    case Dtype::kF8E5M2:
+    case Dtype::kF8E8M0:
+      return 8;
+    case Dtype::kI16:
+    case Dtype::kU16:
+    case Dtype::kF16:
+    case Dtype::kBF16:
+      return 16;
+    case Dtype::kI32:
+    case Dtype::kU32:
+    case Dtype::kF32:
+      return 32;
+    case Dtype::kI64:
+    case Dtype::kU64:
+    case Dtype::kF64:
+      return 64;
+  }
+  return 0;
+}
 inline bool is_sub_byte(Dtype dtype) {
   return bits_of(dtype) < 8;
 }

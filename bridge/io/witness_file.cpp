@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::string_view kMagic = "CSWYWIT1";
 constexpr int64_t kHeaderBytes = 24;
+constexpr size_t kBufferBytes = 64 << 10;
 
 template <typename T>
 void put(std::byte*& at, T value) {
@@ -35,13 +36,24 @@ T get(const std::byte*& at) {
 }  // namespace
 
 WitnessWriter::WitnessWriter(FileSystem& fs, const Path& path) : file_(fs.create(path)) {
+  buffer_.reserve(kBufferBytes);
   append_bytes(std::as_bytes(std::span(kMagic)));
 }
 
 void WitnessWriter::append_bytes(std::span<const std::byte> bytes) {
-  file_->write_at(size_, bytes);
-  crc_ = crc32(bytes, crc_);
-  size_ += static_cast<int64_t>(bytes.size());
+  while (!bytes.empty()) {
+    const auto part = bytes.first(std::min(bytes.size(), kBufferBytes - buffer_.size()));
+    buffer_.insert(buffer_.end(), part.begin(), part.end());
+    size_ += static_cast<int64_t>(part.size());
+    if (buffer_.size() == kBufferBytes) flush();
+    bytes = bytes.subspan(part.size());
+  }
+}
+
+void WitnessWriter::flush() {
+  file_->write_at(size_ - static_cast<int64_t>(buffer_.size()), buffer_);
+  crc_ = crc32(buffer_, crc_);
+  buffer_.clear();
 }
 
 void WitnessWriter::append(const Piece& piece) {
@@ -71,6 +83,7 @@ void WitnessWriter::abort() {
 }
 
 uint32_t WitnessWriter::finish() {
+  flush();
   file_->sync();
   return crc_;
 }

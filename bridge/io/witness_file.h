@@ -55,10 +55,12 @@ class WitnessWriter {
   size_t next_ticket_ = 0;
   bool aborted_ = false;
   int64_t records_ = 0;
-  int64_t size_ = 0;
+  int64_t size_ = 0;  // with what is still in the buffer
   uint32_t crc_ = 0;
+  std::vector<std::byte> buffer_;  // records are small and many
 
   void append_bytes(std::span<const std::byte> bytes);
+  void flush();
 };
 
 // The records of a file, sorted by tensor and begin. tensor_bytes[i]: size of source tensor i; every record is checked

@@ -19,7 +19,7 @@ def test_convert(fixture, options, tmp_path):
 
 @pytest.mark.parametrize("fixture", HF_FIXTURES)
 def test_export(fixture, tmp_path, converted):
-    runs = {"a": [], "b": ["--threads", "1"], "c": ["--threads", "4"]}
+    runs = {"a": [], "b": ["--threads", "1"], "c": ["--threads", "4"], "d": ["--threads", "4", "--memory", "4MiB"]}
     for name, how in runs.items():
         export(converted(fixture), tmp_path / name, "--max-shard-size", "100KB", *how)
     first = hashes(tmp_path / "a")

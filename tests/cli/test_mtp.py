@@ -178,3 +178,15 @@ def test_duplicates_come_back_from_a_configuration_alone(fixture, tmp_path):
         for part, original in (("embed_tokens", "model.embed_tokens.weight"), ("shared_head.head", "lm_head.weight")):
             name = f"model.layers.{layer}.{part}.weight"
             assert found.shard_of(name)[name] == model.shard_of(original)[original], name
+
+
+@pytest.mark.parametrize("options", ([], ["--mtp", "drop"]), ids=("plain", "drop"))
+def test_a_promise_that_was_never_kept_stays(options, tmp_path):
+    """A source without the MTP layers its config.json promises, as transformers saves: --mtp drop converts it, and nothing was left
+    out, so that every file comes back, config.json too, and the export need not be told again."""
+    source = copy_tree(hf_fixture("deepseek_v3_mtp2"), tmp_path / "source")
+    without_mtp("deepseek_v3_mtp2", source)
+    refused("convert-hf", source, tmp_path, 3, "promises 2 MTP layers", "--mtp drop")
+    convert(source, tmp_path / "root", "--mtp", "drop")
+    export(tmp_path / "root", tmp_path / "back", *options)
+    assert hashes(tmp_path / "back") == hashes(source)

@@ -64,6 +64,41 @@ TEST(PlanExecution, SliceSizesAreMultiplesOfTheUnit) {
   }
 }
 
+// A matrix that is quantized again in blocks of 128 x 128.
+Transfer quantized_matrix(int64_t columns) {
+  const auto requantize = std::make_shared<Requantize>();
+  requantize->source = {0, Dtype::kF32, 128, 128};
+  Transfer transfer;
+  transfer.layout =
+      std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{{1000, columns}}, 0, 0);
+  transfer.inputs = {{0, Dtype::kBF16, {}}};
+  transfer.part = 0;
+  transfer.to = Dtype::kF8E4M3;
+  transfer.requantize = requantize;
+  return transfer;
+}
+
+TEST(PlanExecution, TilesAreAsWideAsTheWidestMatrix) {
+  MemoryBudget budget(256 * kMiB);
+  const ExecutorOptions options =
+      plan_execution(2, {quantized_matrix(7168), quantized_matrix(128)}, budget);
+  EXPECT_EQ(options.slice_bytes, kMiB);
+  EXPECT_EQ(options.tile_bytes, 128 * 7168 * 2);
+  EXPECT_EQ(budget.used(), 2 * 4 * options.tile_bytes);
+}
+
+TEST(PlanExecution, TilesAreNarrowerWhereMemoryIsShort) {
+  MemoryBudget budget(9 * kMiB);
+  const ExecutorOptions options = plan_execution(2, {quantized_matrix(7168)}, budget);
+  EXPECT_EQ(options.threads, 2);
+  EXPECT_EQ(options.slice_bytes, kMiB);
+  EXPECT_EQ(options.tile_bytes, kMiB + 128 * kKiB) << "an eighth of 9 MiB";
+  EXPECT_LE(budget.used(), budget.limit());
+  MemoryBudget large(256 * kMiB);
+  EXPECT_EQ(plan_execution(2, {quantized_matrix(1 << 20)}, large).tile_bytes, 8 * kMiB)
+      << "no wider than this, whatever the matrix";
+}
+
 // Every budget that is too small is refused as such, with nothing left behind; every larger one
 // gives the same files as a generous one, whatever the threads take of it.
 template <typename Options, typename Run>

@@ -69,6 +69,27 @@ Example concat_example(Maker& make) {
   return e;
 }
 
+// Group g holds its share of each part's rows, part after part.
+Example concat_groups_example(Maker& make) {
+  const int64_t width = make.up_to(6);
+  const int64_t parts = 1 + make.up_to(2);
+  Example e{.op = Op::kConcat, .groups = make.up_to(5)};
+  int64_t rows = 0;
+  for (int64_t i = 0; i < parts; ++i) {
+    e.shapes.push_back({e.groups * make.up_to(3), width});
+    e.parts.push_back(make.fresh(element_count(e.shapes.back())));
+    rows += e.shapes.back()[0];
+  }
+  for (int64_t g = 0; g < e.groups; ++g) {
+    for (size_t i = 0; i < e.parts.size(); ++i) {
+      const int64_t share = e.shapes[i][0] / e.groups;
+      append_rows(e.megatron, e.parts[i], g * share, share, width);
+    }
+  }
+  e.megatron_shape = {rows, width};
+  return e;
+}
+
 // Group g holds the query rows of its heads, then its key rows, then its value rows. A bias has no
 // second axis.
 Example qkv_example(Maker& make, bool bias) {
@@ -103,9 +124,10 @@ Example vocab_example(Maker& make) {
   return e;
 }
 
+constexpr unsigned kKinds = 6;
 Example example(unsigned seed) {
   Maker make(seed);
-  switch (seed % 5) {
+  switch (seed % kKinds) {
     case 0:
       return copy_example(make);
     case 1:
@@ -114,6 +136,8 @@ Example example(unsigned seed) {
       return qkv_example(make, false);
     case 3:
       return qkv_example(make, true);
+    case 4:
+      return concat_groups_example(make);
     default:
       return vocab_example(make);
   }
@@ -144,7 +168,7 @@ void for_random_slices(std::mt19937& random, int64_t end, Fn&& fn) {
 class OpsTest : public testing::TestWithParam<unsigned> {};
 
 TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
-  for (unsigned seed = GetParam(); seed < 1000; seed += 5) {
+  for (unsigned seed = GetParam(); seed < 200 * kKinds; seed += kKinds) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Example e = example(seed);
     const OpLayout layout(e.op, e.shapes, e.groups, e.vocab_rows);
@@ -177,9 +201,40 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
   }
 }
 
-const std::string kExampleNames[] = {"Copy", "Concat", "Qkv", "QkvBias", "Vocab"};
-INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, 5U),
+const std::string kExampleNames[] = {"Copy", "Concat", "Qkv", "QkvBias", "ConcatGroups", "Vocab"};
+INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, kKinds),
                          [](const auto& test) { return kExampleNames[test.param]; });
+
+// What moe_mlp_glu_interleave_size N means for [gate; up] of one expert: N rows of gate, N of up, and so on. Row r of
+// the Megatron side is told by numbers of rows alone.
+TEST(Ops, GroupsInterleaveGateAndUp) {
+  constexpr int64_t kRows = 12;
+  constexpr int64_t kWidth = 3;
+  for (const int64_t block : {1, 2, 3, 4, 6, 12}) {
+    const OpLayout layout(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, kRows / block, 0);
+    EXPECT_EQ(layout.megatron_shape(), (Shape{2 * kRows, kWidth}));
+    for (int64_t row = 0; row < 2 * kRows; ++row) {
+      const int64_t part = row / block % 2;
+      const int64_t part_row = row / (2 * block) * block + row % block;
+      std::vector<bridge::Run> runs;
+      layout.forward(row * kWidth, (row + 1) * kWidth, runs);
+      ASSERT_EQ(runs.size(), 1U);
+      EXPECT_EQ(runs[0].input, part) << block << ", row " << row;
+      EXPECT_EQ(runs[0].begin, part_row * kWidth) << block << ", row " << row;
+      runs.clear();
+      layout.inverse(static_cast<int>(part), part_row * kWidth, (part_row + 1) * kWidth, runs);
+      ASSERT_EQ(runs.size(), 1U);
+      EXPECT_EQ(runs[0].begin, row * kWidth) << block << ", row " << row;
+    }
+  }
+  // One block of all rows is no interleaving.
+  const OpLayout plain(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, 0, 0);
+  std::vector<bridge::Run> runs;
+  plain.forward(0, 2 * kRows * kWidth, runs);
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[1].input, 1);
+  EXPECT_EQ(runs[1].length, kRows * kWidth);
+}
 
 TEST(Ops, RunsAreAppended) {
   const OpLayout layout(Op::kCopy, {{4}}, 0, 0);
@@ -214,6 +269,12 @@ const BadShape kBadShapes[] = {
     {"ConcatRanks", Op::kConcat, {{2, 3}, {2}}, 0, 0, "[2, 3] and [2] cannot be joined"},
     {"ConcatScalar", Op::kConcat, {{2}, {}}, 0, 0, "cannot be joined on axis 0"},
     {"ConcatOverflow", Op::kConcat, {{kHuge}, {kHuge}}, 0, 0, "overflows 64 bits"},
+    {"ConcatGroupRows",
+     Op::kConcat,
+     {{4, 3}, {5, 3}},
+     2,
+     0,
+     "5 rows cannot be split over 2 groups"},
     {"QkvWidths", Op::kQkv, {{4, 8}, {2, 8}, {2, 7}}, 2, 0, "cannot be joined"},
     {"QkvQueryRows", Op::kQkv, {{5, 8}, {2, 8}, {2, 8}}, 2, 0, "5 rows cannot be split over 2"},
     {"QkvValueRows", Op::kQkv, {{4, 8}, {2, 8}, {3, 8}}, 2, 0, "3 rows cannot be split over 2"},

@@ -69,26 +69,64 @@ class RoundTrip : public testing::Test {
   FastFileSystem fs_;
 };
 
-class RoundTripOptions : public RoundTrip, public testing::WithParamInterface<Options> {};
+class RoundTripOptions : public RoundTrip, public testing::WithParamInterface<Options> {
+ protected:
+  // Returns the checkpoint between.
+  Path trip(const Path& source, int number, const Options& with) {
+    SCOPED_TRACE(source);
+    const std::string name = std::to_string(number);
+    convert(source, dir_ / ("megatron" + name), with);
+    export_again(dir_ / ("megatron" + name), dir_ / ("hf" + name), with);
+    expect_same(source, dir_ / ("hf" + name));
+    const MegatronFolder written = open_checkpoint(dir_ / ("megatron" + name));
+    EXPECT_EQ(written.metadata.files.size() > 3, with.file_size == 30'000);
+    return dir_ / ("megatron" + name);
+  }
+
+  static std::string layer_of(const Options& with) {
+    return with.layer_keys == LayerKeys::kPerLayer ? "decoder.layers.1." : "decoder.layers.";
+  }
+};
 
 TEST_P(RoundTripOptions, GivesTheSameFolder) {
   const Options& with = GetParam();
   int folders = 0;
   for (const Path& source : {kData / "bridge_written/qwen3_dense/hf",
                              kData / "bridge_written/llama_tied/hf", wide_model()}) {
-    SCOPED_TRACE(source);
-    const std::string name = std::to_string(++folders);
-    convert(source, dir_ / ("megatron" + name), with);
-    export_again(dir_ / ("megatron" + name), dir_ / ("hf" + name), with);
-    expect_same(source, dir_ / ("hf" + name));
-
-    const MegatronFolder written = open_checkpoint(dir_ / ("megatron" + name));
-    const std::string layer =
-        with.layer_keys == LayerKeys::kPerLayer ? "decoder.layers.1." : "decoder.layers.";
-    EXPECT_NE(written.find(layer + "mlp.linear_fc2.weight"), nullptr);
+    const Path megatron = trip(source, ++folders, with);
+    const std::string layer = layer_of(with);
     // Both specs save the norms under their fused names (sharded_state_dict_keys_map).
-    EXPECT_NE(written.find(layer + "mlp.linear_fc1.layer_norm_weight"), nullptr);
-    EXPECT_EQ(written.metadata.files.size() > 3, with.file_size == 30'000);
+    EXPECT_NE(open_checkpoint(megatron).find(layer + "mlp.linear_fc1.layer_norm_weight"), nullptr);
+    EXPECT_NE(open_checkpoint(megatron).find(layer + "mlp.linear_fc2.weight"), nullptr);
+  }
+}
+
+// Experts and layers stacked together, or a tensor of experts a layer.
+TEST_P(RoundTripOptions, GivesTheSameFolderWithExperts) {
+  const Options& with = GetParam();
+  const MegatronFolder written =
+      open_checkpoint(trip(kData / "bridge_written/qwen3_moe/hf", 1, with));
+  const DcpTensor* fc1 = written.find(layer_of(with) + "mlp.experts.experts.linear_fc1.weight");
+  ASSERT_NE(fc1, nullptr);
+  const Shape shape = {8, 64, 64};
+  EXPECT_EQ(fc1->shape, with.layer_keys == LayerKeys::kPerLayer ? shape : (Shape{2, 8, 64, 64}));
+}
+
+// Latent attention, MTP and FP8. Its layers are not alike, so they cannot be stacked.
+TEST_P(RoundTripOptions, GivesTheSameFolderOfDeepSeek) {
+  const Options& with = GetParam();
+  int folders = 0;
+  for (const char* name : {"deepseek_v3", "deepseek_v3_mtp2", "deepseek_v3_fp8"}) {
+    const Path source = kData / "bridge_written" / name / "hf";
+    if (with.layer_keys == LayerKeys::kStacked) {
+      const Error e = expect_error(Code::kUsage, "not every layer has this tensor",
+                                   [&] { convert(source, dir_ / "megatron", with); });
+      EXPECT_EQ(e.hint(), "use --layer-keys per-layer");
+      continue;
+    }
+    const MegatronFolder written = open_checkpoint(trip(source, ++folders, with));
+    EXPECT_NE(written.find("decoder.layers.1.mlp.experts.experts.linear_fc1.weight"), nullptr);
+    EXPECT_NE(written.find("mtp.layers.0.eh_proj.weight"), nullptr);
   }
 }
 
@@ -106,7 +144,8 @@ TEST_F(RoundTrip, ThreadsAndMemoryDoNotChangeTheCheckpoint) {
 
 // What real Megatron-Bridge imported from the same sources, with configurations only to go by.
 TEST_F(RoundTrip, CheckpointsThatBridgeWrote) {
-  for (const char* name : {"qwen3_dense", "llama_tied"}) {
+  for (const char* name :
+       {"qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3", "deepseek_v3_mtp2"}) {
     const Path fixture = kData / "bridge_written" / name;
     const Path reference = dir_ / (std::string(name) + "_config");
     put_file(reference / "config.json", file_content(fixture / "hf/config.json"));

@@ -28,6 +28,7 @@ class MemoryFile final : public File {
     parts_[offset] = std::move(bytes);
   }
   int64_t bytes_read() const { return bytes_read_; }
+  int64_t reads() const { return reads_; }
 
   const Path& path() const override { return path_; }
   int64_t size() const override { return size_; }
@@ -35,6 +36,7 @@ class MemoryFile final : public File {
     const int64_t end = offset + std::ssize(out);
     if (offset < 0 || end > size_) bad_input("read outside the file");
     bytes_read_ += std::ssize(out);
+    if (!out.empty()) ++reads_;
     std::fill(out.begin(), out.end(), std::byte{0});
     for (const auto& [begin, bytes] : parts_) {
       const int64_t first = std::max(offset, begin);
@@ -52,6 +54,7 @@ class MemoryFile final : public File {
   std::map<int64_t, std::string> parts_;
   int64_t size_;
   mutable std::atomic<int64_t> bytes_read_ = 0;
+  mutable std::atomic<int64_t> reads_ = 0;
   Path path_ = "memory";
 };
 

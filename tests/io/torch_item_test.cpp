@@ -82,6 +82,20 @@ TEST(ReadTensorItem, InsideALargerFile) {
   EXPECT_EQ(item.data_offset, 1000 + read_item(bytes).data_offset);
 }
 
+// What lies between its ends is not read, and its ends once: an item has some twenty small records and headers.
+TEST(ReadTensorItem, ReadsTheEndsOnce) {
+  for (const int64_t elements : {8, 5'000'000}) {
+    const ZipLayout layout = tensor_item_layout(Dtype::kBF16, {elements});
+    MemoryFile file;
+    file.put(0, layout.head());
+    const std::string tail = layout.tail(0x12345678);
+    file.put(layout.total_size() - std::ssize(tail), tail);
+    EXPECT_EQ(read_tensor_item(file, 0, file.size()).record_crc, 0x12345678U);
+    EXPECT_LE(file.bytes_read(), 4096) << elements;
+    EXPECT_LE(file.reads(), 2) << elements;
+  }
+}
+
 // torch.arange(20, dtype=float32)[4:10].view(2, 3) is saved with its whole storage.
 TEST(ReadTensorItem, ViewIntoALargerStorage) {
   const std::string bytes = saved("view");

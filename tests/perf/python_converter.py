@@ -2,11 +2,16 @@
 
     python3 tests/perf/python_converter.py convert HF_DIR DIST_DIR
     python3 tests/perf/python_converter.py export  DIST_DIR HF_DIR CONFIG_DIR
+    python3 tests/perf/python_converter.py dequantize HF_DIR OUT_DIR
+    python3 tests/perf/python_converter.py items   HF_DIR OUT_DIR
 
 convert: safetensors -> torch operations -> megatron.core.dist_checkpointing.save. export: DCP into whole
 tensors -> split -> safetensors. It is as fast as straightforward code gets: each tensor is read once and written once.
+dequantize: what fp8_cast_bf16.py of DeepSeek-V3 does, on a CPU: FP8 weights times the scales of their blocks, in BF16.
+items: no conversion, only what every tensor costs: read it, torch.save it into one file, as DCP's writer does.
 """
 
+import io
 import json
 import os
 import pathlib
@@ -170,6 +175,34 @@ def export(source, target, config_folder):
     flush()
 
 
+def dequantize(source, target):
+    get = HfReader(source)
+    target.mkdir()
+    for file in sorted(set(get.map.values())):
+        shard = {}
+        for name in (name for name, its_file in get.map.items() if its_file == file):
+            tensor = get(name)
+            if name.endswith("_scale_inv"):
+                continue
+            if tensor.dtype == torch.float8_e4m3fn:
+                rows, columns = tensor.shape
+                scales = get(name + "_scale_inv").repeat_interleave(128, 0)[:rows]
+                scales = scales.repeat_interleave(128, 1)[:, :columns]
+                tensor = (tensor.float() * scales).bfloat16()
+            shard[name] = tensor
+        save_file(shard, target / file, metadata={"format": "pt"})
+
+
+def items(source, target):
+    get = HfReader(source)
+    target.mkdir()
+    with open(target / "items", "wb") as file:
+        for name in get.map:
+            item = io.BytesIO()
+            torch.save(get(name), item)
+            file.write(item.getbuffer())
+
+
 if __name__ == "__main__":
     command, *folders = sys.argv[1:]
-    {"convert": convert, "export": export}[command](*map(pathlib.Path, folders))
+    {"convert": convert, "export": export, "dequantize": dequantize, "items": items}[command](*map(pathlib.Path, folders))
