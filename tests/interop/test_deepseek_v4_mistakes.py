@@ -6,7 +6,7 @@ import pytest
 
 from interop.test_fp8 import digests
 from interop.test_table_mistakes import exchange, exchange_halves, hf_parts, read_table, rotate_experts, row, split_part, swap_names
-from oracles import dcp, deepseek_v4
+from oracles import dcp, deepseek_v4, deepseek_v4_names, hf_files
 
 SOURCE = "mistakes"
 
@@ -119,8 +119,8 @@ def convert_with(table, source, causeway, folder, expect=0):
     return causeway("convert-hf", source.folder, folder / "root", "--mapping", folder / "table.jsonc", expect=expect)
 
 
-def what_differs(source, folder):
-    return dcp.different(deepseek_v4.to_dist(source.state, source.config), dcp.read_tensors(folder / "root" / "iter_0000000"))
+def what_differs(source, folder, mtp=True):
+    return dcp.different(deepseek_v4.to_dist(source.state, source.config, mtp=mtp), dcp.read_tensors(folder / "root" / "iter_0000000"))
 
 
 def test_the_table_as_it_is_is_right(v4_sources, causeway, tmp_path):
@@ -160,17 +160,40 @@ def test_a_round_trip_proves_nothing(v4_sources, causeway, tmp_path):
 
 # ---- every row ----
 
-ROWS = [(number, found[0]) for number, found in enumerate(read_table("deepseek_v4")["rows"])]
 
 
-@pytest.mark.parametrize("number, megatron", ROWS, ids=[megatron for _, megatron in ROWS])
-def test_a_row_with_the_names_of_another_is_noticed(number, megatron, v4_sources, causeway, tmp_path):
+def spelling(found):
+    """Which rows serve which names, as their conditions say."""
+    when = (found[3] if len(found) > 3 else {}).get("when", "")
+    return "modules" if "stacked == 'yes'" in when else "joined" if "eh == 'joined'" in when else "release"
+
+
+ROWS = [(number, found[0], spelling(found)) for number, found in enumerate(read_table("deepseek_v4")["rows"])]
+
+
+def folder_of(source, how, path):
+    """The same weights in names that the row is there for."""
+    if how == "release":
+        return source.folder
+    if how == "modules":
+        tensors = deepseek_v4_names.modules(source.state, source.config["n_routed_experts"])
+    else:
+        tensors = deepseek_v4_names.older(deepseek_v4.plain(source.state), source.config["num_hidden_layers"], joined=True)
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({key: value for key, value in source.config.items() if key not in ("quantization_config", "expert_dtype")}))
+    hf_files.write_safetensors(path, tensors)
+    return path
+
+
+@pytest.mark.parametrize("number, megatron, how", ROWS, ids=[f"{how}-{megatron}" for _, megatron, how in ROWS])
+def test_a_row_with_the_names_of_another_is_noticed(number, megatron, how, v4_sources, causeway, tmp_path):
     """Of each other row of its family whose shapes could hide it, or of one of any shape."""
     source, rows = v4_sources(SOURCE), read_table("deepseek_v4")["rows"]
-    mine = rows[number]
+    mine, hf = rows[number], folder_of(source, how, tmp_path / "hf")
+    drop = ["--mtp", "drop"] if how == "modules" else []
 
     def family(other):
-        return (other[3] if len(other) > 3 else {}).get("family"), "{e}" in hf_parts(other)[0], len(hf_parts(other))
+        return (other[3] if len(other) > 3 else {}).get("family"), "{e}" in hf_parts(other)[0], len(hf_parts(other)), spelling(other) in (how, "release")
 
     def shape(other):
         return [split_part(part)[1] for part in hf_parts(other)]
@@ -183,11 +206,11 @@ def test_a_row_with_the_names_of_another_is_noticed(number, megatron, v4_sources
         folder = tmp_path / str(other)
         folder.mkdir()
         (folder / "table.jsonc").write_text(json.dumps(table))
-        command = ("convert-hf", source.folder, folder / "root", "--mapping", folder / "table.jsonc")
+        command = ("convert-hf", hf, folder / "root", "--mapping", folder / "table.jsonc", *drop)
         try:
             causeway(*command)
         except AssertionError:
             done = causeway(*command, expect=3)  # refused: shapes, names or placeholders do not fit
             assert done.stderr.startswith("causeway: ")
             continue
-        assert what_differs(source, folder), rows[other][0]
+        assert what_differs(source, folder, mtp=not drop), rows[other][0]
