@@ -32,14 +32,14 @@ class Release:
     largest_shard: int
     tensors: int
     bytes: int
-    quantized: int            # tensors with scales
-    megatron_tensors: int     # of Megatron-LM dev's model
+    quantized: int  # tensors with scales
+    megatron_tensors: int  # of Megatron-LM dev's model
     megatron_bytes: int
 
 
 RELEASES = {
     "flash": Release("deepseek_v4_flash.tsv.gz", FLASH, 3_700_000_000, 69_187, 159_609_485_896, 34_167, 1_448, 581_966_222_920),
-    "pro": Release("deepseek_v4_pro.tsv.gz", PRO, 13_960_000_000, 145_116, 864_704_792_696, 71_953, 2_050, 3_197_859_556_472),
+    "pro": Release("deepseek_v4_pro.tsv.gz", PRO, 13_960_000_000, 145_116, 864_704_792_696, 71_952, 2_050, 3_197_859_556_472),
 }
 
 
@@ -52,11 +52,10 @@ def release(request, tmp_path_factory):
     return published, path
 
 
-@pytest.mark.parametrize("memory", (256,))
-def test_plan(memory, release, tmp_path):
-    """Every tensor has its place, and the bytes of the tensors are those of Megatron's model; an item adds less than 2 KiB."""
+def test_plan(release, tmp_path):
+    """Every tensor has its place, and the bytes of the tensors are those of Megatron's model."""
     published, folder = release
-    done = run("convert-hf", folder, tmp_path / "out", "--dry-run", "--memory", f"{memory}MiB", "--report", tmp_path / "report.json", expect=0)
+    done = run("convert-hf", folder, tmp_path / "out", "--dry-run", "--memory", "256MiB", "--report", tmp_path / "report.json", expect=0)
     print(done)
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["source_tensors"], report["source_bytes"]) == (published.tensors, published.bytes)
@@ -64,7 +63,7 @@ def test_plan(memory, release, tmp_path):
     assert report["dropped"] == []
     assert report["target_tensors"] == published.megatron_tensors
     assert report["target_tensor_bytes"] == published.megatron_bytes
-    assert max(done.peak_bytes, report["peak_rss_bytes"]) <= (memory + 64) * MIB
+    assert max(done.peak_bytes, report["peak_rss_bytes"]) <= (256 + 64) * MIB
     assert done.cpu_seconds < 10, done
     assert not (tmp_path / "out").exists()
 
@@ -81,7 +80,7 @@ def test_without_mtp(release, tmp_path):
 
 LOSSES = {
     "an expert less": ({"n_routed_experts": 255}, ["unknown", ".ffn.experts.255."]),
-    "an expert more": ({"n_routed_experts": 1000}, ["missing", ".ffn.experts.999."]),
+    "an expert more": ({"n_routed_experts": 1000}, ["missing", ".ffn.experts.256."]),
     "a layer less": ({"num_hidden_layers": 42}, ["layers.42."]),
     "ratios one layer late": ({"compress_ratios": [0, *FLASH["compress_ratios"]]}, ["missing", "unknown", "attn.indexer."]),
     "a hash layer less": ({"num_hash_layers": 2}, ["layers.2.ffn.gate.bias", "layers.2.ffn.gate.tid2eid"]),
@@ -89,12 +88,11 @@ LOSSES = {
 }
 
 
+@pytest.mark.parametrize("release", ["flash"], indirect=True)
 @pytest.mark.parametrize("case", LOSSES)
 def test_losses(case, release, tmp_path):
     """Named in one line, however many there are."""
     published, folder = release
-    if folder.name != "flash":
-        return
     fields, words = LOSSES[case]
     edit_config(folder, **fields)
     try:
