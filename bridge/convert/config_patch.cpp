@@ -16,7 +16,11 @@ std::string patch_config(std::string_view text, const ConfigChanges& changes) {
   }
   nlohmann::ordered_json& root = changes.root.empty() ? config : config[changes.root];
   if (changes.vocab_size > 0) root["vocab_size"] = changes.vocab_size;
-  if (changes.unquantized) config.erase("quantization_config");
+  if (changes.unquantized) {
+    config.erase("quantization_config");
+    config.erase(
+        "expert_dtype");  // DeepSeek-V4's experts are quantized in another way than the rest
+  }
   if (!changes.no_mtp.empty() && root.contains(changes.no_mtp)) root[changes.no_mtp] = 0;
   return config == before ? std::string(text) : config.dump(2) + "\n";
 }

@@ -14,7 +14,7 @@ namespace bridge {
 struct ConfigChanges {
   std::optional<Dtype> dtype;  // torch_dtype or dtype, whichever the file has
   int64_t vocab_size = 0;      // 0: unchanged
-  bool unquantized = false;    // quantization_config goes
+  bool unquantized = false;    // quantization_config and expert_dtype go
   std::string no_mtp;          // key that counts MTP depths, set to 0; empty: unchanged
   std::string root;            // key of the object that describes the text model; empty: the top
 

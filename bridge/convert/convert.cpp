@@ -134,6 +134,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"source_bytes", source.total_bytes},
                  {"target_tensors", plan.tensors.size()},
                  {"target_files", plan.files.size()},
+                 {"target_tensor_bytes", plan.output_bytes},
                  {"target_bytes", output},
                  {"dropped", dropped},
                  {"dropped_mtp_tensors", plan.match.mtp.size()},

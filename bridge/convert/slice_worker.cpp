@@ -121,12 +121,13 @@ void SliceWorker::convert(const Transfer& transfer, std::span<const std::byte> i
     segments_.push_back(segment);
   }
   if (overflowed > 0) {
-    bad_input(
-        fmt::format("{}: {} of {} values are too large for {}",
-                    printable(name_of_(transfer.target)), overflowed,
-                    static_cast<int64_t>(output.size()) * 8 / bits_of(transfer.to),
-                    safetensors_name(transfer.to)),
-        transfer.to == Dtype::kBF16 ? "use --dtype fp32" : "use --dtype source or --dtype bf16");
+    bad_input(fmt::format("{}: {} of {} values are too large for {}",
+                          printable(name_of_(transfer.target)), overflowed,
+                          static_cast<int64_t>(output.size()) * 8 / bits_of(transfer.to),
+                          safetensors_name(transfer.to)),
+              !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
+              : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
+                                            : "use --dtype source or --dtype bf16");
   }
 }
 

@@ -1,14 +1,12 @@
 """The real DeepSeek-V3 in size and names: 91,991 tensors, 688,574,839,360 bytes in 163 files whose headers are real and whose payload
 is a hole. A dry run reads headers only, so it shows that plan and accounting stay within --memory at full size."""
-import gzip
 import json
-import math
-import struct
 
 import pytest
 
-from helpers import DATA, check_message, edit_config, run
-from safetensors_raw import INDEX, SIZES
+from helpers import check_message, edit_config, run
+from safetensors_raw import INDEX
+from sparse_model import write_sparse
 
 CONFIG = {
     "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "torch_dtype": "bfloat16", "vocab_size": 129280, "hidden_size": 7168,
@@ -28,30 +26,7 @@ MIB = 1 << 20
 def folder(tmp_path_factory):
     """Sparse files: the 640 GiB take some 10 MiB."""
     path = tmp_path_factory.mktemp("full") / "DeepSeek-V3"
-    path.mkdir()
-    with gzip.open(DATA / "keys" / "deepseek_v3.tsv.gz", "rt") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
-    shards, filled = [{}], 0
-    for name, dtype, dims in rows:
-        shape = [int(dim) for dim in dims.strip("[]").split(",") if dim.strip()]
-        size = SIZES[dtype] * math.prod(shape)
-        if filled + size > LARGEST_SHARD:
-            shards.append({})
-            filled = 0
-        shards[-1][name] = {"dtype": dtype, "shape": shape, "data_offsets": [filled, filled + size]}
-        filled += size
-    names = {}
-    for number, tensors in enumerate(shards, 1):
-        shard = f"model-{number:05}-of-{len(shards):06}.safetensors"
-        names.update(dict.fromkeys(tensors, shard))
-        header = json.dumps(tensors, separators=(",", ":")).encode()
-        header += b" " * (-len(header) % 8)
-        with open(path / shard, "wb") as file:
-            file.write(struct.pack("<Q", len(header)) + header)
-            file.truncate(8 + len(header) + max(tensor["data_offsets"][1] for tensor in tensors.values()))
-    total = 688_574_839_360
-    (path / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": names}))
-    (path / "config.json").write_text(json.dumps(CONFIG))
+    assert write_sparse(path, "deepseek_v3.tsv.gz", CONFIG, LARGEST_SHARD) == 163
     return path
 
 
@@ -65,7 +40,6 @@ def test_plan(memory, folder, tmp_path):
     done = run("convert-hf", folder, tmp_path / "out", "--dry-run", "--memory", f"{memory}MiB", "--report", tmp_path / "report.json", expect=0)
     print(done)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert len(list(folder.glob("*.safetensors"))) == 163
     assert (report["source_tensors"], report["source_bytes"]) == (91_991, 688_574_839_360)
     assert report["quantized_tensors"] == sum(name.endswith("_scale_inv") for name in weight_map(folder))
     assert [each["name"] for each in report["dropped"]] == ["model.layers.61.embed_tokens.weight", "model.layers.61.shared_head.head.weight"]

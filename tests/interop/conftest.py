@@ -15,7 +15,7 @@ import torch
 
 torch.set_num_threads(1)
 
-from interop import cases  # noqa: E402  (needs the path above)
+from interop import cases, deepseek_v4_cases  # noqa: E402  (needs the path above)
 from oracles.pool import Pool  # noqa: E402
 
 
@@ -67,5 +67,33 @@ def converted(sources, causeway, tmp_path_factory):
             causeway("convert-hf", sources(name).folder, root, "--spec", spec)
             made[name, spec] = root
         return made[name, spec]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def v4_sources(tmp_path_factory):
+    """v4_sources(name) -> Source, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = deepseek_v4_cases.make(name, tmp_path_factory.mktemp(f"hf-v4-{name}"))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def v4_converted(v4_sources, causeway, tmp_path_factory):
+    """v4_converted(name) -> checkpoint root, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            root = tmp_path_factory.mktemp(f"megatron-v4-{name}") / "root"
+            causeway("convert-hf", v4_sources(name).folder, root)
+            made[name] = root
+        return made[name]
 
     return get

@@ -1,0 +1,37 @@
+"""Checkpoints of full size whose headers are real and whose payload is a hole, from a list of their tensors (data/keys)."""
+import gzip
+import json
+import math
+import struct
+
+from helpers import DATA
+from safetensors_raw import INDEX, SIZES
+
+
+def write_sparse(folder, keys, config, largest_shard):
+    """Shards filled one after the other in the order of the list; returns how many."""
+    folder.mkdir()
+    with gzip.open(DATA / "keys" / keys, "rt") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
+    shards, filled, total = [{}], 0, 0
+    for name, dtype, dims in rows:
+        shape = [int(dim) for dim in dims.strip("[]").split(",") if dim.strip()]
+        size = SIZES[dtype] * math.prod(shape)
+        if filled + size > largest_shard:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = {"dtype": dtype, "shape": shape, "data_offsets": [filled, filled + size]}
+        filled += size
+        total += size
+    names = {}
+    for number, tensors in enumerate(shards, 1):
+        shard = f"model-{number:05}-of-{len(shards):06}.safetensors"
+        names.update(dict.fromkeys(tensors, shard))
+        header = json.dumps(tensors, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)
+        with open(folder / shard, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            file.truncate(8 + len(header) + max(tensor["data_offsets"][1] for tensor in tensors.values()))
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": names}))
+    (folder / "config.json").write_text(json.dumps(config))
+    return len(shards)
