@@ -1,49 +1,21 @@
 // The table of DeepSeek-V3 against what its release holds, tensor by tensor (data/keys: names, dtypes
 // and shapes), and for the variants that configurations can ask for.
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "mappings/table.h"
 #include "tests/mappings/configs.h"
+#include "tests/mappings/listed_tensors.h"
 #include "tests/mappings/small_models.h"
 
 namespace mappings {
 namespace {
 
-struct Entry {
-  std::string dtype;
-  bridge::Shape shape;
-};
-
-// name, dtype, dims: as the release's shards say.
-std::map<std::string, Entry> released_tensors(const std::string& file) {
-  const std::string path = std::string(CAUSEWAY_DATA_DIR) + "/keys/" + file;
-  gzFile in = gzopen(path.c_str(), "rb");
-  EXPECT_NE(in, nullptr) << path;
-  std::map<std::string, Entry> tensors;
-  char line[1024];
-  while (in != nullptr && gzgets(in, line, sizeof line) != nullptr) {
-    std::istringstream fields(line);
-    std::string name, dims;
-    Entry entry;
-    fields >> name >> entry.dtype >> dims;
-    std::istringstream numbers(dims);
-    for (std::string number; std::getline(numbers, number, ',');) {
-      entry.shape.push_back(std::stoll(number));
-    }
-    EXPECT_TRUE(tensors.emplace(name, entry).second) << name;
-  }
-  if (in != nullptr) gzclose(in);
-  return tensors;
-}
-
 // Every tensor of the release is a row's, a row's scales, or dropped, and nothing is missing.
 TEST(DeepSeekV3, FullSizeNamesAndShapes) {
-  std::map<std::string, Entry> left = released_tensors("deepseek_v3.tsv.gz");
+  std::map<std::string, ListedTensor> left = listed_tensors("deepseek_v3.tsv.gz");
   ASSERT_EQ(left.size(), 91'991u);
   const Binding binding = bound(Json::parse(kDeepSeekV3));
   ASSERT_EQ(binding.block_schemes().size(), 1u);

@@ -89,7 +89,7 @@ TEST_P(RunConfig, SaysWhatMegatronBridgeSaid) {
 
 INSTANTIATE_TEST_SUITE_P(All, RunConfig,
                          ::testing::Values("qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3",
-                                           "deepseek_v3_mtp2"),
+                                           "deepseek_v3_mtp2", "deepseek_v4"),
                          [](const auto& param) { return std::string(param.param); });
 
 // Bridge has no Mixtral of its own: the fields are those of its provider all the same.
@@ -335,6 +335,34 @@ TEST(MegatronArgs, OfDeepSeekV3) {
   EXPECT_EQ(windowed["num_experts"], 8);
   EXPECT_EQ(windowed["moe_layer_freq"], 1);
   EXPECT_FALSE(windowed.contains("rope_type"));
+}
+
+// As Megatron-LM's dev branch declares them, with the values its recipe of the model passes.
+TEST(MegatronArgs, OfDeepSeekV4) {
+  const Json args = megatron_args(provider_of(kDeepSeekV4Flash), {});
+  const Json expected = Json::parse(R"({
+    "num_layers": 43, "hidden_size": 4096, "num_attention_heads": 64, "experimental_attention_variant": "dsv4_hybrid",
+    "multi_latent_attention": true, "q_lora_rank": 1024, "qk_pos_emb_head_dim": 64, "v_head_dim": 512,
+    "o_groups": 8, "o_lora_rank": 1024, "csa_window_size": 128, "csa_dense_mode": false,
+    "dsa_indexer_n_heads": 64, "dsa_indexer_head_dim": 128, "dsa_indexer_topk": 512,
+    "enable_hyper_connections": true, "num_residual_streams": 4, "mhc_sinkhorn_iterations": 20,
+    "moe_n_hash_layers": 3, "moe_router_score_function": "sqrtsoftplus", "moe_router_topk": 6,
+    "moe_router_topk_scaling_factor": 1.5, "num_experts": 256, "moe_ffn_hidden_size": 2048,
+    "moe_shared_expert_intermediate_size": 2048, "activation_func_clamp_value": 10.0, "swiglu": true,
+    "rotary_base": 10000, "csa_compress_rotary_base": 160000.0, "rotary_scaling_factor": 16.0,
+    "original_max_position_embeddings": 65536, "mtp_num_layers": 1, "norm_epsilon": 1e-06,
+    "untie_embeddings_and_output_weights": true})");
+  for (const auto& [name, value] : expected.items()) {
+    ASSERT_TRUE(args.contains(name)) << name;
+    EXPECT_EQ(args[name], value) << name;
+  }
+  Json ratios = {0, 0, 4};
+  for (int pair = 0; pair < 20; ++pair) {
+    ratios.push_back(128);
+    ratios.push_back(4);
+  }
+  ratios.push_back(0);
+  EXPECT_EQ(args["csa_compress_ratios"], ratios);
 }
 
 TEST(MegatronArgs, OfTheOthers) {

@@ -137,7 +137,7 @@ std::string without_numbers(std::string name, bool stacked) {
   return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
 }
 
-// What real megatron-core 0.16.1 asks a checkpoint for (data/requested_keys): these tensors and no
+// What real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) asks a checkpoint for (data/requested_keys): these tensors and no
 // others, and no object that is not in the table.
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
   std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/requested_keys/" + GetParam().file + ".txt");
@@ -151,7 +151,11 @@ TEST_P(RequestedKeys, AreThoseOfTheTable) {
   const bool stacked = !binding.per_layer_keys();
   std::set<std::string> tensors;
   binding.for_each_tensor(0, GetParam().local_spec, [&](const LogicalTensor& tensor) {
-    tensors.insert(without_numbers(tensor.name, stacked));
+    std::vector<std::string> suffixes = tensor.row->split;
+    if (suffixes.empty()) suffixes = {""};
+    for (const std::string& suffix : suffixes) {
+      tensors.insert(without_numbers(tensor.name, stacked) + suffix);
+    }
   });
   EXPECT_EQ(tensors, requested["tensor"]);
 
@@ -184,6 +188,8 @@ constexpr char kSmallQwen3Moe[] = R"({"num_hidden_layers": 3, "num_experts": 6})
 constexpr char kSmallMixtral[] = R"({"num_hidden_layers": 3, "num_local_experts": 4})";
 constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
                                 "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
+constexpr char kSmallV4[] = R"({"num_hidden_layers": 4, "n_routed_experts": 4, "num_hash_layers": 2,
+                                "compress_ratios": [0, 4, 128, 4, 0]})";
 const Requested kRequested[] = {
     {"te.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, false},
     {"local.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, true},
@@ -191,6 +197,7 @@ const Requested kRequested[] = {
     {"local.mixtral", kMixtral8x7B, kSmallMixtral, true},
     {"te.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, false},
     {"local.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, true},
+    {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
 };
 INSTANTIATE_TEST_SUITE_P(All, RequestedKeys, ::testing::ValuesIn(kRequested),
                          [](const auto& param) {
