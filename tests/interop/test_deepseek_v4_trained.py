@@ -123,6 +123,17 @@ def test_what_megatron_wrote_and_trained(v4_sources, causeway, tmp_path):
     assert not dcp.different(expected, hf_files.read_safetensors(tmp_path / "hf"))
 
 
+@pytest.mark.parametrize("part", ["pre", "post", "res"])
+@pytest.mark.parametrize("wrong", [torch.zeros(2), torch.zeros(1, dtype=torch.bfloat16), torch.zeros(1, 1)], ids=["two values", "bf16", "a matrix"])
+def test_parts_must_be_equal(part, wrong, v4_sources, v4_converted, causeway, tmp_path):
+    """The three scales of a hyper-connection are one tensor of the release."""
+    key = f"decoder.layers.2.mlp_hyper_connection.alpha_{part}"
+    save_trained(v4_converted("fixture"), tmp_path / "root", {key: wrong})
+    done = causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", v4_sources("fixture").folder, expect=3)
+    assert "decoder.layers.2.mlp_hyper_connection.alpha" in done.stderr and "parts of" in done.stderr
+    assert not (tmp_path / "hf").exists()
+
+
 # ---- changes anywhere ----
 
 
