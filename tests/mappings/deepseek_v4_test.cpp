@@ -5,6 +5,7 @@
 #include <map>
 #include <regex>
 #include <set>
+#include <tuple>
 
 #include "bridge/io/checked.h"
 #include "mappings/table.h"
@@ -136,14 +137,20 @@ TEST(DeepSeekV4, FullSizeKeysOfMegatron) {
   EXPECT_EQ(objects, 23'202);
 }
 
+// What a tensor is to its HF tensor: gate or up, the first, second or third number, or the same.
+std::string role_of(const ReferenceRow& row) {
+  if (row.kind.starts_with("GatedMLPMapping")) return row.kind;
+  if (row.kind == "_HCAlphaMapping") return "0";
+  return row.kind == "_HCAlphaSecondaryMapping" ? row.extra.substr(row.extra.find('=') + 1) : "";
+}
+
 // Bridge's names are those of the modules; it has grouped experts and the three alphas one by one.
 TEST(DeepSeekV4, NamesAreThoseOfMegatronBridge) {
-  using Pair = std::pair<std::string, std::string>;
-  std::set<Pair> reference;
-  std::set<std::string> artefacts;
+  using NamedRole = std::tuple<std::string, std::string, std::string>;  // Megatron, HF, role
+  std::set<NamedRole> reference;
   for (const ReferenceRow& row : read_reference_rows("deepseek_v4")) {
-    if (row.megatron.find("local_experts") == std::string::npos)
-      reference.emplace(row.megatron, row.hf);
+    if (row.megatron.find("local_experts") != std::string::npos) continue;
+    reference.emplace(row.megatron, row.hf, role_of(row));
   }
   ASSERT_EQ(reference.size(), 82u);
   const std::pair<std::regex, const char*> kSpellings[] = {
@@ -156,21 +163,23 @@ TEST(DeepSeekV4, NamesAreThoseOfMegatronBridge) {
     for (const auto& [own, theirs] : kSpellings) name = std::regex_replace(name, own, theirs);
     return name;
   };
-  std::set<Pair> own;
+  std::set<NamedRole> own;
   bound(flash()).for_each_tensor(1, false, [&](const LogicalTensor& tensor) {
-    for (const HfTensorSpec& spec : tensor.hf) {
-      std::vector<std::string> suffixes = tensor.row->split;
-      if (suffixes.empty()) suffixes = {""};
-      for (const std::string& suffix : suffixes) {
-        own.emplace(registered(tensor.name + suffix), registered(spec.name));
-      }
+    const std::string name = registered(tensor.name);
+    for (size_t part = 0; part < tensor.hf.size(); ++part) {
+      const std::string hf = registered(tensor.hf[part].name);
+      const std::vector<std::string>& split = tensor.row->split;
+      if (split.empty()) own.emplace(name, hf, tensor.row->gated ? kind_of(tensor, part) : "");
+      for (size_t i = 0; i < split.size(); ++i) own.emplace(name + split[i], hf, std::to_string(i));
     }
   });
-  for (const auto& [megatron, hf] : own) {
-    EXPECT_TRUE(reference.contains({megatron, hf})) << megatron << " <- " << hf;
+  for (const auto& [megatron, hf, role] : own) {
+    EXPECT_TRUE(reference.contains({megatron, hf, role}))
+        << megatron << " <- " << hf << " " << role;
   }
-  for (const auto& [megatron, hf] : reference) {
-    if (!own.contains({megatron, hf})) artefacts.insert(megatron);
+  std::set<std::string> artefacts;
+  for (const NamedRole& row : reference) {
+    if (!own.contains(row)) artefacts.insert(std::get<0>(row));
   }
   // MTP never routes by hash.
   EXPECT_EQ(artefacts, std::set<std::string>{"mtp.layers.0.mtp_model_layer.mlp.router.tid2eid"});

@@ -16,6 +16,7 @@ struct ReferenceRow {
   std::string megatron;  // '*' stands for a number
   std::string hf;
   std::string kind;
+  std::string extra;  // what a mapping has besides
 };
 
 inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
@@ -30,6 +31,7 @@ inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
     std::getline(fields, row.megatron, '\t');
     std::getline(fields, row.hf, '\t');
     std::getline(fields, row.kind, '\t');
+    std::getline(fields, row.extra, '\t');
     rows.push_back(std::move(row));
   }
   return rows;
