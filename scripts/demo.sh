@@ -1,32 +1,44 @@
 #!/usr/bin/env bash
-# The product in one minute, on a small bundled checkpoint: Hugging Face -> Megatron -> verify -> Hugging Face,
-# and every file comes back byte for byte.
-#   scripts/demo.sh [HF_DIR]      another checkpoint (it is only read)
+# The product in one minute, on two small bundled checkpoints (DeepSeek-V3 in FP8, DeepSeek-V4 in FP8 and FP4, both with MTP):
+# Hugging Face -> Megatron -> verify -> Hugging Face, and every file comes back byte for byte.
+#   scripts/demo.sh [HF_DIR...]   other checkpoints (they are only read)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-hf=${1:-data/deepseek_v3_fp8/hf}
-[ -d "$hf" ] || die "$hf: no such folder"
+[ $# -gt 0 ] || set -- data/deepseek_v3_fp8/hf data/deepseek_v4_fp8fp4/hf
+for hf in "$@"; do
+  [ -d "$hf" ] || die "$hf: no such folder"
+done
 scripts/install.sh
 scripts/build.sh release causeway
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ln -s "$ROOT/build/release/bin/causeway" "$work/causeway"
-ln -s "$(realpath "$hf")" "$work/source"
 PATH=$work:$PATH
-cd "$work"
 
 run() {
   printf '\n$ %s\n' "$*"
   "$@"
 }
-printf '\n(source is %s)\n' "$hf"
-run causeway inspect source
-run causeway convert-hf source megatron
-run causeway inspect megatron
-run causeway verify source megatron
-run causeway export-to-hf megatron back
 
-printf '\nsha256 of every file, source and back:\n'
-compare_folders source back || die "the round trip changed the checkpoint"
+demonstrate() {
+  mkdir "$work/$2"
+  ln -s "$(realpath "$1")" "$work/$2/source"
+  printf '\n(source is %s)\n' "$1"
+  cd "$work/$2"
+  run causeway inspect source
+  run causeway convert-hf source megatron
+  run causeway inspect megatron
+  run causeway verify source megatron
+  run causeway export-to-hf megatron back
+  printf '\nsha256 of every file, source and back:\n'
+  compare_folders source back || die "the round trip changed the checkpoint"
+  cd "$ROOT"
+}
+
+number=0
+for hf in "$@"; do
+  number=$((number + 1))
+  demonstrate "$hf" "$number"
+done
