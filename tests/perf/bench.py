@@ -7,6 +7,7 @@ Cases (all by default; model_shapes.py has the models):
     moe     3 GB of BF16 in 10,000 small experts                         against cp of the model
     fp8     2 GB of DeepSeek-V3's FP8 matrices with their scales and MTP against cp of the BF16 side, which convert
             writes and export and verify read; against torch that only dequantizes
+    fp4     0.8 GB of DeepSeek-V4 in 11,520 small FP4 experts, 3 GB in BF16, as fp8
     many    DeepSeek-V3's 91,991 tensors, each tiny: what a tensor costs against a loop over them with torch.save
     plan    DeepSeek-V3 in full size (the payload is a hole): --dry-run  against json.loads of the same headers
 
@@ -75,6 +76,10 @@ CASES = {
         copies_target=True,
         copy_limits={"convert 2 threads": 1.5, "export 2 threads": 1.5, "verify 2 threads": 1.5},
         python={"python dequantize": ("convert 1 thread", 8, "user")},
+    ),
+    "fp4": Case(
+        copies_target=True,
+        copy_limits={"convert 2 threads": 1.5, "export 2 threads": 1.5, "verify 2 threads": 1.5},
     ),
     "many": Case(
         small_memory=128 * MIB,

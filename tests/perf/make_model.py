@@ -1,10 +1,11 @@
 """Writes a random Hugging Face checkpoint of the bench's models (model_shapes.py).
 
-    python3 tests/perf/make_model.py OUT [--kind dense|moe|fp8|many] [--seed S]
+    python3 tests/perf/make_model.py OUT [--kind dense|moe|fp8|fp4|many] [--seed S]
 
 The same arguments give the same bytes. Memory stays at one tensor and those that are repeated: the safetensors files
 are written by hand. The values look like weights: BF16 2^-7 <= |w| < 2^-5, FP8 every code but NaN, F32 (scales)
-2^-14 <= s < 2^-13, both signs but for scales; so no run profits from zeros.
+2^-14 <= s < 2^-13, FP4 every code, E8M0 scales 2^-15 to 2^0, both signs but for scales; ids below 256. So no run
+profits from zeros.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import model_shapes
 
 SHARD_BYTES = 600_000_000
 SHARD_TENSORS = 5000
-ITEM_BYTES = {"BF16": 2, "F8_E4M3": 1, "F32": 4}
+ITEM_BYTES = {"BF16": 2, "F8_E4M3": 1, "F8_E8M0": 1, "I8": 1, "F32": 4, "I64": 8}
 
 
 def size_of(tensor):
@@ -43,6 +44,13 @@ def values(tensor, generator):
     if tensor.dtype == "F8_E4M3":
         codes = numpy.frombuffer(generator.bytes(size), dtype=numpy.uint8)
         return numpy.where(codes & 0x7F == 0x7F, 0x38, codes).astype(numpy.uint8).tobytes()
+    if tensor.dtype == "I8":
+        return generator.bytes(size)
+    if tensor.dtype == "F8_E8M0":
+        exponents = numpy.frombuffer(generator.bytes(size), dtype=numpy.uint8)
+        return (112 + exponents % 16).astype(numpy.uint8).tobytes()
+    if tensor.dtype == "I64":
+        return numpy.frombuffer(generator.bytes(size // 8), dtype=numpy.uint8).astype(numpy.int64).tobytes()
     if tensor.dtype == "F32":
         bits = numpy.frombuffer(generator.bytes(size), dtype=numpy.uint32)
         return ((bits & 0x007FFFFF) | 0x38800000).tobytes()

@@ -4,9 +4,11 @@
     moe     Qwen3-MoE: 128 small experts a layer
     fp8     DeepSeek-V3: a few of its real matrices (experts of 2048 x 7168), FP8 in blocks of 128 x 128 with F32
             scales, one MTP depth that repeats embedding and head
+    fp4     DeepSeek-V4: 11,520 small expert matrices in FP4 with E8M0 scales, the rest as released, one MTP depth
     many    DeepSeek-V3 again: all of its 91,991 tensors, each of them tiny
 
-Truth: transformers' Qwen3 and Qwen3-MoE; the index of deepseek-ai/DeepSeek-V3 for names and dtypes.
+Truth: transformers' Qwen3 and Qwen3-MoE; the index of deepseek-ai/DeepSeek-V3 and inference/model.py of DeepSeek-V4 for
+names and dtypes.
 """
 
 import dataclasses
@@ -25,6 +27,8 @@ class Tensor:
 def tensors(c):
     if c["model_type"] == "deepseek_v3":
         return deepseek(c)
+    if c["model_type"] == "deepseek_v4":
+        return deepseek_v4(c)
     return (Tensor(name, "BF16", shape) for name, shape in qwen(c))
 
 
@@ -113,6 +117,83 @@ def deepseek(c):
         yield from plain(f"{prefix}.eh_proj", hidden, 2 * hidden)
         yield from plain(f"{prefix}.shared_head.norm", hidden)
         yield from plain(f"{prefix}.shared_head.head", vocab, hidden, copy_of="lm_head.weight")
+
+
+def deepseek_v4(c):
+    hidden, vocab, heads, head = c["hidden_size"], c["vocab_size"], c["num_attention_heads"], c["head_dim"]
+    q_rank, groups, o_rank = c["q_lora_rank"], c["o_groups"], c["o_lora_rank"]
+    experts, size, streams = c["n_routed_experts"], c["moe_intermediate_size"], c["hc_mult"]
+    index_heads, index = c["index_n_heads"], c["index_head_dim"]
+
+    def quantized(name, rows, columns):
+        yield Tensor(f"{name}.weight", "F8_E4M3", [rows, columns])
+        yield Tensor(f"{name}.scale", "F8_E8M0", [-(-rows // BLOCK), -(-columns // BLOCK)])
+
+    def packed(name, rows, columns):
+        yield Tensor(f"{name}.weight", "I8", [rows, columns // 2])
+        yield Tensor(f"{name}.scale", "F8_E8M0", [rows, columns // 32])
+
+    def mlp(prefix, kind):
+        yield from kind(f"{prefix}.w1", size, hidden)
+        yield from kind(f"{prefix}.w2", hidden, size)
+        yield from kind(f"{prefix}.w3", size, hidden)
+
+    def compressor(prefix, ratio, width):
+        wide = (2 if ratio == 4 else 1) * width
+        yield Tensor(f"{prefix}.ape", "F32", [ratio, wide])
+        yield Tensor(f"{prefix}.wkv.weight", "BF16", [wide, hidden])
+        yield Tensor(f"{prefix}.wgate.weight", "BF16", [wide, hidden])
+        yield Tensor(f"{prefix}.norm.weight", "BF16", [width])
+
+    def block(prefix, ratio, hashed):
+        attention = f"{prefix}.attn"
+        for part in ("attn", "ffn"):
+            mixing = streams * (streams + 2)
+            yield Tensor(f"{prefix}.hc_{part}_fn", "F32", [mixing, streams * hidden])
+            yield Tensor(f"{prefix}.hc_{part}_base", "F32", [mixing])
+            yield Tensor(f"{prefix}.hc_{part}_scale", "F32", [3])
+            yield Tensor(f"{prefix}.{part}_norm.weight", "BF16", [hidden])
+        yield Tensor(f"{attention}.attn_sink", "F32", [heads])
+        yield Tensor(f"{attention}.q_norm.weight", "BF16", [q_rank])
+        yield Tensor(f"{attention}.kv_norm.weight", "BF16", [head])
+        yield from quantized(f"{attention}.wq_a", q_rank, hidden)
+        yield from quantized(f"{attention}.wq_b", heads * head, q_rank)
+        yield from quantized(f"{attention}.wkv", head, hidden)
+        yield from quantized(f"{attention}.wo_a", groups * o_rank, heads * head // groups)
+        yield from quantized(f"{attention}.wo_b", hidden, groups * o_rank)
+        if ratio > 0:
+            yield from compressor(f"{attention}.compressor", ratio, head)
+        if ratio == 4:
+            yield from quantized(f"{attention}.indexer.wq_b", index_heads * index, q_rank)
+            yield Tensor(f"{attention}.indexer.weights_proj.weight", "BF16", [index_heads, hidden])
+            yield from compressor(f"{attention}.indexer.compressor", ratio, index)
+        yield Tensor(f"{prefix}.ffn.gate.weight", "BF16", [experts, hidden])
+        if hashed:
+            yield Tensor(f"{prefix}.ffn.gate.tid2eid", "I64", [vocab, c["num_experts_per_tok"]])
+        else:
+            yield Tensor(f"{prefix}.ffn.gate.bias", "F32", [experts])
+        yield from mlp(f"{prefix}.ffn.shared_experts", quantized)
+        for expert in range(experts):
+            yield from mlp(f"{prefix}.ffn.experts.{expert}", packed)
+
+    def head_of_streams(prefix):
+        yield Tensor(f"{prefix}hc_head_fn", "F32", [streams, streams * hidden])
+        yield Tensor(f"{prefix}hc_head_base", "F32", [streams])
+        yield Tensor(f"{prefix}hc_head_scale", "F32", [1])
+
+    yield Tensor("embed.weight", "BF16", [vocab, hidden])
+    for layer in range(c["num_hidden_layers"]):
+        yield from block(f"layers.{layer}", c["compress_ratios"][layer], layer < c["num_hash_layers"])
+    yield from head_of_streams("")
+    yield Tensor("norm.weight", "BF16", [hidden])
+    yield Tensor("head.weight", "BF16", [vocab, hidden])
+    for depth in range(c["num_nextn_predict_layers"]):
+        yield from block(f"mtp.{depth}", 0, False)
+        yield from quantized(f"mtp.{depth}.e_proj", hidden, hidden)
+        yield from quantized(f"mtp.{depth}.h_proj", hidden, hidden)
+        for norm in ("enorm", "hnorm", "norm"):
+            yield Tensor(f"mtp.{depth}.{norm}.weight", "BF16", [hidden])
+        yield from head_of_streams(f"mtp.{depth}.")
 
 
 COMMON = {
@@ -224,4 +305,54 @@ MANY = DEEPSEEK | {
     "v_head_dim": 16,
     "vocab_size": 256,
 }
-CONFIGS = {"dense": DENSE, "moe": MOE, "fp8": FP8, "many": MANY}
+FP4 = COMMON | {
+    "architectures": ["DeepseekV4ForCausalLM"],
+    "model_type": "deepseek_v4",
+    "expert_dtype": "fp4",
+    "hidden_size": 512,
+    "moe_intermediate_size": 256,
+    "num_hidden_layers": 14,
+    "num_hash_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "compress_ratios": [0, 0] + [4, 128] * 6 + [0],
+    "compress_rope_theta": 160000,
+    "sliding_window": 128,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+    "qk_rope_head_dim": 16,
+    "q_lora_rank": 128,
+    "o_groups": 2,
+    "o_lora_rank": 128,
+    "index_n_heads": 4,
+    "index_head_dim": 32,
+    "index_topk": 8,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 6,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 1.5,
+    "scoring_func": "sqrtsoftplus",
+    "topk_method": "noaux_tc",
+    "swiglu_limit": 10.0,
+    "hc_mult": 4,
+    "hc_eps": 1e-6,
+    "hc_sinkhorn_iters": 20,
+    "vocab_size": 4096,
+    "rope_theta": 10000,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 16,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "original_max_position_embeddings": 65536,
+    },
+    "quantization_config": {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "scale_fmt": "ue8m0",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [BLOCK, BLOCK],
+    },
+}
+CONFIGS = {"dense": DENSE, "moe": MOE, "fp8": FP8, "fp4": FP4, "many": MANY}
