@@ -22,14 +22,18 @@ Json tiny() {
   config["n_routed_experts"] = 8;
   config["num_hash_layers"] = 2;
   config["compress_ratios"] = {0, 4, 128, 4, 0};
+  config["rope_theta"] = 20000;  // not what is assumed where nothing is said
+  config["compress_rope_theta"] = 320000;
   return config;
 }
 
-// As transformers writes the same.
+// As transformers writes the same, without the flat copies of what its rope_parameters say.
 Json tiny_of_transformers() {
   Json config = tiny();
-  for (const char* key : {"compress_ratios", "num_hash_layers", "rope_scaling", "qk_rope_head_dim"})
+  for (const char* key : {"compress_ratios", "num_hash_layers", "rope_scaling", "rope_theta",
+                          "compress_rope_theta", "qk_rope_head_dim"}) {
     config.erase(key);
+  }
   config.merge_patch(Json::parse(R"({
     "layer_types": ["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
                     "compressed_sparse_attention"],
@@ -37,9 +41,9 @@ Json tiny_of_transformers() {
     "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
     "partial_rotary_factor": 0.125,
     "rope_parameters": {
-      "main": {"partial_rotary_factor": 0.125, "rope_theta": 10000, "rope_type": "default"},
+      "main": {"partial_rotary_factor": 0.125, "rope_theta": 20000, "rope_type": "default"},
       "compress": {"attention_factor": 1.0, "beta_fast": 32, "beta_slow": 1, "factor": 16,
-                   "original_max_position_embeddings": 65536, "rope_theta": 160000, "rope_type": "yarn"}}})"));
+                   "original_max_position_embeddings": 65536, "rope_theta": 320000, "rope_type": "yarn"}}})"));
   return config;
 }
 
@@ -225,6 +229,8 @@ TEST(DeepSeekV4Configs, BothFormsSayTheSame) {
   const Json fields = release.megatron_config("bf16");
   EXPECT_EQ(fields["csa_compress_ratios"], Json({0, 4, 128, 4, 0}));
   EXPECT_EQ(fields["moe_n_hash_layers"], 2);
+  EXPECT_EQ(fields["rotary_base"], 20000.0);
+  EXPECT_EQ(fields["csa_compress_rotary_base"], 320000.0);
 }
 
 TEST(DeepSeekV4Configs, RatiosOfMtpAndSpareOnes) {
