@@ -56,6 +56,12 @@ void check_variables(const Table& table) {
       if (!taken.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
     }
   };
+  // Conditions see the placeholders of dialects too.
+  for (const auto& [placeholder, text] : table.dialects[0]) {
+    if (!names.insert(placeholder).second) {
+      bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(placeholder)));
+    }
+  }
   check(names, table.values);
   check(names, table.dims);
   for (const Family& family : table.families) {
