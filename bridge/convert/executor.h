@@ -75,11 +75,13 @@ struct SliceView {
   std::span<const Segment> segments;
 };
 
-// What became of the blocks of outputs that were quantized again.
+// What became of the blocks of outputs that were quantized again, and of elements that need more than the inverse.
 struct BlockCounts {
   std::atomic<int64_t> kept{0};     // with the scale they had
   std::atomic<int64_t> fresh{0};    // with a new one
   std::atomic<int64_t> clipped{0};  // of these: a value was beyond the largest code
+  std::atomic<int64_t> witnesses{
+      0};  // elements that became the source's own, which the inverse does not give
 };
 
 struct ExecutorHooks {

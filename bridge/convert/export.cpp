@@ -100,6 +100,12 @@ class Export {
     report.json["blocks"] = {{"kept", blocks_.kept.load()},
                              {"new", blocks_.fresh.load()},
                              {"clipped", blocks_.clipped.load()}};
+    report.json["witnesses"] = blocks_.witnesses.load();
+    if (blocks_.witnesses > 0) {
+      report.lines.push_back(fmt::format(
+          "witness  {} elements are the source's own, which the values alone do not tell",
+          blocks_.witnesses.load()));
+    }
     if (plan_.quantized == 0) return;
     report.lines.push_back(
         fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
@@ -201,7 +207,6 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"left_out", plan.left_out},
                  {"dropped_mtp_tensors", plan.mtp_left_out},
                  {"quantized_tensors", plan.quantized},
-                 {"witnesses", origin.witnesses ? origin.witnesses->size() : 0},
                  {"dry_run", options.dry_run}};
 }
 

@@ -55,13 +55,13 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
     return plan.outputs[static_cast<size_t>(transfer.target)];
   };
   if (origin.witnesses) {
-    hooks.on_slice = [&origin, output_of](const SliceView& slice) {
+    hooks.on_slice = [&origin, &blocks, output_of](const SliceView& slice) {
       const ExportPlan::Output& output = output_of(slice.transfer);
       if (slice.segments.empty() || output.witnesses_of < 0) return;
       const HfTensor& source =
           origin.sidecar->source.tensors[static_cast<size_t>(output.witnesses_of)];
       if (source.dtype == output.dtype && source.shape == output.shape) {
-        apply_witnesses(slice, output.witnesses_of, *origin.witnesses);
+        blocks.witnesses += apply_witnesses(slice, output.witnesses_of, *origin.witnesses);
       }
     };
   }
@@ -72,7 +72,7 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
                (transfer.requantize->source_codes >= 0 || output_of(transfer).witnesses_of >= 0);
       });
   if (!any_codes) return hooks;
-  hooks.on_kept_codes = [&origin, &reader, output_of](
+  hooks.on_kept_codes = [&origin, &reader, &blocks, output_of](
                             const Transfer& transfer, int64_t begin, int64_t length, float scale,
                             std::span<const std::byte> values, std::span<std::byte> codes) {
     const Dtype value_dtype = transfer.inputs[0].dtype;
@@ -81,12 +81,12 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
     if (source >= 0 && !codes_are_unique(value_dtype, scale)) {
       std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(transfer.to, length)));
       reader.read(static_cast<size_t>(source), byte_begin, bytes);
-      apply_source_codes(transfer.to, value_dtype, scale, values, bytes, codes);
+      blocks.witnesses += apply_source_codes(transfer.to, value_dtype, scale, values, bytes, codes);
     }
     const int32_t witnesses = output_of(transfer).witnesses_of;
     if (witnesses >= 0) {
-      apply_code_witnesses(transfer.to, value_dtype, scale, values, witnesses, byte_begin,
-                           *origin.witnesses, codes);
+      blocks.witnesses += apply_code_witnesses(transfer.to, value_dtype, scale, values, witnesses,
+                                               byte_begin, *origin.witnesses, codes);
     }
   };
   return hooks;

@@ -146,13 +146,14 @@ void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
   writer.write(slice.ticket, pieces);
 }
 
-void apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses) {
+int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses) {
   const Transfer& transfer = slice.transfer;
   const Dtype held = transfer.inputs[0].dtype;
   const int64_t out_size = bits_of(transfer.to) / 8;
   const int64_t in_size = bits_of(held) / 8;
   std::vector<std::byte> witness;
   std::vector<std::byte> forward;
+  int64_t changed = 0;
   int64_t begin = slice.begin * out_size;
   for (const Segment& segment : slice.segments) {
     const int64_t end = begin + std::ssize(segment.result);
@@ -171,45 +172,55 @@ void apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex&
                                                     static_cast<size_t>(in_size));
         if (std::memcmp(current.data(), forward.data() + i * in_size,
                         static_cast<size_t>(in_size)) == 0) {
-          std::memcpy(segment.result.data() + (first + i) * out_size, witness.data() + i * out_size,
-                      static_cast<size_t>(out_size));
+          std::byte* const result = segment.result.data() + (first + i) * out_size;
+          const std::byte* const own = witness.data() + i * out_size;
+          const auto size = static_cast<size_t>(out_size);
+          changed += std::memcmp(result, own, size) == 0 ? 0 : 1;
+          std::memcpy(result, own, size);
         }
       }
     }
     begin = end;
   }
+  return changed;
 }
 
-void apply_source_codes(Dtype format, Dtype value_dtype, float scale,
-                        std::span<const std::byte> values, std::span<const std::byte> source_codes,
-                        std::span<std::byte> codes) {
+int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
+                           std::span<const std::byte> values,
+                           std::span<const std::byte> source_codes, std::span<std::byte> codes) {
   std::vector<std::byte> forward(values.size());
   int64_t overflowed = 0;
   block_codec().dequantize(format, source_codes, scale, value_dtype, forward, overflowed);
   // A byte of codes at a time: two elements of FP4.
   const size_t size = values.size() / codes.size();
+  int64_t changed = 0;
   for (size_t i = 0; i < codes.size(); ++i) {
     if (std::memcmp(forward.data() + i * size, values.data() + i * size, size) == 0) {
+      changed += codes[i] == source_codes[i] ? 0 : 1;
       codes[i] = source_codes[i];
     }
   }
+  return changed;
 }
 
-void apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
-                          std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
-                          const WitnessIndex& witnesses, std::span<std::byte> codes) {
+int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
+                             std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
+                             const WitnessIndex& witnesses, std::span<std::byte> codes) {
   const int64_t byte_end = byte_begin + std::ssize(codes);
   const size_t size = values.size() / codes.size();
   std::vector<std::byte> witness;
+  int64_t changed = 0;
   for (const WitnessRecord& record : witnesses.find(tensor, byte_begin, byte_end)) {
     const int64_t from = std::max(byte_begin, record.begin);
     const int64_t to = std::min(byte_end, record.begin + record.length);
     witness.resize(static_cast<size_t>(to - from));
     witnesses.read(record, from - record.begin, witness);
     const auto at = static_cast<size_t>(from - byte_begin);
-    apply_source_codes(format, value_dtype, scale, values.subspan(at * size, witness.size() * size),
-                       witness, codes.subspan(at, witness.size()));
+    changed += apply_source_codes(format, value_dtype, scale,
+                                  values.subspan(at * size, witness.size() * size), witness,
+                                  codes.subspan(at, witness.size()));
   }
+  return changed;
 }
 
 }  // namespace bridge

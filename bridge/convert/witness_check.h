@@ -19,18 +19,18 @@ namespace bridge {
 void write_witnesses(const SliceView& slice, WitnessWriter& writer);
 
 // For ExecutorHooks::on_slice of an export whose targets are tensors of the sidecar's source: replaces elements
-// of the results by their witnesses. tensor is the target's index there.
-void apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses);
+// of the results by their witnesses. tensor is the target's index there. Returns how many became other than they were.
+int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses);
 
 // For ExecutorHooks::on_kept_codes: replaces a code by the one the source had, at byte `source_begin` on, where its
-// dequantization is the value.
-void apply_source_codes(Dtype format, Dtype value_dtype, float scale,
-                        std::span<const std::byte> values, std::span<const std::byte> source_codes,
-                        std::span<std::byte> codes);
+// dequantization is the value. Returns how many bytes of codes changed.
+int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
+                           std::span<const std::byte> values,
+                           std::span<const std::byte> source_codes, std::span<std::byte> codes);
 
 // The same for codes that the sidecar's witnesses hold. byte_begin: of codes[0] in source tensor `tensor`.
-void apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
-                          std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
-                          const WitnessIndex& witnesses, std::span<std::byte> codes);
+int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
+                             std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
+                             const WitnessIndex& witnesses, std::span<std::byte> codes);
 
 }  // namespace bridge
