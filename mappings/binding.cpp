@@ -15,6 +15,7 @@
 #include "mappings/binding_check.h"
 #include "mappings/namer.h"
 #include "mappings/pattern.h"
+#include "mappings/row_in_layer.h"
 #include "mappings/table.h"
 
 namespace mappings {
@@ -51,60 +52,6 @@ std::string notice_text(const Notice& notice, const Scope& scope) {
                          : value.dump(-1, ' ', false, Json::error_handler_t::replace));
   });
 }
-
-// A row in one layer: what its experts share, and their names.
-class RowInLayer {
- public:
-  RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec)
-      : scope_(scope) {
-    tensor_.row = &row;
-    std::vector<std::string> spellings = {local_spec ? row.megatron_local : row.megatron};
-    if (row.megatron_local != row.megatron) {
-      spellings.push_back(local_spec ? row.megatron : row.megatron_local);
-    }
-    spellings.insert(spellings.end(), row.aliases.begin(), row.aliases.end());
-    for (size_t prefix = 0; prefix < namer.prefix_count(); ++prefix) {
-      for (const std::string& name : spellings) megatron_.push_back(namer.fill(name, prefix));
-    }
-    for (const HfPart& part : row.hf) {
-      hf_.push_back(namer.fill(part.name));
-      HfTensorSpec spec;
-      for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
-      tensor_.hf.push_back(std::move(spec));
-    }
-    if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
-    for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
-    tensor_.aliases.resize(megatron_.size() - 1);
-    name_expert(0);
-    check_shapes(tensor_);
-  }
-
-  LogicalTensor& tensor() { return tensor_; }
-
-  void name_expert(int64_t expert) {
-    tensor_.name = megatron_[0].text(expert);
-    for (size_t i = 1; i < megatron_.size(); ++i) {
-      tensor_.aliases[i - 1] = megatron_[i].text(expert);
-    }
-    for (size_t i = 0; i < hf_.size(); ++i) {
-      tensor_.hf[i].name = hf_[i].text(hf_[i].number.empty() ? expert : number_of(hf_[i], expert));
-    }
-  }
-
- private:
-  int64_t number_of(const Name& name, int64_t expert) const {
-    Scope scope = scope_;
-    scope.variables.emplace_back("e", expert);
-    const int64_t number = name.number.evaluate_int(scope);
-    if (number < 0) bad_input(fmt::format("expert number {} is negative", number));
-    return number;
-  }
-
-  const Scope& scope_;
-  LogicalTensor tensor_;
-  std::vector<Name> megatron_;
-  std::vector<Name> hf_;
-};
 
 }  // namespace
 

@@ -76,15 +76,6 @@ def test_singleton_local_shards(name, sources, pools, causeway, tmp_path):
     assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
 
 
-@pytest.mark.parametrize("name", cases.MOE)
-def test_untouched_round_trip_gives_back_the_files(name, sources, converted, causeway, tmp_path):
-    causeway("export-to-hf", converted(name, "te"), tmp_path / "hf")
-    original = {path.name: path.read_bytes() for path in sources(name).folder.iterdir()}
-    returned = {path.name: path.read_bytes() for path in (tmp_path / "hf").iterdir()}
-    assert sorted(returned) == sorted(original)
-    assert [file for file in original if original[file] != returned[file]] == []
-
-
 CHANGED = {
     "qwen3_moe": ["decoder.layers.1.mlp.experts.local_experts.4.linear_fc1.weight", "decoder.layers.0.self_attention.linear_qkv.weight",
                   "decoder.layers.2.mlp.router.weight"],
