@@ -11,7 +11,7 @@
 #include "bridge/convert/convert.h"
 #include "bridge/convert/export.h"
 #include "bridge/convert/verify_hash.h"
-#include "tests/convert/fixtures.h"
+#include "tests/convert/own_table.h"
 
 namespace bridge {
 
@@ -58,9 +58,9 @@ inline NamedTensor& find(std::vector<NamedTensor>& tensors, const std::string& n
   throw std::logic_error(name);
 }
 
-class PackedTest : public testing::Test {
+class PackedTest : public OwnTableTest {
  protected:
-  PackedTest() { put_file(dir_ / "table.jsonc", kPackedTable); }
+  PackedTest() : OwnTableTest(kPackedTable) {}
 
   void add(std::vector<NamedTensor>& tensors, const std::string& name, int64_t rows,
            int64_t columns, bool ordinary) {
@@ -112,38 +112,10 @@ class PackedTest : public testing::Test {
 
   void convert(const std::string& target, int threads = 1, int64_t memory = 64 << 20,
                std::optional<Dtype> dtype = {}) {
-    auto options = run_options<ConvertOptions>(dir_ / "source", dir_ / target);
-    options.mapping = dir_ / "table.jsonc";
-    options.threads = threads;
-    options.memory = memory;
+    ConvertOptions options = convert_options(target, threads, memory);
     options.dtype = dtype;
     options.vocab_rows = vocab_rows_;
     convert_hf(fs_, options);
-  }
-
-  Report export_again(const std::string& source, const std::string& target, int threads = 1,
-                      int64_t memory = 64 << 20, const Path& reference = {}) {
-    auto options = run_options<ExportOptions>(dir_ / source, dir_ / target);
-    options.mapping = dir_ / "table.jsonc";
-    options.threads = threads;
-    options.memory = memory;
-    options.reference = reference;
-    return export_to_hf(fs_, options);
-  }
-
-  bool differs(const std::string& converted) {
-    VerifyOptions options;
-    options.mapping = dir_ / "table.jsonc";
-    options.a = dir_ / "source";
-    options.b = dir_ / converted;
-    options.quiet = true;
-    options.threads = 1;
-    options.progress = ProgressMode::kNever;
-    return verify_hash(fs_, options).difference;
-  }
-
-  std::string difference(const std::string& a, const std::string& b) {
-    return first_difference(tree(dir_ / a), tree(dir_ / b));
   }
 
   std::string payload(const std::string& root, const std::string& key) {
@@ -166,8 +138,6 @@ class PackedTest : public testing::Test {
     put_file(path, bytes);
   }
 
-  TempDir dir_;
-  FastFileSystem fs_;
   std::mt19937 random_{11};
   int64_t vocab_rows_ = 0;
   std::vector<int64_t> ids_ = {0, 1, 2, 0, -1, 5, 2147483647, -2147483648, 7, 8, 9, 10, 11, 12};

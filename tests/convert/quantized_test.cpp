@@ -7,10 +7,7 @@
 #include <cstring>
 #include <set>
 
-#include "bridge/convert/convert.h"
-#include "bridge/convert/export.h"
-#include "bridge/convert/verify_hash.h"
-#include "tests/convert/fixtures.h"
+#include "tests/convert/own_table.h"
 
 namespace bridge {
 namespace {
@@ -91,9 +88,9 @@ bool is_nan(uint16_t bf16) {
 
 // --- sources ------------------------------------------------------------------------------------
 
-class QuantizedTest : public testing::Test {
+class QuantizedTest : public OwnTableTest {
  protected:
-  QuantizedTest() { put_file(dir_ / "table.jsonc", kTable); }
+  QuantizedTest() : OwnTableTest(kTable) {}
 
   // Scales are ordinary, or of every kind.
   std::string scales(Dtype dtype, int64_t count, bool ordinary) {
@@ -175,37 +172,9 @@ class QuantizedTest : public testing::Test {
 
   void convert(const std::string& target, std::optional<Dtype> dtype = {}, int threads = 1,
                int64_t memory = 64 << 20) {
-    auto options = run_options<ConvertOptions>(dir_ / "source", dir_ / target);
-    options.mapping = dir_ / "table.jsonc";
+    ConvertOptions options = convert_options(target, threads, memory);
     options.dtype = dtype;
-    options.threads = threads;
-    options.memory = memory;
     convert_hf(fs_, options);
-  }
-
-  Report export_again(const std::string& source, const std::string& target, int threads = 1,
-                      int64_t memory = 64 << 20, const Path& reference = {}) {
-    auto options = run_options<ExportOptions>(dir_ / source, dir_ / target);
-    options.mapping = dir_ / "table.jsonc";
-    options.threads = threads;
-    options.memory = memory;
-    options.reference = reference;
-    return export_to_hf(fs_, options);
-  }
-
-  Report verify(const std::string& converted) {
-    VerifyOptions options;
-    options.mapping = dir_ / "table.jsonc";
-    options.a = dir_ / "source";
-    options.b = dir_ / converted;
-    options.quiet = true;
-    options.threads = 1;
-    options.progress = ProgressMode::kNever;
-    return verify_hash(fs_, options);
-  }
-
-  std::string difference(const std::string& a, const std::string& b) {
-    return first_difference(tree(dir_ / a), tree(dir_ / b));
   }
 
   // The payload of an item.
@@ -215,8 +184,6 @@ class QuantizedTest : public testing::Test {
     return found;
   }
 
-  TempDir dir_;
-  FastFileSystem fs_;
   std::mt19937 random_{7};
 };
 
@@ -282,7 +249,7 @@ TEST_P(ReturnTripTest, GivesTheSameFiles) {
     EXPECT_TRUE(ordinary ? witnesses == 0 : witnesses > 0 || name != "Usual") << witnesses;
     export_again("four", "hf4", 4, 4 << 20);
     EXPECT_EQ(difference("source", "hf4"), "");
-    EXPECT_FALSE(verify("one").difference);
+    EXPECT_FALSE(differs("one"));
   }
 }
 
