@@ -52,6 +52,7 @@ class Arch:
     moe: Moe | None = None
     mla: Mla | None = None
     mtp: int = 0           # multi-token prediction depths
+    hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
 
     @property
     def qkv_bias(self):

@@ -45,6 +45,7 @@ def config(arch):
     )
     settings.update(_attention_settings(arch))
     settings.update(_moe_settings(arch))
+    settings.update(arch.hf)
     return _CLASSES[arch.family].config_class(**settings)
 
 
