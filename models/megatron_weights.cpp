@@ -67,17 +67,11 @@ class MegatronWeights : public Weights {
     const std::span<std::byte> bytes = bytes_of(out);
     const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
     const size_t index = static_cast<size_t>(location.tensor - folder_.metadata.tensors.data());
-    const RowPattern& rows = location.rows;
-    for (int64_t row = begin; row < end;) {
-      const int64_t in_run = row % rows.run;
-      const int64_t count = std::min(rows.run - in_run, end - row);
-      const int64_t stored =
-          location.first_row + rows.first + row / rows.run * rows.stride + in_run;
-      reader_.read(index, stored * row_bytes,
+    location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
+      reader_.read(index, (location.first_row + stored) * row_bytes,
                    bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
                                  static_cast<size_t>(count * row_bytes)));
-      row += count;
-    }
+    });
     return out;
   }
 

@@ -18,18 +18,10 @@
 #include <vector>
 
 #include "models/model_config.h"
+#include "models/row_pattern.h"
 #include "models/tensor_id.h"
 
 namespace models {
-
-// Which rows of a stored matrix make a canonical tensor: row r is row first + (r / run) * stride + r % run.
-struct RowPattern {
-  int64_t count = 0;  // of the canonical tensor; 0: all rows of the matrix, in their order
-  int64_t first = 0;
-  int64_t run = 0;
-  int64_t stride = 0;
-  int64_t total = 0;  // what the matrix has; 0: any number from count on (a padded vocabulary)
-};
 
 // One way in which a canonical tensor may be stored.
 struct MegatronPlace {
