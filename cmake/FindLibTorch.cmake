@@ -1,7 +1,8 @@
 # LibTorch for models/, out of a torch wheel: target LibTorch::LibTorch (torch_cpu and c10), LibTorch_FOUND, LibTorch_VERSION.
 #
 #   1. The folder of the torch package: -DLibTorch_ROOT, else the one in the Python environment of the tests
-#      (CAUSEWAY_VENV, .venv), else the one of python3 on the PATH. Nothing of Python runs when building or at run time.
+#      (CAUSEWAY_VENV, .venv), else the one found last time, else the one of python3 on the PATH. Nothing of Python runs
+#      when building or at run time.
 #   2. Only ATen, c10, caffe2 and torch are put on the include path, through links: beside them the wheel has headers
 #      of other libraries (fmt, google, pybind11), which would shadow the system's.
 #   3. Only torch_cpu and c10 are linked. The package's own find_package(Torch) asks for nvcc and links every CUDA
@@ -16,7 +17,9 @@ else()
     set(venv $ENV{CAUSEWAY_VENV})
   endif()
   file(GLOB candidates ${venv}/lib/python3*/site-packages/torch)
-  if(NOT candidates)
+  if(NOT candidates AND LibTorch_FOUND_ROOT)
+    set(candidates ${LibTorch_FOUND_ROOT}) # a build that configures itself again does not know CAUSEWAY_VENV
+  elseif(NOT candidates)
     execute_process(
       COMMAND python3 -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
       OUTPUT_VARIABLE candidates OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -51,6 +54,7 @@ foreach(root ${candidates})
       INTERFACE_LINK_LIBRARIES LibTorch::c10)
   endif()
   set(LibTorch_FOUND TRUE)
+  set(LibTorch_FOUND_ROOT ${root} CACHE INTERNAL "The torch package that LibTorch was found in")
   break()
 endforeach()
 

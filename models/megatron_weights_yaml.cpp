@@ -77,21 +77,19 @@ class Conversion {
   int64_t values_ = 0;
 };
 
-YAML::Node parsed(std::string_view yaml) {
-  try {
-    return YAML::Load(std::string(yaml));
-  } catch (const YAML::Exception& error) {
-    bridge::bad_input(bridge::printable(error.what()));
-  }
-}
-
 }  // namespace
 
 Settings megatron_settings(std::string_view yaml) {
   return bridge::with_context("run_config.yaml", [&] {
-    const YAML::Node top = parsed(yaml);
-    if (!top.IsMap() || !top["model"].IsMap()) bridge::bad_input("no model section");
-    return Settings("run_config.yaml: model", Conversion().run(top["model"]));
+    try {
+      const YAML::Node top = YAML::Load(std::string(yaml));
+      if (!top.IsMap()) bridge::bad_input("no model section");
+      const YAML::Node model = top["model"];
+      if (!model || !model.IsMap()) bridge::bad_input("no model section");
+      return Settings("run_config.yaml: model", Conversion().run(model));
+    } catch (const YAML::Exception& error) {
+      bridge::bad_input(bridge::printable(error.what()));
+    }
   });
 }
 

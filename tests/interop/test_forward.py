@@ -1,4 +1,5 @@
 """causeway-verify's forward pass against transformers' and megatron-core's own logits, main head and multi-token prediction."""
+import json
 import shutil
 
 import pytest
@@ -7,8 +8,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
-from oracles import mapping
-from oracles.layout import Layout
+from interop.conftest import DATA
+from oracles import hf_files, hf_models, mapping
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,24 @@ def test_megatron_view_of_what_megatron_wrote(name, forward, pools, sources, tmp
     ids = cases.tokens(source.arch)
     ((_, logits),) = pools[spec].run("load_and_run", arch=source.arch, directory=str(folder), tokens=ids, grouped=choices.get("grouped", False))
     forward(folder, write_reference(tmp_path / "reference.safetensors", ids, logits))
+
+
+BRIDGE = ["qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3", "deepseek_v3_mtp2", "deepseek_v3_fp8"]
+
+
+@pytest.mark.parametrize("name", BRIDGE)
+def test_what_bridge_wrote(name, forward, tmp_path):
+    """Source and checkpoint of Megatron-Bridge's own import, by transformers' logits of the source."""
+    fixture = DATA / "bridge_written" / name
+    arch, state = cases.bridge_source(fixture / "hf")
+    plain = hf_files.copy_with_tensors(fixture / "hf", tmp_path / "plain", state)
+    config = json.loads((plain / "config.json").read_text())
+    config.pop("quantization_config", None)  # the tensors no longer are
+    (plain / "config.json").write_text(json.dumps(config))
+    ids = cases.tokens(arch)
+    reference = write_reference(tmp_path / "reference.safetensors", ids, hf_models.logits_with_mtp(arch, plain, ids))
+    forward(fixture / "hf", reference)
+    forward(fixture / "megatron", reference)
 
 
 # ---- what must not pass ----
