@@ -161,7 +161,7 @@ class HfWeights : public Weights {
       }
       shape.erase(shape.begin());
     }
-    if (shape.empty()) bridge::bad_input("a single number, where a vector or matrix is expected");
+    if (shape.empty()) return location;  // a number, which no canonical tensor is
     if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
     const int64_t stored = shape[0];
     if (place.expert_axis) location.first_row = id.expert * stored;

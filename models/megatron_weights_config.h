@@ -19,4 +19,7 @@ Settings megatron_settings(std::string_view yaml);
 // Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
 ModelConfig megatron_model_config(const Settings& model);
 
+// Of dsv4_hybrid; depths are counted after the last decoder layer.
+CompressedAttention dsv4_attention(const Settings& model, int64_t layer);
+
 }  // namespace models
