@@ -45,6 +45,10 @@ void for_each_element(const std::vector<Item>& items, int64_t layer, const Fn& f
   }
 }
 
+std::string part_remark(const std::string& part) {
+  return part.empty() ? std::string() : fmt::format("   of {}", part);
+}
+
 // What comes after the names of a row or drop.
 std::string remarks(const mappings::Table& table, const std::vector<std::string>& families,
                     const mappings::Expr& when) {
@@ -61,7 +65,7 @@ void show_families(const mappings::Table& table) {
   fmt::print("\n");
   for (const mappings::Family& family : table.families) {
     fmt::print("{:<12} {:<45} {}{}\n", family.name, family.megatron, family.hf,
-               family.mtp ? fmt::format("   MTP, {}", table.mtp_key) : "");
+               family.mtp ? fmt::format("   MTP, {}", table.mtp_key) : part_remark(family.part));
     for (const mappings::NamedExprs::value_type& variable : family.let) {
       fmt::print("{:<12} {} = {}\n", "", variable.first, variable.second.text());
     }
@@ -78,6 +82,7 @@ void show_rows(const mappings::Table& table, int64_t layer) {
     }
     std::string text = remarks(table, families, row.when);
     if (!row.experts.empty()) text += fmt::format("   for each e of {}", row.experts.text());
+    if (family == nullptr) text += part_remark(row.part);
     if (row.keep) text += fmt::format("   stays {}", bridge::safetensors_name(*row.keep));
     fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer),
                mappings::op_name(row.op), fmt::join(names, "  "), text);

@@ -1,6 +1,7 @@
 // A table bound to a configuration:
 //   1. variables: config (whole), values, dims, tied; names resolve to these, then to config.json
 //      (or its sub-config config_root); --mtp drop binds a configuration without MTP depths
+//      (binding_mtp.cpp), --parts text is a variable (binding_parts.cpp)
 //   2. refusals, then layer counts (bounded), then every name and shape once, so that what a caller
 //      iterates over later is known to be consistent
 //   3. iteration: item by item in table order, layers ascending, in them experts ascending. What the experts of
@@ -60,16 +61,9 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     if (!config.is_object()) bad_input("not an object");
     read_mtp(options, config);
     scope_.variables.emplace_back("keep_mtp", !options.drop_mtp);
+    scope_.variables.emplace_back("text_only", options.text_only);
     config_ = std::make_shared<const Json>(std::move(config));
-    scope_.config = config_.get();
-    if (!table.config_root.empty()) {
-      const Json::const_iterator root = config_->find(table.config_root);
-      if (root == config_->end() || !root->is_object()) {
-        bad_input(fmt::format("{} is missing or no object", printable(table.config_root)));
-      }
-      scope_.config = &*root;
-      scope_.variables.emplace_back("config", *config_);
-    }
+    enter_root();
     for (const auto& [name, expr] : table.values) {
       scope_.variables.emplace_back(name, expr.evaluate(scope_));
     }
@@ -97,7 +91,11 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
             fmt::format("'{}': {} layers (0 to {})", family.count.text(), count, kMostLayers));
       }
       layer_counts_.push_back(count);
+      family_per_layer_keys_.push_back(family.per_layer_keys.empty()
+                                           ? per_layer_keys_
+                                           : family.per_layer_keys.evaluate_bool(scope_));
     }
+    bind_name_prefix(options);
     bind_block_schemes();
   });
   check_names();
@@ -315,7 +313,7 @@ Json Binding::megatron_config(std::string_view dtype) const {
   return fields;
 }
 
-void Binding::check_names() const {
+void Binding::check_names() {
   int64_t elements = 0;
   const auto count = [&](const std::string& family, int64_t experts) {
     elements += experts * (family.empty() ? 1 : layer_count(*table_->find_family(family)));
@@ -335,6 +333,7 @@ void Binding::check_names() const {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
+        has_parts_ = has_parts_ || !tensor.row->part.empty();
         sink(tensor.name);
         for (const std::string& alias : tensor.aliases) sink(alias);
       });

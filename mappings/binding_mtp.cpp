@@ -6,6 +6,7 @@
 
 #include "bridge/io/error.h"
 #include "mappings/binding_check.h"
+#include "mappings/model_parts.h"
 #include "mappings/namer.h"
 #include "mappings/pattern.h"
 #include "mappings/table.h"
@@ -18,8 +19,9 @@ using bridge::bad_input;
 void Binding::read_mtp(const BindingOptions& options, Json& config) {
   if (table_->mtp_key.empty()) return;
   Json* root = &config;
-  if (!table_->config_root.empty()) {
-    const Json::iterator sub = config.find(table_->config_root);
+  const std::string key = root_key(*table_, config);
+  if (!key.empty()) {
+    const Json::iterator sub = config.find(key);
     if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
     root = &*sub;
   }

@@ -55,6 +55,7 @@ struct Row {
   // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
+  std::string part;    // of a multimodal model ("vision"), left out with --parts text; empty: text
   int line = 0;        // in the table's file, for messages
 };
 
@@ -66,6 +67,7 @@ struct Drop {
   bool regenerate =
       false;  // with equals: an export writes it even where nothing shows it was there
   std::string reason;
+  std::string part;  // as in Row
   int line = 0;
 };
 
@@ -74,7 +76,8 @@ struct ExtraState {
   std::string module;  // "{L}.self_attention.linear_qkv"
   std::string family;
   Expr when;
-  Expr experts;  // as in Row
+  Expr experts;      // as in Row
+  std::string part;  // as in Row
   int line = 0;
 };
 
@@ -86,8 +89,10 @@ struct Family {
   std::vector<std::string> aliases;  // further Megatron prefixes accepted when reading
   std::string hf;                    // "{P}layers.{l}"
   Expr count;
-  NamedExprs let;    // variables of the family's conditions and shapes, in order; may use l
-  bool mtp = false;  // multi-token prediction: left out by --mtp drop, never stacked
+  NamedExprs let;       // variables of the family's conditions and shapes, in order; may use l
+  bool mtp = false;     // multi-token prediction: left out by --mtp drop, never stacked
+  std::string part;     // of its rows, drops and modules
+  Expr per_layer_keys;  // empty: the table's
   int line = 0;
 };
 
@@ -121,6 +126,15 @@ struct ProviderField {
   int line = 0;
 };
 
+// The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
+// top of config.json. A table that has it serves both.
+struct TextForm {
+  Json config;                    // keys that its config.json has besides those of config_root
+  std::vector<std::string> keep;  // keys of the whole config.json that count for it too
+  // Placeholders that it spells otherwise: each dialect becomes the one with these texts.
+  std::vector<std::pair<std::string, std::string>> dialect;
+};
+
 struct Table {
   std::string file;
   std::vector<std::string> architectures;  // config.json "architectures" entries it serves
@@ -142,6 +156,8 @@ struct Table {
   std::vector<Notice> warn;
   Expr tied;  // true: no output layer of its own. Also the variable "tied" of later expressions
   Expr per_layer_keys;  // --layer-keys auto: true = per-layer keys
+  Expr name_prefix;     // --name-prefix unless given: "" or "language_model."
+  std::optional<TextForm> text_form;
   std::vector<ProviderField>
       megatron_config;  // Megatron-Bridge provider fields; "_target_" included
 
@@ -211,7 +227,8 @@ struct BlockScheme {
 };
 
 struct BindingOptions {
-  bool drop_mtp = false;  // as if the configuration had no MTP depths
+  bool drop_mtp = false;   // as if the configuration had no MTP depths
+  bool text_only = false;  // the variable of that name, and no name prefix
 };
 
 // The table bound to one config.json: values and dims evaluated, refusals raised (kUnsupported),
@@ -224,9 +241,16 @@ class Binding {
 
   const Table& table() const { return *table_; }
   const Json& config() const { return *config_; }  // whole
-  int64_t dim(std::string_view name) const;        // a declared dim
+  // Key of the object in it that describes the text model; empty: the whole does.
+  std::string config_root() const;
+  int64_t dim(std::string_view name) const;  // a declared dim
   bool tied() const { return tied_; }
   bool per_layer_keys() const { return per_layer_keys_; }
+  bool per_layer_keys(const Family* family) const;  // of its rows; nullptr: of no family
+  // Before the Megatron keys of what is of no part: "" or "language_model.".
+  const std::string& name_prefix() const { return name_prefix_; }
+  // Whether this configuration promises tensors of a part.
+  bool has_parts() const { return has_parts_; }
   std::vector<std::string> warnings() const;
   size_t dialect_count() const { return table_->dialects.size(); }
   int64_t layer_count(const Family& family) const;
@@ -251,6 +275,8 @@ class Binding {
 
   // The dialect under which most of these HF names are known; ties go to the first.
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
+  // The dialect of the same checkpoint as the table's text form. kUnsupported: the table has none.
+  size_t text_dialect(size_t dialect) const;
 
   // Provider fields (Megatron-Bridge / TransformerConfig names) in table order.
   // dtype: "bf16", "fp16", "fp32", the variable of that name in the table's expressions.
@@ -258,6 +284,8 @@ class Binding {
 
  private:
   void read_mtp(const BindingOptions& options, Json& config);
+  void enter_root();
+  void bind_name_prefix(const BindingOptions& options);
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
   Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
@@ -272,16 +300,19 @@ class Binding {
   void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
                       const Fn& fn) const;
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
-  void check_names() const;
+  void check_names();
 
   const Table* table_;
   std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies
   Scope scope_;
-  std::vector<int64_t> layer_counts_;  // by family
+  std::vector<int64_t> layer_counts_;        // by family
+  std::vector<bool> family_per_layer_keys_;  // by family
+  std::string name_prefix_;
   std::vector<BlockScheme> block_schemes_;
   int64_t promised_mtp_depths_ = 0;
   bool tied_ = false;
   bool per_layer_keys_ = false;
+  bool has_parts_ = false;
 };
 
 }  // namespace mappings

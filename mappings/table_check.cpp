@@ -17,6 +17,7 @@
 
 #include "bridge/io/codec.h"
 #include "bridge/io/error.h"
+#include "mappings/model_parts.h"
 #include "mappings/name_check.h"
 #include "mappings/pattern.h"
 
@@ -48,8 +49,8 @@ void check_no_repeats(const std::vector<std::string>& names, std::string_view wh
 
 void check_variables(const Table& table) {
   // "l" is the layer index; the others are set by Binding.
-  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",  "true",
-                                 "false", "null", "in",    "for",         "keep_mtp"};
+  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
+                                 "false", "null", "in",    "for",         "keep_mtp", "text_only"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -115,6 +116,9 @@ void check_families(const Table& table) {
                    if (family.mtp && table.mtp_key.empty()) {
                      bad_input("'mtp' families need the table's 'mtp', the key that counts them");
                    }
+                   if (family.mtp && !family.part.empty()) {
+                     bad_input("'part' has no meaning for MTP, which is of the text model");
+                   }
                  });
   }
 }
@@ -147,6 +151,9 @@ void check_op(const Row& row) {
   if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
     bad_input(row.groups.empty() ? fmt::format("op {} needs 'groups'", op)
                                  : fmt::format("'groups' has no meaning for op {}", op));
+  }
+  if (row.op == Op::kVocab && !row.part.empty()) {
+    bad_input("'part' has no meaning for op vocab");
   }
   if (row.gated && (row.op != Op::kConcat || parts != 2)) {
     bad_input("'gated' needs op concat and two HF names");
@@ -334,6 +341,7 @@ void check_table(const Table& table) {
   check_variables(table);
   check_dialects(table);
   check_families(table);
+  check_text_form(table);
   if (table.rows.empty()) bad_input("the table has no rows");
   check_quantization(table);
   check_rows_and_drops(table);

@@ -13,6 +13,7 @@
 
 #include "bridge/io/error.h"
 #include "bridge/io/json_strict.h"
+#include "mappings/model_parts.h"
 #include "mappings/table.h"
 #include "mappings/table_check.h"
 #include "mappings/table_json.h"
@@ -93,7 +94,7 @@ void read_row(const Json& json, int line, Table& table) {
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
   expect_keys(options, {"aliases", "local", "groups", "gated", "split", "chunks", "when", "experts",
-                        "dtypes", "keep", "family"});
+                        "dtypes", "keep", "family", "part"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -128,6 +129,7 @@ void read_row(const Json& json, int line, Table& table) {
   if (!keep.empty()) row.keep = dtype_of(keep);
   for (const std::string& family : families_of(options, row.megatron, table)) {
     row.family = family;
+    row.part = part_option(options, table.find_family(family));
     table.rows.push_back(row);
   }
 }
@@ -137,7 +139,7 @@ void read_drop(const Json& json, int line, Table& table) {
     bad_input("a drop is [hf, reason, {options}]");
   }
   const Json options = json.size() == 3 ? expect_object(json[2], "the options") : Json::object();
-  expect_keys(options, {"when", "equals", "regenerate", "family"});
+  expect_keys(options, {"when", "equals", "regenerate", "family", "part"});
   Drop drop;
   drop.line = line;
   drop.hf = text_of(json[0], "the HF name");
@@ -149,6 +151,7 @@ void read_drop(const Json& json, int line, Table& table) {
   if (drop.regenerate && drop.equals.empty()) bad_input("'regenerate' needs 'equals'");
   for (const std::string& family : families_of(options, drop.hf, table)) {
     drop.family = family;
+    drop.part = part_option(options, table.find_family(family));
     table.drops.push_back(drop);
   }
 }
@@ -158,7 +161,7 @@ void read_extra_state(const Json& json, int line, Table& table) {
     bad_input("an entry is a module name or [module, {options}]");
   }
   const Json options = json.is_array() ? expect_object(json[1], "the options") : Json::object();
-  expect_keys(options, {"when", "experts", "family"});
+  expect_keys(options, {"when", "experts", "family", "part"});
   ExtraState state;
   state.line = line;
   state.module = text_of(json.is_array() ? json[0] : json, "the module name");
@@ -166,6 +169,7 @@ void read_extra_state(const Json& json, int line, Table& table) {
   state.experts = optional_expr(options, "experts");
   for (const std::string& family : families_of(options, state.module, table)) {
     state.family = family;
+    state.part = part_option(options, table.find_family(family));
     table.extra_state.push_back(state);
   }
 }
@@ -209,9 +213,10 @@ class TableReader {
 
   Table read(const Json& top) {
     expect_object(top, "the table");
-    expect_keys(top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
-                      "families", "mtp", "tied", "per_layer_keys", "quantization", "rows", "drop",
-                      "extra_state", "refuse", "warn", "megatron_config"});
+    expect_keys(
+        top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
+              "families", "mtp", "tied", "per_layer_keys", "name_prefix", "text_form",
+              "quantization", "rows", "drop", "extra_state", "refuse", "warn", "megatron_config"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -230,6 +235,9 @@ class TableReader {
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
         find(top, "per_layer_keys") ? optional_expr(top, "per_layer_keys") : Expr::parse("false");
+    table_.name_prefix =
+        find(top, "name_prefix") ? optional_expr(top, "name_prefix") : Expr::parse("''");
+    if (const Json* json = find(top, "text_form")) table_.text_form = text_form_of(*json);
     each(top, "rows", "row", [&](const Json& json, int line) { read_row(json, line, table_); });
     each(top, "drop", "drop", [&](const Json& json, int line) { read_drop(json, line, table_); });
     each(top, "extra_state", "extra_state",
@@ -316,7 +324,7 @@ class TableReader {
   void read_families(const Json& top) {
     each_member(top, "families", [&](const std::string& name, const Json& json, int line) {
       expect_keys(expect_object(json, "a family"),
-                  {"megatron", "aliases", "hf", "count", "let", "mtp"});
+                  {"megatron", "aliases", "hf", "count", "let", "mtp", "part", "per_layer_keys"});
       Family family;
       family.name = name;
       family.line = line;
@@ -324,6 +332,8 @@ class TableReader {
       family.hf = optional_text(json, "hf");
       family.count = optional_expr(json, "count");
       family.mtp = optional_flag(json, "mtp");
+      family.part = part_option(json, nullptr);
+      family.per_layer_keys = optional_expr(json, "per_layer_keys");
       if (const Json* aliases = find(json, "aliases")) {
         family.aliases = texts_of(*aliases, "'aliases'");
       }
