@@ -123,6 +123,7 @@ struct ProviderField {
   std::string name;
   Expr value;  // empty: literal counts
   Json literal;
+  Expr when;  // empty: always. Later fields of a name replace earlier ones
   int line = 0;
 };
 

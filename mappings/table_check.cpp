@@ -20,6 +20,7 @@
 #include "mappings/model_parts.h"
 #include "mappings/name_check.h"
 #include "mappings/pattern.h"
+#include "mappings/provider_fields.h"
 
 namespace mappings {
 namespace {
@@ -316,14 +317,6 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
-void check_literal(const Json& json) {
-  if (json.is_structured()) {
-    for (const Json& item : json) check_literal(item);
-  } else if (json.is_string() && json.get_ref<const std::string&>().starts_with('=')) {
-    Expr::parse(std::string_view(json.get_ref<const std::string&>()).substr(1));
-  }
-}
-
 }  // namespace
 
 const Family* Table::find_family(std::string_view name) const {
@@ -348,10 +341,7 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
-  for (const ProviderField& field : table.megatron_config) {
-    with_context([&] { return line_context("megatron_config", field.line); },
-                 [&] { check_literal(field.literal); });
-  }
+  check_provider_fields(table);
 }
 
 }  // namespace mappings

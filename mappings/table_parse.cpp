@@ -14,6 +14,7 @@
 #include "bridge/io/error.h"
 #include "bridge/io/json_strict.h"
 #include "mappings/model_parts.h"
+#include "mappings/provider_fields.h"
 #include "mappings/table.h"
 #include "mappings/table_check.h"
 #include "mappings/table_json.h"
@@ -213,10 +214,26 @@ class TableReader {
 
   Table read(const Json& top) {
     expect_object(top, "the table");
-    expect_keys(
-        top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
-              "families", "mtp", "tied", "per_layer_keys", "name_prefix", "text_form",
-              "quantization", "rows", "drop", "extra_state", "refuse", "warn", "megatron_config"});
+    expect_keys(top, {"architectures",
+                      "model_types",
+                      "config_root",
+                      "values",
+                      "dims",
+                      "dialects",
+                      "families",
+                      "mtp",
+                      "tied",
+                      "per_layer_keys",
+                      "name_prefix",
+                      "text_form",
+                      "quantization",
+                      "rows",
+                      "drop",
+                      "extra_state",
+                      "refuse",
+                      "warn",
+                      "megatron_config",
+                      "megatron_config_when"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -351,16 +368,10 @@ class TableReader {
 
   void read_megatron_config(const Json& top) {
     each_member(top, "megatron_config", [&](const std::string& name, const Json& json, int line) {
-      ProviderField field;
-      field.name = name;
-      field.line = line;
-      if (json.is_string()) {
-        field.value = Expr::parse(json.get<std::string>());
-      } else {
-        field.literal = json;
-      }
-      table_.megatron_config.push_back(std::move(field));
+      table_.megatron_config.push_back(provider_field_of(name, json, line));
     });
+    each(top, "megatron_config_when", "megatron_config_when",
+         [&](const Json& json, int line) { read_fields_when(json, line, table_); });
   }
 
   std::map<std::string, std::vector<int>> lines_;
