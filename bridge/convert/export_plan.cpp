@@ -203,8 +203,8 @@ class Planner {
       return;
     }
     Transfer transfer;
-    transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
+    transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
+                                                 std::vector<Shape>{before->shape}, OpNumbers{});
     const auto logical = static_cast<int32_t>(plan_.logical.size());
     transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
     transfer.to = before->dtype;

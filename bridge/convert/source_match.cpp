@@ -1,6 +1,7 @@
 #include "bridge/convert/source_match.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
@@ -217,16 +218,19 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  if (op != mappings::Op::kVocab) vocab_rows = 0;
-  const int64_t groups = groups_of(tensor);
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads};
+  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
+  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
+  std::string key =
+      fmt::format("{} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, numbers);
   return layout;
 }
 
