@@ -24,8 +24,9 @@ enum class Op {
   kConcat,    // n parts joined on axis 0: [gate; up]
   kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
   kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
-  kUngroup,   // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
-  kColumns,   // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kGroup,  // 1 part [a; b; ...] of equal blocks, interleaved by group: the rows of a group from each
+  kUngroup,  // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
+  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
   kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
   kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
 };
@@ -47,8 +48,9 @@ struct Row {
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
   Expr
-      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kUngroup), of blocks (kColumns)
+      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kGroup, kUngroup), of blocks (kColumns)
   Expr heads;                         // kGatedQkv: number of query heads
+  Expr blocks;                        // kGroup: number of blocks
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
@@ -196,6 +198,7 @@ struct LogicalTensor {
   std::vector<HfTensorSpec> hf;
   int64_t groups = 0;  // as in Row
   int64_t heads = 0;
+  int64_t blocks = 0;
   std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
   std::vector<int64_t> chunks;      // as in Row
   const Family* family = nullptr;   // nullptr: not per layer

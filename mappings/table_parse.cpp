@@ -102,8 +102,8 @@ void read_row(const Json& json, int line, Table& table) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "heads", "gated", "split", "chunks", "when",
-                        "experts", "dtypes", "keep", "family", "part"});
+  expect_keys(options, {"aliases", "local", "groups", "heads", "blocks", "gated", "split", "chunks",
+                        "when", "experts", "dtypes", "keep", "family", "part"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -122,6 +122,7 @@ void read_row(const Json& json, int line, Table& table) {
   }
   row.groups = optional_expr(options, "groups");
   row.heads = optional_expr(options, "heads");
+  row.blocks = optional_expr(options, "blocks");
   row.when = optional_expr(options, "when");
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
