@@ -10,6 +10,7 @@ import pytest
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 DATA = TESTS.parent / "data"
 sys.path.insert(0, str(TESTS))
+subprocess.run([sys.executable, DATA.parent / "scripts" / "packed_data.py"], check=True)
 
 import torch
 
