@@ -42,6 +42,7 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, const OpNum
     row_ = shape_[1];
     shape_ = {checked_mul(shape_[0], groups), shape_[1] / groups};
   }
+  if (op == Op::kMinusOne) value_change_ = ValueChange::kMinusOne;
   if (op == Op::kVocab) {
     if (shape_.empty()) bad_input("a vocabulary tensor needs at least one axis");
     shape_[0] = numbers.vocab_rows;

@@ -116,8 +116,8 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
-        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
@@ -164,6 +164,10 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
     if (scheme.quantization->stored == dtype) return &scheme;
   }
   return nullptr;
+}
+
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
 }
 
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
