@@ -335,8 +335,12 @@ void Binding::check_names() const {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        sink(tensor.name);
-        for (const std::string& alias : tensor.aliases) sink(alias);
+        const auto sink_keys = [&](const std::string& name) {
+          if (tensor.row->split.empty()) sink(name);
+          for (const std::string& suffix : tensor.row->split) sink(name + suffix);
+        };
+        sink_keys(tensor.name);
+        for (const std::string& alias : tensor.aliases) sink_keys(alias);
       });
     });
     check_unique(file + ": HF name", [&](const NameSink& sink) {

@@ -20,11 +20,14 @@ namespace mappings {
 
 // The closed algebra; semantics, inverse and slice rule are in bridge/convert/ops.h.
 enum class Op {
-  kCopy,     // 1 part
-  kConcat,   // n parts joined on axis 0: [gate; up]
-  kQkv,      // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
-  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kCopy,      // 1 part
+  kConcat,    // n parts joined on axis 0: [gate; up]
+  kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
+  kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
+  kUngroup,   // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
+  kColumns,   // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
   kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
+  kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
 };
 std::string_view op_name(Op op);
 
@@ -43,15 +46,18 @@ struct Row {
       aliases;  // further spellings accepted when reading a Megatron checkpoint
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
-  Expr groups;                        // kQkv: number of query groups; kColumns: of blocks
+  Expr
+      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kUngroup), of blocks (kColumns)
+  Expr heads;                         // kGatedQkv: number of query heads
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
   Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
   std::string family;  // empty: not per layer. A row of the file that names several
                        // families becomes one Row for each.
-  // Not empty: the Megatron tensor lies in equal parts, by rows, under its name with each of these suffixes.
+  // Not empty: the Megatron tensor lies in parts, by rows, under its name with each of these suffixes.
   std::vector<std::string> split;
+  std::vector<Expr> split_rows;  // of each part; empty: equal parts
   // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
@@ -171,10 +177,12 @@ struct LogicalTensor {
   std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
   std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
   std::vector<HfTensorSpec> hf;
-  int64_t groups = 0;              // kQkv, kColumns
-  std::vector<int64_t> chunks;     // as in Row
-  const Family* family = nullptr;  // nullptr: not per layer
-  int64_t layer = -1;              // index in the family
+  int64_t groups = 0;  // as in Row
+  int64_t heads = 0;
+  std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
+  std::vector<int64_t> chunks;      // as in Row
+  const Family* family = nullptr;   // nullptr: not per layer
+  int64_t layer = -1;               // index in the family
   int64_t layer_count = 0;
   int64_t expert = -1;  // -1: not per expert
   int64_t expert_count = 0;

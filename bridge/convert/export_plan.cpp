@@ -66,6 +66,12 @@ class Planner {
       const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
       const mappings::BlockScheme* scheme =
           before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
+      if (scheme != nullptr && !may_be_quantized(*tensor.logical.row)) {
+        accounting_.wrong(spec.name,
+                          fmt::format("dtype {} in the origin is not one the table allows here",
+                                      safetensors_name(before->dtype)));
+        continue;
+      }
       if (scheme != nullptr && !options_.dtype) {
         add_quantized(spec, *before, *scheme, std::move(transfer));
         continue;
@@ -203,8 +209,8 @@ class Planner {
       return;
     }
     Transfer transfer;
-    transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
+    transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
+                                                 std::vector<Shape>{before->shape}, OpNumbers{});
     const auto logical = static_cast<int32_t>(plan_.logical.size());
     transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
     transfer.to = before->dtype;

@@ -1,6 +1,7 @@
 #include "bridge/convert/source_match.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
@@ -115,8 +116,8 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
-        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
@@ -163,6 +164,10 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
     if (scheme.quantization->stored == dtype) return &scheme;
   }
   return nullptr;
+}
+
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
 }
 
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
@@ -217,16 +222,19 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  if (op != mappings::Op::kVocab) vocab_rows = 0;
-  const int64_t groups = groups_of(tensor);
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads};
+  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
+  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
+  std::string key =
+      fmt::format("{} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, numbers);
   return layout;
 }
 
