@@ -256,6 +256,20 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
+// What is refused by name cannot be served as well.
+void check_not_served(const Table& table) {
+  std::vector<std::string> names = table.architectures;
+  names.insert(names.end(), table.model_types.begin(), table.model_types.end());
+  for (const OtherModel& other : table.not_served) {
+    with_context([&] { return line_context("not_served", other.line); },
+                 [&] {
+                   names.push_back(other.name);
+                   check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");
+                   if (other.text.empty() || other.remedy.empty()) bad_input("an empty text");
+                 });
+  }
+}
+
 }  // namespace
 
 const Family* Table::find_family(std::string_view name) const {
@@ -280,6 +294,10 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
+  check_not_served(table);
+  if (table.mtp_uncounted && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' needs 'mtp', the key that counts");
+  }
   check_provider_fields(table);
 }
 

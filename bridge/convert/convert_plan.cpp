@@ -87,6 +87,7 @@ class Planner {
                   matched.parts,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
+    if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }

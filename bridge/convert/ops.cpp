@@ -51,6 +51,7 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, const OpNum
     }
     lay_out_exchange(numbers.blocks, numbers.groups);
   }
+  if (op == Op::kMinusOne) value_change_ = ValueChange::kMinusOne;
   if (op == Op::kVocab) {
     if (shape_.empty()) bad_input("a vocabulary tensor needs at least one axis");
     shape_[0] = numbers.vocab_rows;

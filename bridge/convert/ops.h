@@ -1,4 +1,4 @@
-// The closed algebra between a logical Megatron tensor and its Hugging Face parts, as byte movement.
+// The closed algebra between a logical Megatron tensor and its Hugging Face parts, as movement of elements.
 //
 // An op is a bijection of element positions (plus zero rows for a padded vocabulary). It is stated once, as
 // the block layout of the Megatron side; the forward runs, the inverse runs, the shape rule and the slice rule are all
@@ -14,7 +14,7 @@
 //   ungroup W = for g in groups: [A_g; B_g; ...];  M = [A_0; A_1; ...; B_0; B_1; ...]
 //   columns M = [W[:, 0:c]; W[:, c:2c]; ...] for g blocks of c columns           ([embedding | hidden] apart)
 //   vocab   M = W with rows added (zeros) or cut to the Megatron side's count
-//   minus_one  M = W here, as for copy; what becomes of the values is value_change.h's
+//   minus_one  M = W - 1: the places of copy, and the one change of values (value_change.h)
 //
 // Truth: megatron/core/transformer/attention.py (how mixed_qkv is split, attention_output_gate), mlp.py (fc1 = [gate;
 // up]); transformers' modeling_qwen3_next.py (fix_query_key_value_ordering: the groups that ungroup takes apart).
@@ -25,6 +25,7 @@
 #include <span>
 #include <vector>
 
+#include "bridge/convert/value_change.h"
 #include "bridge/io/dtype.h"
 #include "mappings/table.h"
 
@@ -56,6 +57,8 @@ class OpLayout {
   const Shape& megatron_shape() const { return shape_; }
   const Shape& part_shape(int part) const { return part_shapes_[static_cast<size_t>(part)]; }
   int64_t megatron_elements() const { return elements_; }
+  // On the way to Megatron.
+  ValueChange value_change() const { return value_change_; }
 
   // Slice rule, forward: the runs that make Megatron elements [begin, end), appended in order.
   void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
@@ -91,6 +94,7 @@ class OpLayout {
   int64_t width_ = 0;
   int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;
+  ValueChange value_change_ = ValueChange::kNone;
   Shape shape_;
   std::vector<Shape> part_shapes_;
 };
