@@ -168,6 +168,8 @@ struct Table {
   // Where it holds, MTP tensors of depths that config.json does not count are dropped for its text; without it they
   // stop the conversion.
   std::optional<Notice> mtp_uncounted;
+  bool mtp_found =
+      false;  // where config.json does not count them, MTP depths are those that are there
   std::vector<Quantization> quantization;
   std::vector<Row> rows;
   std::vector<Drop> drops;
@@ -251,6 +253,7 @@ struct BlockScheme {
 };
 
 struct BindingOptions {
+  int64_t mtp_depths = 0;  // those that are there, for a table with mtp_found
   bool drop_mtp = false;   // as if the configuration had no MTP depths
   bool text_only = false;  // the variable of that name, and no name prefix
 };
@@ -280,6 +283,8 @@ class Binding {
   int64_t layer_count(const Family& family) const;
   const std::vector<BlockScheme>& block_schemes() const { return block_schemes_; }
 
+  // Whether config.json does not count the MTP depths of a table with mtp_found: BindingOptions::mtp_depths does.
+  bool asks_for_mtp_depths() const { return asks_for_mtp_depths_; }
   // MTP depths that config.json promises, dropped or not.
   int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
   // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
@@ -346,6 +351,7 @@ class Binding {
   std::string name_prefix_;
   std::vector<BlockScheme> block_schemes_;
   int64_t promised_mtp_depths_ = 0;
+  bool asks_for_mtp_depths_ = false;
   bool drops_mtp_ = false;      // --mtp drop
   bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
   bool tied_ = false;

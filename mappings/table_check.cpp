@@ -210,8 +210,13 @@ void check_rows_and_drops(const Table& table) {
               bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
             }
           }
+          // Parts are names of their own: rows may share what comes before the suffix.
+          const std::vector<std::string> suffixes =
+              row.split.empty() ? std::vector<std::string>{""} : row.split;
           for (const std::string& name : spellings) {
-            targets.add(row.family, name, row.when, row.line, "Megatron name");
+            for (const std::string& suffix : suffixes) {
+              targets.add(row.family, name + suffix, row.when, row.line, "Megatron name");
+            }
           }
           for (const HfPart& part : row.hf) {
             sources.add(row.family, part.name, row.when, row.line, "HF name");
@@ -295,8 +300,8 @@ void check_table(const Table& table) {
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
   check_not_served(table);
-  if (table.mtp_uncounted && table.mtp_key.empty()) {
-    bad_input("'mtp_uncounted' needs 'mtp', the key that counts");
+  if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");
   }
   check_provider_fields(table);
 }

@@ -85,6 +85,7 @@ class TableReader {
                       "families",
                       "mtp",
                       "mtp_uncounted",
+                      "mtp_found",
                       "tied",
                       "per_layer_keys",
                       "name_prefix",
@@ -110,6 +111,7 @@ class TableReader {
     read_dialects(top);
     read_families(top);
     table_.mtp_key = optional_text(top, "mtp");
+    table_.mtp_found = optional_flag(top, "mtp_found");
     if (const Json* const json = find(top, "mtp_uncounted")) {
       with_context("'mtp_uncounted'",
                    [&] { table_.mtp_uncounted = notice_of(*json, line_of("mtp_uncounted", 0)); });
