@@ -138,12 +138,11 @@ int mappings_check(const MappingsCommand& command) {
   const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);
   const bridge::BoundModel model =
       bridge::bind_model(fs, bridge::read_config(fs, folder.path),
-                         (folder.path / "config.json").string(), options, true);
+                         (folder.path / "config.json").string(), options, {});
   bridge::Accounting accounting;
   int64_t tensors = 0;
-  const bridge::SourceMatch match =
-      bridge::match_source(folder, model.binding, false, true, accounting,
-                           [&](const bridge::MatchedTensor&) { ++tensors; });
+  const bridge::SourceMatch match = bridge::match_source(
+      folder, model.binding, {}, accounting, [&](const bridge::MatchedTensor&) { ++tensors; });
   accounting.raise_unless_clean(bridge::printable(folder.path.string()), {});
   fmt::print("{} fits: {} tensors become {}, {} are dropped by rule\n", command.table_file,
              folder.tensors.size(), tensors, match.dropped.size());

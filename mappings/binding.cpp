@@ -99,6 +99,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     bind_block_schemes();
   });
   check_names();
+  bind_parts();
 }
 
 void Binding::bind_block_schemes() {
@@ -170,7 +171,7 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
   };
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
-    Namer namer(*table_, walk.dialect, family);
+    Namer namer(*table_, walk.spelling.value_or(walk.dialect), family);
     Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
@@ -226,8 +227,13 @@ void Binding::walk_tensors(const Walk& walk,
 
 void Binding::for_each_drop(size_t dialect,
                             const std::function<void(const DroppedTensor&)>& fn) const {
+  walk_drops({.dialect = dialect}, fn);
+}
+
+void Binding::walk_drops(const Walk& walk,
+                         const std::function<void(const DroppedTensor&)>& fn) const {
   for (const Drop& drop : table_->drops) {
-    for_each_layer(drop, "drop", Walk{.dialect = dialect},
+    for_each_layer(drop, "drop", walk,
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
                      DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
                      if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
@@ -244,6 +250,7 @@ void Binding::for_each_extra_state(const std::function<void(const ExtraStateModu
                      const Name name = namer.fill(state.module);
                      ExtraStateModule module{name.text(0), family, layer,
                                              family == nullptr ? 0 : layer_count(*family)};
+                     module.state = &state;
                      if (state.experts.empty()) {
                        fn(module);
                        return;
@@ -293,6 +300,11 @@ size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_
   return best;
 }
 
+Json Binding::text_form_config() const {
+  return with_context([&] { return printable(table_->file) + ": text_form"; },
+                      [&] { return evaluate_literal(table_->text_form->config, scope_); });
+}
+
 Json Binding::megatron_config(std::string_view dtype) const {
   Scope scope = scope_;
   scope.variables.emplace_back("dtype", std::string(dtype));
@@ -313,7 +325,7 @@ Json Binding::megatron_config(std::string_view dtype) const {
   return fields;
 }
 
-void Binding::check_names() {
+void Binding::check_names() const {
   int64_t elements = 0;
   const auto count = [&](const std::string& family, int64_t experts) {
     elements += experts * (family.empty() ? 1 : layer_count(*table_->find_family(family)));
@@ -333,7 +345,6 @@ void Binding::check_names() {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        has_parts_ = has_parts_ || !tensor.row->part.empty();
         sink(tensor.name);
         for (const std::string& alias : tensor.aliases) sink(alias);
       });

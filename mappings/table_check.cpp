@@ -348,6 +348,7 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
+  if (table.text_form) with_context("text_form", [&] { check_literal(table.text_form->config); });
   for (const ProviderField& field : table.megatron_config) {
     with_context([&] { return line_context("megatron_config", field.line); },
                  [&] { check_literal(field.literal); });

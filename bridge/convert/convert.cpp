@@ -92,6 +92,31 @@ class DroppedTensors {
   std::vector<std::byte> b_;
 };
 
+int64_t bytes_of_tensors(const HfFolder& source, const std::vector<int32_t>& tensors) {
+  int64_t bytes = 0;
+  for (const int32_t index : tensors) {
+    const HfTensor& tensor = source.tensors[static_cast<size_t>(index)];
+    bytes += tensor.end - tensor.begin;
+  }
+  return bytes;
+}
+
+void describe_parts(Report& report, const HfFolder& source, const SourceMatch& match) {
+  report.json["parts_left_out"] = nlohmann::ordered_json::object();
+  for (const PartLeftOut& left : match.parts) {
+    const int64_t bytes = bytes_of_tensors(source, left.tensors);
+    report.lines.push_back(
+        fmt::format("left out {}: {} tensors, {}: --parts text; their bytes are in the sidecar",
+                    left.part, left.tensors.size(), size_text(bytes)));
+    if (left.missing > 0) {
+      report.warn(fmt::format("{}: {} tensors that config.json promises are not in the source",
+                              left.part, left.missing));
+    }
+    report.json["parts_left_out"][left.part] = {
+        {"tensors", left.tensors.size()}, {"bytes", bytes}, {"missing", left.missing}};
+  }
+}
+
 void describe(Report& report, const ConvertOptions& options, const HfFolder& source,
               const mappings::Binding& binding, const ConvertPlan& plan) {
   const auto output = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
@@ -140,6 +165,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"dropped_mtp_tensors", plan.match.mtp.size()},
                  {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
+  describe_parts(report, source, plan.match);
 }
 
 class Conversion {
@@ -220,18 +246,21 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
-    for (const int32_t scales : plan_.match.scales) {
-      const HfTensor& tensor = source_.tensors[static_cast<size_t>(scales)];
-      needed += tensor.end - tensor.begin;
+    needed += bytes_of_tensors(source_, plan_.match.scales);
+    for (const PartLeftOut& part : plan_.match.parts) {
+      needed += bytes_of_tensors(source_, part.tensors);
     }
     return needed;
   }
 
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
-    has_witnesses_ =
-        plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                      [](const DroppedSource& d) { return d.equals < 0; });
+    const auto& parts = plan_.match.parts;
+    has_witnesses_ = plan_.converts ||
+                     std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                 [](const DroppedSource& d) { return d.equals < 0; }) ||
+                     std::any_of(parts.begin(), parts.end(),
+                                 [](const PartLeftOut& part) { return !part.tensors.empty(); });
     if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
@@ -239,6 +268,9 @@ class Conversion {
         item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
       }
       for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
+      for (const PartLeftOut& part : parts) {
+        for (const int32_t tensor : part.tensors) dropped.keep(tensor, *witnesses);
+      }
     }
     const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExecutorHooks hooks;
@@ -281,7 +313,8 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
   const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options, options.keep_mtp);
+      bind_model(fs, read_config(fs, source.path), config.string(), options,
+                 {.drop_mtp = !options.keep_mtp, .text_only = options.text_only});
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

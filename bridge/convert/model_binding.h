@@ -16,9 +16,9 @@ struct BoundModel {
   mappings::Binding binding;
 };
 
-// config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported.
+// config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, bool keep_mtp);
+                      const CommonOptions& options, mappings::BindingOptions binding);
 
 // Text of folder/config.json; kBadInput when it is not there.
 std::string read_config(FileSystem& fs, const Path& folder);
