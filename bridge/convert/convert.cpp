@@ -92,28 +92,15 @@ class DroppedTensors {
   std::vector<std::byte> b_;
 };
 
-int64_t bytes_of_tensors(const HfFolder& source, const std::vector<int32_t>& tensors) {
-  int64_t bytes = 0;
-  for (const int32_t index : tensors) {
-    const HfTensor& tensor = source.tensors[static_cast<size_t>(index)];
-    bytes += tensor.end - tensor.begin;
-  }
-  return bytes;
-}
-
-void describe_parts(Report& report, const HfFolder& source, const SourceMatch& match) {
+void describe_parts(Report& report, const SourceMatch& match) {
   report.json["parts_left_out"] = nlohmann::ordered_json::object();
   for (const PartLeftOut& left : match.parts) {
-    const int64_t bytes = bytes_of_tensors(source, left.tensors);
-    report.lines.push_back(
-        fmt::format("left out {}: {} tensors, {}: --parts text; their bytes are in the sidecar",
-                    left.part, left.tensors.size(), size_text(bytes)));
     if (left.missing > 0) {
       report.warn(fmt::format("{}: {} tensors that config.json promises are not in the source",
                               left.part, left.missing));
     }
-    report.json["parts_left_out"][left.part] = {
-        {"tensors", left.tensors.size()}, {"bytes", bytes}, {"missing", left.missing}};
+    report.json["parts_left_out"][left.part] = {{"tensors", left.tensors},
+                                                {"missing", left.missing}};
   }
 }
 
@@ -129,11 +116,13 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                                      printable(options.target.string()), plan.tensors.size(),
                                      plan.files.size(), size_text(output)));
   nlohmann::ordered_json dropped = nlohmann::ordered_json::array();
+  std::vector<NamedReason> named;
   for (const DroppedSource& item : plan.match.dropped) {
-    const std::string name = printable(source.tensors[static_cast<size_t>(item.tensor)].name);
-    report.lines.push_back(fmt::format("dropped  {}: {}", name, item.reason));
-    dropped.push_back({{"name", name}, {"reason", item.reason}});
+    named.push_back(
+        {printable(source.tensors[static_cast<size_t>(item.tensor)].name), item.reason});
+    dropped.push_back({{"name", named.back().name}, {"reason", item.reason}});
   }
+  report.list("dropped ", named);
   for (const std::string& prefix : plan.match.mtp_prefixes) {
     report.lines.push_back(fmt::format("dropped  {} tensors {}*: --mtp drop",
                                        tensors_with_prefix(source, prefix).size(),
@@ -165,7 +154,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"dropped_mtp_tensors", plan.match.mtp.size()},
                  {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
-  describe_parts(report, source, plan.match);
+  describe_parts(report, plan.match);
 }
 
 class Conversion {
@@ -246,21 +235,22 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
-    needed += bytes_of_tensors(source_, plan_.match.scales);
-    for (const PartLeftOut& part : plan_.match.parts) {
-      needed += bytes_of_tensors(source_, part.tensors);
+    const auto keep = [&](int32_t index) {
+      const HfTensor& tensor = source_.tensors[static_cast<size_t>(index)];
+      needed += tensor.end - tensor.begin;
+    };
+    for (const int32_t scales : plan_.match.scales) keep(scales);
+    for (const DroppedSource& dropped : plan_.match.dropped) {
+      if (dropped.equals < 0) keep(dropped.tensor);
     }
     return needed;
   }
 
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
-    const auto& parts = plan_.match.parts;
-    has_witnesses_ = plan_.converts ||
-                     std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                 [](const DroppedSource& d) { return d.equals < 0; }) ||
-                     std::any_of(parts.begin(), parts.end(),
-                                 [](const PartLeftOut& part) { return !part.tensors.empty(); });
+    has_witnesses_ =
+        plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                      [](const DroppedSource& d) { return d.equals < 0; });
     if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
@@ -268,9 +258,6 @@ class Conversion {
         item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
       }
       for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
-      for (const PartLeftOut& part : parts) {
-        for (const int32_t tensor : part.tensors) dropped.keep(tensor, *witnesses);
-      }
     }
     const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExecutorHooks hooks;

@@ -160,24 +160,7 @@ ConfigChanges config_changes(const ExportOptions& options, const mappings::Bindi
   return changes;
 }
 
-nlohmann::ordered_json attached_parts(const ExportPlan& plan) {
-  nlohmann::ordered_json parts = nlohmann::ordered_json::object();
-  for (const ExportPlan::PartAttached& attached : plan.attached) {
-    parts[attached.part] = {{"from", attached.of_reference ? "reference" : "sidecar"},
-                            {"tensors", attached.tensors},
-                            {"bytes", attached.bytes}};
-  }
-  return parts;
-}
-
-void describe_parts(Report& report, const Origin& origin, const ExportPlan& plan) {
-  for (const ExportPlan::PartAttached& attached : plan.attached) {
-    report.warn(fmt::format(
-        "{}: the checkpoint has none of it; {} tensors ({}) are those of {}, as they were",
-        attached.part, attached.tensors, size_text(attached.bytes),
-        printable(
-            (attached.of_reference ? origin.reference->path : origin.sidecar->path).string())));
-  }
+void describe_parts(Report& report, const ExportPlan& plan) {
   if (plan.text_form) {
     report.lines.push_back(
         fmt::format("text     the text model on its own: {} tensors of other parts left out",
@@ -205,12 +188,17 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
       fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
                   printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
                   verbatim, size_text(plan.output_bytes)));
-  for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
+  report.list("left out", plan.left_out);
+  report.list("put back", plan.put_back);
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
+  }
   if (plan.match.mtp_left_out > 0) {
     report.lines.push_back(
         fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
   }
-  describe_parts(report, origin, plan);
+  describe_parts(report, plan);
   if (plan.dequantized > 0) {
     report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
                                        plan.dequantized, safetensors_name(*options.dtype)));
@@ -237,10 +225,10 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"target_shards", plan.shards.size()},
                  {"verbatim_headers", verbatim},
                  {"target_bytes", plan.output_bytes},
-                 {"left_out", plan.left_out},
+                 {"left_out", left_out},
+                 {"put_back_tensors", plan.put_back.size()},
                  {"dropped_mtp_tensors", plan.match.mtp_left_out},
                  {"dropped_part_tensors", plan.match.parts_left_out},
-                 {"attached_parts", attached_parts(plan)},
                  {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};

@@ -9,6 +9,7 @@
 #include "bridge/convert/mtp_check.h"
 #include "bridge/convert/part_origin.h"
 #include "bridge/convert/source_match.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -51,10 +52,13 @@ class Planner {
             "is the configuration the one of this checkpoint? table {} describes what is expected",
             binding_.table().file));
     number_kept();
-    for (const std::string& part : match.absent) attach(part);
+    for (const std::string& part : match.absent) put_back(part);
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
+    if (layout_ != nullptr) {
+      for (const HfTensor* tensor : uncounted_mtp(*layout_, binding_, dialect)) put_back(*tensor);
+    }
     check_origin(dialect);
-    plan_.warnings = binding_.warnings();
+    for (std::string& text : binding_.warnings()) plan_.warnings.push_back(std::move(text));
     // The text form has shards of its own: it is another model than the origin.
     plan_shards(plan_, plan_.text_form ? nullptr : layout_, origin_, options_.max_shard_size, fs,
                 budget_);
@@ -68,6 +72,12 @@ class Planner {
       budget_.reserve(static_cast<int64_t>(name.size() + in_text_form.size() + 160), "the plan");
       text_names_.emplace(std::move(name), std::move(in_text_form));
     });
+    std::set<std::string_view> seen;
+    for (const auto& [name, in_text_form] : text_names_) {
+      if (seen.insert(in_text_form).second) continue;
+      bad_input(fmt::format("{}: text_form: two tensors are called '{}'",
+                            printable(binding_.table().file), printable(in_text_form)));
+    }
   }
 
   const std::string& spelled(const std::string& name) const {
@@ -87,6 +97,12 @@ class Planner {
       const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
       const mappings::BlockScheme* scheme =
           before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
+      if (scheme != nullptr && !may_be_quantized(*tensor.logical.row)) {
+        accounting_.wrong(spec.name,
+                          fmt::format("dtype {} in the origin is not one the table allows here",
+                                      safetensors_name(before->dtype)));
+        continue;
+      }
       if (scheme != nullptr && !options_.dtype) {
         add_quantized(spec, *before, *scheme, std::move(transfer));
         continue;
@@ -220,26 +236,72 @@ class Planner {
     }
     if (!sidecar_has(*before) || !origin_.sidecar_keeps(drop.name)) {
       left_out_.insert(drop.name);
-      plan_.left_out.push_back(fmt::format("{}: {}", printable(drop.name), drop.drop->reason));
+      plan_.left_out.push_back({printable(drop.name), drop.drop->reason});
       return;
     }
-    add_kept(drop.name, false, origin_.sidecar_tensor(drop.name), *before);
+    add_as_it_was(*before, keep_numbered(false, origin_.sidecar_tensor(drop.name)));
   }
 
-  int32_t keep_numbered(bool of_reference, int32_t tensor) {
-    return static_cast<int32_t>(plan_.logical.size()) + keep(of_reference, tensor);
+  // What Megatron has no place for: the bytes that the sidecar kept, else those of the reference.
+  void put_back(const HfTensor& before) {
+    if (by_name_.contains(before.name)) return;
+    const bool in_sidecar = sidecar_has(before) && origin_.sidecar_keeps(before.name);
+    std::string why = *binding_.uncounted_mtp();
+    if (options_.dtype || plan_.text_form || (!in_sidecar && !origin_.from_reference())) {
+      if (options_.dtype) why += ", and --dtype is for what Megatron has";
+      left_out_.insert(before.name);
+      plan_.left_out.push_back({printable(before.name), std::move(why)});
+      return;
+    }
+    add_as_it_was(before, in_sidecar ? keep_numbered(false, origin_.sidecar_tensor(before.name))
+                                     : keep_numbered(true, reference_index(before)));
+    say_put_back(before.name, !in_sidecar, why);
   }
 
-  // A tensor of the origin as it is.
-  void add_kept(const std::string& name, bool of_reference, int32_t index, const HfTensor& tensor) {
-    add_copy(name, {keep_numbered(of_reference, index), tensor.dtype, {}}, tensor.dtype,
-             tensor.shape);
+  void say_put_back(const std::string& name, bool of_reference, std::string_view why) {
+    plan_.put_back.push_back(
+        {printable(name),
+         fmt::format("from the {}, as {}", of_reference ? "reference" : "sidecar", why)});
+  }
+
+  // A part that the checkpoint was made without. Bytes stay, but for --dtype.
+  void put_back(const std::string& part) {
+    const PartOrigin from = find_part_origin(binding_, origin_, plan_.dialect, part);
+    const HfFolder& folder = from.of_reference ? *origin_.reference : origin_.sidecar->source;
+    const std::string why = fmt::format("the checkpoint has no tensor of its {}", part);
+    for (const PartTensor& tensor : from.tensors) {
+      const HfTensor& stored = folder.tensors[static_cast<size_t>(tensor.stored.tensor)];
+      TransferInput input = tensor.stored;
+      input.tensor = keep_numbered(from.of_reference, input.tensor);
+      say_put_back(tensor.name, from.of_reference, why);
+      BlockScales& scales = input.scales;
+      if (options_.dtype && !tensor.row->keep &&
+          (scales.quantized() || is_plain_float(stored.dtype))) {
+        if (scales.quantized()) {
+          scales.tensor = keep_numbered(from.of_reference, scales.tensor);
+          leave_scales_out(tensor.name, *find_scheme(binding_, stored.dtype));
+        }
+        add_copy(tensor.name, input, *options_.dtype, tensor.shape);
+        continue;
+      }
+      add_as_it_was(stored, input.tensor);
+      if (!scales.quantized()) continue;
+      add_as_it_was(folder.tensors[static_cast<size_t>(scales.tensor)],
+                    keep_numbered(from.of_reference, scales.tensor));
+    }
+    plan_.warnings.push_back(fmt::format("{}; {} tensors are put back from the {}", why,
+                                         from.tensors.size(),
+                                         from.of_reference ? "reference" : "sidecar"));
+  }
+
+  void add_as_it_was(const HfTensor& before, int32_t input) {
+    add_copy(before.name, {input, before.dtype, {}}, before.dtype, before.shape);
   }
 
   void add_copy(const std::string& name, const TransferInput& input, Dtype to, const Shape& shape) {
     Transfer transfer;
     transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{shape}, 0, 0);
+        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{shape}, OpNumbers{});
     transfer.inputs = {input};
     transfer.to = to;
     transfer.end = element_count(shape);
@@ -247,36 +309,9 @@ class Planner {
     plan_.outputs.back().witnesses_of = -1;
   }
 
-  // A part that the checkpoint was made without. Bytes stay, but for --dtype.
-  void attach(const std::string& part) {
-    const PartOrigin from = find_part_origin(binding_, origin_, plan_.dialect, part);
-    const HfFolder& folder = from.of_reference ? *origin_.reference : origin_.sidecar->source;
-    ExportPlan::PartAttached attached{part, from.of_reference};
-    const int64_t before = plan_.output_bytes;
-    for (const PartTensor& tensor : from.tensors) {
-      const auto index = static_cast<size_t>(tensor.stored.tensor);
-      const BlockScales& scales = tensor.stored.scales;
-      const bool changes = options_.dtype && !tensor.row->keep &&
-                           (scales.quantized() || is_plain_float(folder.tensors[index].dtype));
-      if (changes) {
-        TransferInput input = tensor.stored;
-        input.tensor = keep_numbered(from.of_reference, input.tensor);
-        if (scales.quantized()) {
-          input.scales.tensor = keep_numbered(from.of_reference, scales.tensor);
-          leave_scales_out(tensor.name, *find_scheme(binding_, folder.tensors[index].dtype));
-        }
-        add_copy(tensor.name, input, *options_.dtype, tensor.shape);
-      } else {
-        add_kept(tensor.name, from.of_reference, tensor.stored.tensor, folder.tensors[index]);
-        if (scales.quantized()) {
-          const HfTensor& stored = folder.tensors[static_cast<size_t>(scales.tensor)];
-          add_kept(stored.name, from.of_reference, scales.tensor, stored);
-        }
-      }
-      ++attached.tensors;
-    }
-    attached.bytes = plan_.output_bytes - before;
-    plan_.attached.push_back(std::move(attached));
+  // The reader's catalog is the logical tensors, which are all known by now, then the kept ones.
+  int32_t keep_numbered(bool of_reference, int32_t tensor) {
+    return static_cast<int32_t>(plan_.logical.size()) + keep(of_reference, tensor);
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.

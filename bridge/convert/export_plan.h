@@ -18,6 +18,7 @@
 #include "bridge/convert/checkpoint_match.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/origin.h"
+#include "bridge/convert/report.h"
 #include "bridge/convert/transfer.h"
 
 namespace bridge {
@@ -45,13 +46,6 @@ struct ExportPlan {
     bool of_reference;  // else the sidecar's, from its witnesses
     int32_t tensor;
   };
-  // A part that the checkpoint lacks.
-  struct PartAttached {
-    std::string part;
-    bool of_reference;  // its bytes come from there, else from the sidecar
-    int64_t tensors = 0;
-    int64_t bytes = 0;
-  };
   std::vector<std::vector<RawStretch>> logical;  // the reader's catalog
   std::vector<Kept> kept;                        // reader indices after `logical`
   std::vector<Output> outputs;                   // by Transfer::target
@@ -65,9 +59,10 @@ struct ExportPlan {
   CheckpointMatch match;        // what of the checkpoint is left out
   bool text_form = false;       // the text model of a multimodal one, on its own
   size_t dialect = 0;           // of the origin's names
-  std::vector<PartAttached> attached;
   int64_t output_bytes = 0;
-  std::vector<std::string> left_out;  // tensors of the origin that cannot be made: "name: reason"
+  std::vector<NamedReason> left_out;  // tensors of the origin that cannot be made
+  std::vector<NamedReason>
+      put_back;  // tensors that Megatron does not have, as the origin holds them
   std::vector<std::string> warnings;
 };
 

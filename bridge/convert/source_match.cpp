@@ -1,12 +1,14 @@
 #include "bridge/convert/source_match.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
 
 #include "bridge/convert/mtp_check.h"
 #include "bridge/convert/nvfp4_check.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -52,18 +54,22 @@ class Matcher {
     auto part = std::find_if(result.parts.begin(), result.parts.end(),
                              [&](const auto& known) { return known.part == logical.row->part; });
     if (part == result.parts.end()) {
-      part = result.parts.insert(part, PartLeftOut{logical.row->part, {}});
+      part = result.parts.insert(part, PartLeftOut{logical.row->part});
     }
+    const auto drop = [&](int32_t index) {
+      result.dropped.push_back({index, -1, fmt::format("{}: --parts text", part->part)});
+      ++part->tensors;
+    };
     for (const mappings::HfTensorSpec& spec : logical.hf) {
       const HfTensor* tensor = folder_.find(spec.name);
       if (tensor == nullptr) {
         ++part->missing;
         continue;
       }
-      part->tensors.push_back(use(*tensor));
+      drop(use(*tensor));
       BlockScales scales;
       if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
-      part->tensors.push_back(scales.tensor);
+      drop(scales.tensor);
       scales_.pop_back();  // they are no other than the part's
     }
   }
@@ -92,6 +98,11 @@ class Matcher {
     const auto tensors = tensors_with_prefix(folder_, prefix);
     if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
     for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
+  }
+
+  void drop_uncounted(const HfTensor& tensor, const std::string& reason, SourceMatch& result) {
+    if (used_[static_cast<size_t>(index_of(tensor))]) return;
+    result.dropped.push_back({use(tensor), -1, reason});
   }
 
   void report_unused() {
@@ -137,8 +148,8 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
-        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
@@ -187,6 +198,10 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
   return nullptr;
 }
 
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
+}
+
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding,
                          const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
@@ -211,6 +226,9 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
     matcher.drop(dropped, result);
   });
+  for (const HfTensor* tensor : uncounted_mtp(folder, binding, result.dialect)) {
+    matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
+  }
   matcher.report_unused();
   result.scales = matcher.take_scales();
   return result;
@@ -256,16 +274,19 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  if (op != mappings::Op::kVocab) vocab_rows = 0;
-  const int64_t groups = groups_of(tensor);
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads};
+  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
+  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
+  std::string key =
+      fmt::format("{} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, numbers);
   return layout;
 }
 

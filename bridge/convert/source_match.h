@@ -32,11 +32,11 @@ struct DroppedSource {
   std::string reason;
 };
 
-// A part of a multimodal model that --parts text leaves out. Its bytes go to the sidecar.
+// A part of a multimodal model that --parts text leaves out: its tensors are among the dropped ones.
 struct PartLeftOut {
   std::string part;
-  std::vector<int32_t> tensors;  // scales too
-  int64_t missing = 0;           // tensors that the configuration promises and the folder lacks
+  int64_t tensors = 0;  // scales too
+  int64_t missing = 0;  // that the configuration promises and the folder lacks
 };
 
 struct SourceMatchOptions {
@@ -67,6 +67,10 @@ void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t
 
 // How HF tensors of this dtype are quantized; nullptr: the table does not say.
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
+
+// Whether tensors of a row may be quantized with scales beside them. What must stay as it is may not, nor what scales
+// would not fit.
+bool may_be_quantized(const mappings::Row& row);
 
 // kUnsupported for --glu-interleave N > 0 on a table without routed experts.
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave);
