@@ -87,6 +87,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     bind_block_schemes();
   });
   check_names();
+  bind_parts();
 }
 
 void Binding::bind_block_schemes() {
@@ -159,7 +160,7 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
     if (walk.mtp_only && (family == nullptr || !family->mtp)) return;
-    Namer namer(*table_, walk.dialect, family);
+    Namer namer(*table_, walk.spelling.value_or(walk.dialect), family);
     Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
@@ -236,6 +237,7 @@ void Binding::for_each_extra_state(const std::function<void(const ExtraStateModu
                      const Name name = namer.fill(state.module);
                      ExtraStateModule module{name.text(0), family, layer,
                                              family == nullptr ? 0 : layer_count(*family)};
+                     module.state = &state;
                      if (state.experts.empty()) {
                        fn(module);
                        return;
@@ -286,7 +288,7 @@ size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_
   return best;
 }
 
-void Binding::check_names() {
+void Binding::check_names() const {
   int64_t elements = 0;
   const auto count = [&](const std::string& family, int64_t experts) {
     elements += experts * (family.empty() ? 1 : layer_count(*table_->find_family(family)));
@@ -306,7 +308,6 @@ void Binding::check_names() {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        has_parts_ = has_parts_ || !tensor.row->part.empty();
         const auto sink_keys = [&](const std::string& name) {
           if (tensor.row->split.empty()) sink(name);
           for (const std::string& suffix : tensor.row->split) sink(name + suffix);

@@ -2,6 +2,10 @@
 // keys begin, and how it is spelled on its own.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <deque>
+#include <utility>
+
 #include "bridge/io/error.h"
 #include "mappings/model_parts.h"
 #include "mappings/table.h"
@@ -45,6 +49,16 @@ bool Binding::per_layer_keys(const Family* family) const {
   return family_per_layer_keys_.at(static_cast<size_t>(family - table_->families.data()));
 }
 
+void Binding::bind_parts() {
+  const Walk walk{.few_experts = true};
+  walk_tensors(walk, [&](const LogicalTensor& tensor) {
+    const std::string& part = tensor.row->part;
+    if (!part.empty() && std::find(parts_.begin(), parts_.end(), part) == parts_.end()) {
+      parts_.push_back(part);
+    }
+  });
+}
+
 size_t Binding::text_dialect(size_t dialect) const {
   if (!table_->text_form) {
     bridge::unsupported(
@@ -53,6 +67,27 @@ size_t Binding::text_dialect(size_t dialect) const {
         "add 'text_form' to the table, or export --parts all");
   }
   return text_dialect_of(*table_, dialect);
+}
+
+// Conditions are those of the one dialect in both walks, so that the names come in the same order.
+void Binding::for_each_text_name(
+    size_t dialect,
+    const std::function<void(std::string name, std::string in_text_form)>& fn) const {
+  const auto names_of = [&](const Walk& walk, const std::function<void(const std::string&)>& sink) {
+    walk_tensors(walk, [&](const LogicalTensor& tensor) {
+      if (!tensor.row->part.empty()) return;
+      for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
+    });
+    walk_drops(walk, [&](const DroppedTensor& dropped) {
+      if (dropped.drop->part.empty()) sink(dropped.name);
+    });
+  };
+  std::deque<std::string> names;
+  names_of({.dialect = dialect}, [&](const std::string& name) { names.push_back(name); });
+  names_of({.dialect = dialect, .spelling = text_dialect(dialect)}, [&](const std::string& name) {
+    fn(std::move(names.front()), name);
+    names.pop_front();
+  });
 }
 
 }  // namespace mappings

@@ -12,6 +12,20 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
+Json evaluate_literal(const Json& json, const Scope& scope) {
+  if (json.is_string()) {
+    const std::string& text = json.get_ref<const std::string&>();
+    if (!text.starts_with('=')) return json;
+    return Expr::parse(std::string_view(text).substr(1)).evaluate(scope);
+  }
+  if (!json.is_structured()) return json;
+  Json result = json;
+  for (Json& item : result) item = evaluate_literal(item, scope);
+  return result;
+}
+
+}  // namespace
+
 void check_literal(const Json& json) {
   if (json.is_structured()) {
     for (const Json& item : json) check_literal(item);
@@ -19,8 +33,6 @@ void check_literal(const Json& json) {
     Expr::parse(std::string_view(json.get_ref<const std::string&>()).substr(1));
   }
 }
-
-}  // namespace
 
 ProviderField provider_field_of(const std::string& name, const Json& json, int line) {
   ProviderField field;
@@ -51,16 +63,9 @@ void check_provider_fields(const Table& table) {
   }
 }
 
-Json evaluate_literal(const Json& json, const Scope& scope) {
-  if (json.is_string()) {
-    const std::string& text = json.get_ref<const std::string&>();
-    if (!text.starts_with('=')) return json;
-    return Expr::parse(std::string_view(text).substr(1)).evaluate(scope);
-  }
-  if (!json.is_structured()) return json;
-  Json result = json;
-  for (Json& item : result) item = evaluate_literal(item, scope);
-  return result;
+Json Binding::text_form_config() const {
+  return with_context([&] { return printable(table_->file) + ": text_form"; },
+                      [&] { return evaluate_literal(table_->text_form->config, scope_); });
 }
 
 Json Binding::megatron_config(std::string_view dtype) const {

@@ -18,7 +18,7 @@ void read_fields_when(const Json& json, int line, Table& table);
 
 void check_provider_fields(const Table& table);
 
-// JSON with the values of its expressions.
-Json evaluate_literal(const Json& json, const Scope& scope);
+// That the expressions in it parse.
+void check_literal(const Json& json);
 
 }  // namespace mappings

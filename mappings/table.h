@@ -146,7 +146,7 @@ struct ProviderField {
 // The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
 // top of config.json. A table that has it serves both.
 struct TextForm {
-  Json config;                    // keys that its config.json has besides those of config_root
+  Json config;  // keys of its config.json besides those of config_root; "=..." are expressions
   std::vector<std::string> keep;  // keys of the whole config.json that count for it too
   // Placeholders that it spells otherwise: each dialect becomes the one with these texts.
   std::vector<std::pair<std::string, std::string>> dialect;
@@ -235,6 +235,7 @@ struct ExtraStateModule {
   int64_t layer_count = 0;
   int64_t expert = -1;  // -1: not per expert
   int64_t expert_count = 0;
+  const ExtraState* state = nullptr;
 };
 
 // A Quantization with its block size known.
@@ -276,8 +277,9 @@ class Binding {
   bool per_layer_keys(const Family* family) const;  // of its rows; nullptr: of no family
   // Before the Megatron keys of what is of no part: "" or "language_model.".
   const std::string& name_prefix() const { return name_prefix_; }
-  // Whether this configuration promises tensors of a part.
-  bool has_parts() const { return has_parts_; }
+  // Those that this configuration promises tensors of, in order of the rows.
+  const std::vector<std::string>& parts() const { return parts_; }
+  bool has_parts() const { return !parts_.empty(); }
   std::vector<std::string> warnings() const;
   size_t dialect_count() const { return table_->dialects.size(); }
   int64_t layer_count(const Family& family) const;
@@ -311,6 +313,12 @@ class Binding {
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
   // The dialect of the same checkpoint as the table's text form. kUnsupported: the table has none.
   size_t text_dialect(size_t dialect) const;
+  // The table's own keys of the text form's config.json.
+  Json text_form_config() const;
+  // Every HF name of rows and drops that are of no part, under a dialect and as the text form spells it.
+  void for_each_text_name(
+      size_t dialect,
+      const std::function<void(std::string name, std::string in_text_form)>& fn) const;
 
   // Provider fields (Megatron-Bridge / TransformerConfig names) in table order.
   // dtype: "bf16", "fp16", "fp32", the variable of that name in the table's expressions.
@@ -320,6 +328,7 @@ class Binding {
   void read_mtp(const BindingOptions& options, Json& config);
   void enter_root();
   void bind_name_prefix(const BindingOptions& options);
+  void bind_parts();
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
   Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
@@ -331,6 +340,7 @@ class Binding {
   // Which names an iteration gives.
   struct Walk {
     size_t dialect = 0;
+    std::optional<size_t> spelling{};  // dialect of the names, where conditions have another
     bool local_spec = false;
     std::optional<Depths> mtp{};  // of MTP, instead of those that config.json counts and are kept
     bool mtp_only = false;        // no other families
@@ -341,7 +351,7 @@ class Binding {
                       const Fn& fn) const;
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void walk_drops(const Walk& walk, const std::function<void(const DroppedTensor&)>& fn) const;
-  void check_names();
+  void check_names() const;
 
   const Table* table_;
   std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies
@@ -349,6 +359,7 @@ class Binding {
   std::vector<int64_t> layer_counts_;        // by family
   std::vector<bool> family_per_layer_keys_;  // by family
   std::string name_prefix_;
+  std::vector<std::string> parts_;
   std::vector<BlockScheme> block_schemes_;
   int64_t promised_mtp_depths_ = 0;
   bool asks_for_mtp_depths_ = false;
@@ -356,7 +367,6 @@ class Binding {
   bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
   bool tied_ = false;
   bool per_layer_keys_ = false;
-  bool has_parts_ = false;
 };
 
 }  // namespace mappings

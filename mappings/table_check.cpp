@@ -299,6 +299,7 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
+  if (table.text_form) with_context("text_form", [&] { check_literal(table.text_form->config); });
   check_not_served(table);
   if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
     bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");

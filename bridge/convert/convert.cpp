@@ -9,6 +9,7 @@
 
 #include "bridge/convert/convert_plan.h"
 #include "bridge/convert/expected_hashes.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/megatron_files.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/mtp_check.h"
@@ -92,6 +93,18 @@ class DroppedTensors {
   std::vector<std::byte> b_;
 };
 
+void describe_parts(Report& report, const SourceMatch& match) {
+  report.json["parts_left_out"] = nlohmann::ordered_json::object();
+  for (const PartLeftOut& left : match.parts) {
+    if (left.missing > 0) {
+      report.warn(fmt::format("{}: {} tensors that config.json promises are not in the source",
+                              left.part, left.missing));
+    }
+    report.json["parts_left_out"][left.part] = {{"tensors", left.tensors},
+                                                {"missing", left.missing}};
+  }
+}
+
 void describe(Report& report, const ConvertOptions& options, const HfFolder& source,
               const mappings::Binding& binding, const ConvertPlan& plan) {
   const auto output = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
@@ -142,6 +155,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"dropped_mtp_tensors", plan.match.mtp.size()},
                  {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
+  describe_parts(report, plan.match);
 }
 
 class Conversion {
@@ -286,8 +300,10 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options, options.keep_mtp);
+  const BoundModel model = bind_model(
+      fs, read_config(fs, source.path), config.string(), options,
+      {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

@@ -53,15 +53,18 @@ class Planner {
         options_(options),
         budget_(budget),
         layouts_(options.glu_interleave) {
-    plan_.style.prefix = options.name_prefix.value_or("");
+    plan_.style.prefix = options.name_prefix.value_or(binding.name_prefix());
     plan_.style.per_layer = options.layer_keys == LayerKeys::kPerLayer ||
                             (options.layer_keys == LayerKeys::kAuto && binding.per_layer_keys());
   }
 
   ConvertPlan make() {
     Accounting accounting;
-    plan_.match = match_source(source_, binding_, options_.spec == Spec::kLocal, options_.keep_mtp,
-                               accounting, [&](const MatchedTensor& tensor) { place(tensor); });
+    const SourceMatchOptions match = {.local_spec = options_.spec == Spec::kLocal,
+                                      .keep_mtp = options_.keep_mtp,
+                                      .text_only = options_.text_only};
+    plan_.match = match_source(source_, binding_, match, accounting,
+                               [&](const MatchedTensor& tensor) { place(tensor); });
     accounting.raise_unless_clean(
         printable(source_.path.string()),
         fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
@@ -74,6 +77,14 @@ class Planner {
   }
 
  private:
+  // Keys of a part have no prefix, and a family may be stacked where others are not.
+  KeyStyle style_of(const mappings::Family* family, const std::string& part) const {
+    KeyStyle style = plan_.style;
+    if (options_.layer_keys == LayerKeys::kAuto) style.per_layer = binding_.per_layer_keys(family);
+    if (!part.empty()) style.prefix.clear();
+    return style;
+  }
+
   void place(const MatchedTensor& matched) {
     const mappings::LogicalTensor& logical = matched.logical;
     int64_t rows = 0;
@@ -82,11 +93,12 @@ class Planner {
       plan_.vocab_rows = rows;
     }
     Placed tensor{logical.name,
-                  written_key(logical, logical.name, plan_.style),
+                  written_key(logical, logical.name, style_of(logical.family, logical.row->part)),
                   layouts_.get(logical, rows),
                   matched.parts,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
+    if (tensor.key.axes.count > (logical.expert < 0 ? 0 : 1)) plan_.stacks = true;
     if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
@@ -234,7 +246,8 @@ class Planner {
 
   void add_extra_states() {
     binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
-      std::string key = extra_state_key(module, plan_.style);
+      if (options_.text_only && !module.state->part.empty()) return;
+      std::string key = extra_state_key(module, style_of(module.family, module.state->part));
       budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
       plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
     });

@@ -4,12 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <span>
 
 namespace bridge {
 namespace {
-
-constexpr std::string_view kLanguageModel = "language_model.";
 
 bool can_stack(const mappings::Family* family) {
   return family != nullptr && !family->mtp && family->megatron.ends_with(".{l}");
@@ -209,11 +208,23 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
 }
 
 std::string detect_prefix(const MegatronFolder& folder) {
-  const auto& tensors = folder.metadata.tensors;
-  const bool prefixed = std::any_of(tensors.begin(), tensors.end(), [](const DcpTensor& tensor) {
-    return tensor.key.starts_with(kLanguageModel);
-  });
-  return prefixed ? std::string(kLanguageModel) : std::string();
+  // Modules of the text model by their first word ("decoder"), with a key for messages. Those of other parts have no prefix.
+  std::map<std::string_view, std::string_view> prefixed;
+  const auto module_of = [](std::string_view key) { return key.substr(0, key.find('.')); };
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    if (!tensor.key.starts_with(kLanguageModel)) continue;
+    const std::string_view key = tensor.key;
+    prefixed.emplace(module_of(key.substr(kLanguageModel.size())), key);
+  }
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    const auto other = prefixed.find(module_of(tensor.key));
+    if (other == prefixed.end()) continue;
+    bad_input(
+        fmt::format("{}: keys with and without {}: {} and {}", printable(folder.dist_dir.string()),
+                    kLanguageModel, printable(other->second), printable(tensor.key)),
+        "two text models in one checkpoint; --name-prefix says which one counts");
+  }
+  return prefixed.empty() ? std::string() : std::string(kLanguageModel);
 }
 
 }  // namespace bridge

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bridge/convert/mtp_check.h"
+#include "bridge/convert/nvfp4_check.h"
 #include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
@@ -46,6 +47,31 @@ class Matcher {
     }
     if (!fits) return std::nullopt;
     return matched;
+  }
+
+  // What is there is as the table says, or there is something the user should know before it is left out.
+  void leave_out(const mappings::LogicalTensor& logical, SourceMatch& result) {
+    auto part = std::find_if(result.parts.begin(), result.parts.end(),
+                             [&](const auto& known) { return known.part == logical.row->part; });
+    if (part == result.parts.end()) {
+      part = result.parts.insert(part, PartLeftOut{logical.row->part});
+    }
+    const auto drop = [&](int32_t index) {
+      result.dropped.push_back({index, -1, fmt::format("{}: --parts text", part->part)});
+      ++part->tensors;
+    };
+    for (const mappings::HfTensorSpec& spec : logical.hf) {
+      const HfTensor* tensor = folder_.find(spec.name);
+      if (tensor == nullptr) {
+        ++part->missing;
+        continue;
+      }
+      drop(use(*tensor));
+      BlockScales scales;
+      if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
+      drop(scales.tensor);
+      scales_.pop_back();  // they are no other than the part's
+    }
   }
 
   void drop(const mappings::DroppedTensor& dropped, SourceMatch& result) {
@@ -176,20 +202,27 @@ bool may_be_quantized(const mappings::Row& row) {
   return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
 }
 
-SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
-                         bool keep_mtp, Accounting& accounting,
+SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding,
+                         const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
+  refuse_nvfp4(folder);
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
   Matcher matcher(folder, binding, accounting);
-  const std::vector<std::string> present = check_mtp(folder, binding, result.dialect, keep_mtp);
-  if (!keep_mtp) {
+  const std::vector<std::string> present =
+      check_mtp(folder, binding, result.dialect, options.keep_mtp);
+  if (!options.keep_mtp) {
     for (const std::string& prefix : present) matcher.leave_out(prefix, result);
   }
-  binding.for_each_tensor(result.dialect, local_spec, [&](const mappings::LogicalTensor& logical) {
-    if (const auto matched = matcher.match(logical)) fn(*matched);
-  });
+  const auto match = [&](const mappings::LogicalTensor& logical) {
+    if (options.text_only && !logical.row->part.empty()) {
+      matcher.leave_out(logical, result);
+    } else if (const auto matched = matcher.match(logical)) {
+      fn(*matched);
+    }
+  };
+  binding.for_each_tensor(result.dialect, options.local_spec, match);
   binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
     matcher.drop(dropped, result);
   });
@@ -199,6 +232,16 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   matcher.report_unused();
   result.scales = matcher.take_scales();
   return result;
+}
+
+void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t dialect,
+                std::string_view part, Accounting& accounting,
+                const std::function<void(const MatchedTensor&)>& fn) {
+  Matcher matcher(folder, binding, accounting);
+  binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
+    if (logical.row->part != part) return;
+    if (const auto matched = matcher.match(logical)) fn(*matched);
+  });
 }
 
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {

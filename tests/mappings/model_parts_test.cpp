@@ -32,7 +32,7 @@ const std::string kGood = R"({
   "per_layer_keys": "true",
   "name_prefix": "vision == null ? '' : 'language_model.'",
   "text_form": {
-    "config": {"architectures": ["TextOnly"], "model_type": "text_only"},
+    "config": {"architectures": ["=layers > 1 ? 'Deep' : 'TextOnly'"], "model_type": "text_only"},
     "keep": ["tie"],
     "dialect": {"P": "model."}
   },
@@ -114,6 +114,12 @@ TEST(ModelParts, TheTextFormIsServedToo) {
   EXPECT_EQ(Binding(table, config, {.drop_mtp = true}).promised_mtp_depths(), 1);
 }
 
+TEST(ModelParts, TheTextFormsConfigurationIsComputed) {
+  const Table table = parse_table(kGood, "t");
+  EXPECT_EQ(Binding(table, Json::parse(kVl)).text_form_config(),
+            Json::parse(R"({"architectures": ["TextOnly"], "model_type": "text_only"})"));
+}
+
 TEST(ModelParts, TheTextFormKeepsOtherSpellings) {
   const Table table = parse_table(kGood, "t");
   const Binding binding(table, Json::parse(kVl));
@@ -168,8 +174,10 @@ const BadTable kBad[] = {
     {"layer_keys_expression", R"("per_layer_keys": "false"})", R"("per_layer_keys": "(" })",
      "expression"},
     {"form_key", R"("keep": ["tie"])", R"("keeps": ["tie"])", "unknown key 'keeps'"},
-    {"form_config", R"("config": {"architectures": ["TextOnly"], "model_type": "text_only"})",
+    {"form_config",
+     R"("config": {"architectures": ["=layers > 1 ? 'Deep' : 'TextOnly'"], "model_type": "text_only"})",
      R"("config": [])", "must be an object"},
+    {"form_expression", "=layers > 1 ?", "=layers > ?", "text_form: expression"},
     {"form_placeholder", R"("dialect": {"P": "model."})", R"("dialect": {"Q": "model."})",
      "'Q' is no placeholder"},
     {"form_dialect", R"("dialect": {"P": "model."})", R"("dialect": {"P": "other."})",
