@@ -251,6 +251,20 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
+// What is refused by name cannot be served as well.
+void check_not_served(const Table& table) {
+  std::vector<std::string> names = table.architectures;
+  names.insert(names.end(), table.model_types.begin(), table.model_types.end());
+  for (const OtherModel& other : table.not_served) {
+    with_context([&] { return line_context("not_served", other.line); },
+                 [&] {
+                   names.push_back(other.name);
+                   check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");
+                   if (other.text.empty() || other.remedy.empty()) bad_input("an empty text");
+                 });
+  }
+}
+
 void check_literal(const Json& json) {
   if (json.is_structured()) {
     for (const Json& item : json) check_literal(item);
@@ -282,6 +296,10 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
+  check_not_served(table);
+  if (table.mtp_uncounted && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' needs 'mtp', the key that counts");
+  }
   for (const ProviderField& field : table.megatron_config) {
     with_context([&] { return line_context("megatron_config", field.line); },
                  [&] { check_literal(field.literal); });

@@ -210,6 +210,12 @@ Notice notice_of(const Json& json, int line) {
   return notice;
 }
 
+OtherModel other_model_of(const Json& json, int line) {
+  if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
+  return {text_of(json[0], "the name"), text_of(json[1], "the text"),
+          text_of(json[2], "the remedy"), line};
+}
+
 class TableReader {
  public:
   TableReader(std::string_view text, std::string file) : lines_(element_lines(text)) {
@@ -218,9 +224,10 @@ class TableReader {
 
   Table read(const Json& top) {
     expect_object(top, "the table");
-    expect_keys(top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
-                      "families", "mtp", "tied", "per_layer_keys", "quantization", "rows", "drop",
-                      "extra_state", "refuse", "warn", "megatron_config"});
+    expect_keys(
+        top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
+              "families", "mtp", "mtp_uncounted", "tied", "per_layer_keys", "quantization", "rows",
+              "drop", "extra_state", "refuse", "warn", "not_served", "megatron_config"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -233,6 +240,10 @@ class TableReader {
     read_dialects(top);
     read_families(top);
     table_.mtp_key = optional_text(top, "mtp");
+    if (const Json* const json = find(top, "mtp_uncounted")) {
+      with_context("'mtp_uncounted'",
+                   [&] { table_.mtp_uncounted = notice_of(*json, line_of("mtp_uncounted", 0)); });
+    }
     each(top, "quantization", "quantization", [&](const Json& json, int line) {
       table_.quantization.push_back(quantization_of(json, line));
     });
@@ -247,6 +258,9 @@ class TableReader {
          [&](const Json& json, int line) { table_.refuse.push_back(notice_of(json, line)); });
     each(top, "warn", "warn",
          [&](const Json& json, int line) { table_.warn.push_back(notice_of(json, line)); });
+    each(top, "not_served", "not_served", [&](const Json& json, int line) {
+      table_.not_served.push_back(other_model_of(json, line));
+    });
     read_megatron_config(top);
     check_table(table_);
     return std::move(table_);

@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 causeway=$ROOT/build/release/bin/causeway
 [ -x "$causeway" ] || scripts/build.sh release causeway || exit 1
+scripts/packed_data.py || die "data/packed could not be unpacked"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bridge/convert/mtp_check.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -71,6 +72,11 @@ class Matcher {
     const auto tensors = tensors_with_prefix(folder_, prefix);
     if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
     for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
+  }
+
+  void drop_uncounted(const HfTensor& tensor, const std::string& reason, SourceMatch& result) {
+    if (used_[static_cast<size_t>(index_of(tensor))]) return;
+    result.dropped.push_back({use(tensor), -1, reason});
   }
 
   void report_unused() {
@@ -187,6 +193,9 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
     matcher.drop(dropped, result);
   });
+  for (const HfTensor* tensor : uncounted_mtp(folder, binding, result.dialect)) {
+    matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
+  }
   matcher.report_unused();
   result.scales = matcher.take_scales();
   return result;
