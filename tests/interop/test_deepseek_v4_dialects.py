@@ -146,6 +146,15 @@ def test_older_names_can_be_dropped(how, v4_sources, causeway, tmp_path):
     assert not dcp.different(deepseek_v4.to_dist(source.state, source.config, mtp=False), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
 
 
+@pytest.mark.parametrize("how", OLDER)
+def test_older_names_that_nothing_counts(how, v4_sources, causeway, tmp_path):
+    """num_nextn_predict_layers 0: dropped by the table's rule under every name, and back."""
+    source = v4_sources("fixture")
+    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], **OLDER[how])
+    folder = write_folder(tmp_path / "older", {**source.config, "num_nextn_predict_layers": 0}, tensors, 3)
+    check_there_and_back(folder, deepseek_v4.to_dist(source.state, source.config, mtp=False), causeway, tmp_path)
+
+
 # {what: new name of a tensor of multi-token prediction, or None to leave it}
 ASTRAY = {
     "a prefix missed": lambda name: "model." + name,
