@@ -94,6 +94,12 @@ void show_drops(const mappings::Table& table, int64_t layer) {
   });
 }
 
+void show_uncounted_mtp(const mappings::Table& table) {
+  if (!table.mtp_uncounted) return;
+  fmt::print("{:<58} {:<8} MTP layers beyond {}   if {}\n", "(not stored)", "drop", table.mtp_key,
+             table.mtp_uncounted->when.text());
+}
+
 void show_quantization(const mappings::Table& table) {
   for (const mappings::Quantization& entry : table.quantization) {
     std::vector<std::string_view> scales;
@@ -121,6 +127,7 @@ int mappings_show(const MappingsCommand& command) {
   show_families(table);
   show_rows(table, command.layer);
   show_drops(table, command.layer);
+  show_uncounted_mtp(table);
   show_quantization(table);
   return 0;
 }

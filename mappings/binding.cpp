@@ -26,7 +26,6 @@ using bridge::printable;
 using bridge::with_context;
 
 constexpr int64_t kMostExperts = 100'000;
-constexpr int64_t kMostPromised = 16;  // MTP depths that tell dialects apart
 constexpr int64_t kMostTensors = 4'000'000;
 constexpr int64_t kLargestBlock = 512 * 512;  // elements
 constexpr std::string_view kConfigFile = "config.json";
@@ -90,6 +89,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
       scope_.variables.emplace_back(name, value);
     }
     per_layer_keys_ = table.per_layer_keys.evaluate_bool(scope_);
+    uncounted_mtp_ = table.mtp_uncounted && table.mtp_uncounted->when.evaluate_bool(scope_);
     for (const Family& family : table.families) {
       const int64_t count = family.count.evaluate_int(scope_);
       if (count < 0 || count > kMostLayers) {
@@ -172,6 +172,7 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
   };
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
+    if (walk.mtp_only && (family == nullptr || !family->mtp)) return;
     Namer namer(*table_, walk.dialect, family);
     Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
@@ -179,10 +180,8 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
       return;
     }
     const size_t shared = scope.variables.size();
-    const int64_t count = family->mtp && walk.promised_mtp
-                              ? std::min(promised_mtp_depths_, kMostPromised)
-                              : layer_count(*family);
-    for (int64_t layer = 0; layer < count; ++layer) {
+    const Depths layers = family->mtp && walk.mtp ? *walk.mtp : Depths{0, layer_count(*family)};
+    for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
       scope.variables.resize(shared);
       scope.variables.emplace_back("l", layer);
       for (const auto& [name, expr] : family->let) {
@@ -228,8 +227,13 @@ void Binding::walk_tensors(const Walk& walk,
 
 void Binding::for_each_drop(size_t dialect,
                             const std::function<void(const DroppedTensor&)>& fn) const {
+  walk_drops({.dialect = dialect}, fn);
+}
+
+void Binding::walk_drops(const Walk& walk,
+                         const std::function<void(const DroppedTensor&)>& fn) const {
   for (const Drop& drop : table_->drops) {
-    for_each_layer(drop, "drop", Walk{.dialect = dialect},
+    for_each_layer(drop, "drop", walk,
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
                      DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
                      if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
@@ -281,9 +285,10 @@ int64_t Binding::expert_count(const Expr& experts) const {
 size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
   size_t best = 0;
   int64_t best_hits = -1;
+  const Depths mtp = depths_that_tell_dialects();
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
     int64_t hits = 0;
-    const Walk walk{.dialect = dialect, .promised_mtp = true, .few_experts = true};
+    const Walk walk{.dialect = dialect, .mtp = mtp, .few_experts = true};
     walk_tensors(walk, [&](const LogicalTensor& tensor) {
       for (const HfTensorSpec& spec : tensor.hf) hits += has_hf_name(spec.name) ? 1 : 0;
     });
@@ -335,8 +340,12 @@ void Binding::check_names() const {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        sink(tensor.name);
-        for (const std::string& alias : tensor.aliases) sink(alias);
+        const auto sink_keys = [&](const std::string& name) {
+          if (tensor.row->split.empty()) sink(name);
+          for (const std::string& suffix : tensor.row->split) sink(name + suffix);
+        };
+        sink_keys(tensor.name);
+        for (const std::string& alias : tensor.aliases) sink_keys(alias);
       });
     });
     check_unique(file + ": HF name", [&](const NameSink& sink) {

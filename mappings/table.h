@@ -20,11 +20,14 @@ namespace mappings {
 
 // The closed algebra; semantics, inverse and slice rule are in bridge/convert/ops.h.
 enum class Op {
-  kCopy,     // 1 part
-  kConcat,   // n parts joined on axis 0: [gate; up]
-  kQkv,      // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
-  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kCopy,      // 1 part
+  kConcat,    // n parts joined on axis 0: [gate; up]
+  kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
+  kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
+  kUngroup,   // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
+  kColumns,   // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
   kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
+  kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
 };
 std::string_view op_name(Op op);
 
@@ -43,15 +46,18 @@ struct Row {
       aliases;  // further spellings accepted when reading a Megatron checkpoint
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
-  Expr groups;                        // kQkv: number of query groups; kColumns: of blocks
+  Expr
+      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kUngroup), of blocks (kColumns)
+  Expr heads;                         // kGatedQkv: number of query heads
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
   Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
   std::string family;  // empty: not per layer. A row of the file that names several
                        // families becomes one Row for each.
-  // Not empty: the Megatron tensor lies in equal parts, by rows, under its name with each of these suffixes.
+  // Not empty: the Megatron tensor lies in parts, by rows, under its name with each of these suffixes.
   std::vector<std::string> split;
+  std::vector<Expr> split_rows;  // of each part; empty: equal parts
   // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
@@ -112,6 +118,14 @@ struct Notice {  // refusals (exit 5) and warnings
   int line = 0;
 };
 
+// A model that looks like the table's but is another: refused by name.
+struct OtherModel {
+  std::string name;    // an architecture or a model type
+  std::string text;    // why
+  std::string remedy;  // what to do
+  int line = 0;
+};
+
 // A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
 // that begins with '=' is an expression.
 struct ProviderField {
@@ -134,12 +148,16 @@ struct Table {
   std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
   std::vector<Family> families;
   std::string mtp_key;  // key of the (sub-)config that counts the MTP depths; empty: no MTP
+  // Where it holds, MTP tensors of depths that config.json does not count are dropped for its text; without it they
+  // stop the conversion.
+  std::optional<Notice> mtp_uncounted;
   std::vector<Quantization> quantization;
   std::vector<Row> rows;
   std::vector<Drop> drops;
   std::vector<ExtraState> extra_state;
   std::vector<Notice> refuse;
   std::vector<Notice> warn;
+  std::vector<OtherModel> not_served;
   Expr tied;  // true: no output layer of its own. Also the variable "tied" of later expressions
   Expr per_layer_keys;  // --layer-keys auto: true = per-layer keys
   std::vector<ProviderField>
@@ -171,10 +189,12 @@ struct LogicalTensor {
   std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
   std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
   std::vector<HfTensorSpec> hf;
-  int64_t groups = 0;              // kQkv, kColumns
-  std::vector<int64_t> chunks;     // as in Row
-  const Family* family = nullptr;  // nullptr: not per layer
-  int64_t layer = -1;              // index in the family
+  int64_t groups = 0;  // as in Row
+  int64_t heads = 0;
+  std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
+  std::vector<int64_t> chunks;      // as in Row
+  const Family* family = nullptr;   // nullptr: not per layer
+  int64_t layer = -1;               // index in the family
   int64_t layer_count = 0;
   int64_t expert = -1;  // -1: not per expert
   int64_t expert_count = 0;
@@ -241,6 +261,11 @@ class Binding {
                     const std::function<bool(std::string_view)>& has_hf_name) const;
   // Megatron prefixes of it, aliases among them; none is the beginning of another.
   std::vector<std::string> mtp_megatron_prefixes(int64_t depth) const;
+  // Why MTP depths beyond the promised ones are dropped; nullptr: they are not, and stop the conversion.
+  const std::string* uncounted_mtp() const;
+  // HF names of rows and drops of MTP depth `depth`, also beyond the promised ones.
+  void for_each_mtp_name(size_t dialect, int64_t depth,
+                         const std::function<void(const std::string&)>& fn) const;
 
   // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
   // local_spec picks the spelling.
@@ -261,17 +286,24 @@ class Binding {
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
   Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
+  struct Depths {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+  Depths depths_that_tell_dialects() const;
   // Which names an iteration gives.
   struct Walk {
     size_t dialect = 0;
     bool local_spec = false;
-    bool promised_mtp = false;  // MTP depths that config.json promises, dropped ones too
+    std::optional<Depths> mtp{};  // of MTP, instead of those that config.json counts and are kept
+    bool mtp_only = false;      // no other families
     bool few_experts = false;   // the first and the last of each layer
   };
   template <typename Item, typename Fn>
   void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
                       const Fn& fn) const;
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
+  void walk_drops(const Walk& walk, const std::function<void(const DroppedTensor&)>& fn) const;
   void check_names() const;
 
   const Table* table_;
@@ -280,6 +312,8 @@ class Binding {
   std::vector<int64_t> layer_counts_;  // by family
   std::vector<BlockScheme> block_schemes_;
   int64_t promised_mtp_depths_ = 0;
+  bool drops_mtp_ = false;      // --mtp drop
+  bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
   bool tied_ = false;
   bool per_layer_keys_ = false;
 };

@@ -18,6 +18,7 @@
 #include "bridge/io/codec.h"
 #include "bridge/io/error.h"
 #include "mappings/name_check.h"
+#include "mappings/op_check.h"
 #include "mappings/pattern.h"
 
 namespace mappings {
@@ -29,21 +30,9 @@ using bridge::with_context;
 
 constexpr size_t kMostDialects = 64;
 constexpr size_t kMostFamilies = 64;
-constexpr size_t kMostParts = 16;
-constexpr size_t kMostRank = 8;
 
 std::string line_context(std::string_view kind, int line) {
   return fmt::format("{} at line {}", kind, line);
-}
-
-void check_no_repeats(const std::vector<std::string>& names, std::string_view what) {
-  std::set<std::string> seen;
-  for (const std::string& name : names) {
-    if (name.empty()) bad_input(fmt::format("empty entry in {}", what));
-    if (!seen.insert(name).second) {
-      bad_input(fmt::format("'{}' twice in {}", printable(name), what));
-    }
-  }
 }
 
 void check_variables(const Table& table) {
@@ -116,53 +105,6 @@ void check_families(const Table& table) {
                      bad_input("'mtp' families need the table's 'mtp', the key that counts them");
                    }
                  });
-  }
-}
-
-void check_split(const Row& row) {
-  if (row.split.size() < 2 || row.split.size() > kMostParts) {
-    bad_input(fmt::format("'split' of {} suffixes (2 to {})", row.split.size(), kMostParts));
-  }
-  check_no_repeats(row.split, "'split'");
-  for (const std::string& suffix : row.split) {
-    if (!is_name_text(suffix)) {
-      bad_input(fmt::format("'{}' has characters no tensor name has", printable(suffix)));
-    }
-  }
-  if (row.gated || row.op == Op::kVocab) {
-    bad_input("'split' has no meaning for gated rows and op vocab");
-  }
-}
-
-void check_op(const Row& row) {
-  const size_t parts = row.hf.size();
-  const std::string_view op = op_name(row.op);
-  if (parts == 0 || parts > kMostParts) {
-    bad_input(fmt::format("{} HF names (1 to {})", parts, kMostParts));
-  }
-  const bool arity = row.op == Op::kQkv      ? parts == 3
-                     : row.op == Op::kConcat ? parts >= 2
-                                             : parts == 1;
-  if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
-  if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
-    bad_input(row.groups.empty() ? fmt::format("op {} needs 'groups'", op)
-                                 : fmt::format("'groups' has no meaning for op {}", op));
-  }
-  if (row.gated && (row.op != Op::kConcat || parts != 2)) {
-    bad_input("'gated' needs op concat and two HF names");
-  }
-  if (!row.split.empty()) check_split(row);
-  const size_t rank = row.hf[0].shape.size();
-  for (const HfPart& part : row.hf) {
-    if (part.shape.size() != rank) bad_input("HF shapes of different rank");
-  }
-  const size_t most = row.op == Op::kQkv || row.op == Op::kColumns ? 2 : kMostRank;
-  if (row.op == Op::kColumns && rank != 2) bad_input("op columns needs a matrix");
-  if (row.chunks.size() > rank || (row.gated && !row.chunks.empty())) {
-    bad_input("'chunks' has no more numbers than the shape has, and no meaning for gated rows");
-  }
-  if (rank == 0 || rank > most) {
-    bad_input(fmt::format("shape of {} dimensions (1 to {} for op {})", rank, most, op));
   }
 }
 
@@ -309,6 +251,20 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
+// What is refused by name cannot be served as well.
+void check_not_served(const Table& table) {
+  std::vector<std::string> names = table.architectures;
+  names.insert(names.end(), table.model_types.begin(), table.model_types.end());
+  for (const OtherModel& other : table.not_served) {
+    with_context([&] { return line_context("not_served", other.line); },
+                 [&] {
+                   names.push_back(other.name);
+                   check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");
+                   if (other.text.empty() || other.remedy.empty()) bad_input("an empty text");
+                 });
+  }
+}
+
 void check_literal(const Json& json) {
   if (json.is_structured()) {
     for (const Json& item : json) check_literal(item);
@@ -340,6 +296,10 @@ void check_table(const Table& table) {
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
+  check_not_served(table);
+  if (table.mtp_uncounted && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' needs 'mtp', the key that counts");
+  }
   for (const ProviderField& field : table.megatron_config) {
     with_context([&] { return line_context("megatron_config", field.line); },
                  [&] { check_literal(field.literal); });

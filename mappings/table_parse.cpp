@@ -13,6 +13,7 @@
 
 #include "bridge/io/error.h"
 #include "bridge/io/json_strict.h"
+#include "mappings/op_names.h"
 #include "mappings/table.h"
 #include "mappings/table_check.h"
 #include "mappings/table_json.h"
@@ -28,14 +29,6 @@ using bridge::with_context;
 constexpr bridge::JsonLimits kLimits = {
     .max_bytes = 4 << 20, .max_depth = 16, .allow_comments = true};
 constexpr size_t kMostElements = 4096;
-
-Op op_of(const std::string& name) {
-  for (const Op op : {Op::kCopy, Op::kConcat, Op::kQkv, Op::kColumns, Op::kVocab}) {
-    if (op_name(op) == name) return op;
-  }
-  bad_input(fmt::format("unknown op '{}'", printable(name)),
-            "ops: copy, concat, qkv, columns, vocab");
-}
 
 // "a, f[b, c], d" at its outer commas.
 std::vector<Expr> expressions_of(std::string_view list) {
@@ -87,13 +80,28 @@ std::vector<std::string> families_of(const Json& options, const std::string& pat
   bad_input(fmt::format("'family' is needed, as the table has {}", table.families.size()));
 }
 
+// Suffixes of equal parts, or suffixes with the rows of each.
+void read_split(const Json& json, Row& row) {
+  if (json.is_array()) {
+    row.split = texts_of(json, "'split'");
+    return;
+  }
+  if (!json.is_object()) {
+    bad_input("'split' must be a list of suffixes, or an object of suffixes with their rows");
+  }
+  for (const auto& [suffix, rows] : json.items()) {
+    row.split.push_back(suffix);
+    row.split_rows.push_back(Expr::parse(text_of(rows, "a size in 'split'")));
+  }
+}
+
 void read_row(const Json& json, int line, Table& table) {
   if (!json.is_array() || json.size() < 3 || json.size() > 4) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
   const Json options = json.size() == 4 ? expect_object(json[3], "the options") : Json::object();
-  expect_keys(options, {"aliases", "local", "groups", "gated", "split", "chunks", "when", "experts",
-                        "dtypes", "keep", "family"});
+  expect_keys(options, {"aliases", "local", "groups", "heads", "gated", "split", "chunks", "when",
+                        "experts", "dtypes", "keep", "family"});
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
@@ -111,10 +119,11 @@ void read_row(const Json& json, int line, Table& table) {
     row.aliases = texts_of(*aliases, "'aliases'");
   }
   row.groups = optional_expr(options, "groups");
+  row.heads = optional_expr(options, "heads");
   row.when = optional_expr(options, "when");
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
-  if (const Json* split = find(options, "split")) row.split = texts_of(*split, "'split'");
+  if (const Json* split = find(options, "split")) read_split(*split, row);
   if (const Json* chunks = find(options, "chunks")) {
     for (const std::string& text : texts_of(*chunks, "'chunks'")) {
       row.chunks.push_back(Expr::parse(text));
@@ -201,6 +210,12 @@ Notice notice_of(const Json& json, int line) {
   return notice;
 }
 
+OtherModel other_model_of(const Json& json, int line) {
+  if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
+  return {text_of(json[0], "the name"), text_of(json[1], "the text"),
+          text_of(json[2], "the remedy"), line};
+}
+
 class TableReader {
  public:
   TableReader(std::string_view text, std::string file) : lines_(element_lines(text)) {
@@ -209,9 +224,10 @@ class TableReader {
 
   Table read(const Json& top) {
     expect_object(top, "the table");
-    expect_keys(top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
-                      "families", "mtp", "tied", "per_layer_keys", "quantization", "rows", "drop",
-                      "extra_state", "refuse", "warn", "megatron_config"});
+    expect_keys(
+        top, {"architectures", "model_types", "config_root", "values", "dims", "dialects",
+              "families", "mtp", "mtp_uncounted", "tied", "per_layer_keys", "quantization", "rows",
+              "drop", "extra_state", "refuse", "warn", "not_served", "megatron_config"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -224,6 +240,10 @@ class TableReader {
     read_dialects(top);
     read_families(top);
     table_.mtp_key = optional_text(top, "mtp");
+    if (const Json* const json = find(top, "mtp_uncounted")) {
+      with_context("'mtp_uncounted'",
+                   [&] { table_.mtp_uncounted = notice_of(*json, line_of("mtp_uncounted", 0)); });
+    }
     each(top, "quantization", "quantization", [&](const Json& json, int line) {
       table_.quantization.push_back(quantization_of(json, line));
     });
@@ -238,6 +258,9 @@ class TableReader {
          [&](const Json& json, int line) { table_.refuse.push_back(notice_of(json, line)); });
     each(top, "warn", "warn",
          [&](const Json& json, int line) { table_.warn.push_back(notice_of(json, line)); });
+    each(top, "not_served", "not_served", [&](const Json& json, int line) {
+      table_.not_served.push_back(other_model_of(json, line));
+    });
     read_megatron_config(top);
     check_table(table_);
     return std::move(table_);
@@ -358,22 +381,6 @@ class TableReader {
 };
 
 }  // namespace
-
-std::string_view op_name(Op op) {
-  switch (op) {
-    case Op::kCopy:
-      return "copy";
-    case Op::kConcat:
-      return "concat";
-    case Op::kQkv:
-      return "qkv";
-    case Op::kColumns:
-      return "columns";
-    case Op::kVocab:
-      return "vocab";
-  }
-  bridge::internal_error("unknown op");
-}
 
 Table parse_table(std::string_view text, std::string file) {
   const std::string context = printable(file);

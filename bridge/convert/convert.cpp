@@ -104,11 +104,13 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                                      printable(options.target.string()), plan.tensors.size(),
                                      plan.files.size(), size_text(output)));
   nlohmann::ordered_json dropped = nlohmann::ordered_json::array();
+  std::vector<NamedReason> named;
   for (const DroppedSource& item : plan.match.dropped) {
-    const std::string name = printable(source.tensors[static_cast<size_t>(item.tensor)].name);
-    report.lines.push_back(fmt::format("dropped  {}: {}", name, item.reason));
-    dropped.push_back({{"name", name}, {"reason", item.reason}});
+    named.push_back(
+        {printable(source.tensors[static_cast<size_t>(item.tensor)].name), item.reason});
+    dropped.push_back({{"name", named.back().name}, {"reason", item.reason}});
   }
+  report.list("dropped ", named);
   for (const std::string& prefix : plan.match.mtp_prefixes) {
     report.lines.push_back(fmt::format("dropped  {} tensors {}*: --mtp drop",
                                        tensors_with_prefix(source, prefix).size(),
@@ -220,9 +222,13 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
-    for (const int32_t scales : plan_.match.scales) {
-      const HfTensor& tensor = source_.tensors[static_cast<size_t>(scales)];
+    const auto keep = [&](int32_t index) {
+      const HfTensor& tensor = source_.tensors[static_cast<size_t>(index)];
       needed += tensor.end - tensor.begin;
+    };
+    for (const int32_t scales : plan_.match.scales) keep(scales);
+    for (const DroppedSource& dropped : plan_.match.dropped) {
+      if (dropped.equals < 0) keep(dropped.tensor);
     }
     return needed;
   }

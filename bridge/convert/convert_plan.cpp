@@ -20,9 +20,14 @@ struct Placed {
   std::vector<TransferInput> inputs;
   Dtype to;
   std::vector<int64_t> chunks;  // of each leading axis; [gate; up] has 2 of the first
-  int part = 0;                 // of the keys that hold the tensor's rows
-  int parts = 1;
+  int64_t first_row = 0;        // of those that the key holds: all, or a part of a split
+  int64_t rows = 0;
 
+  Shape shape() const {
+    Shape shape = layout->megatron_shape();
+    shape[0] = rows;
+    return shape;
+  }
   int64_t chunk_count() const {
     int64_t count = 1;
     for (const int64_t on_axis : chunks) count = checked_mul(count, on_axis, "number of chunks");
@@ -82,21 +87,28 @@ class Planner {
                   matched.parts,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
+    if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
-    const std::vector<std::string>& suffixes = logical.row->split;
-    tensor.parts = static_cast<int>(std::max<size_t>(1, suffixes.size()));
-    for (tensor.part = 0; tensor.part < tensor.parts; ++tensor.part) {
-      Placed part = tensor;
-      if (!suffixes.empty()) {
-        const std::string& suffix = suffixes[static_cast<size_t>(tensor.part)];
-        part.name += suffix;
-        part.key.key += suffix;
-      }
-      budget_.reserve(cost_of(part), "the plan");
-      placed_.push_back(std::move(part));
+    if (logical.row->split.empty()) {
+      tensor.rows = tensor.layout->megatron_shape().at(0);
+      add(std::move(tensor));
+      return;
     }
+    for (size_t i = 0; i < logical.row->split.size(); ++i) {
+      tensor.rows = logical.split_rows.at(i);
+      Placed part = tensor;
+      part.name += logical.row->split[i];
+      part.key.key += logical.row->split[i];
+      add(std::move(part));
+      tensor.first_row += tensor.rows;
+    }
+  }
+
+  void add(Placed tensor) {
+    budget_.reserve(cost_of(tensor), "the plan");
+    placed_.push_back(std::move(tensor));
   }
 
   // Sequential reads: tensors in the order of their first part in the source.
@@ -124,7 +136,7 @@ class Planner {
       const Shape shape = start_tensor(written, tensor);
       for (int64_t i = 0; i < tensor.chunk_count(); ++i) add_item(written, index, tensor, shape, i);
       plan_.names.push_back(tensor.name);
-      const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements() / tensor.parts);
+      const int64_t bytes = byte_size(tensor.to, tensor.shape());
       plan_.output_bytes = checked_add(plan_.output_bytes, bytes);
       bytes_by_dtype[tensor.to] += bytes;
     }
@@ -137,8 +149,7 @@ class Planner {
 
   // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and experts before.
   static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
-    Shape shape = tensor.layout->megatron_shape();
-    shape[0] /= tensor.parts;
+    Shape shape = tensor.shape();
     const LeadingAxes& axes = tensor.key.axes;
     shape.insert(shape.begin(), axes.size.begin(), axes.size.begin() + axes.count);
     if (written.key.empty()) {
@@ -162,8 +173,8 @@ class Planner {
       chunk.offsets[axis] = tensor.key.axes.index[axis];
       chunk.sizes[axis] = 1;
     }
-    const int64_t elements =
-        tensor.layout->megatron_elements() / tensor.parts / tensor.chunk_count();
+    const int64_t of_key = element_count(tensor.shape());
+    const int64_t elements = of_key / tensor.chunk_count();
     int64_t place = chunk_number;  // row-major among the chunks
     for (size_t i = tensor.chunks.size(); i-- > 0;) {
       chunk.sizes[rows + i] = shape[rows + i] / tensor.chunks[i];
@@ -175,7 +186,7 @@ class Planner {
     transfer.inputs = tensor.inputs;
     transfer.target = static_cast<int32_t>(plan_.names.size());
     transfer.to = tensor.to;
-    transfer.begin = (tensor.part + chunk_number) * elements;  // one of the two is 0
+    transfer.begin = of_key / tensor.rows * tensor.first_row + chunk_number * elements;
     transfer.end = transfer.begin + elements;
     plan_.transfers.push_back(std::move(transfer));
     plan_.items.push_back({index, static_cast<int32_t>(written.chunks.size())});

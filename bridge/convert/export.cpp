@@ -174,7 +174,12 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
       fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
                   printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
                   verbatim, size_text(plan.output_bytes)));
-  for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
+  report.list("left out", plan.left_out);
+  report.list("put back", plan.put_back);
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
+  }
   if (plan.mtp_left_out > 0) {
     report.lines.push_back(fmt::format("dropped  {} MTP tensors: --mtp drop", plan.mtp_left_out));
   }
@@ -204,7 +209,8 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"target_shards", plan.shards.size()},
                  {"verbatim_headers", verbatim},
                  {"target_bytes", plan.output_bytes},
-                 {"left_out", plan.left_out},
+                 {"left_out", left_out},
+                 {"put_back_tensors", plan.put_back.size()},
                  {"dropped_mtp_tensors", plan.mtp_left_out},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};

@@ -8,6 +8,7 @@
 #include "bridge/convert/export_shards.h"
 #include "bridge/convert/mtp_check.h"
 #include "bridge/convert/source_match.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -46,6 +47,9 @@ class Planner {
             binding_.table().file));
     number_kept();
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
+    if (layout_ != nullptr) {
+      for (const HfTensor* tensor : uncounted_mtp(*layout_, binding_, dialect)) put_back(*tensor);
+    }
     check_origin(dialect);
     plan_.warnings = binding_.warnings();
     plan_shards(plan_, layout_, origin_, options_.max_shard_size, fs, budget_);
@@ -66,6 +70,12 @@ class Planner {
       const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
       const mappings::BlockScheme* scheme =
           before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
+      if (scheme != nullptr && !may_be_quantized(*tensor.logical.row)) {
+        accounting_.wrong(spec.name,
+                          fmt::format("dtype {} in the origin is not one the table allows here",
+                                      safetensors_name(before->dtype)));
+        continue;
+      }
       if (scheme != nullptr && !options_.dtype) {
         add_quantized(spec, *before, *scheme, std::move(transfer));
         continue;
@@ -195,21 +205,41 @@ class Planner {
       plan_.outputs.back().witnesses_of = plan_.outputs[target].witnesses_of;
       return;
     }
-    const int32_t index = origin_.sidecar_tensor(drop.name);
-    if (index < 0 || !origin_.witnesses ||
-        !origin_.witnesses->covers(index, before->end - before->begin)) {
+    if (!sidecar_has(*before) || !sidecar_keeps(*before)) {
       left_out_.insert(drop.name);
-      plan_.left_out.push_back(fmt::format("{}: {}", printable(drop.name), drop.drop->reason));
+      plan_.left_out.push_back({printable(drop.name), drop.drop->reason});
       return;
     }
+    add_as_it_was(*before, keep(false, origin_.sidecar_tensor(drop.name)));
+  }
+
+  // What Megatron has no place for: the bytes that the sidecar kept, else those of the reference.
+  void put_back(const HfTensor& before) {
+    if (by_name_.contains(before.name)) return;
+    const bool in_sidecar = sidecar_has(before) && sidecar_keeps(before);
+    std::string why = *binding_.uncounted_mtp();
+    if (options_.dtype || (!in_sidecar && !origin_.from_reference())) {
+      if (options_.dtype) why += ", and --dtype is for what Megatron has";
+      left_out_.insert(before.name);
+      plan_.left_out.push_back({printable(before.name), std::move(why)});
+      return;
+    }
+    add_as_it_was(before, in_sidecar ? keep(false, origin_.sidecar_tensor(before.name))
+                                     : keep(true, reference_index(before)));
+    plan_.put_back.push_back(
+        {printable(before.name),
+         fmt::format("from the {}, as {}", in_sidecar ? "sidecar" : "reference", why)});
+  }
+
+  void add_as_it_was(const HfTensor& before, int32_t kept) {
     Transfer transfer;
-    transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
+    transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
+                                                 std::vector<Shape>{before.shape}, OpNumbers{});
     const auto logical = static_cast<int32_t>(plan_.logical.size());
-    transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
-    transfer.to = before->dtype;
-    transfer.end = element_count(before->shape);
-    add_output(drop.name, before->dtype, before->shape, std::move(transfer));
+    transfer.inputs = {{logical + kept, before.dtype, {}}};
+    transfer.to = before.dtype;
+    transfer.end = element_count(before.shape);
+    add_output(before.name, before.dtype, before.shape, std::move(transfer));
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.

@@ -16,6 +16,7 @@
 #include "bridge/convert/checkpoint_match.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/origin.h"
+#include "bridge/convert/report.h"
 #include "bridge/convert/transfer.h"
 
 namespace bridge {
@@ -55,7 +56,9 @@ struct ExportPlan {
   int64_t dequantized = 0;      // tensors that the origin has quantized and --dtype does not
   int64_t mtp_left_out = 0;     // checkpoint tensors that --mtp drop leaves out
   int64_t output_bytes = 0;
-  std::vector<std::string> left_out;  // tensors of the origin that cannot be made: "name: reason"
+  std::vector<NamedReason> left_out;  // tensors of the origin that cannot be made
+  std::vector<NamedReason>
+      put_back;  // tensors that Megatron does not have, as the origin holds them
   std::vector<std::string> warnings;
 };
 

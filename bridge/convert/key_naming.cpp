@@ -117,7 +117,7 @@ std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
   return found;
 }
 
-// The equal parts of a tensor under its name with suffixes. Some of them alone: bad input.
+// The parts of a tensor under its name with suffixes. Some of them alone, or with other rows: bad input.
 std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                                       const mappings::LogicalTensor& tensor,
                                       const KeyLookup& lookup, const std::string& name) {
@@ -136,16 +136,21 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                           printable(lookup.prefix), printable(missing), printable(name)));
   }
   FoundTensor found{{}, pieces[0].dtype, pieces[0].shape};
-  for (const Piece& piece : pieces) {
-    if (piece.dtype != found.dtype || piece.shape != pieces[0].shape || piece.shape.empty()) {
-      bad_input(fmt::format("{}{}: parts of {} {} and {} {}", printable(lookup.prefix),
-                            printable(name), safetensors_name(found.dtype),
-                            shape_text(pieces[0].shape), safetensors_name(piece.dtype),
-                            shape_text(piece.shape)));
+  int64_t rows = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    Shape expected = pieces[0].shape;
+    if (!expected.empty()) expected[0] = tensor.split_rows.at(i);
+    if (piece.dtype != found.dtype || piece.shape != expected || piece.shape.empty()) {
+      bad_input(fmt::format("{}{}{}: {} {}, beside the other parts it should be {} {}",
+                            printable(lookup.prefix), printable(name), tensor.row->split[i],
+                            safetensors_name(piece.dtype), shape_text(piece.shape),
+                            safetensors_name(found.dtype), shape_text(expected)));
     }
+    rows = checked_add(rows, tensor.split_rows.at(i));
     found.stretches.push_back(piece.stretch);
   }
-  found.shape[0] = checked_mul(found.shape[0], std::ssize(pieces));
+  found.shape[0] = rows;
   return found;
 }
 

@@ -1,11 +1,13 @@
 #include "bridge/convert/source_match.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
 
 #include "bridge/convert/mtp_check.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -72,6 +74,11 @@ class Matcher {
     for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
   }
 
+  void drop_uncounted(const HfTensor& tensor, const std::string& reason, SourceMatch& result) {
+    if (used_[static_cast<size_t>(index_of(tensor))]) return;
+    result.dropped.push_back({use(tensor), -1, reason});
+  }
+
   void report_unused() {
     for (size_t i = 0; i < used_.size(); ++i) {
       if (!used_[i]) accounting_.unknown(folder_.tensors[i].name);
@@ -115,8 +122,8 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
-        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
@@ -165,6 +172,10 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
   return nullptr;
 }
 
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
+}
+
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
                          bool keep_mtp, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
@@ -182,6 +193,9 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
     matcher.drop(dropped, result);
   });
+  for (const HfTensor* tensor : uncounted_mtp(folder, binding, result.dialect)) {
+    matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
+  }
   matcher.report_unused();
   result.scales = matcher.take_scales();
   return result;
@@ -217,16 +231,19 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  if (op != mappings::Op::kVocab) vocab_rows = 0;
-  const int64_t groups = groups_of(tensor);
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads};
+  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
+  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
+  std::string key =
+      fmt::format("{} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, numbers);
   return layout;
 }
 

@@ -49,6 +49,10 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
 // How HF tensors of this dtype are quantized; nullptr: the table does not say.
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
 
+// Whether tensors of a row may be quantized with scales beside them. What must stay as it is may not, nor what scales
+// would not fit.
+bool may_be_quantized(const mappings::Row& row);
+
 // kUnsupported for --glu-interleave N > 0 on a table without routed experts.
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave);
 
