@@ -1,8 +1,14 @@
-"""The Qwen3.5, 3.6 and Qwen3-Next checkpoints the tests convert."""
+"""The Qwen3.5, 3.6 and Qwen3-Next checkpoints the tests convert, and those of them in data/, which this makes again:
+
+    python -m interop.qwen3_5_cases OUT      (from tests/)
+"""
 import dataclasses
 import json
 import pathlib
 import random
+import shutil
+import sys
+import tempfile
 
 import torch
 
@@ -74,6 +80,9 @@ CASES = {
     "dense_text_witnesses": Case(_arch("qwen3_5", _SHORT), Form(witnesses=True), 15),
     "moe_3_6_witnesses": Case(_arch("qwen3_5_moe", _SHORT), Form(Vision(), mtp_packed=True, ssm=_BF16, witnesses=True), 16),
 }
+# For scripts/demo.sh and scripts/roundtrip.sh, beside what Bridge wrote: {folder in data/: case}
+BUNDLED = {"qwen3_6_moe": "moe_3_6", "qwen3_5_forms/tied_text": "dense_3_6_text_tied", "qwen3_5_forms/separate": "moe_separate_mtp_packed_tied",
+           "qwen3_5_forms/fp8": "moe_fp8", "qwen3_5_forms/next": "next_some_dense"}
 # Where the norm's weight - 1 is exact both models are the same function.
 SAME_FUNCTION = [name for name, case in CASES.items() if not case.form.witnesses]
 FP8 = [name for name, case in CASES.items() if case.fp8]
@@ -141,3 +150,9 @@ def bridge_source(folder):
                 rope_base=text["rope_parameters"]["rope_theta"], moe=moe, gdn=gdn, mtp=text["mtp_num_hidden_layers"])
     vision = tower and Vision(depth=tower["depth"], hidden=tower["hidden_size"], heads=tower["num_heads"], ffn=tower["intermediate_size"])
     return Source(arch, Form(vision), folder, hf_files.read_safetensors(folder), folder)
+
+
+if __name__ == "__main__":
+    for bundled, name in BUNDLED.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            shutil.copytree(make(CASES[name], pathlib.Path(temporary)).folder, pathlib.Path(sys.argv[1]) / bundled / "hf")
