@@ -1,5 +1,9 @@
 """Qwen3.5, 3.6 and Qwen3-Next: Hugging Face -> `causeway convert-hf` -> torch and real megatron-core. The vision tower, which
 megatron-core does not have, is compared with oracles/qwen3_5.py, which is Bridge's."""
+import dataclasses
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -7,7 +11,7 @@ from interop import cases, qwen3_5_cases
 from interop.conftest import DATA
 from interop.test_fp8 import digests
 from interop.test_qwen3_5_oracle import BRIDGE
-from oracles import dcp, hf_files, qwen3_5, sharding
+from oracles import dcp, hf_files, qwen3_5, qwen3_5_reference, sharding
 from oracles.layout import Layout
 
 TEXT_AND_IMAGES = [name for name, case in qwen3_5_cases.CASES.items() if case.form.vision]
@@ -152,6 +156,26 @@ def test_each_class_of_extra_state_is_needed(qwen_sources, qwen_converted, pools
         assert error and f"{kind}._extra_state" in error, (kind, error)
 
 
+# ---- what transformers saves ----
+
+
+@pytest.mark.parametrize("name", ["moe", "moe_text", "dense_tied", "moe_text_vision_names", "dense_text", "next"])
+def test_saved_by_transformers(name, qwen_sources, causeway, tmp_path):
+    """It forgets multi-token prediction, of which the configuration goes on to speak: said, and converted with `--mtp drop`. The
+    experts of a text model it saves one by one."""
+    source = qwen_sources(name)
+    qwen3_5_reference.loaded(source.plain).to(torch.bfloat16).save_pretrained(tmp_path / "saved")
+    state, options = hf_files.read_safetensors(tmp_path / "saved"), []
+    if source.arch.mtp:
+        assert "--mtp drop" in causeway("convert-hf", tmp_path / "saved", tmp_path / "root", expect=3).stderr
+        options = ["--mtp", "drop"]
+    saved = dataclasses.replace(source, arch=dataclasses.replace(source.arch, mtp=0), state=state)
+    causeway("convert-hf", tmp_path / "saved", tmp_path / "root", *options)
+    assert not dcp.different(qwen3_5_cases.dist_keys(saved), tensors(tmp_path / "root"))
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
+    assert digests(tmp_path / "back") == digests(tmp_path / "saved")
+
+
 # ---- refusals ----
 
 MISSING = {"dense": "model.visual.blocks.2.attn.qkv.bias", "moe_3_6": "mtp.layers.0.mlp.experts.down_proj", "moe_separate": "model.layers.0.mlp.experts.5.up_proj.weight",
@@ -174,3 +198,47 @@ def test_a_tensor_too_many_is_named(name, extra, qwen_sources, causeway, tmp_pat
     state = {**source.state, extra: torch.ones(4, dtype=torch.bfloat16)}
     done = causeway("convert-hf", hf_files.copy_with_tensors(source.folder, tmp_path / "hf", state), tmp_path / "root", expect=3)
     assert extra in done.stderr
+
+
+def edited_copy(source, folder, edit):
+    shutil.copytree(source.folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    edit(config, config.get("text_config", config))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+# (case, edit of config.json and its text_config, words of the message)
+UNSUPPORTED = {
+    "two depths, one fc": ("dense", lambda config, text: text.update(mtp_num_hidden_layers=2), "mtp_num_hidden_layers 2"),
+    "two depths of a text model": ("moe_text", lambda config, text: text.update(mtp_num_hidden_layers=2), "mtp_num_hidden_layers 2"),
+    "own embeddings": ("dense", lambda config, text: text.update(mtp_use_dedicated_embeddings=True), "mtp_use_dedicated_embeddings"),
+    "another kind of layer": ("moe_text", lambda config, text: text["layer_types"].__setitem__(1, "sliding_attention"), "sliding_attention"),
+    "another activation": ("dense", lambda config, text: text.update(hidden_act="gelu"), "hidden_act"),
+    "NVFP4": ("moe", lambda config, text: config.update(quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}), "NVFP4"),
+    "another architecture": ("moe", lambda config, text: (config.update(model_type="qwen4_exp", architectures=["Qwen4ExpForConditionalGeneration"])), "Qwen4Exp"),
+}
+
+
+@pytest.mark.parametrize("which", UNSUPPORTED)
+def test_what_is_not_supported_is_refused(which, qwen_sources, causeway, tmp_path):
+    name, edit, words = UNSUPPORTED[which]
+    done = causeway("convert-hf", edited_copy(qwen_sources(name), tmp_path / "hf", edit), tmp_path / "root", expect=5)
+    assert words in done.stderr and done.stderr.count("\n") <= 2
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_depth_is_that_of_the_checkpoint(qwen_sources, causeway, tmp_path):
+    """Not a default, and not another family's key: tensors of multi-token prediction that the configuration does not count are
+    not left out in silence."""
+    hf = edited_copy(qwen_sources("dense"), tmp_path / "hf", lambda config, text: (text.pop("mtp_num_hidden_layers"), text.update(num_nextn_predict_layers=1)))
+    done = causeway("convert-hf", hf, tmp_path / "root", expect=3)
+    assert "mtp." in done.stderr
+
+
+@pytest.mark.parametrize("top, inner", [(True, False), (False, True)])
+def test_tied_is_what_the_top_of_the_configuration_says(top, inner, qwen_sources, causeway, tmp_path):
+    source = qwen_sources("dense_tied" if top else "dense")
+    hf = edited_copy(source, tmp_path / "hf", lambda config, text: (config.update(tie_word_embeddings=top), text.update(tie_word_embeddings=inner)))
+    causeway("convert-hf", hf, tmp_path / "root")
+    assert not dcp.different(qwen3_5_cases.dist_keys(source), tensors(tmp_path / "root"))

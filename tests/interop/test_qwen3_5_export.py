@@ -15,6 +15,7 @@ from oracles.layout import Layout
 
 @pytest.mark.parametrize("name", qwen3_5_cases.CASES)
 def test_untouched_round_trip_gives_back_the_files(name, qwen_sources, qwen_converted, causeway, tmp_path):
+    causeway("verify", qwen_sources(name).folder, qwen_converted(name))
     causeway("export-to-hf", qwen_converted(name), tmp_path / "hf")
     assert digests(tmp_path / "hf") == digests(qwen_sources(name).folder)
 
