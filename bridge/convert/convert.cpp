@@ -144,6 +144,8 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
                  {"table", binding.table().file},
+                 {"dialect", plan.match.dialect + 1},
+                 {"dialects", binding.dialect_count()},
                  {"choices", choices_of(options, plan, binding.table())},
                  {"source_tensors", source.tensors.size()},
                  {"source_bytes", source.total_bytes},
