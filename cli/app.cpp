@@ -28,6 +28,8 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf Qwen3-8B out --expect SHA256SUMS           check the download on the "
     "way\n"
     "  causeway convert-hf DeepSeek-V3 out --mtp drop                 FP8, without its MTP layer\n"
+    "  causeway convert-hf Qwen3.5-27B out --parts text               no vision tower, no "
+    "language_model.\n"
     "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
 
 constexpr const char* kExportExamples =
@@ -38,6 +40,8 @@ constexpr const char* kExportExamples =
     "  causeway export-to-hf megatron/v3/iter_0001000 exported        FP8 again: blocks that did "
     "not "
     "change keep their bytes\n"
+    "  causeway export-to-hf megatron/qwen3.5-text exported           its vision tower as it was\n"
+    "  causeway export-to-hf megatron/qwen3.5-text text --parts text  the text model alone\n"
     "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard "
     "map, FP8 scales).";
 

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "bridge/convert/accounting.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/source_match.h"
 #include "bridge/io/dtype.h"
@@ -45,6 +46,10 @@ void for_each_element(const std::vector<Item>& items, int64_t layer, const Fn& f
   }
 }
 
+std::string part_remark(const std::string& part) {
+  return part.empty() ? std::string() : fmt::format("   of {}", part);
+}
+
 // What comes after the names of a row or drop.
 std::string remarks(const mappings::Table& table, const std::vector<std::string>& families,
                     const mappings::Expr& when) {
@@ -61,7 +66,7 @@ void show_families(const mappings::Table& table) {
   fmt::print("\n");
   for (const mappings::Family& family : table.families) {
     fmt::print("{:<12} {:<45} {}{}\n", family.name, family.megatron, family.hf,
-               family.mtp ? fmt::format("   MTP, {}", table.mtp_key) : "");
+               family.mtp ? fmt::format("   MTP, {}", table.mtp_key) : part_remark(family.part));
     for (const mappings::NamedExprs::value_type& variable : family.let) {
       fmt::print("{:<12} {} = {}\n", "", variable.first, variable.second.text());
     }
@@ -78,6 +83,7 @@ void show_rows(const mappings::Table& table, int64_t layer) {
     }
     std::string text = remarks(table, families, row.when);
     if (!row.experts.empty()) text += fmt::format("   for each e of {}", row.experts.text());
+    if (family == nullptr) text += part_remark(row.part);
     if (row.keep) text += fmt::format("   stays {}", bridge::safetensors_name(*row.keep));
     fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer),
                mappings::op_name(row.op), fmt::join(names, "  "), text);
@@ -92,6 +98,12 @@ void show_drops(const mappings::Table& table, int64_t layer) {
     fmt::print("{:<58} {:<8} {}{}{}\n", "(not stored)", "drop", with_layer(drop.hf, family, layer),
                equals, remarks(table, families, drop.when));
   });
+}
+
+void show_uncounted_mtp(const mappings::Table& table) {
+  if (!table.mtp_uncounted) return;
+  fmt::print("{:<58} {:<8} MTP layers beyond {}   if {}\n", "(not stored)", "drop", table.mtp_key,
+             table.mtp_uncounted->when.text());
 }
 
 void show_quantization(const mappings::Table& table) {
@@ -121,6 +133,7 @@ int mappings_show(const MappingsCommand& command) {
   show_families(table);
   show_rows(table, command.layer);
   show_drops(table, command.layer);
+  show_uncounted_mtp(table);
   show_quantization(table);
   return 0;
 }
@@ -131,14 +144,13 @@ int mappings_check(const MappingsCommand& command) {
   options.mapping = command.table_file;
   bridge::MemoryBudget budget(options.memory);
   const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);
-  const bridge::BoundModel model =
-      bridge::bind_model(fs, bridge::read_config(fs, folder.path),
-                         (folder.path / "config.json").string(), options, true);
+  const bridge::BoundModel model = bridge::bind_model(
+      fs, bridge::read_config(fs, folder.path), (folder.path / "config.json").string(), options, {},
+      [&](const mappings::Binding& binding) { return bridge::found_mtp_depths(folder, binding); });
   bridge::Accounting accounting;
   int64_t tensors = 0;
-  const bridge::SourceMatch match =
-      bridge::match_source(folder, model.binding, false, true, accounting,
-                           [&](const bridge::MatchedTensor&) { ++tensors; });
+  const bridge::SourceMatch match = bridge::match_source(
+      folder, model.binding, {}, accounting, [&](const bridge::MatchedTensor&) { ++tensors; });
   accounting.raise_unless_clean(bridge::printable(folder.path.string()), {});
   fmt::print("{} fits: {} tensors become {}, {} are dropped by rule\n", command.table_file,
              folder.tensors.size(), tensors, match.dropped.size());

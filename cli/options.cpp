@@ -124,7 +124,10 @@ void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
          [&prefix = options.name_prefix](const std::string& name) {
            prefix = name == "none" ? "" : name;
          },
-         "Prefix of keys: none or language_model. (default by architecture)")
+         "What keys of the text model begin with: none or language_model. (default: "
+         "language_model. "
+         "for multimodal models, none for others and with --parts text; an export finds it in the "
+         "keys)")
       ->check(CLI::IsMember({"none", "language_model."}))
       ->type_name("PREFIX");
   app.add_option("--glu-interleave", options.glu_interleave,
@@ -141,7 +144,10 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
       ->type_name("WHAT");
   app.add_option_function<std::string>(
          "--parts", [&text_only](const std::string& value) { text_only = value == "text"; },
-         "Parts of a multimodal model: all or text (default all)")
+         "Parts of a multimodal model: all or text (default all). Converting, text leaves the "
+         "vision "
+         "tower to the sidecar, and an export puts it back from there or from --reference. "
+         "Exporting, text writes the text model as a model of its own")
       ->check(CLI::IsMember({"all", "text"}))
       ->type_name("WHAT");
 }

@@ -1,6 +1,7 @@
 // A table bound to a configuration:
 //   1. variables: config (whole), values, dims, tied; names resolve to these, then to config.json
 //      (or its sub-config config_root); --mtp drop binds a configuration without MTP depths
+//      (binding_mtp.cpp), --parts text is a variable (binding_parts.cpp)
 //   2. refusals, then layer counts (bounded), then every name and shape once, so that what a caller
 //      iterates over later is known to be consistent
 //   3. iteration: item by item in table order, layers ascending, in them experts ascending. What the experts of
@@ -26,22 +27,9 @@ using bridge::printable;
 using bridge::with_context;
 
 constexpr int64_t kMostExperts = 100'000;
-constexpr int64_t kMostPromised = 16;  // MTP depths that tell dialects apart
 constexpr int64_t kMostTensors = 4'000'000;
 constexpr int64_t kLargestBlock = 512 * 512;  // elements
 constexpr std::string_view kConfigFile = "config.json";
-
-Json evaluate_literal(const Json& json, const Scope& scope) {
-  if (json.is_string()) {
-    const std::string& text = json.get_ref<const std::string&>();
-    if (!text.starts_with('=')) return json;
-    return Expr::parse(std::string_view(text).substr(1)).evaluate(scope);
-  }
-  if (!json.is_structured()) return json;
-  Json result = json;
-  for (Json& item : result) item = evaluate_literal(item, scope);
-  return result;
-}
 
 // "{x.y}" in a notice; what is absent shows as null.
 std::string notice_text(const Notice& notice, const Scope& scope) {
@@ -60,16 +48,9 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     if (!config.is_object()) bad_input("not an object");
     read_mtp(options, config);
     scope_.variables.emplace_back("keep_mtp", !options.drop_mtp);
+    scope_.variables.emplace_back("text_only", options.text_only);
     config_ = std::make_shared<const Json>(std::move(config));
-    scope_.config = config_.get();
-    if (!table.config_root.empty()) {
-      const Json::const_iterator root = config_->find(table.config_root);
-      if (root == config_->end() || !root->is_object()) {
-        bad_input(fmt::format("{} is missing or no object", printable(table.config_root)));
-      }
-      scope_.config = &*root;
-      scope_.variables.emplace_back("config", *config_);
-    }
+    enter_root();
     for (const auto& [name, expr] : table.values) {
       scope_.variables.emplace_back(name, expr.evaluate(scope_));
     }
@@ -90,6 +71,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
       scope_.variables.emplace_back(name, value);
     }
     per_layer_keys_ = table.per_layer_keys.evaluate_bool(scope_);
+    uncounted_mtp_ = table.mtp_uncounted && table.mtp_uncounted->when.evaluate_bool(scope_);
     for (const Family& family : table.families) {
       const int64_t count = family.count.evaluate_int(scope_);
       if (count < 0 || count > kMostLayers) {
@@ -97,10 +79,15 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
             fmt::format("'{}': {} layers (0 to {})", family.count.text(), count, kMostLayers));
       }
       layer_counts_.push_back(count);
+      family_per_layer_keys_.push_back(family.per_layer_keys.empty()
+                                           ? per_layer_keys_
+                                           : family.per_layer_keys.evaluate_bool(scope_));
     }
+    bind_name_prefix(options);
     bind_block_schemes();
   });
   check_names();
+  bind_parts();
 }
 
 void Binding::bind_block_schemes() {
@@ -172,17 +159,16 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
   };
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
-    Namer namer(*table_, walk.dialect, family);
+    if (walk.mtp_only && (family == nullptr || !family->mtp)) return;
+    Namer namer(*table_, walk.spelling.value_or(walk.dialect), family);
     Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
       return;
     }
     const size_t shared = scope.variables.size();
-    const int64_t count = family->mtp && walk.promised_mtp
-                              ? std::min(promised_mtp_depths_, kMostPromised)
-                              : layer_count(*family);
-    for (int64_t layer = 0; layer < count; ++layer) {
+    const Depths layers = family->mtp && walk.mtp ? *walk.mtp : Depths{0, layer_count(*family)};
+    for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
       scope.variables.resize(shared);
       scope.variables.emplace_back("l", layer);
       for (const auto& [name, expr] : family->let) {
@@ -228,8 +214,13 @@ void Binding::walk_tensors(const Walk& walk,
 
 void Binding::for_each_drop(size_t dialect,
                             const std::function<void(const DroppedTensor&)>& fn) const {
+  walk_drops({.dialect = dialect}, fn);
+}
+
+void Binding::walk_drops(const Walk& walk,
+                         const std::function<void(const DroppedTensor&)>& fn) const {
   for (const Drop& drop : table_->drops) {
-    for_each_layer(drop, "drop", Walk{.dialect = dialect},
+    for_each_layer(drop, "drop", walk,
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
                      DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
                      if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
@@ -246,6 +237,7 @@ void Binding::for_each_extra_state(const std::function<void(const ExtraStateModu
                      const Name name = namer.fill(state.module);
                      ExtraStateModule module{name.text(0), family, layer,
                                              family == nullptr ? 0 : layer_count(*family)};
+                     module.state = &state;
                      if (state.experts.empty()) {
                        fn(module);
                        return;
@@ -281,9 +273,10 @@ int64_t Binding::expert_count(const Expr& experts) const {
 size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
   size_t best = 0;
   int64_t best_hits = -1;
+  const Depths mtp = depths_that_tell_dialects();
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
     int64_t hits = 0;
-    const Walk walk{.dialect = dialect, .promised_mtp = true, .few_experts = true};
+    const Walk walk{.dialect = dialect, .mtp = mtp, .few_experts = true};
     walk_tensors(walk, [&](const LogicalTensor& tensor) {
       for (const HfTensorSpec& spec : tensor.hf) hits += has_hf_name(spec.name) ? 1 : 0;
     });
@@ -293,26 +286,6 @@ size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_
     }
   }
   return best;
-}
-
-Json Binding::megatron_config(std::string_view dtype) const {
-  Scope scope = scope_;
-  scope.variables.emplace_back("dtype", std::string(dtype));
-  const std::string_view torch = dtype == "bf16"   ? "torch.bfloat16"
-                                 : dtype == "fp16" ? "torch.float16"
-                                                   : "torch.float32";
-  scope.variables.emplace_back("torch_dtype", std::string(torch));
-  Json fields = Json::object();
-  for (const ProviderField& field : table_->megatron_config) {
-    const auto where = [&] {
-      return fmt::format("{}: megatron_config at line {}", printable(table_->file), field.line);
-    };
-    with_context(where, [&] {
-      fields[field.name] = field.value.empty() ? evaluate_literal(field.literal, scope)
-                                               : field.value.evaluate(scope);
-    });
-  }
-  return fields;
 }
 
 void Binding::check_names() const {
@@ -335,8 +308,12 @@ void Binding::check_names() const {
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        sink(tensor.name);
-        for (const std::string& alias : tensor.aliases) sink(alias);
+        const auto sink_keys = [&](const std::string& name) {
+          if (tensor.row->split.empty()) sink(name);
+          for (const std::string& suffix : tensor.row->split) sink(name + suffix);
+        };
+        sink_keys(tensor.name);
+        for (const std::string& alias : tensor.aliases) sink_keys(alias);
       });
     });
     check_unique(file + ": HF name", [&](const NameSink& sink) {

@@ -11,8 +11,12 @@ namespace mappings {
 
 constexpr int64_t kMostLayers = 100'000;  // of a family
 
-// The op's shape rule with concrete numbers. Errors: kBadInput.
+// The op's shape rule with concrete numbers: parts, groups, heads, chunks and the given sizes of a split. Errors:
+// kBadInput.
 void check_shapes(const LogicalTensor& tensor);
+
+// Of the whole Megatron tensor, padding of a vocabulary apart, where the shapes of the parts fit the op.
+bridge::Shape megatron_shape(const LogicalTensor& tensor);
 
 using NameSink = std::function<void(const std::string&)>;
 

@@ -1,11 +1,12 @@
 // Multi-token prediction of a bound table: what config.json promises, where the tensors of a depth lie on both
-// sides, and whether a layer of a folder is such a depth.
+// sides, whether a layer of a folder is such a depth, and the names of depths that nothing promises.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "bridge/io/error.h"
 #include "mappings/binding_check.h"
+#include "mappings/model_parts.h"
 #include "mappings/namer.h"
 #include "mappings/pattern.h"
 #include "mappings/table.h"
@@ -14,22 +15,54 @@ namespace mappings {
 
 using bridge::bad_input;
 
+constexpr int64_t kMostThatTell = 16;  // MTP depths that tell dialects apart
+
 // What --mtp drop means: the configuration without its depths.
 void Binding::read_mtp(const BindingOptions& options, Json& config) {
+  drops_mtp_ = options.drop_mtp;
   if (table_->mtp_key.empty()) return;
   Json* root = &config;
-  if (!table_->config_root.empty()) {
-    const Json::iterator sub = config.find(table_->config_root);
+  const std::string key = root_key(*table_, config);
+  if (!key.empty()) {
+    const Json::iterator sub = config.find(key);
     if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
     root = &*sub;
   }
-  const Json::iterator count = root->find(table_->mtp_key);
+  Json::iterator count = root->find(table_->mtp_key);
+  asks_for_mtp_depths_ = table_->mtp_found && (count == root->end() || count->is_null());
+  if (asks_for_mtp_depths_) {
+    (*root)[table_->mtp_key] = options.mtp_depths;
+    count = root->find(table_->mtp_key);
+  }
   if (count == root->end() || count->is_null()) return;
   if (!count->is_number_integer() || *count < 0 || *count > kMostLayers) {
     bad_input(fmt::format("{} is not a number of layers (0 to {})", table_->mtp_key, kMostLayers));
   }
   promised_mtp_depths_ = count->get<int64_t>();
   if (options.drop_mtp) *count = 0;
+}
+
+// Those that are promised, dropped or not; else those that may be there uncounted.
+Binding::Depths Binding::depths_that_tell_dialects() const {
+  const int64_t depths =
+      promised_mtp_depths_ == 0 && uncounted_mtp_ ? kMostThatTell : promised_mtp_depths_;
+  return {0, std::min(depths, kMostThatTell)};
+}
+
+const std::string* Binding::uncounted_mtp() const {
+  return uncounted_mtp_ && !drops_mtp_ ? &table_->mtp_uncounted->text : nullptr;
+}
+
+void Binding::for_each_mtp_name(size_t dialect, int64_t depth,
+                                const std::function<void(const std::string&)>& fn) const {
+  Walk walk;
+  walk.dialect = dialect;
+  walk.mtp = Depths{depth, depth + 1};
+  walk.mtp_only = true;
+  walk_tensors(walk, [&](const LogicalTensor& tensor) {
+    for (const HfTensorSpec& spec : tensor.hf) fn(spec.name);
+  });
+  walk_drops(walk, [&](const DroppedTensor& tensor) { fn(tensor.name); });
 }
 
 std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth) const {

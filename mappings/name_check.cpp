@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "bridge/io/error.h"
 #include "mappings/pattern.h"
@@ -50,6 +51,16 @@ bool is_name_text(std::string_view text) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '.' || c == '-';
   });
+}
+
+void check_no_repeats(const std::vector<std::string>& names, std::string_view what) {
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (name.empty()) bad_input(fmt::format("empty entry in {}", what));
+    if (!seen.insert(name).second) {
+      bad_input(fmt::format("'{}' twice in {}", printable(name), what));
+    }
+  }
 }
 
 void check_name(const Table& table, const std::string& name, std::string_view prefix,

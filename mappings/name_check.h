@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "mappings/table.h"
 
@@ -13,6 +14,9 @@ constexpr size_t kLongestName = 256;
 
 bool is_identifier(std::string_view text);
 bool is_name_text(std::string_view text);  // characters of tensor names only
+
+// Entries of a list that must differ and not be empty.
+void check_no_repeats(const std::vector<std::string>& names, std::string_view what);
 
 // A name pattern of a row, drop or module. prefix is "L" or "H".
 void check_name(const Table& table, const std::string& name, std::string_view prefix,

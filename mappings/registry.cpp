@@ -19,6 +19,18 @@ std::string_view stem(std::string_view file) {
   return file.substr(0, file.find('.'));
 }
 
+// What a table knows as another model, by architecture or model type.
+void refuse_other_models(std::string_view name) {
+  for (const Table& table : builtin_tables()) {
+    for (const OtherModel& other : table.not_served) {
+      if (other.name == name) {
+        bridge::unsupported(fmt::format("{} is not supported: {}", other.name, other.text),
+                            other.remedy);
+      }
+    }
+  }
+}
+
 [[noreturn]] void fail_unknown(std::string_view what) {
   std::vector<std::string> known;
   for (const Table& table : builtin_tables()) {
@@ -52,7 +64,11 @@ const std::vector<Table>& builtin_tables() {
 }
 
 const Table& find_table(const Json& config, std::string_view override_name) {
+  // Whatever else is said of the model, and also where it calls itself by the name of one that is served.
+  const Json type = config.is_object() ? config.value("model_type", Json()) : Json();
+  if (type.is_string()) refuse_other_models(type.get<std::string>());
   if (!override_name.empty()) {
+    refuse_other_models(override_name);
     const Table* const table = find_builtin([&](const Table& t) {
       return contains(t.architectures, override_name) || contains(t.model_types, override_name) ||
              stem(t.file) == override_name;
@@ -72,6 +88,7 @@ const Table& find_table(const Json& config, std::string_view override_name) {
     bridge::bad_input("config.json: architectures is no list");
   }
   for (const std::string& name : asked) {
+    refuse_other_models(name);
     const Table* const table =
         find_builtin([&](const Table& t) { return contains(t.architectures, name); });
     if (table != nullptr) return *table;
@@ -82,7 +99,6 @@ const Table& find_table(const Json& config, std::string_view override_name) {
     for (std::string& name : asked) name = fmt::format("'{}'", bridge::printable(name));
     fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")));
   }
-  const Json type = config.value("model_type", Json());
   if (!type.is_string()) {
     bridge::bad_input("config.json: neither architectures nor model_type", "name one with --arch");
   }

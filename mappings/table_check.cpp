@@ -17,8 +17,11 @@
 
 #include "bridge/io/codec.h"
 #include "bridge/io/error.h"
+#include "mappings/model_parts.h"
 #include "mappings/name_check.h"
+#include "mappings/op_check.h"
 #include "mappings/pattern.h"
+#include "mappings/provider_fields.h"
 
 namespace mappings {
 namespace {
@@ -29,27 +32,15 @@ using bridge::with_context;
 
 constexpr size_t kMostDialects = 64;
 constexpr size_t kMostFamilies = 64;
-constexpr size_t kMostParts = 16;
-constexpr size_t kMostRank = 8;
 
 std::string line_context(std::string_view kind, int line) {
   return fmt::format("{} at line {}", kind, line);
 }
 
-void check_no_repeats(const std::vector<std::string>& names, std::string_view what) {
-  std::set<std::string> seen;
-  for (const std::string& name : names) {
-    if (name.empty()) bad_input(fmt::format("empty entry in {}", what));
-    if (!seen.insert(name).second) {
-      bad_input(fmt::format("'{}' twice in {}", printable(name), what));
-    }
-  }
-}
-
 void check_variables(const Table& table) {
   // "l" is the layer index; the others are set by Binding.
-  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",  "true",
-                                 "false", "null", "in",    "for",         "keep_mtp"};
+  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
+                                 "false", "null", "in",    "for",         "keep_mtp", "text_only"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -115,54 +106,10 @@ void check_families(const Table& table) {
                    if (family.mtp && table.mtp_key.empty()) {
                      bad_input("'mtp' families need the table's 'mtp', the key that counts them");
                    }
+                   if (family.mtp && !family.part.empty()) {
+                     bad_input("'part' has no meaning for MTP, which is of the text model");
+                   }
                  });
-  }
-}
-
-void check_split(const Row& row) {
-  if (row.split.size() < 2 || row.split.size() > kMostParts) {
-    bad_input(fmt::format("'split' of {} suffixes (2 to {})", row.split.size(), kMostParts));
-  }
-  check_no_repeats(row.split, "'split'");
-  for (const std::string& suffix : row.split) {
-    if (!is_name_text(suffix)) {
-      bad_input(fmt::format("'{}' has characters no tensor name has", printable(suffix)));
-    }
-  }
-  if (row.gated || row.op == Op::kVocab) {
-    bad_input("'split' has no meaning for gated rows and op vocab");
-  }
-}
-
-void check_op(const Row& row) {
-  const size_t parts = row.hf.size();
-  const std::string_view op = op_name(row.op);
-  if (parts == 0 || parts > kMostParts) {
-    bad_input(fmt::format("{} HF names (1 to {})", parts, kMostParts));
-  }
-  const bool arity = row.op == Op::kQkv      ? parts == 3
-                     : row.op == Op::kConcat ? parts >= 2
-                                             : parts == 1;
-  if (!arity) bad_input(fmt::format("{} HF names do not fit op {}", parts, op));
-  if ((row.op == Op::kQkv || row.op == Op::kColumns) == row.groups.empty()) {
-    bad_input(row.groups.empty() ? fmt::format("op {} needs 'groups'", op)
-                                 : fmt::format("'groups' has no meaning for op {}", op));
-  }
-  if (row.gated && (row.op != Op::kConcat || parts != 2)) {
-    bad_input("'gated' needs op concat and two HF names");
-  }
-  if (!row.split.empty()) check_split(row);
-  const size_t rank = row.hf[0].shape.size();
-  for (const HfPart& part : row.hf) {
-    if (part.shape.size() != rank) bad_input("HF shapes of different rank");
-  }
-  const size_t most = row.op == Op::kQkv || row.op == Op::kColumns ? 2 : kMostRank;
-  if (row.op == Op::kColumns && rank != 2) bad_input("op columns needs a matrix");
-  if (row.chunks.size() > rank || (row.gated && !row.chunks.empty())) {
-    bad_input("'chunks' has no more numbers than the shape has, and no meaning for gated rows");
-  }
-  if (rank == 0 || rank > most) {
-    bad_input(fmt::format("shape of {} dimensions (1 to {} for op {})", rank, most, op));
   }
 }
 
@@ -263,8 +210,13 @@ void check_rows_and_drops(const Table& table) {
               bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
             }
           }
+          // Parts are names of their own: rows may share what comes before the suffix.
+          const std::vector<std::string> suffixes =
+              row.split.empty() ? std::vector<std::string>{""} : row.split;
           for (const std::string& name : spellings) {
-            targets.add(row.family, name, row.when, row.line, "Megatron name");
+            for (const std::string& suffix : suffixes) {
+              targets.add(row.family, name + suffix, row.when, row.line, "Megatron name");
+            }
           }
           for (const HfPart& part : row.hf) {
             sources.add(row.family, part.name, row.when, row.line, "HF name");
@@ -309,11 +261,17 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
-void check_literal(const Json& json) {
-  if (json.is_structured()) {
-    for (const Json& item : json) check_literal(item);
-  } else if (json.is_string() && json.get_ref<const std::string&>().starts_with('=')) {
-    Expr::parse(std::string_view(json.get_ref<const std::string&>()).substr(1));
+// What is refused by name cannot be served as well.
+void check_not_served(const Table& table) {
+  std::vector<std::string> names = table.architectures;
+  names.insert(names.end(), table.model_types.begin(), table.model_types.end());
+  for (const OtherModel& other : table.not_served) {
+    with_context([&] { return line_context("not_served", other.line); },
+                 [&] {
+                   names.push_back(other.name);
+                   check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");
+                   if (other.text.empty() || other.remedy.empty()) bad_input("an empty text");
+                 });
   }
 }
 
@@ -334,16 +292,19 @@ void check_table(const Table& table) {
   check_variables(table);
   check_dialects(table);
   check_families(table);
+  check_text_form(table);
   if (table.rows.empty()) bad_input("the table has no rows");
   check_quantization(table);
   check_rows_and_drops(table);
   check_extra_states(table);
   check_notices(table.refuse, "refuse");
   check_notices(table.warn, "warn");
-  for (const ProviderField& field : table.megatron_config) {
-    with_context([&] { return line_context("megatron_config", field.line); },
-                 [&] { check_literal(field.literal); });
+  if (table.text_form) with_context("text_form", [&] { check_literal(table.text_form->config); });
+  check_not_served(table);
+  if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");
   }
+  check_provider_fields(table);
 }
 
 }  // namespace mappings

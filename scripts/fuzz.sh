@@ -17,6 +17,7 @@ else
   mapfile -t targets < <(cd tests/fuzz && printf '%s\n' *_fuzz.cpp | sed 's/\.cpp$//')
 fi
 scripts/build.sh fuzz "${targets[@]}"
+scripts/packed_data.py
 python3 tests/fuzz/make_seeds.py build/fuzz/seeds
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 SECONDS_EACH=$seconds
 

@@ -61,6 +61,27 @@ void refuse_other_models(const MegatronFolder& folder) {
   }
 }
 
+KeyLookup lookup_for(const MegatronFolder& folder, const CheckpointMatchOptions& options) {
+  return {options.name_prefix ? *options.name_prefix : detect_prefix(folder),
+          options.layer_keys != LayerKeys::kPerLayer, options.layer_keys != LayerKeys::kStacked};
+}
+
+// Keys of a part have no prefix.
+KeyLookup lookup_of(const mappings::LogicalTensor& tensor, const KeyLookup& lookup) {
+  KeyLookup own = lookup;
+  if (!tensor.row->part.empty()) own.prefix.clear();
+  return own;
+}
+
+// The user said which of two text models counts: the other has no tensor that this one lacks.
+bool is_passed_over(const MegatronFolder& folder, const std::string& key,
+                    const CheckpointMatchOptions& options) {
+  if (!options.name_prefix) return false;
+  if (!options.name_prefix->empty()) return folder.find(*options.name_prefix + key) != nullptr;
+  return key.starts_with(kLanguageModel) &&
+         folder.find(key.substr(kLanguageModel.size())) != nullptr;
+}
+
 }  // namespace
 
 int64_t recorded_glu_interleave(const MegatronFolder& folder) {
@@ -70,44 +91,71 @@ int64_t recorded_glu_interleave(const MegatronFolder& folder) {
              : 0;
 }
 
-int64_t match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
-                         const CheckpointMatchOptions& options, Accounting& accounting,
-                         const std::function<void(const CheckpointTensor&)>& fn) {
+std::vector<std::string> absent_parts(const MegatronFolder& folder,
+                                      const mappings::Binding& binding,
+                                      const CheckpointMatchOptions& options) {
+  std::vector<std::string> absent = binding.parts();
+  if (absent.empty()) return absent;
+  const KeyLookup lookup = lookup_for(folder, options);
+  const auto is_there = [&](const mappings::LogicalTensor& logical) {
+    try {
+      return find_tensor(folder, logical, lookup_of(logical, lookup)).has_value();
+    } catch (const Error&) {
+      return true;  // in some form that the match complains about
+    }
+  };
+  binding.for_each_tensor(
+      options.dialect, options.local_spec, [&](const mappings::LogicalTensor& logical) {
+        const auto part = std::find(absent.begin(), absent.end(), logical.row->part);
+        if (part != absent.end() && is_there(logical)) absent.erase(part);
+      });
+  return absent;
+}
+
+CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
+                                 const CheckpointMatchOptions& options, Accounting& accounting,
+                                 const std::function<void(const CheckpointTensor&)>& fn) {
   refuse_other_models(folder);
-  KeyLookup lookup;
-  lookup.prefix = options.name_prefix.value_or(detect_prefix(folder));
-  lookup.stacked = options.layer_keys != LayerKeys::kPerLayer;
-  lookup.per_layer = options.layer_keys != LayerKeys::kStacked;
+  const KeyLookup lookup = lookup_for(folder, options);
   LayoutCache layouts(options.glu_interleave);
   std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);
   const std::vector<std::string> mtp = check_mtp(folder, binding, lookup.prefix, options.keep_mtp);
-  int64_t left_out = 0;
+  CheckpointMatch result;
   if (!options.keep_mtp) {
     for (const std::string& prefix : mtp) {
       for (const DcpTensor& tensor : tensors_with_prefix(folder, prefix)) {
         const auto index = static_cast<size_t>(&tensor - folder.metadata.tensors.data());
         used_bytes[index] = byte_size(tensor.dtype, tensor.shape);
-        ++left_out;
+        ++result.mtp_left_out;
       }
     }
   }
 
   const auto match = [&](mappings::LogicalTensor logical) {
+    const std::string& part = logical.row->part;
+    if (std::find(options.absent.begin(), options.absent.end(), part) != options.absent.end()) {
+      return;
+    }
     const bool vocab = logical.row->op == mappings::Op::kVocab;
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
     std::optional<FoundTensor> found;
     try {
-      found = find_tensor(folder, logical, lookup);
+      found = find_tensor(folder, logical, lookup_of(logical, lookup));
     } catch (const Error& error) {
       accounting.wrong(error.message());
       return;
     }
+    const bool leave_out = options.text_only && !part.empty();
     if (!found) {
-      accounting.missing(lookup.prefix + logical.name);
+      if (!leave_out) accounting.missing(lookup_of(logical, lookup).prefix + logical.name);
       return;
     }
     for (const RawStretch& stretch : found->stretches) {
       used_bytes[static_cast<size_t>(stretch.tensor)] += stretch.length;
+    }
+    if (leave_out) {
+      ++result.parts_left_out;
+      return;
     }
     const int64_t rows = vocab && !found->shape.empty() ? found->shape[0] : 0;
     const auto layout = layouts.get(logical, rows);
@@ -131,13 +179,15 @@ int64_t match_checkpoint(const MegatronFolder& folder, const mappings::Binding& 
   for (size_t i = 0; i < used_bytes.size(); ++i) {
     const DcpTensor& tensor = folder.metadata.tensors[i];
     const int64_t bytes = byte_size(tensor.dtype, tensor.shape);
-    if (used_bytes[i] == 0) {
+    if (used_bytes[i] == 0 && is_passed_over(folder, tensor.key, options)) {
+      ++result.other_prefix;
+    } else if (used_bytes[i] == 0) {
       accounting.unknown(tensor.key);
     } else if (used_bytes[i] != bytes) {
       accounting.wrong(tensor.key, fmt::format("{} of {} bytes are used", used_bytes[i], bytes));
     }
   }
-  return left_out;
+  return result;
 }
 
 }  // namespace bridge

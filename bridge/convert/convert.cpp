@@ -9,6 +9,7 @@
 
 #include "bridge/convert/convert_plan.h"
 #include "bridge/convert/expected_hashes.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/megatron_files.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/mtp_check.h"
@@ -92,6 +93,18 @@ class DroppedTensors {
   std::vector<std::byte> b_;
 };
 
+void describe_parts(Report& report, const SourceMatch& match) {
+  report.json["parts_left_out"] = nlohmann::ordered_json::object();
+  for (const PartLeftOut& left : match.parts) {
+    if (left.missing > 0) {
+      report.warn(fmt::format("{}: {} tensors that config.json promises are not in the source",
+                              left.part, left.missing));
+    }
+    report.json["parts_left_out"][left.part] = {{"tensors", left.tensors},
+                                                {"missing", left.missing}};
+  }
+}
+
 void describe(Report& report, const ConvertOptions& options, const HfFolder& source,
               const mappings::Binding& binding, const ConvertPlan& plan) {
   const auto output = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
@@ -104,11 +117,13 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                                      printable(options.target.string()), plan.tensors.size(),
                                      plan.files.size(), size_text(output)));
   nlohmann::ordered_json dropped = nlohmann::ordered_json::array();
+  std::vector<NamedReason> named;
   for (const DroppedSource& item : plan.match.dropped) {
-    const std::string name = printable(source.tensors[static_cast<size_t>(item.tensor)].name);
-    report.lines.push_back(fmt::format("dropped  {}: {}", name, item.reason));
-    dropped.push_back({{"name", name}, {"reason", item.reason}});
+    named.push_back(
+        {printable(source.tensors[static_cast<size_t>(item.tensor)].name), item.reason});
+    dropped.push_back({{"name", named.back().name}, {"reason", item.reason}});
   }
+  report.list("dropped ", named);
   for (const std::string& prefix : plan.match.mtp_prefixes) {
     report.lines.push_back(fmt::format("dropped  {} tensors {}*: --mtp drop",
                                        tensors_with_prefix(source, prefix).size(),
@@ -129,6 +144,8 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
                  {"table", binding.table().file},
+                 {"dialect", plan.match.dialect + 1},
+                 {"dialects", binding.dialect_count()},
                  {"choices", choices_of(options, plan, binding.table())},
                  {"source_tensors", source.tensors.size()},
                  {"source_bytes", source.total_bytes},
@@ -140,6 +157,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"dropped_mtp_tensors", plan.match.mtp.size()},
                  {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
+  describe_parts(report, plan.match);
 }
 
 class Conversion {
@@ -220,9 +238,13 @@ class Conversion {
     int64_t needed = std::accumulate(plan_.file_sizes.begin(), plan_.file_sizes.end(), int64_t{0});
     for (const HfSideFile& file : source_.side_files) needed += file.size;
     for (const HfShard& shard : source_.shards) needed += shard.payload_offset;
-    for (const int32_t scales : plan_.match.scales) {
-      const HfTensor& tensor = source_.tensors[static_cast<size_t>(scales)];
+    const auto keep = [&](int32_t index) {
+      const HfTensor& tensor = source_.tensors[static_cast<size_t>(index)];
       needed += tensor.end - tensor.begin;
+    };
+    for (const int32_t scales : plan_.match.scales) keep(scales);
+    for (const DroppedSource& dropped : plan_.match.dropped) {
+      if (dropped.equals < 0) keep(dropped.tensor);
     }
     return needed;
   }
@@ -280,8 +302,10 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options, options.keep_mtp);
+  const BoundModel model = bind_model(
+      fs, read_config(fs, source.path), config.string(), options,
+      {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

@@ -20,9 +20,14 @@ struct Placed {
   std::vector<TransferInput> inputs;
   Dtype to;
   std::vector<int64_t> chunks;  // of each leading axis; [gate; up] has 2 of the first
-  int part = 0;                 // of the keys that hold the tensor's rows
-  int parts = 1;
+  int64_t first_row = 0;        // of those that the key holds: all, or a part of a split
+  int64_t rows = 0;
 
+  Shape shape() const {
+    Shape shape = layout->megatron_shape();
+    shape[0] = rows;
+    return shape;
+  }
   int64_t chunk_count() const {
     int64_t count = 1;
     for (const int64_t on_axis : chunks) count = checked_mul(count, on_axis, "number of chunks");
@@ -48,15 +53,18 @@ class Planner {
         options_(options),
         budget_(budget),
         layouts_(options.glu_interleave) {
-    plan_.style.prefix = options.name_prefix.value_or("");
+    plan_.style.prefix = options.name_prefix.value_or(binding.name_prefix());
     plan_.style.per_layer = options.layer_keys == LayerKeys::kPerLayer ||
                             (options.layer_keys == LayerKeys::kAuto && binding.per_layer_keys());
   }
 
   ConvertPlan make() {
     Accounting accounting;
-    plan_.match = match_source(source_, binding_, options_.spec == Spec::kLocal, options_.keep_mtp,
-                               accounting, [&](const MatchedTensor& tensor) { place(tensor); });
+    const SourceMatchOptions match = {.local_spec = options_.spec == Spec::kLocal,
+                                      .keep_mtp = options_.keep_mtp,
+                                      .text_only = options_.text_only};
+    plan_.match = match_source(source_, binding_, match, accounting,
+                               [&](const MatchedTensor& tensor) { place(tensor); });
     accounting.raise_unless_clean(
         printable(source_.path.string()),
         fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
@@ -69,6 +77,14 @@ class Planner {
   }
 
  private:
+  // Keys of a part have no prefix, and a family may be stacked where others are not.
+  KeyStyle style_of(const mappings::Family* family, const std::string& part) const {
+    KeyStyle style = plan_.style;
+    if (options_.layer_keys == LayerKeys::kAuto) style.per_layer = binding_.per_layer_keys(family);
+    if (!part.empty()) style.prefix.clear();
+    return style;
+  }
+
   void place(const MatchedTensor& matched) {
     const mappings::LogicalTensor& logical = matched.logical;
     int64_t rows = 0;
@@ -77,26 +93,34 @@ class Planner {
       plan_.vocab_rows = rows;
     }
     Placed tensor{logical.name,
-                  written_key(logical, logical.name, plan_.style),
+                  written_key(logical, logical.name, style_of(logical.family, logical.row->part)),
                   layouts_.get(logical, rows),
                   matched.parts,
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
+    if (tensor.key.axes.count > (logical.expert < 0 ? 0 : 1)) plan_.stacks = true;
+    if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
-    const std::vector<std::string>& suffixes = logical.row->split;
-    tensor.parts = static_cast<int>(std::max<size_t>(1, suffixes.size()));
-    for (tensor.part = 0; tensor.part < tensor.parts; ++tensor.part) {
-      Placed part = tensor;
-      if (!suffixes.empty()) {
-        const std::string& suffix = suffixes[static_cast<size_t>(tensor.part)];
-        part.name += suffix;
-        part.key.key += suffix;
-      }
-      budget_.reserve(cost_of(part), "the plan");
-      placed_.push_back(std::move(part));
+    if (logical.row->split.empty()) {
+      tensor.rows = tensor.layout->megatron_shape().at(0);
+      add(std::move(tensor));
+      return;
     }
+    for (size_t i = 0; i < logical.row->split.size(); ++i) {
+      tensor.rows = logical.split_rows.at(i);
+      Placed part = tensor;
+      part.name += logical.row->split[i];
+      part.key.key += logical.row->split[i];
+      add(std::move(part));
+      tensor.first_row += tensor.rows;
+    }
+  }
+
+  void add(Placed tensor) {
+    budget_.reserve(cost_of(tensor), "the plan");
+    placed_.push_back(std::move(tensor));
   }
 
   // Sequential reads: tensors in the order of their first part in the source.
@@ -124,7 +148,7 @@ class Planner {
       const Shape shape = start_tensor(written, tensor);
       for (int64_t i = 0; i < tensor.chunk_count(); ++i) add_item(written, index, tensor, shape, i);
       plan_.names.push_back(tensor.name);
-      const int64_t bytes = bytes_of(tensor.to, tensor.layout->megatron_elements() / tensor.parts);
+      const int64_t bytes = byte_size(tensor.to, tensor.shape());
       plan_.output_bytes = checked_add(plan_.output_bytes, bytes);
       bytes_by_dtype[tensor.to] += bytes;
     }
@@ -137,8 +161,7 @@ class Planner {
 
   // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and experts before.
   static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
-    Shape shape = tensor.layout->megatron_shape();
-    shape[0] /= tensor.parts;
+    Shape shape = tensor.shape();
     const LeadingAxes& axes = tensor.key.axes;
     shape.insert(shape.begin(), axes.size.begin(), axes.size.begin() + axes.count);
     if (written.key.empty()) {
@@ -162,8 +185,8 @@ class Planner {
       chunk.offsets[axis] = tensor.key.axes.index[axis];
       chunk.sizes[axis] = 1;
     }
-    const int64_t elements =
-        tensor.layout->megatron_elements() / tensor.parts / tensor.chunk_count();
+    const int64_t of_key = element_count(tensor.shape());
+    const int64_t elements = of_key / tensor.chunk_count();
     int64_t place = chunk_number;  // row-major among the chunks
     for (size_t i = tensor.chunks.size(); i-- > 0;) {
       chunk.sizes[rows + i] = shape[rows + i] / tensor.chunks[i];
@@ -175,7 +198,7 @@ class Planner {
     transfer.inputs = tensor.inputs;
     transfer.target = static_cast<int32_t>(plan_.names.size());
     transfer.to = tensor.to;
-    transfer.begin = (tensor.part + chunk_number) * elements;  // one of the two is 0
+    transfer.begin = of_key / tensor.rows * tensor.first_row + chunk_number * elements;
     transfer.end = transfer.begin + elements;
     plan_.transfers.push_back(std::move(transfer));
     plan_.items.push_back({index, static_cast<int32_t>(written.chunks.size())});
@@ -223,7 +246,8 @@ class Planner {
 
   void add_extra_states() {
     binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
-      std::string key = extra_state_key(module, plan_.style);
+      if (options_.text_only && !module.state->part.empty()) return;
+      std::string key = extra_state_key(module, style_of(module.family, module.state->part));
       budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
       plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
     });

@@ -36,7 +36,8 @@ struct ConvertPlan {
   std::vector<int64_t> file_sizes;
   std::string extra_state_item;     // its bytes, at offset 0 of file 0
   int64_t output_bytes = 0;         // of tensors, without headers
-  bool converts = false;            // some tensor is cast or dequantized
+  bool stacks = false;              // some key holds the layers of a family
+  bool converts = false;            // some tensor is cast, dequantized or shifted
   Dtype main_dtype = Dtype::kBF16;  // of most bytes written, for the configuration
 };
 

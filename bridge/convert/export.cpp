@@ -10,11 +10,13 @@
 #include "bridge/convert/export_plan.h"
 #include "bridge/convert/export_reader.h"
 #include "bridge/convert/export_shards.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/mtp_check.h"
 #include "bridge/convert/output_dir.h"
 #include "bridge/convert/replaceable.h"
 #include "bridge/convert/safetensors_sink.h"
+#include "bridge/convert/text_form.h"
 #include "bridge/io/file_crc.h"
 
 namespace bridge {
@@ -88,7 +90,7 @@ class Export {
       const std::string& name = folder.side_files[i].name;
       if (name == kIndexFile) continue;
       make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && changes_.any()) {
+      if (name == "config.json" && (changes_.any() || plan_.text_form)) {
         write_whole_file(fs_, dir / name, patch_config(config_, changes_));
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
@@ -155,8 +157,21 @@ ConfigChanges config_changes(const ExportOptions& options, const mappings::Bindi
       (origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
     changes.no_mtp = binding.table().mtp_key;
   }
-  changes.root = binding.table().config_root;
+  changes.root = plan.text_form ? std::string() : binding.config_root();
   return changes;
+}
+
+void describe_parts(Report& report, const ExportPlan& plan) {
+  if (plan.text_form) {
+    report.lines.push_back(
+        fmt::format("text     the text model on its own: {} tensors of other parts left out",
+                    plan.match.parts_left_out));
+  }
+  if (plan.match.other_prefix > 0) {
+    report.warn(fmt::format(
+        "{} tensors are there with and without language_model.; --name-prefix says which count",
+        plan.match.other_prefix));
+  }
 }
 
 void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
@@ -174,10 +189,17 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
       fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
                   printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
                   verbatim, size_text(plan.output_bytes)));
-  for (const std::string& text : plan.left_out) report.lines.push_back("left out " + text);
-  if (plan.mtp_left_out > 0) {
-    report.lines.push_back(fmt::format("dropped  {} MTP tensors: --mtp drop", plan.mtp_left_out));
+  report.list("left out", plan.left_out);
+  report.list("put back", plan.put_back);
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
   }
+  if (plan.match.mtp_left_out > 0) {
+    report.lines.push_back(
+        fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
+  }
+  describe_parts(report, plan);
   if (plan.dequantized > 0) {
     report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
                                        plan.dequantized, safetensors_name(*options.dtype)));
@@ -204,8 +226,11 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"target_shards", plan.shards.size()},
                  {"verbatim_headers", verbatim},
                  {"target_bytes", plan.output_bytes},
-                 {"left_out", plan.left_out},
-                 {"dropped_mtp_tensors", plan.mtp_left_out},
+                 {"left_out", left_out},
+                 {"put_back_tensors", plan.put_back.size()},
+                 {"dropped_mtp_tensors", plan.match.mtp_left_out},
+                 {"dropped_part_tensors", plan.match.parts_left_out},
+                 {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};
 }
@@ -221,18 +246,26 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const std::string config_name = (config_folder / "config.json").string();
-  BoundModel model = bind_model(fs, config, config_name, options, options.keep_mtp);
+  const auto bind = [&] {
+    return bind_model(
+        fs, config, config_name, options,
+        {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+        [&](const mappings::Binding& binding) { return found_mtp_depths(checkpoint, binding); });
+  };
+  BoundModel model = bind();
   // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.
   if (options.keep_mtp && origin.mtp_was_dropped() && origin.layout() != nullptr &&
       !origin_has_mtp(origin, model.binding)) {
     options.keep_mtp = false;
-    model = bind_model(fs, config, config_name, options, options.keep_mtp);
+    model = bind();
   }
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
   if (!options.dry_run) {
-    Export(fs, options, checkpoint, origin, config,
+    const std::string own_config =
+        plan.text_form ? text_form_config(config, model.binding, plan.dialect) : config;
+    Export(fs, options, checkpoint, origin, own_config,
            config_changes(options, model.binding, origin, plan), plan, budget)
         .run(report);
   }

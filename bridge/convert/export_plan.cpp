@@ -7,7 +7,9 @@
 
 #include "bridge/convert/export_shards.h"
 #include "bridge/convert/mtp_check.h"
+#include "bridge/convert/part_origin.h"
 #include "bridge/convert/source_match.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -29,6 +31,9 @@ class Planner {
     };
     refuse_missing_scales();
     const size_t dialect = layout_ == nullptr ? 0 : binding_.choose_dialect(known);
+    plan_.dialect = dialect;
+    plan_.text_form = options_.text_only && binding_.has_parts();
+    if (plan_.text_form) read_text_names();
     CheckpointMatchOptions match;
     match.dialect = dialect;
     match.local_spec = options_.spec == Spec::kLocal;
@@ -36,23 +41,49 @@ class Planner {
     match.layer_keys = options_.layer_keys;
     match.name_prefix = options_.name_prefix;
     match.keep_mtp = options_.keep_mtp;
+    match.text_only = options_.text_only;
     match.glu_interleave = glu_interleave();
-    plan_.mtp_left_out = match_checkpoint(checkpoint_, binding_, match, accounting_,
-                                          [&](const CheckpointTensor& tensor) { add(tensor); });
+    if (!options_.text_only) match.absent = absent_parts(checkpoint_, binding_, match);
+    plan_.match = match_checkpoint(checkpoint_, binding_, match, accounting_,
+                                   [&](const CheckpointTensor& tensor) { add(tensor); });
     accounting_.raise_unless_clean(
         printable(checkpoint_.dist_dir.string()),
         fmt::format(
             "is the configuration the one of this checkpoint? table {} describes what is expected",
             binding_.table().file));
     number_kept();
+    for (const std::string& part : match.absent) put_back(part);
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
+    if (layout_ != nullptr) {
+      for (const HfTensor* tensor : uncounted_mtp(*layout_, binding_, dialect)) put_back(*tensor);
+    }
     check_origin(dialect);
-    plan_.warnings = binding_.warnings();
-    plan_shards(plan_, layout_, origin_, options_.max_shard_size, fs, budget_);
+    for (std::string& text : binding_.warnings()) plan_.warnings.push_back(std::move(text));
+    // The text form has shards of its own: it is another model than the origin.
+    plan_shards(plan_, plan_.text_form ? nullptr : layout_, origin_, options_.max_shard_size, fs,
+                budget_);
     return std::move(plan_);
   }
 
  private:
+  // By the names that the origin has, or would have.
+  void read_text_names() {
+    binding_.for_each_text_name(plan_.dialect, [&](std::string name, std::string in_text_form) {
+      budget_.reserve(static_cast<int64_t>(name.size() + in_text_form.size() + 160), "the plan");
+      text_names_.emplace(std::move(name), std::move(in_text_form));
+    });
+    std::set<std::string_view> seen;
+    for (const auto& [name, in_text_form] : text_names_) {
+      if (seen.insert(in_text_form).second) continue;
+      bad_input(fmt::format("{}: text_form: two tensors are called '{}'",
+                            printable(binding_.table().file), printable(in_text_form)));
+    }
+  }
+
+  const std::string& spelled(const std::string& name) const {
+    return plan_.text_form ? text_names_.at(name) : name;
+  }
+
   void add(const CheckpointTensor& tensor) {
     const auto index = static_cast<int32_t>(plan_.logical.size());
     plan_.logical.push_back(tensor.found.stretches);
@@ -66,6 +97,12 @@ class Planner {
       const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
       const mappings::BlockScheme* scheme =
           before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
+      if (scheme != nullptr && !may_be_quantized(*tensor.logical.row)) {
+        accounting_.wrong(spec.name,
+                          fmt::format("dtype {} in the origin is not one the table allows here",
+                                      safetensors_name(before->dtype)));
+        continue;
+      }
       if (scheme != nullptr && !options_.dtype) {
         add_quantized(spec, *before, *scheme, std::move(transfer));
         continue;
@@ -103,7 +140,7 @@ class Planner {
         "the plan");
     plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(dtype, shape));
     const int32_t sidecar_tensor = origin_.sidecar_tensor(name);
-    plan_.outputs.push_back({name, dtype, shape, sidecar_tensor, sidecar_tensor});
+    plan_.outputs.push_back({spelled(name), dtype, shape, sidecar_tensor, sidecar_tensor});
   }
 
   // The reader's catalog is the logical tensors, then the kept ones; their count is known when all are matched.
@@ -127,7 +164,8 @@ class Planner {
     auto again = std::make_shared<Requantize>();
     again->source = {-1, scales->dtype, static_cast<int32_t>(scheme.block_rows),
                      static_cast<int32_t>(scheme.block_columns)};
-    const bool in_sidecar = sidecar_has(before) && sidecar_has(*scales) && sidecar_keeps(*scales);
+    const bool in_sidecar =
+        sidecar_has(before) && sidecar_has(*scales) && origin_.sidecar_keeps(scales->name);
     if (in_sidecar) {
       again->source.tensor = keep(false, origin_.sidecar_tensor(*name));
     } else if (origin_.from_reference()) {
@@ -144,6 +182,7 @@ class Planner {
     add_output(spec.name, before.dtype, before.shape, std::move(transfer));
     ExportPlan::Output& output = plan_.outputs.back();
     if (!in_sidecar || !origin_.witnesses->any(output.witnesses_of)) output.witnesses_of = -1;
+    if (plan_.text_form) text_names_[*name] = *scheme.scale_name(output.name);
     name_output(*name, scales->dtype, scales->shape);
     ++plan_.quantized;
   }
@@ -153,10 +192,6 @@ class Planner {
     if (index < 0) return false;
     const HfTensor& own = origin_.sidecar->source.tensors[static_cast<size_t>(index)];
     return own.dtype == tensor.dtype && own.shape == tensor.shape;
-  }
-  bool sidecar_keeps(const HfTensor& tensor) const {
-    return origin_.witnesses && origin_.witnesses->covers(origin_.sidecar_tensor(tensor.name),
-                                                          tensor.end - tensor.begin);
   }
   int32_t reference_index(const HfTensor& tensor) const {
     return static_cast<int32_t>(&tensor - layout_->tensors.data());
@@ -186,6 +221,10 @@ class Planner {
   void restore(const mappings::DroppedTensor& drop) {
     const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(drop.name);
     if (before == nullptr && (layout_ != nullptr || !drop.drop->regenerate)) return;
+    if (options_.text_only && !drop.drop->part.empty()) {
+      left_out_.insert(drop.name);
+      return;
+    }
     if (!drop.equals.empty()) {
       const auto original = by_name_.find(drop.equals);
       if (original == by_name_.end()) return;
@@ -195,21 +234,84 @@ class Planner {
       plan_.outputs.back().witnesses_of = plan_.outputs[target].witnesses_of;
       return;
     }
-    const int32_t index = origin_.sidecar_tensor(drop.name);
-    if (index < 0 || !origin_.witnesses ||
-        !origin_.witnesses->covers(index, before->end - before->begin)) {
+    if (!sidecar_has(*before) || !origin_.sidecar_keeps(drop.name)) {
       left_out_.insert(drop.name);
-      plan_.left_out.push_back(fmt::format("{}: {}", printable(drop.name), drop.drop->reason));
+      plan_.left_out.push_back({printable(drop.name), drop.drop->reason});
       return;
     }
+    add_as_it_was(*before, keep_numbered(false, origin_.sidecar_tensor(drop.name)));
+  }
+
+  // What Megatron has no place for: the bytes that the sidecar kept, else those of the reference.
+  void put_back(const HfTensor& before) {
+    if (by_name_.contains(before.name)) return;
+    const bool in_sidecar = sidecar_has(before) && origin_.sidecar_keeps(before.name);
+    std::string why = *binding_.uncounted_mtp();
+    if (options_.dtype || plan_.text_form || (!in_sidecar && !origin_.from_reference())) {
+      if (options_.dtype) why += ", and --dtype is for what Megatron has";
+      left_out_.insert(before.name);
+      plan_.left_out.push_back({printable(before.name), std::move(why)});
+      return;
+    }
+    add_as_it_was(before, in_sidecar ? keep_numbered(false, origin_.sidecar_tensor(before.name))
+                                     : keep_numbered(true, reference_index(before)));
+    say_put_back(before.name, !in_sidecar, why);
+  }
+
+  void say_put_back(const std::string& name, bool of_reference, std::string_view why) {
+    plan_.put_back.push_back(
+        {printable(name),
+         fmt::format("from the {}, as {}", of_reference ? "reference" : "sidecar", why)});
+  }
+
+  // A part that the checkpoint was made without. Bytes stay, but for --dtype.
+  void put_back(const std::string& part) {
+    const PartOrigin from = find_part_origin(binding_, origin_, plan_.dialect, part);
+    const HfFolder& folder = from.of_reference ? *origin_.reference : origin_.sidecar->source;
+    const std::string why = fmt::format("the checkpoint has no tensor of its {}", part);
+    for (const PartTensor& tensor : from.tensors) {
+      const HfTensor& stored = folder.tensors[static_cast<size_t>(tensor.stored.tensor)];
+      TransferInput input = tensor.stored;
+      input.tensor = keep_numbered(from.of_reference, input.tensor);
+      say_put_back(tensor.name, from.of_reference, why);
+      BlockScales& scales = input.scales;
+      if (options_.dtype && !tensor.row->keep &&
+          (scales.quantized() || is_plain_float(stored.dtype))) {
+        if (scales.quantized()) {
+          scales.tensor = keep_numbered(from.of_reference, scales.tensor);
+          leave_scales_out(tensor.name, *find_scheme(binding_, stored.dtype));
+        }
+        add_copy(tensor.name, input, *options_.dtype, tensor.shape);
+        continue;
+      }
+      add_as_it_was(stored, input.tensor);
+      if (!scales.quantized()) continue;
+      add_as_it_was(folder.tensors[static_cast<size_t>(scales.tensor)],
+                    keep_numbered(from.of_reference, scales.tensor));
+    }
+    plan_.warnings.push_back(fmt::format("{}; {} tensors are put back from the {}", why,
+                                         from.tensors.size(),
+                                         from.of_reference ? "reference" : "sidecar"));
+  }
+
+  void add_as_it_was(const HfTensor& before, int32_t input) {
+    add_copy(before.name, {input, before.dtype, {}}, before.dtype, before.shape);
+  }
+
+  void add_copy(const std::string& name, const TransferInput& input, Dtype to, const Shape& shape) {
     Transfer transfer;
     transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{before->shape}, 0, 0);
-    const auto logical = static_cast<int32_t>(plan_.logical.size());
-    transfer.inputs = {{logical + keep(false, index), before->dtype, {}}};
-    transfer.to = before->dtype;
-    transfer.end = element_count(before->shape);
-    add_output(drop.name, before->dtype, before->shape, std::move(transfer));
+        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{shape}, OpNumbers{});
+    transfer.inputs = {input};
+    transfer.to = to;
+    transfer.end = element_count(shape);
+    add_output(name, to, shape, std::move(transfer));
+    plan_.outputs.back().witnesses_of = -1;
+  }
+
+  // The reader's catalog is the logical tensors, which are all known by now, then the kept ones.
+  int32_t keep_numbered(bool of_reference, int32_t tensor) {
+    return static_cast<int32_t>(plan_.logical.size()) + keep(of_reference, tensor);
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.
@@ -223,6 +325,7 @@ class Planner {
         }
       }
     }
+    if (options_.text_only) leave_parts_out(dialect);
     for (const HfTensor& tensor : layout_->tensors) {
       if (!by_name_.contains(tensor.name) && !left_out_.contains(tensor.name)) {
         accounting.unknown(tensor.name);
@@ -231,6 +334,20 @@ class Planner {
     accounting.raise_unless_clean(
         origin_.reference ? printable(origin_.reference->path.string()) : "the sidecar's source",
         "these tensors would be lost; is it the same architecture?");
+  }
+
+  void leave_parts_out(size_t dialect) {
+    binding_.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
+      if (logical.row->part.empty()) return;
+      for (const mappings::HfTensorSpec& spec : logical.hf) {
+        const HfTensor* tensor = layout_->find(spec.name);
+        if (tensor == nullptr) continue;
+        left_out_.insert(spec.name);
+        const mappings::BlockScheme* scheme = find_scheme(binding_, tensor->dtype);
+        const auto scales = scheme == nullptr ? std::nullopt : scheme->scale_name(spec.name);
+        if (scales) left_out_.insert(*scales);
+      }
+    });
   }
 
   // As asked, else as the checkpoint was trained, else as it was converted.
@@ -260,7 +377,8 @@ class Planner {
   const ExportOptions& options_;
   MemoryBudget& budget_;
   Accounting accounting_;
-  std::map<std::string, int32_t, std::less<>> by_name_;
+  std::map<std::string, int32_t, std::less<>> by_name_;         // the origin's names
+  std::map<std::string, std::string, std::less<>> text_names_;  // of these, in the text form
   std::vector<int32_t> transfer_of_;  // by output; -1: scales, which come with their tensor
   std::set<std::string, std::less<>> left_out_;
   ExportPlan plan_;

@@ -3,7 +3,9 @@
 //
 //   1. match        the checkpoint's tensors against the table, exactly once (checkpoint_match.h)
 //   2. name         each HF part becomes an output, in the dialect of the origin; a part that was quantized gets its
-//                   scales beside it; duplicates and tensors that a rule dropped come back where the origin had them
+//                   scales beside it; duplicates and tensors that a rule dropped come back where the origin had them,
+//                   and so do the parts of a multimodal model that the checkpoint was made without (part_origin.h).
+//                   With --parts text these are left out, and the names are those of the table's text form
 //   3. shards       the origin's shard map; a shard whose tensors are all as they were keeps its header verbatim.
 //                   Without an origin, or with --max-shard-size, shards of our own
 #pragma once
@@ -16,6 +18,7 @@
 #include "bridge/convert/checkpoint_match.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/origin.h"
+#include "bridge/convert/report.h"
 #include "bridge/convert/transfer.h"
 
 namespace bridge {
@@ -53,9 +56,13 @@ struct ExportPlan {
   int64_t hf_vocab_rows = 0;    // when it differs from the configuration's; else 0
   int64_t quantized = 0;        // outputs that are quantized again
   int64_t dequantized = 0;      // tensors that the origin has quantized and --dtype does not
-  int64_t mtp_left_out = 0;     // checkpoint tensors that --mtp drop leaves out
+  CheckpointMatch match;        // what of the checkpoint is left out
+  bool text_form = false;       // the text model of a multimodal one, on its own
+  size_t dialect = 0;           // of the origin's names
   int64_t output_bytes = 0;
-  std::vector<std::string> left_out;  // tensors of the origin that cannot be made: "name: reason"
+  std::vector<NamedReason> left_out;  // tensors of the origin that cannot be made
+  std::vector<NamedReason>
+      put_back;  // tensors that Megatron does not have, as the origin holds them
   std::vector<std::string> warnings;
 };
 

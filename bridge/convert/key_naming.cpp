@@ -4,12 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <span>
 
 namespace bridge {
 namespace {
-
-constexpr std::string_view kLanguageModel = "language_model.";
 
 bool can_stack(const mappings::Family* family) {
   return family != nullptr && !family->mtp && family->megatron.ends_with(".{l}");
@@ -117,7 +116,7 @@ std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
   return found;
 }
 
-// The equal parts of a tensor under its name with suffixes. Some of them alone: bad input.
+// The parts of a tensor under its name with suffixes. Some of them alone, or with other rows: bad input.
 std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                                       const mappings::LogicalTensor& tensor,
                                       const KeyLookup& lookup, const std::string& name) {
@@ -136,16 +135,21 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                           printable(lookup.prefix), printable(missing), printable(name)));
   }
   FoundTensor found{{}, pieces[0].dtype, pieces[0].shape};
-  for (const Piece& piece : pieces) {
-    if (piece.dtype != found.dtype || piece.shape != pieces[0].shape || piece.shape.empty()) {
-      bad_input(fmt::format("{}{}: parts of {} {} and {} {}", printable(lookup.prefix),
-                            printable(name), safetensors_name(found.dtype),
-                            shape_text(pieces[0].shape), safetensors_name(piece.dtype),
-                            shape_text(piece.shape)));
+  int64_t rows = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    Shape expected = pieces[0].shape;
+    if (!expected.empty()) expected[0] = tensor.split_rows.at(i);
+    if (piece.dtype != found.dtype || piece.shape != expected || piece.shape.empty()) {
+      bad_input(fmt::format("{}{}{}: {} {}, beside the other parts it should be {} {}",
+                            printable(lookup.prefix), printable(name), tensor.row->split[i],
+                            safetensors_name(piece.dtype), shape_text(piece.shape),
+                            safetensors_name(found.dtype), shape_text(expected)));
     }
+    rows = checked_add(rows, tensor.split_rows.at(i));
     found.stretches.push_back(piece.stretch);
   }
-  found.shape[0] = checked_mul(found.shape[0], std::ssize(pieces));
+  found.shape[0] = rows;
   return found;
 }
 
@@ -204,11 +208,23 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
 }
 
 std::string detect_prefix(const MegatronFolder& folder) {
-  const auto& tensors = folder.metadata.tensors;
-  const bool prefixed = std::any_of(tensors.begin(), tensors.end(), [](const DcpTensor& tensor) {
-    return tensor.key.starts_with(kLanguageModel);
-  });
-  return prefixed ? std::string(kLanguageModel) : std::string();
+  // Modules of the text model by their first word ("decoder"), with a key for messages. Those of other parts have no prefix.
+  std::map<std::string_view, std::string_view> prefixed;
+  const auto module_of = [](std::string_view key) { return key.substr(0, key.find('.')); };
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    if (!tensor.key.starts_with(kLanguageModel)) continue;
+    const std::string_view key = tensor.key;
+    prefixed.emplace(module_of(key.substr(kLanguageModel.size())), key);
+  }
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    const auto other = prefixed.find(module_of(tensor.key));
+    if (other == prefixed.end()) continue;
+    bad_input(
+        fmt::format("{}: keys with and without {}: {} and {}", printable(folder.dist_dir.string()),
+                    kLanguageModel, printable(other->second), printable(tensor.key)),
+        "two text models in one checkpoint; --name-prefix says which one counts");
+  }
+  return prefixed.empty() ? std::string() : std::string(kLanguageModel);
 }
 
 }  // namespace bridge

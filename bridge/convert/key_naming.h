@@ -26,6 +26,9 @@
 
 namespace bridge {
 
+// Before the keys of a text model that is part of a multimodal one.
+constexpr std::string_view kLanguageModel = "language_model.";
+
 struct KeyStyle {
   bool per_layer = false;
   std::string prefix;
@@ -75,7 +78,7 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
                                        const KeyLookup& lookup);
 
-// "language_model." when the checkpoint's keys start with it, else "".
+// "language_model." when the checkpoint's keys start with it, else "". kBadInput where some of a module do and some do not.
 std::string detect_prefix(const MegatronFolder& folder);
 
 }  // namespace bridge

@@ -119,7 +119,8 @@ void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPla
     file->sync();
   }
   Json content = {{"singleton_local_shards", false}, {"chained_optim_avoid_prefix", true}};
-  if (plan.style.per_layer) content["non_homogeneous_layers"] = true;
+  // A loader that reads it asks for layers one by one everywhere.
+  if (plan.style.per_layer && !plan.stacks) content["non_homogeneous_layers"] = true;
   write_whole_file(fs, dist_dir / "common.pt",
                    object_item(common_state_pickle(args, content), "common"));
   write_whole_file(fs, dist_dir / "run_config.yaml", mappings::run_config_yaml(provider, {}));

@@ -1,5 +1,6 @@
 #include "bridge/convert/model_binding.h"
 
+#include "bridge/convert/nvfp4_check.h"
 #include "bridge/io/json_strict.h"
 
 namespace bridge {
@@ -19,10 +20,12 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 }
 
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, bool keep_mtp) {
+                      const CommonOptions& options, mappings::BindingOptions binding,
+                      const CountMtp& count_mtp) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json = parse_json(config_text, {.max_bytes = kLargestConfig});
     if (!json.is_object()) bad_input("not a JSON object");
+    refuse_nvfp4(json);
     return json;
   });
   std::unique_ptr<const mappings::Table> own;
@@ -32,8 +35,12 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
   }
   try {
     const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);
-    mappings::Binding binding(table, std::move(config), {.drop_mtp = !keep_mtp});
-    return BoundModel{std::move(own), std::move(binding)};
+    mappings::Binding bound(table, config, binding);
+    if (bound.asks_for_mtp_depths()) {
+      binding.mtp_depths = count_mtp(bound);
+      bound = mappings::Binding(table, std::move(config), binding);
+    }
+    return BoundModel{std::move(own), std::move(bound)};
   } catch (Error& error) {
     // What is wrong with a value says "config.json: " itself.
     const bool is_named = error.message().starts_with("config.json: ");

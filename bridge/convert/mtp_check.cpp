@@ -33,6 +33,7 @@ struct Side {
   std::function<std::vector<std::string>(int64_t)> prefixes_of;  // where the tensors of a depth lie
   std::function<size_t(const std::string&)> count;               // of tensors under a prefix
   std::function<bool(int64_t)> is_mtp;                           // a depth that has tensors
+  bool drops_uncounted = false;                                  // by a rule of the table
 };
 
 std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
@@ -48,7 +49,7 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
     });
     size_t tensors = 0;
     for (const std::string& prefix : prefixes) tensors += side.count(prefix);
-    if (tensors == 0 && depth >= promised) return present;
+    if (depth >= promised && (tensors == 0 || side.drops_uncounted)) return present;
     const std::string names = fmt::format("{}*", fmt::join(prefixes, "*, "));
     if (keep_mtp && tensors == 0 && !prefixes.empty()) {
       bad_input(
@@ -89,7 +90,8 @@ std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Bindi
       {printable(folder.path.string()),
        [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
        [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
-       [&](int64_t depth) { return binding.is_mtp_layer(dialect, depth, has); }},
+       [&](int64_t depth) { return binding.is_mtp_layer(dialect, depth, has); },
+       binding.uncounted_mtp() != nullptr},
       binding, keep_mtp);
 }
 

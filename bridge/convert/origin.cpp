@@ -55,6 +55,17 @@ bool Origin::mtp_was_dropped() const {
   return sidecar && sidecar->choices.value("mtp", nlohmann::ordered_json()) == "drop";
 }
 
+bool Origin::parts_were_left_out() const {
+  return sidecar && sidecar->choices.value("parts", nlohmann::ordered_json()) == "text";
+}
+
+bool Origin::sidecar_keeps(std::string_view name) const {
+  const int32_t index = sidecar_tensor(name);
+  if (index < 0 || !witnesses) return false;
+  const HfTensor& tensor = sidecar->source.tensors[static_cast<size_t>(index)];
+  return witnesses->covers(index, tensor.end - tensor.begin);
+}
+
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget) {
   Origin origin;

@@ -40,6 +40,10 @@ struct Origin {
   int64_t glu_interleave() const;
   // The conversion left MTP out.
   bool mtp_was_dropped() const;
+  // The conversion wrote the text model only.
+  bool parts_were_left_out() const;
+  // The sidecar holds all bytes of this HF tensor.
+  bool sidecar_keeps(std::string_view name) const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.
   int32_t sidecar_tensor(std::string_view name) const;
 };

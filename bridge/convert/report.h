@@ -4,12 +4,19 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bridge/convert/options.h"
 #include "bridge/io/file_system.h"
 
 namespace bridge {
+
+// A tensor and why something was done with it.
+struct NamedReason {
+  std::string name;  // printable
+  std::string reason;
+};
 
 struct Report {
   std::vector<std::string> lines;     // stdout
@@ -18,6 +25,8 @@ struct Report {
   bool difference = false;            // verify: exit 1
 
   void warn(std::string text);
+  // "dropped  NAME: reason"; many names in a row with one reason take one line.
+  void list(std::string_view what, const std::vector<NamedReason>& items);
 };
 
 // Replaces the file at options.report, when asked for one. json gets wall seconds and peak memory.

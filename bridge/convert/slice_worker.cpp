@@ -6,7 +6,6 @@
 
 #include "bridge/convert/requantize.h"
 #include "bridge/io/block_codec.h"
-#include "bridge/io/codec.h"
 #include "bridge/io/crc32.h"
 
 namespace bridge {
@@ -135,7 +134,8 @@ void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
                               int64_t& overflowed) {
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) {
-    cast_plain(from.dtype, segment.source, transfer.to, segment.result, overflowed);
+    change_values(transfer.value_change(), from.dtype, segment.source, transfer.to, segment.result,
+                  overflowed);
     return;
   }
   for_each_scaled_run(transfer, segment,

@@ -1,11 +1,14 @@
 #include "bridge/convert/source_match.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
 
 #include "bridge/convert/mtp_check.h"
+#include "bridge/convert/nvfp4_check.h"
+#include "bridge/convert/uncounted_mtp.h"
 
 namespace bridge {
 namespace {
@@ -46,6 +49,31 @@ class Matcher {
     return matched;
   }
 
+  // What is there is as the table says, or there is something the user should know before it is left out.
+  void leave_out(const mappings::LogicalTensor& logical, SourceMatch& result) {
+    auto part = std::find_if(result.parts.begin(), result.parts.end(),
+                             [&](const auto& known) { return known.part == logical.row->part; });
+    if (part == result.parts.end()) {
+      part = result.parts.insert(part, PartLeftOut{logical.row->part});
+    }
+    const auto drop = [&](int32_t index) {
+      result.dropped.push_back({index, -1, fmt::format("{}: --parts text", part->part)});
+      ++part->tensors;
+    };
+    for (const mappings::HfTensorSpec& spec : logical.hf) {
+      const HfTensor* tensor = folder_.find(spec.name);
+      if (tensor == nullptr) {
+        ++part->missing;
+        continue;
+      }
+      drop(use(*tensor));
+      BlockScales scales;
+      if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
+      drop(scales.tensor);
+      scales_.pop_back();  // they are no other than the part's
+    }
+  }
+
   void drop(const mappings::DroppedTensor& dropped, SourceMatch& result) {
     const HfTensor* tensor = folder_.find(dropped.name);
     if (tensor == nullptr) return;
@@ -70,6 +98,11 @@ class Matcher {
     const auto tensors = tensors_with_prefix(folder_, prefix);
     if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
     for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
+  }
+
+  void drop_uncounted(const HfTensor& tensor, const std::string& reason, SourceMatch& result) {
+    if (used_[static_cast<size_t>(index_of(tensor))]) return;
+    result.dropped.push_back({use(tensor), -1, reason});
   }
 
   void report_unused() {
@@ -115,8 +148,8 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales of such a tensor are unknown tensors
     }
-    if (scheme == nullptr || row.keep || row.op == mappings::Op::kVocab ||
-        tensor.shape.size() != 2 || !scheme->scale_name(spec.name)) {
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
@@ -165,26 +198,50 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
   return nullptr;
 }
 
-SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding, bool local_spec,
-                         bool keep_mtp, Accounting& accounting,
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
+}
+
+SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding,
+                         const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
+  refuse_nvfp4(folder);
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
   Matcher matcher(folder, binding, accounting);
-  const std::vector<std::string> present = check_mtp(folder, binding, result.dialect, keep_mtp);
-  if (!keep_mtp) {
+  const std::vector<std::string> present =
+      check_mtp(folder, binding, result.dialect, options.keep_mtp);
+  if (!options.keep_mtp) {
     for (const std::string& prefix : present) matcher.leave_out(prefix, result);
   }
-  binding.for_each_tensor(result.dialect, local_spec, [&](const mappings::LogicalTensor& logical) {
-    if (const auto matched = matcher.match(logical)) fn(*matched);
-  });
+  const auto match = [&](const mappings::LogicalTensor& logical) {
+    if (options.text_only && !logical.row->part.empty()) {
+      matcher.leave_out(logical, result);
+    } else if (const auto matched = matcher.match(logical)) {
+      fn(*matched);
+    }
+  };
+  binding.for_each_tensor(result.dialect, options.local_spec, match);
   binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
     matcher.drop(dropped, result);
   });
+  for (const HfTensor* tensor : uncounted_mtp(folder, binding, result.dialect)) {
+    matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
+  }
   matcher.report_unused();
   result.scales = matcher.take_scales();
   return result;
+}
+
+void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t dialect,
+                std::string_view part, Accounting& accounting,
+                const std::function<void(const MatchedTensor&)>& fn) {
+  Matcher matcher(folder, binding, accounting);
+  binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
+    if (logical.row->part != part) return;
+    if (const auto matched = matcher.match(logical)) fn(*matched);
+  });
 }
 
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {
@@ -217,16 +274,19 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  if (op != mappings::Op::kVocab) vocab_rows = 0;
-  const int64_t groups = groups_of(tensor);
-  std::string key = fmt::format("{} {} {}", mappings::op_name(op), groups, vocab_rows);
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads, .blocks = tensor.blocks};
+  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
+  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
+  std::string key =
+      fmt::format("{} {} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.blocks, numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
-  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, groups, vocab_rows);
+  if (!layout) layout = std::make_shared<OpLayout>(op, shapes, numbers);
   return layout;
 }
 

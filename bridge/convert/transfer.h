@@ -47,11 +47,15 @@ struct Transfer {
   void runs(int64_t first, int64_t last, std::vector<Run>& out) const {
     part == kForward ? layout->forward(first, last, out) : layout->inverse(part, first, last, out);
   }
+  ValueChange value_change() const {
+    return part == kForward ? layout->value_change() : inverse_of(layout->value_change());
+  }
   // The bytes of the inputs are those of the output.
   bool verbatim() const {
-    return std::all_of(inputs.begin(), inputs.end(), [&](const TransferInput& input) {
-      return input.dtype == to && !input.scales.quantized();
-    });
+    return value_change() == ValueChange::kNone &&
+           std::all_of(inputs.begin(), inputs.end(), [&](const TransferInput& input) {
+             return input.dtype == to && !input.scales.quantized();
+           });
   }
   // Of one element, whichever side is wider.
   int widest_bits() const {

@@ -9,6 +9,7 @@
 #include "bridge/convert/compare_sink.h"
 #include "bridge/convert/export_plan.h"
 #include "bridge/convert/export_reader.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/io/crc32.h"
 #include "bridge/io/file_crc.h"
@@ -48,8 +49,10 @@ class Verification {
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
-    const BoundModel model =
-        bind_model(fs_, read_config(fs_, source.path), config, options_, keep_mtp_);
+    const BoundModel model = bind_model(
+        fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_},
+        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
+    text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
                     {"mode", "hash"},
                     {"hf", printable(source.path.string())},
@@ -58,6 +61,10 @@ class Verification {
     if (!keep_mtp_) {
       report_.lines.push_back("MTP      not compared: the sidecar says --mtp drop");
       report_.json["mtp"] = "dropped";
+    }
+    if (text_only_) {
+      report_.lines.push_back("parts    the text model only is in the checkpoint, and compared");
+      report_.json["parts"] = "text";
     }
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
@@ -75,12 +82,23 @@ class Verification {
     if (fs_.stat(dir)) origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
   }
 
+  // The sidecar says it. Without one, keys as the text model has them on its own do.
+  bool has_text_only(const mappings::Binding& binding, const MegatronFolder& checkpoint) const {
+    if (!binding.has_parts() ||
+        absent_parts(checkpoint, binding, {}).size() < binding.parts().size()) {
+      return false;
+    }
+    return origin_ ? origin_->parts_were_left_out()
+                   : detect_prefix(checkpoint) != binding.name_prefix();
+  }
+
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
     std::map<std::string, std::vector<TransferInput>> parts;
     Accounting source_accounting;
     const SourceMatch match = match_source(
-        source, binding, false, keep_mtp_, source_accounting, [&](const MatchedTensor& tensor) {
+        source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_}, source_accounting,
+        [&](const MatchedTensor& tensor) {
           budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 128 +
                                                tensor.parts.size() * sizeof(TransferInput)),
                           "the plan");
@@ -97,6 +115,7 @@ class Verification {
     CheckpointMatchOptions match_options;
     match_options.dialect = match.dialect;
     match_options.keep_mtp = keep_mtp_;
+    match_options.text_only = text_only_;
     match_options.glu_interleave = recorded_glu_interleave(checkpoint);
     if (match_options.glu_interleave == 0 && origin_) {
       match_options.glu_interleave = origin_->glu_interleave();
@@ -237,6 +256,7 @@ class Verification {
   MemoryBudget budget_;
   std::optional<Origin> origin_;  // the sidecar, where there is one
   bool keep_mtp_ = true;
+  bool text_only_ = false;
   Report report_;
 };
 

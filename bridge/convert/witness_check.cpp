@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "bridge/io/block_codec.h"
-#include "bridge/io/codec.h"
 
 namespace bridge {
 namespace {
@@ -105,7 +104,8 @@ void turn_back(const Transfer& transfer, const Segment& segment, std::span<std::
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) {
     int64_t overflowed = 0;
-    cast_plain(transfer.to, segment.result, from.dtype, back, overflowed);
+    change_values(inverse_of(transfer.value_change()), transfer.to, segment.result, from.dtype,
+                  back, overflowed);
     return;
   }
   for_each_scaled_run(transfer, segment,
@@ -165,7 +165,8 @@ int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessInd
       const int64_t count = (to - from) / out_size;
       forward.resize(static_cast<size_t>(count * in_size));
       int64_t overflowed = 0;
-      cast_plain(transfer.to, witness, held, forward, overflowed);
+      change_values(inverse_of(transfer.value_change()), transfer.to, witness, held, forward,
+                    overflowed);
       const int64_t first = (from - begin) / out_size;
       for (int64_t i = 0; i < count; ++i) {
         const auto current = segment.source.subspan(static_cast<size_t>((first + i) * in_size),

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -10,6 +11,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import helpers  # noqa: E402  (needs the path above)
+
+subprocess.run([sys.executable, helpers.DATA.parent / "scripts" / "packed_data.py"], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 
 from dcp_pickle import Metadata
 from helpers import DATA, HF_FIXTURES, MOE_FIXTURES, copy_tree, edit_config, hf_fixture, refused
+from safetensors_raw import Model, Tensor
 
 
 def unsupported(command, source, folder, *words):
@@ -91,6 +92,41 @@ def test_quantization_methods(fixture, method, tmp_path):
     folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
     edit_config(folder, quantization_config={"quant_method": method, "weight_block_size": [128, 128]})
     refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", f"'{method}'".replace("\n", "\\x0a"), "convert the")
+
+
+NVFP4 = {
+    "modelopt": {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+    "modelopt, by layer": {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {"lm_head": {"quant_algo": "W4A8_NVFP4_FP8"}}},
+    "compressed-tensors": {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"},
+    "compressed-tensors, by group": {"quant_method": "compressed-tensors", "format": "mixed-precision", "config_groups": {"group_0": {"format": "nvfp4-pack-quantized"}}},
+}
+
+
+@pytest.mark.parametrize("form", NVFP4)
+@pytest.mark.parametrize("fixture", HF_FIXTURES)
+def test_nvfp4_by_configuration(fixture, form, tmp_path):
+    folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
+    edit_config(folder, quantization_config=NVFP4[form])
+    refused("convert-hf", folder, tmp_path, 5, "config.json", "quantization_config", "NVFP4 is not supported", "convert the BF16")
+    edit_config(folder, quantization_config=None, text_config={"quantization_config": NVFP4[form]})
+    refused("convert-hf", folder, tmp_path, 5, "config.json", "NVFP4 is not supported")
+
+
+@pytest.mark.parametrize("suffixes", (("weight", "weight_scale", "weight_scale_2"), ("weight_packed", "weight_scale", "weight_global_scale")))
+@pytest.mark.parametrize("fixture", ("qwen3_dense", "deepseek_v3_fp8"))
+def test_nvfp4_by_tensors(fixture, suffixes, tmp_path):
+    """What ModelOpt's older releases say in hf_quant_config.json only."""
+    folder = copy_tree(hf_fixture(fixture), tmp_path / "hf")
+    model = Model(folder)
+    name = next(name for name in model.names() if name.endswith("o_proj.weight"))
+    shard = model.shard_of(name)
+    rows, columns = shard.pop(name).shape
+    tensors = (Tensor("U8", [rows, columns // 2], bytes(rows * columns // 2)), Tensor("F8_E4M3", [rows, columns // 16], bytes(rows * (columns // 16))),
+               Tensor("F32", [1], bytes(4)))
+    for suffix, tensor in zip(suffixes, tensors):
+        shard[name.removesuffix("weight") + suffix] = tensor
+    model.save()
+    refused("convert-hf", folder, tmp_path, 5, name.removesuffix("weight") + suffixes[2], "NVFP4 is not supported", "convert the BF16")
 
 
 FORMS = {

@@ -70,7 +70,7 @@ Transfer quantized_matrix(int64_t columns) {
   requantize->source = {0, Dtype::kF32, 128, 128};
   Transfer transfer;
   transfer.layout =
-      std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{{1000, columns}}, 0, 0);
+      std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{{1000, columns}}, OpNumbers{});
   transfer.inputs = {{0, Dtype::kBF16, {}}};
   transfer.part = 0;
   transfer.to = Dtype::kF8E4M3;

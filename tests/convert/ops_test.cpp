@@ -18,8 +18,7 @@ using Values = std::vector<int32_t>;  // 0 is padding; real elements are numbere
 struct Example {
   Op op;
   std::vector<Shape> shapes = {};
-  int64_t groups = 0;
-  int64_t vocab_rows = 0;
+  OpNumbers numbers = {};
   std::vector<Values> parts = {};
   Values megatron = {};  // by definition
   Shape megatron_shape = {};
@@ -73,16 +72,16 @@ Example concat_example(Maker& make) {
 Example concat_groups_example(Maker& make) {
   const int64_t width = make.up_to(6);
   const int64_t parts = 1 + make.up_to(2);
-  Example e{.op = Op::kConcat, .groups = make.up_to(5)};
+  Example e{.op = Op::kConcat, .numbers = {.groups = make.up_to(5)}};
   int64_t rows = 0;
   for (int64_t i = 0; i < parts; ++i) {
-    e.shapes.push_back({e.groups * make.up_to(3), width});
+    e.shapes.push_back({e.numbers.groups * make.up_to(3), width});
     e.parts.push_back(make.fresh(element_count(e.shapes.back())));
     rows += e.shapes.back()[0];
   }
-  for (int64_t g = 0; g < e.groups; ++g) {
+  for (int64_t g = 0; g < e.numbers.groups; ++g) {
     for (size_t i = 0; i < e.parts.size(); ++i) {
-      const int64_t share = e.shapes[i][0] / e.groups;
+      const int64_t share = e.shapes[i][0] / e.numbers.groups;
       append_rows(e.megatron, e.parts[i], g * share, share, width);
     }
   }
@@ -97,7 +96,7 @@ Example qkv_example(Maker& make, bool bias) {
   const int64_t heads = make.up_to(3);
   const int64_t head_dim = make.up_to(4);
   const int64_t width = bias ? 1 : make.up_to(6);
-  Example e{.op = Op::kQkv, .groups = groups};
+  Example e{.op = Op::kQkv, .numbers = {.groups = groups}};
   const int64_t q_rows = heads * head_dim;  // of a group
   for (const int64_t rows : {groups * q_rows, groups * head_dim, groups * head_dim}) {
     e.shapes.push_back(bias ? Shape{rows} : Shape{rows, width});
@@ -113,18 +112,96 @@ Example qkv_example(Maker& make, bool bias) {
   return e;
 }
 
-Example vocab_example(Maker& make) {
-  const int64_t rows = make.up_to(6);
-  const int64_t width = make.up_to(5);
-  Example e{.op = Op::kVocab, .shapes = {{rows, width}}, .vocab_rows = make.up_to(9)};
-  e.parts = {make.fresh(rows * width)};
-  append_rows(e.megatron, e.parts[0], 0, std::min(rows, e.vocab_rows), width);
-  e.megatron.resize(static_cast<size_t>(e.vocab_rows * width), 0);
-  e.megatron_shape = {e.vocab_rows, width};
+// Group g holds the queries of its heads, then their gates, then its key rows, then its value rows, which may be of
+// another width. A head of q is its query rows, then its gate rows.
+Example gated_qkv_example(Maker& make, bool bias) {
+  const int64_t groups = make.up_to(4);
+  const int64_t in_group = make.up_to(3);
+  const int64_t head_dim = make.up_to(4);
+  const int64_t value_dim = make.up_to(4);
+  const int64_t width = bias ? 1 : make.up_to(6);
+  Example e{.op = Op::kGatedQkv, .numbers = {.groups = groups, .heads = groups * in_group}};
+  for (const int64_t rows :
+       {groups * in_group * 2 * head_dim, groups * head_dim, groups * value_dim}) {
+    e.shapes.push_back(bias ? Shape{rows} : Shape{rows, width});
+    e.parts.push_back(make.fresh(rows * width));
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    for (const int64_t half : {0, 1}) {
+      for (int64_t head = g * in_group; head < (g + 1) * in_group; ++head) {
+        append_rows(e.megatron, e.parts[0], (2 * head + half) * head_dim, head_dim, width);
+      }
+    }
+    append_rows(e.megatron, e.parts[1], g * head_dim, head_dim, width);
+    append_rows(e.megatron, e.parts[2], g * value_dim, value_dim, width);
+  }
+  const int64_t rows = groups * (2 * in_group * head_dim + head_dim + value_dim);
+  e.megatron_shape = bias ? Shape{rows} : Shape{rows, width};
   return e;
 }
 
-constexpr unsigned kKinds = 6;
+// Row r of the part is row r % group of group r / group; the rows of a part of the split come group after group.
+Example ungroup_example(Maker& make) {
+  const int64_t groups = make.up_to(5);
+  const int64_t parts = 1 + make.up_to(3);
+  const int64_t width = make.up_to(3);
+  Example e{.op = Op::kUngroup, .numbers = {.groups = groups}};
+  std::vector<int64_t> ends;  // of the parts in a group
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t rows = make.up_to(4);
+    e.numbers.split_rows.push_back(rows * groups);
+    ends.push_back((ends.empty() ? 0 : ends.back()) + rows);
+  }
+  const int64_t group = ends.back();
+  const bool conv = make.up_to(2) == 1;
+  e.shapes = {conv ? Shape{groups * group, 1, width} : Shape{groups * group, width}};
+  e.parts = {make.fresh(groups * group * width)};
+  for (int64_t part = 0; part < parts; ++part) {
+    for (int64_t row = 0; row < groups * group; ++row) {
+      const int64_t in_group = row % group;
+      const bool after = part == 0 || in_group >= ends[static_cast<size_t>(part) - 1];
+      if (after && in_group < ends[static_cast<size_t>(part)]) {
+        append_rows(e.megatron, e.parts[0], row, 1, width);
+      }
+    }
+  }
+  e.megatron_shape = e.shapes[0];
+  return e;
+}
+
+// Row r of group g in block b is row r of block b in group g.
+Example group_example(Maker& make) {
+  const int64_t blocks = make.up_to(4);
+  const int64_t groups = make.up_to(5);
+  const int64_t rows = make.up_to(3);
+  const int64_t width = make.up_to(6);
+  const int64_t all = blocks * groups * rows;
+  const bool bias = width == 1;
+  Example e{.op = Op::kGroup,
+            .shapes = {bias ? Shape{all} : Shape{all, width}},
+            .numbers = {.groups = groups, .blocks = blocks}};
+  e.parts = {make.fresh(all * width)};
+  for (int64_t row = 0; row < all; ++row) {
+    const int64_t group = row / (blocks * rows);
+    const int64_t block = row / rows % blocks;
+    append_rows(e.megatron, e.parts[0], (block * groups + group) * rows + row % rows, 1, width);
+  }
+  e.megatron_shape = e.shapes[0];
+  return e;
+}
+
+Example vocab_example(Maker& make) {
+  const int64_t rows = make.up_to(6);
+  const int64_t width = make.up_to(5);
+  Example e{.op = Op::kVocab, .shapes = {{rows, width}}, .numbers = {.vocab_rows = make.up_to(9)}};
+  e.parts = {make.fresh(rows * width)};
+  append_rows(e.megatron, e.parts[0], 0, std::min(rows, e.numbers.vocab_rows), width);
+  e.megatron.resize(static_cast<size_t>(e.numbers.vocab_rows * width), 0);
+  e.megatron_shape = {e.numbers.vocab_rows, width};
+  return e;
+}
+
+constexpr unsigned kKinds = 10;
 Example example(unsigned seed) {
   Maker make(seed);
   switch (seed % kKinds) {
@@ -138,6 +215,14 @@ Example example(unsigned seed) {
       return qkv_example(make, true);
     case 4:
       return concat_groups_example(make);
+    case 5:
+      return gated_qkv_example(make, false);
+    case 6:
+      return gated_qkv_example(make, true);
+    case 7:
+      return ungroup_example(make);
+    case 8:
+      return group_example(make);
     default:
       return vocab_example(make);
   }
@@ -171,7 +256,7 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
   for (unsigned seed = GetParam(); seed < 200 * kKinds; seed += kKinds) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Example e = example(seed);
-    const OpLayout layout(e.op, e.shapes, e.groups, e.vocab_rows);
+    const OpLayout layout(e.op, e.shapes, e.numbers);
     ASSERT_EQ(layout.megatron_shape(), e.megatron_shape);
     ASSERT_EQ(layout.megatron_elements(), std::ssize(e.megatron));
 
@@ -201,7 +286,9 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
   }
 }
 
-const std::string kExampleNames[] = {"Copy", "Concat", "Qkv", "QkvBias", "ConcatGroups", "Vocab"};
+const std::string kExampleNames[] = {"Copy",         "Concat",   "Qkv",          "QkvBias",
+                                     "ConcatGroups", "GatedQkv", "GatedQkvBias", "Ungroup",
+                                     "Group",        "Vocab"};
 INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, kKinds),
                          [](const auto& test) { return kExampleNames[test.param]; });
 
@@ -211,7 +298,8 @@ TEST(Ops, GroupsInterleaveGateAndUp) {
   constexpr int64_t kRows = 12;
   constexpr int64_t kWidth = 3;
   for (const int64_t block : {1, 2, 3, 4, 6, 12}) {
-    const OpLayout layout(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, kRows / block, 0);
+    const OpLayout layout(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}},
+                          {.groups = kRows / block});
     EXPECT_EQ(layout.megatron_shape(), (Shape{2 * kRows, kWidth}));
     for (int64_t row = 0; row < 2 * kRows; ++row) {
       const int64_t part = row / block % 2;
@@ -228,7 +316,7 @@ TEST(Ops, GroupsInterleaveGateAndUp) {
     }
   }
   // One block of all rows is no interleaving.
-  const OpLayout plain(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, 0, 0);
+  const OpLayout plain(Op::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, {});
   std::vector<bridge::Run> runs;
   plain.forward(0, 2 * kRows * kWidth, runs);
   ASSERT_EQ(runs.size(), 2U);
@@ -237,7 +325,7 @@ TEST(Ops, GroupsInterleaveGateAndUp) {
 }
 
 TEST(Ops, RunsAreAppended) {
-  const OpLayout layout(Op::kCopy, {{4}}, 0, 0);
+  const OpLayout layout(Op::kCopy, {{4}}, {});
   std::vector<bridge::Run> runs;
   layout.forward(0, 1, runs);
   layout.forward(1, 4, runs);
@@ -250,39 +338,96 @@ struct BadShape {
   std::string name;
   Op op;
   std::vector<Shape> shapes;
-  int64_t groups;
-  int64_t vocab_rows;
+  OpNumbers numbers;
   std::string message;
 };
+
+OpNumbers heads(int64_t groups, int64_t heads) {
+  return {.groups = groups, .heads = heads};
+}
+OpNumbers parts_of(int64_t groups, std::vector<int64_t> split_rows) {
+  return {.groups = groups, .split_rows = std::move(split_rows)};
+}
+OpNumbers vocab(int64_t rows) {
+  return {.vocab_rows = rows};
+}
 
 class OpsRefusalTest : public testing::TestWithParam<BadShape> {};
 
 TEST_P(OpsRefusalTest, IsBadInput) {
   const BadShape& bad = GetParam();
-  expect_error(Code::kBadInput, bad.message,
-               [&] { OpLayout(bad.op, bad.shapes, bad.groups, bad.vocab_rows); });
+  expect_error(Code::kBadInput, bad.message, [&] { OpLayout(bad.op, bad.shapes, bad.numbers); });
 }
 
 const int64_t kHuge = int64_t{1} << 62;
+const std::vector<Shape> kHeads = {{24, 8}, {6, 8}, {6, 8}};  // 4 heads of 3 in 2 groups
 const BadShape kBadShapes[] = {
-    {"ConcatWidths", Op::kConcat, {{2, 3}, {2, 4}}, 0, 0, "[2, 3] and [2, 4] cannot be joined"},
-    {"ConcatRanks", Op::kConcat, {{2, 3}, {2}}, 0, 0, "[2, 3] and [2] cannot be joined"},
-    {"ConcatScalar", Op::kConcat, {{2}, {}}, 0, 0, "cannot be joined on axis 0"},
-    {"ConcatOverflow", Op::kConcat, {{kHuge}, {kHuge}}, 0, 0, "overflows 64 bits"},
+    {"ConcatWidths",
+     Op::kConcat,
+     {{2, 3}, {2, 4}},
+     heads(0, 0),
+     "[2, 3] and [2, 4] cannot be joined"},
+    {"ConcatRanks", Op::kConcat, {{2, 3}, {2}}, heads(0, 0), "[2, 3] and [2] cannot be joined"},
+    {"ConcatScalar", Op::kConcat, {{2}, {}}, heads(0, 0), "cannot be joined on axis 0"},
+    {"ConcatOverflow", Op::kConcat, {{kHuge}, {kHuge}}, heads(0, 0), "overflows 64 bits"},
     {"ConcatGroupRows",
      Op::kConcat,
      {{4, 3}, {5, 3}},
-     2,
-     0,
+     heads(2, 0),
      "5 rows cannot be split over 2 groups"},
-    {"QkvWidths", Op::kQkv, {{4, 8}, {2, 8}, {2, 7}}, 2, 0, "cannot be joined"},
-    {"QkvQueryRows", Op::kQkv, {{5, 8}, {2, 8}, {2, 8}}, 2, 0, "5 rows cannot be split over 2"},
-    {"QkvValueRows", Op::kQkv, {{4, 8}, {2, 8}, {3, 8}}, 2, 0, "3 rows cannot be split over 2"},
-    {"QkvNoGroups", Op::kQkv, {{4, 8}, {2, 8}, {2, 8}}, 0, 0, "split over 0 query groups"},
-    {"QkvNegativeGroups", Op::kQkv, {{4}, {2}, {2}}, -2, 0, "split over -2 query groups"},
-    {"VocabScalar", Op::kVocab, {{}}, 0, 5, "needs at least one axis"},
-    {"VocabOverflow", Op::kVocab, {{2, 1 << 20}}, 0, kHuge, "overflows 64 bits"},
-    {"NegativeDimension", Op::kCopy, {{-1, 2}}, 0, 0, "negative dimension"},
+    {"QkvWidths", Op::kQkv, {{4, 8}, {2, 8}, {2, 7}}, heads(2, 0), "cannot be joined"},
+    {"QkvQueryRows",
+     Op::kQkv,
+     {{5, 8}, {2, 8}, {2, 8}},
+     heads(2, 0),
+     "5 rows cannot be split over 2"},
+    {"QkvValueRows",
+     Op::kQkv,
+     {{4, 8}, {2, 8}, {3, 8}},
+     heads(2, 0),
+     "3 rows cannot be split over 2"},
+    {"QkvNoGroups", Op::kQkv, {{4, 8}, {2, 8}, {2, 8}}, heads(0, 0), "split over 0 query groups"},
+    {"QkvNegativeGroups", Op::kQkv, {{4}, {2}, {2}}, heads(-2, 0), "split over -2 query groups"},
+    {"GatedWidths", Op::kGatedQkv, {{24, 8}, {6, 8}, {6, 7}}, heads(2, 4), "cannot be joined"},
+    {"GatedNoGroups", Op::kGatedQkv, kHeads, heads(0, 4), "split over 0 query groups"},
+    {"GatedNoHeads", Op::kGatedQkv, kHeads, heads(2, 0), "for each of 0 heads in 2 groups"},
+    {"GatedNegativeHeads", Op::kGatedQkv, kHeads, heads(2, -4), "for each of -4 heads"},
+    {"GatedHeadsInGroups", Op::kGatedQkv, kHeads, heads(2, 3),
+     "24 rows are not a query and a gate for each of 3 heads in 2 groups"},
+    {"GatedOddHead", Op::kGatedQkv, kHeads, heads(2, 8), "for each of 8 heads"},
+    {"GatedManyHeads", Op::kGatedQkv, kHeads, heads(2, kHuge), "24 rows are not"},
+    {"GatedKeyRows",
+     Op::kGatedQkv,
+     {{24, 8}, {5, 8}, {6, 8}},
+     heads(2, 4),
+     "5 rows cannot be split over 2 query groups"},
+    {"GroupRows",
+     Op::kGroup,
+     {{9, 2}},
+     {.groups = 2, .blocks = 3},
+     "9 rows are not 3 equal blocks of 2 groups"},
+    {"GroupNoGroups", Op::kGroup, {{6}}, {.groups = 0, .blocks = 3}, "3 equal blocks of 0 groups"},
+    {"GroupNegative", Op::kGroup, {{6}}, {.groups = -1, .blocks = -6}, "-6 equal blocks"},
+    {"GroupOverflow", Op::kGroup, {{6}}, {.groups = kHuge, .blocks = kHuge}, "overflows 64 bits"},
+    {"UngroupNoGroups",
+     Op::kUngroup,
+     {{6, 2}},
+     parts_of(0, {2, 4}),
+     "6 rows are not 0 groups of the same parts"},
+    {"UngroupScalar", Op::kUngroup, {{}}, parts_of(1, {1}), "0 rows are not 1 groups"},
+    {"UngroupSum", Op::kUngroup, {{6, 2}}, parts_of(2, {2, 2}), "6 rows are not 2"},
+    {"UngroupBeyond", Op::kUngroup, {{6, 2}}, parts_of(2, {4, 4}), "6 rows are not 2"},
+    {"UngroupOddPart", Op::kUngroup, {{6, 2}}, parts_of(2, {3, 3}), "6 rows are not 2"},
+    {"UngroupEmptyPart", Op::kUngroup, {{6, 2}}, parts_of(2, {6, 0}), "6 rows are not 2"},
+    {"UngroupNegativePart", Op::kUngroup, {{6, 2}}, parts_of(2, {8, -2}), "6 rows are not 2"},
+    {"UngroupOverflow",
+     Op::kUngroup,
+     {{6, 2}},
+     parts_of(2, {kHuge, kHuge, kHuge, kHuge}),
+     "6 rows are not 2"},
+    {"VocabScalar", Op::kVocab, {{}}, vocab(5), "needs at least one axis"},
+    {"VocabOverflow", Op::kVocab, {{2, 1 << 20}}, vocab(kHuge), "overflows 64 bits"},
+    {"NegativeDimension", Op::kCopy, {{-1, 2}}, heads(0, 0), "negative dimension"},
 };
 INSTANTIATE_TEST_SUITE_P(Shapes, OpsRefusalTest, testing::ValuesIn(kBadShapes),
                          [](const auto& test) { return test.param.name; });

@@ -49,6 +49,20 @@ class OwnTableTest : public testing::Test {
     return first_difference(tree(dir_ / a), tree(dir_ / b));
   }
 
+  // Renames a key in place by one of the same length.
+  void rename_key(const std::string& root, const std::string& from, const std::string& to) {
+    ASSERT_EQ(from.size(), to.size());
+    const Path path = open_checkpoint(dir_ / root).dist_dir / ".metadata";
+    std::string bytes = file_content(path);
+    size_t found = 0;
+    for (size_t at = bytes.find(from); at != std::string::npos; at = bytes.find(from, at + 1)) {
+      bytes.replace(at, from.size(), to);
+      ++found;
+    }
+    ASSERT_GT(found, 0U);
+    put_file(path, bytes);
+  }
+
   TempDir dir_;
   FastFileSystem fs_;
 };

@@ -124,20 +124,6 @@ class PackedTest : public OwnTableTest {
     return found;
   }
 
-  // Renames a key in place by one of the same length.
-  void rename_key(const std::string& root, const std::string& from, const std::string& to) {
-    ASSERT_EQ(from.size(), to.size());
-    const Path path = open_checkpoint(dir_ / root).dist_dir / ".metadata";
-    std::string bytes = file_content(path);
-    size_t found = 0;
-    for (size_t at = bytes.find(from); at != std::string::npos; at = bytes.find(from, at + 1)) {
-      bytes.replace(at, from.size(), to);
-      ++found;
-    }
-    ASSERT_GT(found, 0U);
-    put_file(path, bytes);
-  }
-
   std::mt19937 random_{11};
   int64_t vocab_rows_ = 0;
   std::vector<int64_t> ids_ = {0, 1, 2, 0, -1, 5, 2147483647, -2147483648, 7, 8, 9, 10, 11, 12};

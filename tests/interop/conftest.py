@@ -10,12 +10,13 @@ import pytest
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 DATA = TESTS.parent / "data"
 sys.path.insert(0, str(TESTS))
+subprocess.run([sys.executable, DATA.parent / "scripts" / "packed_data.py"], check=True)
 
 import torch
 
 torch.set_num_threads(1)
 
-from interop import cases, deepseek_v4_cases  # noqa: E402  (needs the path above)
+from interop import cases, deepseek_v4_cases, qwen3_5_cases  # noqa: E402  (needs the path above)
 from oracles.pool import Pool  # noqa: E402
 
 
@@ -106,6 +107,34 @@ def v4_converted(v4_sources, causeway, tmp_path_factory):
         if name not in made:
             root = tmp_path_factory.mktemp(f"megatron-v4-{name}") / "root"
             causeway("convert-hf", v4_sources(name).folder, root)
+            made[name] = root
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def qwen_sources(tmp_path_factory):
+    """qwen_sources(name) -> Source, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = qwen3_5_cases.make(qwen3_5_cases.CASES[name], tmp_path_factory.mktemp(f"hf-qwen-{name}"))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def qwen_converted(qwen_sources, causeway, tmp_path_factory):
+    """qwen_converted(name) -> checkpoint root, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            root = tmp_path_factory.mktemp(f"megatron-qwen-{name}") / "root"
+            causeway("convert-hf", qwen_sources(name).folder, root)
             made[name] = root
         return made[name]
 

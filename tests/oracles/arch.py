@@ -16,6 +16,7 @@ class Moe:
     score_groups: int = 0   # groups the router limits itself to; 0: softmax scores, no groups, no bias
     chosen_groups: int = 0
     scaling: float = 1.0    # of the routed experts' weights
+    gated_ffn: int = 0      # of one more shared expert, whose output a sigmoid gate scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,30 @@ class Mla:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gdn:
+    """Gated DeltaNet instead of attention in some layers; the attention of the others has an output gate, and every norm but
+    GDN's own scales by 1 + weight."""
+
+    linear: tuple[bool, ...]  # for each layer
+    key_heads: int
+    value_heads: int
+    key_dim: int              # of one head
+    value_dim: int
+    rotary: float             # the part of a head that positions rotate
+
+    @property
+    def keys(self):
+        return self.key_heads * self.key_dim
+
+    @property
+    def values(self):
+        return self.value_heads * self.value_dim
+
+
+@dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral" or "deepseek_v3"
+                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -51,6 +73,7 @@ class Arch:
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
+    gdn: Gdn | None = None
     mtp: int = 0           # multi-token prediction depths
     hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
 
@@ -60,12 +83,12 @@ class Arch:
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe")
+        return self.family in ("qwen3", "qwen3_moe") or self.gdn is not None
 
     @property
     def stacked(self):
-        """Whether Megatron stacks the layers under one key: not when dense and MoE layers are listed one by one."""
-        return self.mla is None and not (self.moe and self.moe.dense)
+        """Whether Megatron stacks the layers under one key: not when the kind of each layer is listed."""
+        return self.mla is None and self.gdn is None and not (self.moe and self.moe.dense)
 
     def is_moe(self, layer):
         return self.moe is not None and layer not in self.moe.dense
@@ -83,4 +106,10 @@ def awkward(family, *, tied, dtype, **other):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+    if family.startswith(("qwen3_5", "qwen3_next")):
+        # value heads are not key heads, nor of their size; the last layer has full attention, as that of MTP must
+        sizes.update(layers=4, eps=1e-6, rope_base=1e7,
+                     gdn=Gdn(linear=(True, False, True, False), key_heads=2, value_heads=6, key_dim=12, value_dim=10, rotary=0.5))
+        if family != "qwen3_5":
+            sizes.update(moe=Moe(experts=6, topk=3, ffn=28, gated_ffn=20))
     return Arch(family=family, tied=tied, dtype=dtype, **{**sizes, **other})

@@ -6,6 +6,8 @@ TransformerEngine model asks a checkpoint for come from megatron-core itself. Ev
 as in TransformerEngine >= 2. The arithmetic is TransformerEngine's definition: norms in fp32, causal attention with
 grouped keys. No communication: forward is for one tensor-parallel rank.
 
+FLA, which megatron-core's GatedDeltaNet imports, is stood in for as well: of it only l2norm is ever called.
+
 Call install() before anything of megatron is imported.
 """
 import contextlib
@@ -141,4 +143,9 @@ def install():
     _module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
     _module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,
             is_fp8_activation_recompute_enabled=lambda: False)
+    _module("fla", True)
+    _module("fla.modules", True)
+    _module("fla.modules.l2norm", l2norm=lambda x: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + 1e-6))
+    _module("fla.ops", True)
+    _module("fla.ops.gated_delta_rule", chunk_gated_delta_rule=None)
     _module(top + ".pytorch.tensor", QuantizedTensor=absent["QuantizedTensor"])

@@ -31,6 +31,8 @@ KEYS = {f"{spec}.{name}": (spec, arch) for spec in ("te", "local") for name, arc
     "mixtral": awkward("mixtral", tied=False, dtype="bfloat16"),
     "deepseek_v3_mtp2": awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=2),
 }.items()}
+# megatron-core has no local spec of GatedDeltaNet
+KEYS.update({f"te.{name}": ("te", awkward(name, tied=False, dtype="bfloat16", mtp=1)) for name in ("qwen3_5", "qwen3_5_moe")})
 
 
 def make_folder(pool, root, name):

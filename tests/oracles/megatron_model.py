@@ -6,21 +6,26 @@ What has to be stood in for, and why:
    MLA passes, and without TransformerEngine MLA asks isinstance() of a mock. A subclass takes the counts, an
    empty class answers the question.
 3. moe_utils names te_general_gemm without TransformerEngine: None is what its own fallback means.
+4. GatedDeltaNet wants FLA, whose kernels need a GPU. Its deterministic mode, which TransformerEngine wants to hear of in the
+   environment, is plain torch but for FLA's l2norm: oracles.fake_te has that one.
+5. torch.compile, which megatron-core decorates small functions with, would start a C++ compiler for each.
 """
 import contextlib
 import os
 import queue
 
 os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+os.environ.setdefault("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the ranks are on one machine, whose name need not resolve
 
 import torch
+import torch._dynamo
 import torch.distributed as dist
 
 from megatron.core import parallel_state
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models import backends
-from megatron.core.models.gpt import gpt_layer_specs
+from megatron.core.models.gpt import experimental_attention_variant_module_specs, gpt_layer_specs
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker
 from megatron.core.transformer import multi_latent_attention, utils as transformer_utils
@@ -43,6 +48,7 @@ def _adapt():
     torch.cuda.current_device = lambda: "cpu"
     torch.Tensor.cuda = lambda self, *_, **__: self  # tied embeddings across pipeline stages
     CudaRNGStatesTracker.fork = lambda self, *_, **__: contextlib.nullcontext()
+    torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
     # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
@@ -75,6 +81,8 @@ def _moe_settings(arch, grouped):
     )
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
+    if moe.gated_ffn:
+        settings.update(moe_shared_expert_intermediate_size=moe.gated_ffn, moe_shared_expert_gate=True)
     if not arch.stacked:
         settings["moe_layer_freq"] = [int(arch.is_moe(layer)) for layer in range(arch.layers)]
     if moe.score_groups:
@@ -92,6 +100,16 @@ def _mla_settings(arch):
         original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
 
 
+def _gdn_settings(arch):
+    gdn = arch.gdn
+    if gdn is None:
+        return {}
+    return dict(
+        experimental_attention_variant="gated_delta_net", linear_attention_freq=[int(linear) for linear in gdn.linear], linear_conv_kernel_dim=4,
+        linear_num_key_heads=gdn.key_heads, linear_num_value_heads=gdn.value_heads, linear_key_head_dim=gdn.key_dim,
+        linear_value_head_dim=gdn.value_dim, attention_output_gate=True, layernorm_zero_centered_gamma=True, deterministic_mode=True)
+
+
 def _config(arch, grouped, dtype):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
@@ -105,7 +123,7 @@ def _config(arch, grouped, dtype):
         expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size(), mtp_num_layers=arch.mtp or None,
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
-        **_moe_settings(arch, grouped),
+        **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
@@ -114,7 +132,9 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
     """`grouped`: the experts of a layer are one TEGroupedMLP instead of a SequentialMLP (TransformerEngine only)."""
     dtype = getattr(torch, dtype or arch.dtype)
     config, te = _config(arch, grouped, dtype), spec == "te"
-    if arch.moe:  # as pretrain_gpt.py chooses
+    if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
+        layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
+    elif arch.moe:
         layers = gpt_layer_specs.get_gpt_decoder_block_spec(config, use_transformer_engine=te, normalization=None if te else "RMSNorm")
     elif te:
         layers = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(qk_layernorm=arch.qk_norm)
@@ -124,7 +144,8 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
     model = GPTModel(
         config=config, transformer_layer_spec=layers, mtp_block_spec=mtp, vocab_size=vocab_rows, max_sequence_length=arch.positions,
         pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
-        share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope", rotary_base=arch.rope_base, parallel_output=True,
+        share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope", rotary_base=arch.rope_base,
+        rotary_percent=arch.gdn.rotary if arch.gdn else 1.0, parallel_output=True,
     )
     model = model.to(dtype).eval()
     for module in model.modules():  # as Float16Module does: the router's bias stays in fp32

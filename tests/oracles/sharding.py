@@ -9,23 +9,40 @@ _EXPERT = re.compile(r"(.*mlp\.experts\.)local_experts\.(\d+)\.(.*)")
 # parameters split by rows, besides linear_fc1 whose halves are split alone; local: the down projections of MLA too
 _BY_ROWS = ("linear_qkv.weight", "linear_qkv.bias", "linear_q_proj.weight", "linear_q_up_proj.weight", "linear_kv_up_proj.weight", "eh_proj.weight")
 _BY_ROWS_LOCAL = (*_BY_ROWS, "linear_q_down_proj.weight", "linear_kv_down_proj.weight")
-_BY_COLUMNS = ("linear_proj.weight", "linear_fc2.weight")
+_BY_COLUMNS = ("linear_proj.weight", "linear_fc2.weight", "out_proj.weight")
+_BY_HEADS = ("A_log", "dt_bias")
+# parameters of GatedDeltaNet made of parts that are split alone, and are keys of their own
+_PARTS = {"in_proj.weight": ("query", "key", "value", "z", "beta", "alpha"), "conv1d.weight": ("query", "key", "value")}
+
+
+def _parts(arch, name):
+    """{part of a GatedDeltaNet parameter: its rows}, or nothing."""
+    if not (arch and arch.gdn):
+        return {}
+    gdn = arch.gdn
+    rows = {"query": gdn.keys, "key": gdn.keys, "value": gdn.values, "z": gdn.values, "beta": gdn.value_heads, "alpha": gdn.value_heads}
+    return {part: rows[part] for end, parts in _PARTS.items() if name.endswith("self_attention." + end) for part in parts}
 
 
 def _axis(name, spec):
     if name in VOCABULARY or name.endswith(_BY_ROWS if spec == "te" else _BY_ROWS_LOCAL):
         return 0
+    if name.endswith(_BY_HEADS):
+        return 0
     return 1 if name.endswith(_BY_COLUMNS) else None
 
 
-def shard(name, full, layout, rank, padded_vocab, spec="te"):
-    """What `rank` holds of the full parameter `name`; missing vocabulary rows are zero."""
+def shard(name, full, layout, rank, padded_vocab, spec="te", arch=None):
+    """What `rank` holds of the full parameter `name`; missing vocabulary rows are zero. `arch`: needed for GatedDeltaNet."""
     if name in VOCABULARY:
         full = torch.cat([full, torch.zeros(padded_vocab - len(full), full.shape[1], dtype=full.dtype)])
     expert = ".local_experts." in name
     size, index = (layout.expert_tp, layout.expert_tp_rank(rank)) if expert else (layout.tp, layout.tp_rank(rank))
     if name.endswith("linear_fc1.weight"):
         return torch.cat([half.chunk(size)[index] for half in full.chunk(2)])
+    parts = _parts(arch, name)
+    if parts:
+        return torch.cat([part.chunk(size)[index] for part in full.split(list(parts.values()))])
     axis = _axis(name, spec)
     return full if axis is None else full.chunk(size, dim=axis)[index]
 
@@ -54,13 +71,16 @@ def _key(arch, name, spec):
 
 
 def dist_keys(arch, megatron, spec="te", per_layer=False):
-    """The parameters under their torch_dist keys: experts are stacked on a new first axis, and then, unless dense and MoE
-    layers are mixed, the layers of the decoder are."""
+    """The parameters under their torch_dist keys: experts are stacked on a new first axis, and then, unless layers of several
+    kinds are mixed, the layers of the decoder are; the parts of a GatedDeltaNet projection are keys of their own."""
     out, experts = {}, {}
     for name, tensor in megatron.items():
         expert = _EXPERT.fullmatch(name)
         if expert:
             experts.setdefault(f"{expert[1]}experts.{expert[3]}", {})[int(expert[2])] = tensor
+        elif _parts(arch, name):
+            parts = _parts(arch, name)
+            out.update({f"{name}.{part}": rows for part, rows in zip(parts, tensor.split(list(parts.values())))})
         else:
             out[_key(arch, name, spec)] = tensor
     out.update({key: torch.stack([by_expert[e] for e in range(arch.moe.experts)]) for key, by_expert in experts.items()})
