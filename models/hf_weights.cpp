@@ -48,16 +48,19 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
-// transformers leaves DeepSeek-V4's multi-token prediction out, and writes its configuration as if it were there.
-bool lacks_depths(const Settings& config, const bridge::HfFolder& folder) {
-  return hf_family(config) == HfFamily::kDeepseekV4 && folder.find("embed.weight") == nullptr &&
-         std::none_of(folder.tensors.begin(), folder.tensors.end(),
-                      [](const HfTensor& tensor) { return tensor.name.starts_with("mtp."); });
-}
-
+// Where multi-token prediction is called mtp.*, its tensors say whether it is there: transformers leaves it out and writes the
+// configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder) {
   ModelConfig model = hf_model_config(config);
-  if (lacks_depths(config, folder)) model.mtp.clear();
+  const HfFamily family = hf_family(config);
+  if (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5) return model;
+  const bool has_depths =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [](const HfTensor& tensor) { return tensor.name.starts_with("mtp."); });
+  if (!has_depths) model.mtp.clear();
+  if (has_depths && model.mtp.empty() && family == HfFamily::kQwen3_5) {
+    model.mtp.push_back(model.layers.back());
+  }
   return model;
 }
 

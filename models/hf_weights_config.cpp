@@ -29,6 +29,7 @@ constexpr std::pair<std::string_view, HfFamily> kFamilies[] = {
     {"qwen3_5_text", HfFamily::kQwen3_5},
     {"qwen3_5_moe", HfFamily::kQwen3_5},
     {"qwen3_5_moe_text", HfFamily::kQwen3_5},
+    {"qwen3_next", HfFamily::kQwen3_5},
 };
 
 RotaryConfig rotary_config(const Settings& config, int64_t channels, double default_base) {

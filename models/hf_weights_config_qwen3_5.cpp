@@ -1,9 +1,10 @@
-// Qwen3.5's and Qwen3.6's config.json, dense or with experts. Of the vision-language model the text part is what counts: its
+// Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what counts: its
 // settings are in text_config, tie_word_embeddings beside it. The three position numbers of a multi-section rotary encoding are
 // one and the same for text, which makes it a plain one.
-// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py.
+// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -54,27 +55,37 @@ DeltaAttention linear_attention_of(const Settings& text) {
       text.integer_or("linear_conv_kernel_dim", 4)};
 }
 
-MlpConfig mlp_of(const Settings& text) {
-  if (!text.has("num_experts")) return DenseMlp{text.integer("intermediate_size"), false};
+// Some layers of Qwen3-Next are dense.
+bool has_experts(const Settings& text, int64_t layer) {
+  if (text.integer_or("num_experts", 0) == 0) return false;
+  const std::vector<int64_t> dense = text.integers("mlp_only_layers");
+  const int64_t step = text.integer_or("decoder_sparse_step", 1);
+  if (step < 1) text.refuse("decoder_sparse_step", "not positive");
+  return std::find(dense.begin(), dense.end(), layer) == dense.end() && (layer + 1) % step == 0;
+}
+
+MlpConfig mlp_of(const Settings& text, int64_t layer) {
+  if (!has_experts(text, layer)) return DenseMlp{text.integer("intermediate_size"), false};
   MixtureOfExperts mlp;
   mlp.router.experts = text.integer("num_experts");
   mlp.router.chosen = text.integer("num_experts_per_tok");
-  mlp.router.normalized = true;
+  mlp.router.normalized = text.text_or("model_type", "") != "qwen3_next" ||
+                          text.flag_or("norm_topk_prob", true);  // the others ignore it
   mlp.width = text.integer("moe_intermediate_size");
   mlp.shared_width = text.integer("shared_expert_intermediate_size");
   mlp.shared_gated = true;
   return mlp;
 }
 
-LayerConfig layer_of(const Settings& text, bool linear) {
-  LayerConfig layer;
+LayerConfig layer_of(const Settings& text, int64_t layer, bool linear) {
+  LayerConfig out;
   if (linear) {
-    layer.attention = linear_attention_of(text);
+    out.attention = linear_attention_of(text);
   } else {
-    layer.attention = full_attention_of(text);
+    out.attention = full_attention_of(text);
   }
-  layer.mlp = mlp_of(text);
-  return layer;
+  out.mlp = mlp_of(text, layer);
+  return out;
 }
 
 }  // namespace
@@ -98,14 +109,14 @@ ModelConfig qwen3_5_config(const Settings& config) {
   model.norm = {NormKind::kZeroCentred, text.real_or("rms_norm_eps", 1e-6)};
   const int64_t layers = hf_layer_count(text, "num_hidden_layers");
   for (int64_t layer = 0; layer < layers; ++layer) {
-    model.layers.push_back(layer_of(text, is_linear(text, layer)));
+    model.layers.push_back(layer_of(text, layer, is_linear(text, layer)));
   }
   const int64_t depths = hf_layer_count(text, "mtp_num_hidden_layers", 0);
   if (depths > 1) {
     text.not_supported("mtp_num_hidden_layers",
                        "one depth is what these models are read with here");
   }
-  model.mtp.assign(static_cast<size_t>(depths), layer_of(text, /*linear=*/false));
+  model.mtp.assign(static_cast<size_t>(depths), layer_of(text, layers - 1, /*linear=*/false));
   bridge::with_context(text.where(), [&] { check(model); });
   return model;
 }

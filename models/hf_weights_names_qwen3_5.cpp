@@ -1,9 +1,13 @@
-// Qwen3.5 and Qwen3.6. What is stored together:
+// Qwen3.5, Qwen3.6 and Qwen3-Next. What is stored together:
 //   self_attn.q_proj           of each head, rows of the query, then of its gate
 //   linear_attn.in_proj_qkv    rows of all queries, of all keys, of all values; conv1d likewise
+//   linear_attn.in_proj_qkvz   of Qwen3-Next, of each key head, rows of its query, its key, its values and their z;
+//                              in_proj_ba likewise of beta and alpha
 //   mlp.experts.gate_up_proj   with all experts on a first axis; or experts one by one
 // Multi-token prediction: mtp.layers.0 is a layer, mtp.fc and its norms are beside it.
 #include <fmt/format.h>
+
+#include <utility>
 
 #include "bridge/io/error.h"
 #include "models/hf_weights_names.h"
@@ -63,6 +67,52 @@ RowPattern part_of_qkv(const DeltaAttention& attention, int64_t part) {
   const int64_t value = attention.value_heads * attention.value_dim;
   const int64_t count = part == 2 ? value : key;
   return {count, part * key, count, count, 2 * key + value};
+}
+
+// The same of Qwen3-Next, where each key head has its parts together.
+RowPattern part_of_group(const DeltaAttention& attention, int64_t first, int64_t run,
+                         int64_t stride) {
+  return {attention.key_heads * run, first, run, stride, attention.key_heads * stride};
+}
+
+RowPattern part_of_qkvz(const DeltaAttention& attention, Role role) {
+  const int64_t key = attention.key_dim;
+  const int64_t value = attention.value_heads / attention.key_heads * attention.value_dim;
+  const int64_t stride = 2 * key + 2 * value;
+  switch (role) {
+    case Role::kQ:
+      return part_of_group(attention, 0, key, stride);
+    case Role::kK:
+      return part_of_group(attention, key, key, stride);
+    case Role::kV:
+      return part_of_group(attention, 2 * key, value, stride);
+    default:
+      return part_of_group(attention, 2 * key + value, value, stride);
+  }
+}
+
+RowPattern part_of_ba(const DeltaAttention& attention, bool alpha) {
+  const int64_t shared = attention.value_heads / attention.key_heads;
+  return part_of_group(attention, alpha ? shared : 0, shared, 2 * shared);
+}
+
+// Qwen3-Next's way, for what it has another way for.
+std::vector<HfPlace> places_of_group(const DeltaAttention& attention, const TensorId& id,
+                                     const std::string& prefix) {
+  switch (id.role) {
+    case Role::kQ:
+    case Role::kK:
+    case Role::kV:
+    case Role::kZ:
+      return {
+          {prefix + "linear_attn.in_proj_qkvz.weight", false, part_of_qkvz(attention, id.role)}};
+    case Role::kBeta:
+    case Role::kAlpha:
+      return {{prefix + "linear_attn.in_proj_ba.weight", false,
+               part_of_ba(attention, id.role == Role::kAlpha)}};
+    default:
+      return {};
+  }
 }
 
 std::vector<HfPlace> places_of_linear(const DeltaAttention& attention, const TensorId& id,
@@ -142,6 +192,7 @@ std::vector<HfPlace> HfNames::qwen3_5_places(const TensorId& id) const {
   std::vector<HfPlace> places;
   if (const DeltaAttention* linear = std::get_if<DeltaAttention>(&layer(id).attention)) {
     places = places_of_linear(*linear, id, prefix);
+    for (HfPlace& place : places_of_group(*linear, id, prefix)) places.push_back(std::move(place));
   } else if (const auto* full = std::get_if<GroupedAttention>(&layer(id).attention)) {
     places = places_of_full(*full, id, prefix);
   }
