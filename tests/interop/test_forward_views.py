@@ -26,6 +26,14 @@ def test_conversions_are_equal_bit_for_bit(name, causeway_verify, sources, conve
     assert verdicts(done) == EQUAL and "equal, bit for bit" in done.stdout
 
 
+@pytest.mark.parametrize("name", CONVERTED)
+def test_the_arguments_say_what_run_config_says(name, causeway_verify, converted, tmp_path):
+    """Megatron-LM writes no run_config.yaml; its arguments are in the common state."""
+    shutil.copytree(converted(name, "te"), tmp_path / "root", symlinks=True)
+    (tmp_path / "root" / "iter_0000000" / "run_config.yaml").unlink()
+    assert verdicts(causeway_verify(converted(name, "te"), tmp_path / "root")) == EQUAL
+
+
 def test_two_specifications_are_equal(causeway_verify, converted):
     assert verdicts(causeway_verify(converted("deepseek_v3", "te"), converted("deepseek_v3", "local"))) == EQUAL
 
