@@ -85,7 +85,8 @@ class HfWeights : public Weights {
     const HfTensor* found = folder_.find(name);
     if (found == nullptr) {
       bridge::bad_input(fmt::format("{}: {} is missing: the configuration asks for {}",
-                                    folder_.path.native(), bridge::printable(name), to_string(id)));
+                                    bridge::printable(folder_.path.native()),
+                                    bridge::printable(name), to_string(id)));
     }
     return *found;
   }
@@ -123,7 +124,7 @@ class HfWeights : public Weights {
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || is_unused(folder_.tensors[i].name)) continue;
       bridge::bad_input(fmt::format("{}: {}: the model of config.json has no such tensor",
-                                    folder_.path.native(),
+                                    bridge::printable(folder_.path.native()),
                                     bridge::printable(folder_.tensors[i].name)));
     }
   }
