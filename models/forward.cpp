@@ -172,20 +172,17 @@ std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, con
   return Pass(weights, compute, on_hidden).run(ids);
 }
 
-void run_output(Weights& weights, const Compute& compute, const std::vector<at::Tensor>& heads,
-                const LogitsVisitor& on_logits) {
+int64_t OutputLayer::step() const {
+  const int64_t row_bytes = weights_.config().hidden * static_cast<int64_t>(sizeof(float));
+  return std::max<int64_t>(1, kOutputBlockBytes / row_bytes);
+}
+
+at::Tensor OutputLayer::block(int64_t first) const {
   const c10::InferenceMode no_autograd;
-  const ModelConfig& config = weights.config();
-  const SectionWeights model(weights, compute);
-  const Role output = config.tied ? Role::kEmbedding : Role::kOutput;
-  const int64_t row_bytes = config.hidden * static_cast<int64_t>(sizeof(float));
-  const int64_t step = std::max<int64_t>(1, kOutputBlockBytes / row_bytes);
-  for (int64_t first = 0; first < config.vocab; first += step) {
-    const at::Tensor block = model.rows(output, first, std::min(first + step, config.vocab));
-    for (size_t head = 0; head < heads.size(); ++head) {
-      on_logits(static_cast<int64_t>(head), first, linear(heads[head], block));
-    }
-  }
+  const ModelConfig& config = weights_.config();
+  const Role role = config.tied ? Role::kEmbedding : Role::kOutput;
+  return SectionWeights(weights_, compute_)
+      .rows(role, first, std::min(first + step(), config.vocab));
 }
 
 }  // namespace models

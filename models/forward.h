@@ -29,9 +29,6 @@ namespace models {
 // The residual stream as it passes: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
 // "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
 using HiddenVisitor = std::function<void(const std::string& name, const at::Tensor& hidden)>;
-// Rows [first, first + block.size(2)) of the vocabulary, of a head (0: main, K: MTP depth K). [B, S, rows].
-using LogitsVisitor = std::function<void(int64_t head, int64_t first, const at::Tensor& block)>;
-
 // Reproducible results: fixed algorithms and thread count. Once a process, before anything is computed.
 void make_deterministic(int threads);
 
@@ -40,8 +37,19 @@ void make_deterministic(int threads);
 std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
                                    const HiddenVisitor& on_hidden);
 
-// heads: as run_layers gives them.
-void run_output(Weights& weights, const Compute& compute, const std::vector<at::Tensor>& heads,
-                const LogitsVisitor& on_logits);
+// The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
+class OutputLayer {
+ public:
+  OutputLayer(Weights& weights, const Compute& compute) : weights_(weights), compute_(compute) {}
+
+  // Rows of a block; the last may have fewer.
+  int64_t step() const;
+  // The block that begins at row `first`, [rows, D].
+  at::Tensor block(int64_t first) const;
+
+ private:
+  Weights& weights_;
+  Compute compute_;
+};
 
 }  // namespace models

@@ -25,15 +25,18 @@ using bridge::DcpTensor;
 constexpr int64_t kLargestRunConfig = 16 << 20;
 constexpr std::string_view kVision = "vision_model.";  // takes no part in the text's forward pass
 
-Settings read_run_config(bridge::FileSystem& fs, const bridge::MegatronFolder& folder) {
-  if (!folder.has_run_config) {
-    bridge::unsupported(
-        fmt::format("{}: no run_config.yaml, so the model's configuration is not known",
-                    folder.dist_dir.native()),
-        "checkpoints that causeway or Megatron-Bridge wrote have one");
+Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder) {
+  if (folder.has_run_config) {
+    return megatron_settings(
+        bridge::read_whole_file(fs, folder.dist_dir / "run_config.yaml", kLargestRunConfig));
   }
-  return megatron_settings(
-      bridge::read_whole_file(fs, folder.dist_dir / "run_config.yaml", kLargestRunConfig));
+  const bridge::PickleNode* args = folder.common ? folder.common->get("args") : nullptr;
+  if (args != nullptr) return megatron_settings(*args);
+  bridge::unsupported(
+      fmt::format("{}: neither run_config.yaml nor args in the common state, so the model's "
+                  "configuration is not known",
+                  bridge::printable(folder.dist_dir.native())),
+      "checkpoints that causeway, Megatron-Bridge or Megatron-LM wrote have one");
 }
 
 // A vision-language model's text part is a module of its own.
@@ -46,7 +49,7 @@ class MegatronWeights : public Weights {
   MegatronWeights(bridge::FileSystem& fs, const bridge::Path& path, std::string_view iteration,
                   bridge::MemoryBudget& budget)
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
-        settings_(read_run_config(fs, folder_)),
+        settings_(read_settings(fs, folder_)),
         config_(megatron_model_config(settings_)),
         layout_(config_, settings_.integer_or("moe_mlp_glu_interleave_size", 0)),
         prefix_(prefix_of(folder_)),
@@ -217,8 +220,8 @@ class MegatronWeights : public Weights {
       if (std::optional<Location> found = find_place(place, id)) return *std::move(found);
     }
     bridge::bad_input(fmt::format("{}: {} is missing: no key for {} ({})",
-                                  folder_.dist_dir.native(), to_string(id), places[0].inner,
-                                  prefix_.empty() ? "no prefix" : prefix_));
+                                  bridge::printable(folder_.dist_dir.native()), to_string(id),
+                                  places[0].inner, prefix_.empty() ? "no prefix" : prefix_));
   }
 
   void check_all_used() const {
@@ -230,8 +233,8 @@ class MegatronWeights : public Weights {
     });
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || folder_.metadata.tensors[i].key.starts_with(kVision)) continue;
-      bridge::bad_input(fmt::format("{}: {}: the model of run_config.yaml has no such tensor",
-                                    folder_.dist_dir.native(),
+      bridge::bad_input(fmt::format("{}: {}: the configured model has no such tensor",
+                                    bridge::printable(folder_.dist_dir.native()),
                                     bridge::printable(folder_.metadata.tensors[i].key)));
     }
   }

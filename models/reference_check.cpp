@@ -1,41 +1,20 @@
 #include "models/reference_check.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
-#include <tuple>
 
 #include "bridge/io/error.h"
 #include "models/forward.h"
+#include "models/head_statistics.h"
+#include "models/linear.h"
 
 namespace models {
 namespace {
 
 constexpr double kTolerance = 1e-4;
-
-// The best token of every row, found block by block.
-class Best {
- public:
-  void add(const at::Tensor& block, int64_t first) {
-    const auto [value, index] = block.max(-1);
-    if (!value_.defined()) {
-      value_ = value;
-      index_ = index + first;
-      return;
-    }
-    const at::Tensor better = value > value_;
-    index_ = at::where(better, index + first, index_);
-    value_ = at::where(better, value, value_);
-  }
-  const at::Tensor& index() const { return index_; }
-
- private:
-  at::Tensor value_;
-  at::Tensor index_;
-};
 
 class Comparison {
  public:
@@ -62,13 +41,13 @@ class Comparison {
   // The same for logits, whose best tokens are compared too.
   void add_logits(const at::Tensor& block, int64_t first) {
     const at::Tensor judged = add(block, first);
-    ours_.add(judged, first);
-    theirs_.add(reference_.narrow(2, first, judged.size(2)), first);
+    ours_.add(judged.flatten(0, 1), first);
+    theirs_.add(reference_.narrow(2, first, judged.size(2)).flatten(0, 1), first);
   }
 
   Difference finish() {
-    if (ours_.index().defined()) {
-      difference_.top1 = ours_.index().eq(theirs_.index()).sum().item<int64_t>();
+    if (ours_.tokens().defined()) {
+      difference_.top1 = ours_.tokens().eq(theirs_.tokens()).sum().item<int64_t>();
     }
     return difference_;
   }
@@ -76,8 +55,8 @@ class Comparison {
  private:
   at::Tensor reference_;
   Difference difference_;
-  Best ours_;
-  Best theirs_;
+  BestTokens ours_{1};
+  BestTokens theirs_{1};
 };
 
 void check_heads(const ModelConfig& config, const ReferenceLogits& reference) {
@@ -93,6 +72,7 @@ void check_heads(const ModelConfig& config, const ReferenceLogits& reference) {
 
 std::vector<Difference> check_against(Weights& weights, const Compute& compute,
                                       const ReferenceLogits& reference) {
+  const c10::InferenceMode no_autograd;
   const ModelConfig& config = weights.config();
   check_heads(config, reference);
   const int64_t rows = reference.judged_rows();
@@ -113,9 +93,13 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
     heads.emplace_back(name, reference.tensor(name, {config.vocab}), rows);
     judged.push_back(hidden[head]);
   }
-  run_output(weights, compute, judged, [&](int64_t head, int64_t first, const at::Tensor& block) {
-    heads[static_cast<size_t>(head)].add_logits(block, first);
-  });
+  const OutputLayer output(weights, compute);
+  for (int64_t first = 0; first < config.vocab; first += output.step()) {
+    const at::Tensor block = output.block(first);
+    for (size_t head = 0; head < heads.size(); ++head) {
+      heads[head].add_logits(linear(judged[head], block), first);
+    }
+  }
   for (Comparison& head : heads) differences.push_back(head.finish());
   return differences;
 }

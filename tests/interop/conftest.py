@@ -49,10 +49,16 @@ def causeway():
 
 
 @pytest.fixture(scope="session")
-def forward():
-    """forward(folder, reference) runs causeway-verify, which lies beside causeway where it was built with LibTorch."""
+def causeway_verify():
+    """The same for causeway-verify, which lies beside causeway where it was built with LibTorch."""
     assert "CAUSEWAY" in os.environ, "set CAUSEWAY to the causeway binary"
-    run = _runner(os.path.join(os.path.dirname(os.environ["CAUSEWAY"]), "causeway-verify"))
+    return _runner(os.path.join(os.path.dirname(os.environ["CAUSEWAY"]), "causeway-verify"))
+
+
+@pytest.fixture(scope="session")
+def forward(causeway_verify):
+    """forward(folder, reference) runs it on one checkpoint."""
+    run = causeway_verify
     return lambda folder, reference, *arguments, expect=0: run(folder, "--reference-logits", reference, *arguments, expect=expect)
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import hf_files, hf_models, mapping
+from oracles import fixture_weights, hf_files, hf_models, mapping
 
 
 @pytest.fixture(scope="session")
@@ -104,22 +104,69 @@ def test_megatron_view_of_what_megatron_wrote(name, forward, pools, sources, tmp
     forward(folder, write_reference(tmp_path / "reference.safetensors", ids, logits))
 
 
+FIXTURES = {
+    "dense": fixture_weights.DENSE, "dense_tp2_resave": fixture_weights.DENSE, "dense_pp3_resave": fixture_weights.DENSE,
+    "dense_singleton": fixture_weights.DENSE, "dense_tied_qknorm": fixture_weights.TIED_QKNORM,
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_what_several_ranks_wrote(name, forward, pools, tmp_path):
+    """megatron-core's logits of the weights by rule; the checkpoints are cut for several ranks."""
+    arch = FIXTURES[name]
+    shutil.copytree(DATA / "megatron_written" / name, tmp_path / "root")
+    (model,) = pools["local"].run("settings", arch=arch)
+    (tmp_path / "root" / "iter_0000000" / "run_config.yaml").write_text(yaml.safe_dump({"model": model}))
+    ids = cases.tokens(arch)
+    (logits,) = pools["local"].run("run", arch=arch, parameters=fixture_weights.parameters(arch), tokens=ids)
+    forward(tmp_path / "root", write_reference(tmp_path / "reference.safetensors", ids, logits))
+
+
 BRIDGE = ["qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3", "deepseek_v3_mtp2", "deepseek_v3_fp8"]
+
+
+def reference_of_files(folder, work):
+    """transformers' logits of a bundled folder, codes dequantized."""
+    arch, state = cases.bridge_source(folder)
+    plain = hf_files.copy_with_tensors(folder, work / "plain", state)
+    config = json.loads((plain / "config.json").read_text())
+    config.pop("quantization_config", None)  # the tensors no longer are
+    (plain / "config.json").write_text(json.dumps(config))
+    (plain / "model.safetensors.index.json").unlink(missing_ok=True)
+    ids = cases.tokens(arch)
+    return write_reference(work / "reference.safetensors", ids, hf_models.logits_with_mtp(arch, plain, ids))
 
 
 @pytest.mark.parametrize("name", BRIDGE)
 def test_what_bridge_wrote(name, forward, tmp_path):
     """Source and checkpoint of Megatron-Bridge's own import, by transformers' logits of the source."""
     fixture = DATA / "bridge_written" / name
-    arch, state = cases.bridge_source(fixture / "hf")
-    plain = hf_files.copy_with_tensors(fixture / "hf", tmp_path / "plain", state)
-    config = json.loads((plain / "config.json").read_text())
-    config.pop("quantization_config", None)  # the tensors no longer are
-    (plain / "config.json").write_text(json.dumps(config))
-    ids = cases.tokens(arch)
-    reference = write_reference(tmp_path / "reference.safetensors", ids, hf_models.logits_with_mtp(arch, plain, ids))
+    reference = reference_of_files(fixture / "hf", tmp_path)
     forward(fixture / "hf", reference)
     forward(fixture / "megatron", reference)
+
+
+def test_partial_blocks_and_unequal_heads(forward, causeway, tmp_path):
+    folder = DATA / "deepseek_v3_fp8" / "hf"
+    reference = reference_of_files(folder, tmp_path)
+    causeway("convert-hf", folder, tmp_path / "root")
+    forward(folder, reference)
+    forward(tmp_path / "root", reference)
+
+
+@pytest.mark.parametrize("name", ["qwen3_tied_fp32", "deepseek_v3"])
+def test_batches_and_hidden_states(name, forward, sources, converted, tmp_path):
+    """Two prompts at once; after the last layer transformers gives the normed state only."""
+    source = sources(name)
+    prompts = [cases.tokens(source.arch), list(reversed(cases.tokens(source.arch)))]
+    logits = [torch.stack(parts) for parts in zip(*map(source.logits, prompts))]
+    states = hf_models.hidden_states(source.arch, source.plain, prompts)
+    names = ["hidden_embed", *(f"hidden.{layer}" for layer in range(source.arch.layers - 1)), "hidden_final"]
+    reference = write_reference(tmp_path / "reference.safetensors", prompts, logits, **dict(zip(names, states, strict=True)))
+    for folder in (source.folder, converted(name, "te")):
+        done = forward(folder, reference)
+        assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("hidden")] == names
+        assert "48/48" in done.stdout
 
 
 # ---- what must not pass ----

@@ -1,6 +1,9 @@
 """Checkpoints that causeway-verify must refuse: what is missing, unknown or of another shape, and configurations that do not fit."""
 import json
+import os
+import resource
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
+from interop.conftest import DATA
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +75,8 @@ def test_hugging_face_configuration(name, forward, sources, reference, tmp_path)
 MODELS = {
     "a_layer_more": (dict(num_layers=4), 3, "axis 0 should be 4 layers or experts"),
     "other_groups": (dict(num_query_groups=3), 3, "decoder.layers.self_attention.linear_qkv.weight: shape [3, 160, 72], but 192 rows are expected"),
-    "no_query_norms": (dict(qk_layernorm=False), 3, "k_layernorm.weight: the model of run_config.yaml has no such tensor"),
-    "tied": (dict(share_embeddings_and_output_weights=True), 3, "output_layer.weight: the model of run_config.yaml has no such tensor"),
+    "no_query_norms": (dict(qk_layernorm=False), 3, "k_layernorm.weight: the configured model has no such tensor"),
+    "tied": (dict(share_embeddings_and_output_weights=True), 3, "output_layer.weight: the configured model has no such tensor"),
     "a_larger_vocabulary": (dict(vocab_size=158), 3, "word_embeddings.weight: shape [157, 72], but 158 rows are expected"),
     "biases": (dict(add_bias_linear=True), 3, "no key for self_attention.linear_qkv.bias"),
     "layer_norms": (dict(normalization="LayerNorm"), 5, "RMSNorm is the one that is computed here"),
@@ -91,10 +95,13 @@ def test_megatron_configuration(name, forward, converted, reference, tmp_path):
     refused(forward(tmp_path / "root", reference, expect=status), message)
 
 
-def test_megatron_without_configuration(forward, converted, reference, tmp_path):
-    shutil.copytree(converted("qwen3", "te"), tmp_path / "root", symlinks=True)
-    (tmp_path / "root" / "iter_0000000" / "run_config.yaml").unlink()
-    refused(forward(tmp_path / "root", reference, expect=5), "no run_config.yaml, so the model's configuration is not known")
+def test_megatron_without_configuration(forward, reference):
+    folder = DATA / "megatron_written" / "dense_singleton"
+    refused(forward(folder, reference, expect=5), "neither run_config.yaml nor args in the common state")
+
+
+def test_megatron_with_too_few_arguments(forward, reference):
+    refused(forward(DATA / "megatron_written" / "dense", reference, expect=5), "common state: args: normalization: RMSNorm is")
 
 
 def test_interleaving_that_does_not_divide(forward, causeway, sources, reference, tmp_path):
@@ -108,3 +115,13 @@ def test_interleaving_that_does_not_divide(forward, causeway, sources, reference
 
 def test_neither_kind(forward, reference, tmp_path):
     refused(forward(tmp_path, reference, expect=2), "neither a Hugging Face folder nor a Megatron checkpoint")
+
+
+def test_out_of_memory(sources):
+    """The mask of 100,000 tokens has 10 GB."""
+    limit = 8 << 30
+    binary = os.path.join(os.path.dirname(os.environ["CAUSEWAY"]), "causeway-verify")
+    folder = str(sources("qwen3").folder)
+    done = subprocess.run([binary, folder, folder, "--prompt-length", "100000"], capture_output=True, text=True, timeout=120,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    assert done.returncode == 4 and done.stderr.startswith("causeway-verify: out of memory\n")

@@ -125,6 +125,13 @@ def logits(made, tokens):
         return _fresh(made)(torch.tensor([tokens])).logits[0]
 
 
+def hidden_states(arch, folder, prompts):
+    """After the embedding, after each layer but the last, and after the final norm, in fp32."""
+    made = _CLASSES[arch.family].from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return list(made(torch.tensor(prompts), output_hidden_states=True).hidden_states)
+
+
 def loading_report(arch, folder):
     """What from_pretrained did not find, or found and did not know."""
     _, report = _CLASSES[arch.family].from_pretrained(folder, output_loading_info=True)
