@@ -37,7 +37,7 @@ class Release:
     @property
     def megatron_tensors(self):
         """Keys: each layer's own, the vision tower's blocks stacked."""
-        full, mlp = 6, 3
+        full, mlp = 5, 3
         layers = self.text["num_hidden_layers"]
         if "num_experts" in self.text:
             mlp = 7
