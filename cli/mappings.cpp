@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "bridge/convert/accounting.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/source_match.h"
 #include "bridge/io/dtype.h"
@@ -143,9 +144,9 @@ int mappings_check(const MappingsCommand& command) {
   options.mapping = command.table_file;
   bridge::MemoryBudget budget(options.memory);
   const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);
-  const bridge::BoundModel model =
-      bridge::bind_model(fs, bridge::read_config(fs, folder.path),
-                         (folder.path / "config.json").string(), options, {});
+  const bridge::BoundModel model = bridge::bind_model(
+      fs, bridge::read_config(fs, folder.path), (folder.path / "config.json").string(), options, {},
+      [&](const mappings::Binding& binding) { return bridge::found_mtp_depths(folder, binding); });
   bridge::Accounting accounting;
   int64_t tensors = 0;
   const bridge::SourceMatch match = bridge::match_source(

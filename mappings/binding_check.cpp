@@ -72,6 +72,15 @@ void check_gated_heads(const LogicalTensor& tensor) {
   }
 }
 
+void check_blocks(const LogicalTensor& tensor) {
+  const int64_t rows = tensor.hf[0].shape[0];
+  const bool positive = tensor.groups > 0 && tensor.blocks > 0;
+  if (!positive || rows % bridge::checked_mul(tensor.groups, tensor.blocks, "groups") != 0) {
+    fail(tensor, fmt::format("{} rows do not divide into {} blocks of {} groups", rows,
+                             tensor.blocks, tensor.groups));
+  }
+}
+
 void check_split_rows(const LogicalTensor& tensor, int64_t rows) {
   const auto parts = std::ssize(tensor.row->split);
   if (tensor.split_rows.empty()) {
@@ -135,6 +144,7 @@ void check_shapes(const LogicalTensor& tensor) {
   if (op == Op::kGatedQkv) check_gated_heads(tensor);
   if (op == Op::kUngroup && tensor.groups <= 0)
     fail(tensor, fmt::format("{} groups", tensor.groups));
+  if (op == Op::kGroup) check_blocks(tensor);
   const bridge::Shape shape = megatron_shape(tensor);
   if (!tensor.row->split.empty()) check_split_rows(tensor, shape[0]);
   check_chunks(tensor, shape);

@@ -28,7 +28,12 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
     if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
     root = &*sub;
   }
-  const Json::iterator count = root->find(table_->mtp_key);
+  Json::iterator count = root->find(table_->mtp_key);
+  asks_for_mtp_depths_ = table_->mtp_found && (count == root->end() || count->is_null());
+  if (asks_for_mtp_depths_) {
+    (*root)[table_->mtp_key] = options.mtp_depths;
+    count = root->find(table_->mtp_key);
+  }
   if (count == root->end() || count->is_null()) return;
   if (!count->is_number_integer() || *count < 0 || *count > kMostLayers) {
     bad_input(fmt::format("{} is not a number of layers (0 to {})", table_->mtp_key, kMostLayers));

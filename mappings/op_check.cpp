@@ -18,7 +18,8 @@ constexpr size_t kMostParts = 16;
 constexpr size_t kMostRank = 8;
 
 bool has_groups(Op op) {
-  return op == Op::kQkv || op == Op::kGatedQkv || op == Op::kUngroup || op == Op::kColumns;
+  return op == Op::kQkv || op == Op::kGatedQkv || op == Op::kGroup || op == Op::kUngroup ||
+         op == Op::kColumns;
 }
 
 void check_arity(const Row& row) {
@@ -97,6 +98,7 @@ void check_op(const Row& row) {
   check_arity(row);
   check_needed(row.groups, "groups", has_groups(row.op), row.op);
   check_needed(row.heads, "heads", row.op == Op::kGatedQkv, row.op);
+  check_needed(row.blocks, "blocks", row.op == Op::kGroup, row.op);
   if (row.gated && (row.op != Op::kConcat || row.hf.size() != 2)) {
     bad_input("'gated' needs op concat and two HF names");
   }

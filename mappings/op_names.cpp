@@ -10,11 +10,12 @@
 namespace mappings {
 namespace {
 
-constexpr std::array<std::pair<Op, std::string_view>, 8> kNames = {{
+constexpr std::array<std::pair<Op, std::string_view>, 9> kNames = {{
     {Op::kCopy, "copy"},
     {Op::kConcat, "concat"},
     {Op::kQkv, "qkv"},
     {Op::kGatedQkv, "gated_qkv"},
+    {Op::kGroup, "group"},
     {Op::kUngroup, "ungroup"},
     {Op::kColumns, "columns"},
     {Op::kVocab, "vocab"},

@@ -26,6 +26,7 @@ RowInLayer::RowInLayer(const Row& row, const Namer& namer, const Scope& scope, b
   }
   if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
   if (!row.heads.empty()) tensor_.heads = row.heads.evaluate_int(scope);
+  if (!row.blocks.empty()) tensor_.blocks = row.blocks.evaluate_int(scope);
   for (const Expr& rows : row.split_rows) tensor_.split_rows.push_back(rows.evaluate_int(scope));
   for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
   tensor_.aliases.resize(megatron_.size() - 1);

@@ -24,8 +24,9 @@ enum class Op {
   kConcat,    // n parts joined on axis 0: [gate; up]
   kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
   kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
-  kUngroup,   // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
-  kColumns,   // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kGroup,  // 1 part [a; b; ...] of equal blocks, interleaved by group: the rows of a group from each
+  kUngroup,  // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
+  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
   kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
   kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
 };
@@ -47,8 +48,9 @@ struct Row {
   Op op = Op::kCopy;
   std::vector<HfPart> hf;
   Expr
-      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kUngroup), of blocks (kColumns)
+      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kGroup, kUngroup), of blocks (kColumns)
   Expr heads;                         // kGatedQkv: number of query heads
+  Expr blocks;                        // kGroup: number of blocks
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
@@ -137,6 +139,7 @@ struct ProviderField {
   std::string name;
   Expr value;  // empty: literal counts
   Json literal;
+  Expr when;  // empty: always. Later fields of a name replace earlier ones
   int line = 0;
 };
 
@@ -165,6 +168,8 @@ struct Table {
   // Where it holds, MTP tensors of depths that config.json does not count are dropped for its text; without it they
   // stop the conversion.
   std::optional<Notice> mtp_uncounted;
+  bool mtp_found =
+      false;  // where config.json does not count them, MTP depths are those that are there
   std::vector<Quantization> quantization;
   std::vector<Row> rows;
   std::vector<Drop> drops;
@@ -207,6 +212,7 @@ struct LogicalTensor {
   std::vector<HfTensorSpec> hf;
   int64_t groups = 0;  // as in Row
   int64_t heads = 0;
+  int64_t blocks = 0;
   std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
   std::vector<int64_t> chunks;      // as in Row
   const Family* family = nullptr;   // nullptr: not per layer
@@ -248,6 +254,7 @@ struct BlockScheme {
 };
 
 struct BindingOptions {
+  int64_t mtp_depths = 0;  // those that are there, for a table with mtp_found
   bool drop_mtp = false;   // as if the configuration had no MTP depths
   bool text_only = false;  // the variable of that name, and no name prefix
 };
@@ -278,6 +285,8 @@ class Binding {
   int64_t layer_count(const Family& family) const;
   const std::vector<BlockScheme>& block_schemes() const { return block_schemes_; }
 
+  // Whether config.json does not count the MTP depths of a table with mtp_found: BindingOptions::mtp_depths does.
+  bool asks_for_mtp_depths() const { return asks_for_mtp_depths_; }
   // MTP depths that config.json promises, dropped or not.
   int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
   // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
@@ -353,6 +362,7 @@ class Binding {
   std::vector<std::string> parts_;
   std::vector<BlockScheme> block_schemes_;
   int64_t promised_mtp_depths_ = 0;
+  bool asks_for_mtp_depths_ = false;
   bool drops_mtp_ = false;      // --mtp drop
   bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
   bool tied_ = false;

@@ -21,6 +21,7 @@
 #include "mappings/name_check.h"
 #include "mappings/op_check.h"
 #include "mappings/pattern.h"
+#include "mappings/provider_fields.h"
 
 namespace mappings {
 namespace {
@@ -209,8 +210,13 @@ void check_rows_and_drops(const Table& table) {
               bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
             }
           }
+          // Parts are names of their own: rows may share what comes before the suffix.
+          const std::vector<std::string> suffixes =
+              row.split.empty() ? std::vector<std::string>{""} : row.split;
           for (const std::string& name : spellings) {
-            targets.add(row.family, name, row.when, row.line, "Megatron name");
+            for (const std::string& suffix : suffixes) {
+              targets.add(row.family, name + suffix, row.when, row.line, "Megatron name");
+            }
           }
           for (const HfPart& part : row.hf) {
             sources.add(row.family, part.name, row.when, row.line, "HF name");
@@ -269,14 +275,6 @@ void check_not_served(const Table& table) {
   }
 }
 
-void check_literal(const Json& json) {
-  if (json.is_structured()) {
-    for (const Json& item : json) check_literal(item);
-  } else if (json.is_string() && json.get_ref<const std::string&>().starts_with('=')) {
-    Expr::parse(std::string_view(json.get_ref<const std::string&>()).substr(1));
-  }
-}
-
 }  // namespace
 
 const Family* Table::find_family(std::string_view name) const {
@@ -303,13 +301,10 @@ void check_table(const Table& table) {
   check_notices(table.warn, "warn");
   if (table.text_form) with_context("text_form", [&] { check_literal(table.text_form->config); });
   check_not_served(table);
-  if (table.mtp_uncounted && table.mtp_key.empty()) {
-    bad_input("'mtp_uncounted' needs 'mtp', the key that counts");
+  if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");
   }
-  for (const ProviderField& field : table.megatron_config) {
-    with_context([&] { return line_context("megatron_config", field.line); },
-                 [&] { check_literal(field.literal); });
-  }
+  check_provider_fields(table);
 }
 
 }  // namespace mappings

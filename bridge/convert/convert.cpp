@@ -9,6 +9,7 @@
 
 #include "bridge/convert/convert_plan.h"
 #include "bridge/convert/expected_hashes.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/megatron_files.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/mtp_check.h"
@@ -143,6 +144,8 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
                  {"table", binding.table().file},
+                 {"dialect", plan.match.dialect + 1},
+                 {"dialects", binding.dialect_count()},
                  {"choices", choices_of(options, plan, binding.table())},
                  {"source_tensors", source.tensors.size()},
                  {"source_bytes", source.total_bytes},
@@ -299,9 +302,10 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
-  const BoundModel model =
-      bind_model(fs, read_config(fs, source.path), config.string(), options,
-                 {.drop_mtp = !options.keep_mtp, .text_only = options.text_only});
+  const BoundModel model = bind_model(
+      fs, read_config(fs, source.path), config.string(), options,
+      {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);

@@ -10,6 +10,7 @@
 #include "bridge/convert/export_plan.h"
 #include "bridge/convert/export_reader.h"
 #include "bridge/convert/export_shards.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/convert/mtp_check.h"
 #include "bridge/convert/output_dir.h"
@@ -246,8 +247,10 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const std::string config_name = (config_folder / "config.json").string();
   const auto bind = [&] {
-    return bind_model(fs, config, config_name, options,
-                      {.drop_mtp = !options.keep_mtp, .text_only = options.text_only});
+    return bind_model(
+        fs, config, config_name, options,
+        {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+        [&](const mappings::Binding& binding) { return found_mtp_depths(checkpoint, binding); });
   };
   BoundModel model = bind();
   // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.

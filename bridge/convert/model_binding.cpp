@@ -20,7 +20,8 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 }
 
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, mappings::BindingOptions binding) {
+                      const CommonOptions& options, mappings::BindingOptions binding,
+                      const CountMtp& count_mtp) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json = parse_json(config_text, {.max_bytes = kLargestConfig});
     if (!json.is_object()) bad_input("not a JSON object");
@@ -34,7 +35,11 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
   }
   try {
     const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);
-    mappings::Binding bound(table, std::move(config), binding);
+    mappings::Binding bound(table, config, binding);
+    if (bound.asks_for_mtp_depths()) {
+      binding.mtp_depths = count_mtp(bound);
+      bound = mappings::Binding(table, std::move(config), binding);
+    }
     return BoundModel{std::move(own), std::move(bound)};
   } catch (Error& error) {
     // What is wrong with a value says "config.json: " itself.

@@ -1,6 +1,7 @@
 // A configuration with the table that serves it: the start of every command that maps tensors.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,9 +17,13 @@ struct BoundModel {
   mappings::Binding binding;
 };
 
+// The MTP depths whose tensors are there, for tables that ask (mtp_found).
+using CountMtp = std::function<int64_t(const mappings::Binding&)>;
+
 // config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, mappings::BindingOptions binding);
+                      const CommonOptions& options, mappings::BindingOptions binding,
+                      const CountMtp& count_mtp);
 
 // Text of folder/config.json; kBadInput when it is not there.
 std::string read_config(FileSystem& fs, const Path& folder);

@@ -39,8 +39,17 @@ OpLayout::OpLayout(mappings::Op op, const std::vector<Shape>& parts, const OpNum
       bad_input(
           fmt::format("{} cannot be cut into {} blocks of columns", shape_text(shape_), groups));
     }
-    row_ = shape_[1];
+    lay_out_exchange(shape_[0], groups);
     shape_ = {checked_mul(shape_[0], groups), shape_[1] / groups};
+  }
+  if (op == Op::kGroup) {
+    const int64_t rows = shape_.empty() ? 0 : shape_[0];
+    const bool positive = numbers.groups > 0 && numbers.blocks > 0;
+    if (!positive || rows % checked_mul(numbers.groups, numbers.blocks) != 0) {
+      bad_input(fmt::format("{} rows are not {} equal blocks of {} groups", rows, numbers.blocks,
+                            numbers.groups));
+    }
+    lay_out_exchange(numbers.blocks, numbers.groups);
   }
   if (op == Op::kMinusOne) value_change_ = ValueChange::kMinusOne;
   if (op == Op::kVocab) {
@@ -110,25 +119,26 @@ void OpLayout::add_strand(size_t part, int64_t from, int64_t length, int64_t cou
   period_ = checked_add(period_, checked_mul(length, count));
 }
 
-// Elements as [outer, inner, c]; those of [inner, outer, c] in order: both directions of op columns.
+void OpLayout::lay_out_exchange(int64_t outer, int64_t inner) {
+  outer_ = outer;
+  inner_ = inner;
+  width_ = outer * inner > 0 ? elements_ / (outer * inner) : 0;
+}
+
+// Elements as [outer, inner, width]; those of [inner, outer, width] in order: both directions.
 void OpLayout::exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
                         std::vector<Run>& runs) const {
-  const int64_t width = shape_[1];
   for (int64_t position = begin; position < end;) {
-    const int64_t block = position / width;
-    const int64_t within = position % width;
-    const int64_t length = std::min(width - within, end - position);
-    runs.push_back({0, (block % outer * inner + block / outer) * width + within, length});
+    const int64_t block = position / width_;
+    const int64_t within = position % width_;
+    const int64_t length = std::min(width_ - within, end - position);
+    runs.push_back({0, (block % outer * inner + block / outer) * width_ + within, length});
     position += length;
   }
 }
 
 void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (row_ > 0) {
-    const int64_t groups = row_ / shape_[1];
-    exchange(shape_[0] / groups, groups, begin, end, runs);
-    return;
-  }
+  if (width_ > 0) return exchange(outer_, inner_, begin, end, runs);
   int64_t position = begin;
   while (position < std::min(end, zeros_from_)) {
     const int64_t repeat = position / period_;
@@ -149,11 +159,7 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
 }
 
 void OpLayout::inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (row_ > 0) {
-    const int64_t groups = row_ / shape_[1];
-    exchange(groups, shape_[0] / groups, begin, end, runs);
-    return;
-  }
+  if (width_ > 0) return exchange(inner_, outer_, begin, end, runs);
   const auto index = static_cast<size_t>(part);
   for (int64_t position = begin; position < end;) {
     const int64_t repeat = position / part_periods_[index];

@@ -10,6 +10,7 @@
 //   qkv     for g in groups: [Q_g; K_g; V_g], X_g = rows g*r .. of X            (weights and biases alike)
 //   gated_qkv  Q has a query and a gate for each head, [q_0; z_0; q_1; z_1; ...]; for g in groups: the queries of
 //           its heads, then their gates, then K_g, V_g
+//   group   W = [A; B; ...] of equal blocks; M = for g in groups: [A_g; B_g; ...]
 //   ungroup W = for g in groups: [A_g; B_g; ...];  M = [A_0; A_1; ...; B_0; B_1; ...]
 //   columns M = [W[:, 0:c]; W[:, c:2c]; ...] for g blocks of c columns           ([embedding | hidden] apart)
 //   vocab   M = W with rows added (zeros) or cut to the Megatron side's count
@@ -42,6 +43,7 @@ struct Run {
 struct OpNumbers {
   int64_t groups = 0;
   int64_t heads = 0;                     // kGatedQkv
+  int64_t blocks = 0;                    // kGroup
   int64_t vocab_rows = 0;                // kVocab: rows on the Megatron side
   std::vector<int64_t> split_rows = {};  // kUngroup: of each part
 };
@@ -79,13 +81,17 @@ class OpLayout {
   void ungroup(const OpNumbers& numbers);
   void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
                 std::vector<Run>& runs) const;
+  void lay_out_exchange(int64_t outer, int64_t inner);
 
   // Each side repeats its period: Megatron's is made of strands, in order, each part's of its elements among them.
   std::vector<Strand> strands_;
   std::vector<int64_t> part_periods_;
   int64_t period_ = 0;
   int64_t repeats_ = 1;
-  int64_t row_ = 0;         // of op columns: elements of a row of the part; else 0
+  // Of ops group and columns, else 0: the part's elements are [outer, inner, width], Megatron's [inner, outer, width].
+  int64_t outer_ = 0;
+  int64_t inner_ = 0;
+  int64_t width_ = 0;
   int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;
   ValueChange value_change_ = ValueChange::kNone;

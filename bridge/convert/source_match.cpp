@@ -274,12 +274,12 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
   const mappings::Op op = tensor.row->op;
-  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads};
+  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads, .blocks = tensor.blocks};
   if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
   if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
   std::string key =
-      fmt::format("{} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
-                  numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
+      fmt::format("{} {} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
+                  numbers.blocks, numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);

@@ -9,6 +9,7 @@
 #include "bridge/convert/compare_sink.h"
 #include "bridge/convert/export_plan.h"
 #include "bridge/convert/export_reader.h"
+#include "bridge/convert/found_mtp.h"
 #include "bridge/convert/model_binding.h"
 #include "bridge/io/crc32.h"
 #include "bridge/io/file_crc.h"
@@ -48,8 +49,9 @@ class Verification {
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
-    const BoundModel model =
-        bind_model(fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_});
+    const BoundModel model = bind_model(
+        fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_},
+        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
     text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
                     {"mode", "hash"},

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from helpers import DATA, convert, copy_tree, edit_config, export, hashes, refused, run
+from helpers import DATA, convert, copy_tree, edit_config, export, flip_bit, hashes, refused, run
 from safetensors_raw import Model, Tensor
 from torch_dist_raw import Checkpoint
 
@@ -43,7 +43,7 @@ HOSTILE = {
     "ratios exchanged": ({"compress_ratios": [4, 0, 128, 4, 0]}, ["layers.0.attn.", "layers.1.attn."]),
     "a depth that compresses": ({"compress_ratios": [0, 4, 128, 4, 4]}, ["mtp.0.attn.compressor", "missing"]),
     "no compression at all": ({"compress_ratios": [0] * 5}, ["layers.1.attn.compressor", "unknown"]),
-    "more hash layers than layers": ({"num_hash_layers": 5}, []),
+    "more hash layers than layers": ({"num_hash_layers": 5}, ["layers.2.ffn.gate.tid2eid", "missing"]),
     "a hash layer more": ({"num_hash_layers": 3}, ["layers.2.ffn.gate.tid2eid", "missing"]),
     "a hash layer less": ({"num_hash_layers": 1}, ["layers.1.ffn.gate.bias", "missing"]),
     "negative hash layers": ({"num_hash_layers": -1}, []),
@@ -64,7 +64,6 @@ HOSTILE = {
     "another vocabulary": ({"vocab_size": 127}, ["embed.weight", "[127, 128]"]),
     "another index": ({"index_n_heads": 8}, ["indexer.wq_b.weight", "[256, 64]"]),
     "two depths promised": ({"num_nextn_predict_layers": 2}, ["mtp.1.*", "--mtp drop"]),
-    "no depth promised": ({"num_nextn_predict_layers": 0}, ["mtp.0.*", "--mtp drop"]),
     "depths not said": ({"num_nextn_predict_layers": None}, ["mtp.0.*", "--mtp drop"]),
     "blocks of 64": ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 64]}}, [".scale: shape"]),
     "blocks of one number": ({"quantization_config": {"quant_method": "fp8", "weight_block_size": 128}}, ["block"]),
@@ -82,7 +81,9 @@ def test_configurations_that_do_not_fit(case, folder, tmp_path):
 
 
 UNSUPPORTED = {
-    "V4.1": ({"architectures": ["DeepseekV41ForCausalLM"], "model_type": "deepseek_v41"}, ["V41"]),
+    "V4.1": ({"architectures": ["DeepseekV41ForCausalLM"], "model_type": "deepseek_v41"}, ["deepseek_v41", "DeepSeek-V4.1 is another", "convert a DeepSeek-V4"]),
+    "V4.1 by its architecture": ({"architectures": ["DeepseekV41ForCausalLM"]}, ["DeepseekV41ForCausalLM", "DeepSeek-V4.1 is another", "convert a DeepSeek-V4"]),
+    "V4.1 by its architecture alone": ({"architectures": ["DeepseekV41ForCausalLM"], "model_type": None}, ["DeepseekV41ForCausalLM", "convert a DeepSeek-V4"]),
     "V4.1 by its type": ({"model_type": "deepseek_v41"}, ["deepseek_v41"]),
     "V4.1 by its type alone": ({"architectures": None, "model_type": "deepseek_v41"}, ["deepseek_v41"]),
     "DSpark": ({"dspark_block_size": 4}, ["DSpark", "--mtp drop"]),
@@ -120,6 +121,33 @@ def test_ratios_that_say_the_same(ratios, folder, tmp_path):
     convert(folder, tmp_path / "root")
     data = [{name: value for name, value in hashes(tmp_path / root).items() if name.endswith((".distcp", ".metadata"))} for root in ("root", "as released")]
     assert data[0] == data[1]
+    export(tmp_path / "root", tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(folder)
+
+
+def test_ratios_beyond_the_layers(folder, tmp_path):
+    """Entries that no layer reads: neither the release's code nor transformers does."""
+    convert(folder, tmp_path / "as released")
+    edit_config(folder, compress_ratios=[0, 4, 128, 4, 0, 128])
+    assert "[0,4,128,4,0,128] has more entries" in convert(folder, tmp_path / "root").err
+    data = [{name: value for name, value in hashes(tmp_path / root).items() if name.endswith((".distcp", ".metadata"))} for root in ("root", "as released")]
+    assert data[0] == data[1]
+    export(tmp_path / "root", tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(folder)
+
+
+@pytest.mark.parametrize("number", (4, 5, 99))
+def test_every_layer_routes_by_hash(number, folder, tmp_path):
+    model = Model(folder)
+    for layer in (2, 3):
+        model.shard_of(f"layers.{layer}.ffn.gate.bias").pop(f"layers.{layer}.ffn.gate.bias")
+        model.shard_of(IDS)[f"layers.{layer}.ffn.gate.tid2eid"] = Tensor("I64", [128, 2], model.shard_of(IDS)[IDS].data)
+    model.save()
+    edit_config(folder, num_hash_layers=number)
+    convert(folder, tmp_path / "root")
+    keys = Checkpoint(tmp_path / "root").keys()
+    assert sorted(key for key in keys if key.endswith("tid2eid")) == [f"decoder.layers.{layer}.mlp.router.tid2eid" for layer in range(4)]
+    assert [key for key in keys if key.endswith("expert_bias")] == ["mtp.layers.0.transformer_layer.mlp.router.expert_bias"]
     export(tmp_path / "root", tmp_path / "back")
     assert hashes(tmp_path / "back") == hashes(folder)
 
@@ -225,6 +253,97 @@ def test_ids_of_32_bits(folder, tmp_path):
     assert payloads[0] == payloads[1]
     export(tmp_path / "root", tmp_path / "back")
     assert hashes(tmp_path / "back") == hashes(folder)
+
+
+# --- MTP that config.json counts as none ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uncounted(folder):
+    edit_config(folder, num_nextn_predict_layers=0)
+    return folder
+
+
+def test_uncounted_mtp_is_dropped_by_name(uncounted, tmp_path):
+    """Its bytes lie in the sidecar, so that every file comes back."""
+    report = tmp_path / "report.json"
+    done = convert(uncounted, tmp_path / "root", "--report", report)
+    mtp = {name for name in Model(uncounted).names() if name.startswith("mtp.")}
+    assert len(mtp) > 60 and f"and {len(mtp) - 1} more: config.json counts no MTP layers" in done.out
+    dropped = json.loads(report.read_text())["dropped"]
+    assert len(dropped) == len(mtp) and {item["name"] for item in dropped} == mtp
+    assert {item["reason"] for item in dropped} == {"config.json counts no MTP layers (num_nextn_predict_layers 0)"}
+    assert not [key for key in Checkpoint(tmp_path / "root").keys() if key.startswith("mtp.")]
+    assert "result   identical" in run("verify", uncounted, tmp_path / "root", "--mode", "hash", expect=0).out
+    done = export(tmp_path / "root", tmp_path / "back", "--report", report)
+    assert "put back mtp.0." in done.out and "from the sidecar" in done.out
+    assert json.loads(report.read_text())["put_back_tensors"] == len(mtp)
+    assert hashes(tmp_path / "back") == hashes(uncounted)
+    export(tmp_path / "root", tmp_path / "with reference", "--reference", uncounted)
+    assert hashes(tmp_path / "with reference") == hashes(uncounted)
+
+
+def test_uncounted_mtp_comes_back_from_a_reference(uncounted, tmp_path):
+    convert(uncounted, tmp_path / "root", "--sidecar", tmp_path / "sidecar")
+    assert "from the reference" in export(tmp_path / "root", tmp_path / "back", "--reference", uncounted).out
+    assert hashes(tmp_path / "back") == hashes(uncounted)
+    # Nothing else knows of it.
+    config_only = tmp_path / "config"
+    config_only.mkdir()
+    (config_only / "config.json").write_bytes((uncounted / "config.json").read_bytes())
+    export(tmp_path / "root", tmp_path / "plain", "--reference", config_only, "--dtype", "bf16")
+    assert not [name for name in Model(tmp_path / "plain").names() if name.startswith("mtp.")]
+    # Another dtype is for what Megatron has.
+    assert "left out mtp.0." in export(tmp_path / "root", tmp_path / "bf16", "--sidecar", tmp_path / "sidecar", "--dtype", "bf16").out
+    assert Model(tmp_path / "bf16").names() == Model(tmp_path / "plain").names()
+
+
+def test_uncounted_mtp_can_be_dropped(uncounted, tmp_path):
+    """--mtp drop is for good: nothing of it is kept."""
+    convert(uncounted, tmp_path / "root", "--mtp", "drop", "--report", tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["dropped"] == [] and report["dropped_mtp_tensors"] > 60
+    export(tmp_path / "root", tmp_path / "back", "--mtp", "drop")
+    assert Model(tmp_path / "back").names() == [name for name in Model(uncounted).names() if not name.startswith("mtp.")]
+
+
+def test_damage_to_uncounted_mtp_is_noticed(uncounted, tmp_path):
+    convert(uncounted, tmp_path / "root")
+    flip_bit(tmp_path / "root" / "causeway" / "witnesses.bin", -5)
+    refused("export-to-hf", tmp_path / "root", tmp_path, 3, "witnesses.bin")
+
+
+def renamed(old, new):
+    def change(model):
+        shard = model.shard_of(old)
+        shard[new] = shard.pop(old)
+
+    return change
+
+
+NO_MTP = {
+    "a tensor that MTP has not": (add("mtp.0.gate.weight", "BF16", [4], 2), ["mtp.0.gate.weight"]),
+    "a compressor": (add("mtp.0.attn.compressor.ape", "F32", [4, 256], 4), ["mtp.0.attn.compressor.ape"]),
+    "an expert more": (add("mtp.0.ffn.experts.4.w1.weight", "BF16", [64, 128], 2), ["mtp.0.ffn.experts.4.w1.weight"]),
+    "scales without codes": (without("mtp.0.ffn.experts.3.w1.weight"), ["mtp.0.ffn.experts.3.w1.scale"]),
+    "a depth left out between": (renamed("mtp.0.enorm.weight", "mtp.2.enorm.weight"), ["mtp.2.enorm.weight"]),
+    "an ordinary layer": (renamed("mtp.0.attn_norm.weight", "layers.4.attn_norm.weight"), ["layers.4.attn_norm.weight"]),
+    "below a module": (renamed("mtp.0.enorm.weight", "model.mtp.0.enorm.weight"), ["model.mtp.0.enorm.weight"]),
+}
+
+
+@pytest.mark.parametrize("case", NO_MTP)
+def test_what_is_no_mtp_is_unknown(case, uncounted, tmp_path):
+    change, words = NO_MTP[case]
+    model = Model(uncounted)
+    change(model)
+    model.save()
+    refused("convert-hf", uncounted, tmp_path, 3, "1 unknown", *words)
+
+
+def test_layers_that_are_not_counted_are_no_mtp(uncounted, tmp_path):
+    edit_config(uncounted, num_hidden_layers=3)
+    refused("convert-hf", uncounted, tmp_path, 3, "unknown", "layers.3.")
 
 
 # --- Megatron's side ----------------------------------------------------------------------------------------------

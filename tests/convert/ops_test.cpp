@@ -169,6 +169,27 @@ Example ungroup_example(Maker& make) {
   return e;
 }
 
+// Row r of group g in block b is row r of block b in group g.
+Example group_example(Maker& make) {
+  const int64_t blocks = make.up_to(4);
+  const int64_t groups = make.up_to(5);
+  const int64_t rows = make.up_to(3);
+  const int64_t width = make.up_to(6);
+  const int64_t all = blocks * groups * rows;
+  const bool bias = width == 1;
+  Example e{.op = Op::kGroup,
+            .shapes = {bias ? Shape{all} : Shape{all, width}},
+            .numbers = {.groups = groups, .blocks = blocks}};
+  e.parts = {make.fresh(all * width)};
+  for (int64_t row = 0; row < all; ++row) {
+    const int64_t group = row / (blocks * rows);
+    const int64_t block = row / rows % blocks;
+    append_rows(e.megatron, e.parts[0], (block * groups + group) * rows + row % rows, 1, width);
+  }
+  e.megatron_shape = e.shapes[0];
+  return e;
+}
+
 Example vocab_example(Maker& make) {
   const int64_t rows = make.up_to(6);
   const int64_t width = make.up_to(5);
@@ -180,7 +201,7 @@ Example vocab_example(Maker& make) {
   return e;
 }
 
-constexpr unsigned kKinds = 9;
+constexpr unsigned kKinds = 10;
 Example example(unsigned seed) {
   Maker make(seed);
   switch (seed % kKinds) {
@@ -200,6 +221,8 @@ Example example(unsigned seed) {
       return gated_qkv_example(make, true);
     case 7:
       return ungroup_example(make);
+    case 8:
+      return group_example(make);
     default:
       return vocab_example(make);
   }
@@ -263,9 +286,9 @@ TEST_P(OpsTest, BothDirectionsFollowTheDefinition) {
   }
 }
 
-const std::string kExampleNames[] = {"Copy",         "Concat",       "Qkv",
-                                     "QkvBias",      "ConcatGroups", "GatedQkv",
-                                     "GatedQkvBias", "Ungroup",      "Vocab"};
+const std::string kExampleNames[] = {"Copy",         "Concat",   "Qkv",          "QkvBias",
+                                     "ConcatGroups", "GatedQkv", "GatedQkvBias", "Ungroup",
+                                     "Group",        "Vocab"};
 INSTANTIATE_TEST_SUITE_P(Ops, OpsTest, testing::Range(0U, kKinds),
                          [](const auto& test) { return kExampleNames[test.param]; });
 
@@ -378,6 +401,14 @@ const BadShape kBadShapes[] = {
      {{24, 8}, {5, 8}, {6, 8}},
      heads(2, 4),
      "5 rows cannot be split over 2 query groups"},
+    {"GroupRows",
+     Op::kGroup,
+     {{9, 2}},
+     {.groups = 2, .blocks = 3},
+     "9 rows are not 3 equal blocks of 2 groups"},
+    {"GroupNoGroups", Op::kGroup, {{6}}, {.groups = 0, .blocks = 3}, "3 equal blocks of 0 groups"},
+    {"GroupNegative", Op::kGroup, {{6}}, {.groups = -1, .blocks = -6}, "-6 equal blocks"},
+    {"GroupOverflow", Op::kGroup, {{6}}, {.groups = kHuge, .blocks = kHuge}, "overflows 64 bits"},
     {"UngroupNoGroups",
      Op::kUngroup,
      {{6, 2}},

@@ -1,7 +1,14 @@
-"""The Qwen3.5, 3.6 and Qwen3-Next checkpoints the tests convert."""
+"""The Qwen3.5, 3.6 and Qwen3-Next checkpoints the tests convert, and those of them in data/, which this makes again:
+
+    python -m interop.qwen3_5_cases OUT      (from tests/)
+"""
 import dataclasses
 import json
 import pathlib
+import random
+import shutil
+import sys
+import tempfile
 
 import torch
 
@@ -62,6 +69,8 @@ CASES = {
     "moe": Case(_arch("qwen3_5_moe", _IRREGULAR), Form(Vision()), 6, files=2),
     "moe_3_6": Case(_arch("qwen3_5_moe"), Form(Vision(), mtp_packed=True, ssm=_BF16, interval=2), 7, files=3),
     "moe_text": Case(_arch("qwen3_5_moe"), Form(), 8),
+    # as transformers saves the text model of a repository with a vision tower, but for MTP, which it forgets
+    "moe_text_vision_names": Case(_arch("qwen3_5_moe", _SHORT), Form(text_names="model.language_model.", ssm=_BF16), 17),
     "moe_separate": Case(_arch("qwen3_5_moe", groups=6), Form(packed=False), 9),
     "moe_separate_mtp_packed_tied": Case(_arch("qwen3_5_moe", _SHORT, tied=True), Form(Vision(depth=1), packed=False, mtp_packed=True), 10),
     "next": Case(_arch("qwen3_next", _IRREGULAR, mtp=0), Form(packed=False, ssm=_BF16), 11, files=2),
@@ -71,9 +80,33 @@ CASES = {
     "dense_text_witnesses": Case(_arch("qwen3_5", _SHORT), Form(witnesses=True), 15),
     "moe_3_6_witnesses": Case(_arch("qwen3_5_moe", _SHORT), Form(Vision(), mtp_packed=True, ssm=_BF16, witnesses=True), 16),
 }
+# For scripts/demo.sh and scripts/roundtrip.sh, beside what Bridge wrote: {folder in data/: case}
+BUNDLED = {"qwen3_6_moe": "moe_3_6", "qwen3_5_forms/tied_text": "dense_3_6_text_tied", "qwen3_5_forms/separate": "moe_separate_mtp_packed_tied",
+           "qwen3_5_forms/fp8": "moe_fp8", "qwen3_5_forms/next": "next_some_dense"}
 # Where the norm's weight - 1 is exact both models are the same function.
 SAME_FUNCTION = [name for name, case in CASES.items() if not case.form.witnesses]
 FP8 = [name for name, case in CASES.items() if case.fp8]
+
+
+def random_case(seed):
+    """A variant with sizes nobody chose."""
+    dice = random.Random(seed)
+    family = dice.choice(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
+    groups, head_dim = dice.choice([1, 2, 3, 5]), dice.choice([8, 16, 24])
+    key_heads = dice.choice([1, 2, 3, 5])
+    gdn = Gdn(linear=(*(dice.random() < 0.7 for _ in range(dice.randrange(1, 5))), False), key_heads=key_heads, value_heads=key_heads * dice.choice([1, 2, 4]),
+              key_dim=dice.choice([3, 8, 14]), value_dim=dice.choice([5, 8, 12]), rotary=0.5)
+    moe = None if family == "qwen3_5" else Moe(experts=dice.choice([2, 3, 7]), topk=2, ffn=dice.choice([9, 20, 33]), gated_ffn=dice.choice([7, 16, 30]))
+    arch = Arch(family=family, layers=len(gdn.linear), hidden=dice.choice([16, 40, 90]), heads=groups * dice.choice([1, 2, 3]), groups=groups, head_dim=head_dim,
+                ffn=dice.choice([11, 48]), vocab=dice.choice([61, 160]), tied=dice.random() < 0.3, dtype="bfloat16", eps=1e-6, rope_base=1e7, moe=moe, gdn=gdn,
+                mtp=0 if family == "qwen3_next" else dice.choice([0, 1, 1]))
+    heads = dice.choice([1, 2, 5])
+    vision = Vision(depth=dice.choice([1, 2, 4]), hidden=heads * dice.choice([4, 6]), heads=heads, ffn=dice.choice([10, 26]), patch=dice.choice([2, 4]),
+                    positions=dice.choice([9, 16]))
+    multimodal = family != "qwen3_next" and dice.random() < 0.6
+    form = Form(vision if multimodal else None, packed=family == "qwen3_5_moe" and dice.random() < 0.5, mtp_packed=dice.random() < 0.5,
+                ssm=dice.choice([torch.float32, _BF16]), witnesses=gdn.value_dim >= 8 and dice.random() < 0.3)
+    return Case(arch, form, seed, files=dice.choice([1, 3]))
 
 
 def make(case, folder):
@@ -117,3 +150,9 @@ def bridge_source(folder):
                 rope_base=text["rope_parameters"]["rope_theta"], moe=moe, gdn=gdn, mtp=text["mtp_num_hidden_layers"])
     vision = tower and Vision(depth=tower["depth"], hidden=tower["hidden_size"], heads=tower["num_heads"], ffn=tower["intermediate_size"])
     return Source(arch, Form(vision), folder, hf_files.read_safetensors(folder), folder)
+
+
+if __name__ == "__main__":
+    for bundled, name in BUNDLED.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            shutil.copytree(make(CASES[name], pathlib.Path(temporary)).folder, pathlib.Path(sys.argv[1]) / bundled / "hf")

@@ -28,7 +28,8 @@ def plain_config(config):
 
 def modules_folder(source, folder):
     """As released, but for the names; transformers has no MTP, so config.json promises too much."""
-    return write_folder(folder, plain_config(source.config), deepseek_v4_names.modules(source.state, source.config["n_routed_experts"]))
+    tensors = deepseek_v4_names.modules(deepseek_v4.plain(source.state), source.config["n_routed_experts"], deepseek_v4.Joins)
+    return write_folder(folder, plain_config(source.config), tensors)
 
 
 def load(folder, dtype=torch.float32):
@@ -89,7 +90,12 @@ def test_what_transformers_saves(name, spelling, v4_sources, causeway, tmp_path)
         folder = write_folder(tmp_path / "read", plain_config(source.config), deepseek_v4.plain(source.state))
     load(folder, torch.bfloat16).save_pretrained(tmp_path / "saved")
     stored = hf_files.read_safetensors(tmp_path / "saved")
-    assert stored.keys() != hf_files.read_safetensors(folder).keys()
+    plain = deepseek_v4.plain(source.state)
+    if spelling == "modules":
+        expected = deepseek_v4_names.saved_modules(plain, source.config["n_routed_experts"], deepseek_v4.Joins)
+    else:
+        expected = deepseek_v4_names.saved(plain)
+    assert stored.keys() == expected.keys() != hf_files.read_safetensors(folder).keys()
     causeway("convert-hf", tmp_path / "saved", tmp_path / "root", "--mtp", "drop")
     expected = deepseek_v4.to_dist(source.state, source.config, mtp=False)
     found = dcp.read_tensors(tmp_path / "root" / "iter_0000000")
@@ -112,38 +118,34 @@ def test_what_megatron_wrote_in_names_of_transformers(v4_sources, causeway, tmp_
 
 # ---- older names of multi-token prediction ----
 
-MODEL = dict(block="model.layers", frame="model.layers")
-OLDER = {
-    "layers": {},
-    "layers, joined": dict(joined=True),
-    "layers, joined, final_layernorm": dict(joined=True, norm="final_layernorm"),
-    "model.layers beside the release's": MODEL,
-    "model.layers, joined, beside the release's": dict(MODEL, joined=True),
-    "mixed": dict(block="model.layers"),
-    "mixed, joined": dict(block="model.layers", joined=True),
-    "mixed, joined, final_layernorm": dict(block="model.layers", joined=True, norm="final_layernorm"),
-    "all in model": dict(MODEL, prefix="model."),
-    "all in model, joined": dict(MODEL, prefix="model.", joined=True),
-    "all in model, mixed, joined": dict(prefix="model.", block="model.layers", joined=True, norm="final_layernorm"),
-}
+OLDER = deepseek_v4_names.OLDER
 
 
 @pytest.mark.parametrize("how", OLDER)
 @pytest.mark.parametrize("name", ["fixture", "bf16"])
 def test_older_names(name, how, v4_sources, causeway, tmp_path):
     source = v4_sources(name)
-    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], **OLDER[how])
+    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER[how])
     folder = write_folder(tmp_path / "older", source.config, tensors, 3)
     check_there_and_back(folder, deepseek_v4.to_dist(source.state, source.config), causeway, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["layers, joined", "mixed, joined", "all in model"])
+@pytest.mark.parametrize("how", ["MTP in layers, joined", "MTP in both, joined", "MTP in model.layers, all in model"])
 def test_older_names_can_be_dropped(how, v4_sources, causeway, tmp_path):
     source = v4_sources("bf16")
-    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], **OLDER[how])
+    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER[how])
     folder = write_folder(tmp_path / "older", source.config, tensors)
     causeway("convert-hf", folder, tmp_path / "root", "--mtp", "drop")
     assert not dcp.different(deepseek_v4.to_dist(source.state, source.config, mtp=False), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
+
+
+@pytest.mark.parametrize("how", OLDER)
+def test_older_names_that_nothing_counts(how, v4_sources, causeway, tmp_path):
+    """num_nextn_predict_layers 0: dropped by the table's rule under every name, and back."""
+    source = v4_sources("fixture")
+    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER[how])
+    folder = write_folder(tmp_path / "older", {**source.config, "num_nextn_predict_layers": 0}, tensors, 3)
+    check_there_and_back(folder, deepseek_v4.to_dist(source.state, source.config, mtp=False), causeway, tmp_path)
 
 
 # {what: new name of a tensor of multi-token prediction, or None to leave it}

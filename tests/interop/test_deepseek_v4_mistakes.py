@@ -176,9 +176,9 @@ def folder_of(source, how, path):
     if how == "release":
         return source.folder
     if how == "modules":
-        tensors = deepseek_v4_names.modules(source.state, source.config["n_routed_experts"])
+        tensors = deepseek_v4_names.modules(deepseek_v4.plain(source.state), source.config["n_routed_experts"], deepseek_v4.Joins)
     else:
-        tensors = deepseek_v4_names.older(deepseek_v4.plain(source.state), source.config["num_hidden_layers"], joined=True)
+        tensors = deepseek_v4_names.older(deepseek_v4.plain(source.state), source.config["num_hidden_layers"], deepseek_v4.Joins, joined=True)
     path.mkdir()
     (path / "config.json").write_text(json.dumps({key: value for key, value in source.config.items() if key not in ("quantization_config", "expert_dtype")}))
     hf_files.write_safetensors(path, tensors)

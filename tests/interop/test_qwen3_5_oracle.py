@@ -6,6 +6,7 @@ import torch
 
 from interop import cases, qwen3_5_cases
 from interop.conftest import DATA
+from interop.test_fp8 import digests
 from oracles import dcp, qwen3_5, sharding
 from oracles.layout import Layout
 
@@ -18,6 +19,11 @@ def test_mapping_is_bridges(name):
     source = qwen3_5_cases.bridge_source(DATA / "bridge_written" / name / "hf")
     expected = {key: tensor.to(torch.bfloat16) for key, tensor in qwen3_5_cases.dist_keys(source).items()}
     assert not dcp.different(expected, dcp.read_tensors(DATA / "bridge_written" / name / "megatron" / "iter_0000000"))
+
+
+@pytest.mark.parametrize("bundled", qwen3_5_cases.BUNDLED)
+def test_fixture_is_what_the_script_makes(bundled, qwen_sources):
+    assert digests(DATA / bundled / "hf") == digests(qwen_sources(qwen3_5_cases.BUNDLED[bundled]).folder)
 
 
 @pytest.mark.parametrize("name", qwen3_5_cases.SAME_FUNCTION)

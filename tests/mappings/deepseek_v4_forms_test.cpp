@@ -251,6 +251,83 @@ TEST(DeepSeekV4Configs, RatiosOfMtpAndSpareOnes) {
   EXPECT_THROW(bound(with(tiny(), "compress_ratios", "[0, 4, 128]")), bridge::Error);
 }
 
+// All layers may route by hash, and the number of them may say more than there are.
+TEST(DeepSeekV4Configs, AllLayersHash) {
+  for (const char* number : {"4", "5", "61"}) {
+    const Binding binding = bound(with(tiny(), "num_hash_layers", number));
+    EXPECT_EQ(binding.megatron_config("bf16")["moe_n_hash_layers"], 4) << number;
+    const std::set<std::string> names = megatron_names(binding, false, "");
+    for (const std::string layer : {"0", "1", "2", "3"}) {
+      const std::string router = "decoder.layers." + layer + ".mlp.router.";
+      EXPECT_TRUE(names.contains(router + "tid2eid")) << number << " " << layer;
+      EXPECT_FALSE(names.contains(router + "expert_bias")) << number << " " << layer;
+    }
+    // MTP never hashes.
+    const std::string router = kFrame + "transformer_layer.mlp.router.";
+    EXPECT_FALSE(names.contains(router + "tid2eid"));
+    EXPECT_TRUE(names.contains(router + "expert_bias"));
+  }
+}
+
+std::set<std::string> mtp_names(const Binding& binding, size_t dialect, int64_t depth) {
+  std::set<std::string> names;
+  binding.for_each_mtp_name(dialect, depth, [&](const std::string& name) {
+    EXPECT_TRUE(names.insert(name).second) << name;
+  });
+  return names;
+}
+
+// Without depths to count, the names of one are those that it would have if it were counted.
+TEST(DeepSeekV4Mtp, UncountedDepthsHaveTheNamesOfCountedOnes) {
+  const Json none = with(tiny(), "num_nextn_predict_layers", "0");
+  const Binding uncounted = bound(none);
+  ASSERT_NE(uncounted.uncounted_mtp(), nullptr);
+  EXPECT_TRUE(megatron_names(uncounted, false, "mtp.").empty());
+  const Binding counted = bound(with(tiny(), "num_nextn_predict_layers", "2"));
+  EXPECT_EQ(counted.uncounted_mtp(), nullptr);
+  for (size_t dialect = 0; dialect < counted.dialect_count(); ++dialect) {
+    std::set<std::string> expected;
+    counted.for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+      if (!tensor.name.starts_with("mtp.layers.1")) return;
+      for (const HfTensorSpec& spec : tensor.hf) expected.insert(spec.name);
+    });
+    counted.for_each_drop(dialect, [&](const DroppedTensor& tensor) {
+      const bool second = tensor.name.find(".1.") != std::string::npos ||
+                          tensor.name.find("layers.5.") != std::string::npos;
+      if (second) expected.insert(tensor.name);
+    });
+    EXPECT_EQ(mtp_names(uncounted, dialect, 1), expected) << dialect;
+  }
+}
+
+TEST(DeepSeekV4Mtp, UncountedOnlyWhereTheConfigurationSaysNone) {
+  EXPECT_EQ(bound(without(tiny(), "num_nextn_predict_layers")).uncounted_mtp(), nullptr);
+  EXPECT_EQ(bound(with(tiny(), "num_nextn_predict_layers", "null")).uncounted_mtp(), nullptr);
+  EXPECT_EQ(
+      bound(with(tiny(), "num_nextn_predict_layers", "1"), {.drop_mtp = true}).uncounted_mtp(),
+      nullptr);
+  EXPECT_EQ(
+      bound(with(tiny(), "num_nextn_predict_layers", "0"), {.drop_mtp = true}).uncounted_mtp(),
+      nullptr);
+}
+
+// They tell the dialects apart all the same.
+TEST(DeepSeekV4Mtp, UncountedDepthsAreRecognised) {
+  const Json none = with(tiny(), "num_nextn_predict_layers", "0");
+  for (const bool drop : {false, true}) {
+    const Binding binding = bound(none, {.drop_mtp = drop});
+    const size_t dialect = binding.choose_dialect([](std::string_view name) {
+      return name == "embed.weight" || name == "model.layers.4.attn.kv_norm.weight" ||
+             name == "layers.4.eh_proj.weight" || name == "layers.4.final_layernorm.weight";
+    });
+    const std::set<std::string> names = mtp_names(binding, dialect, 0);
+    for (const char* name : {"model.layers.4.attn.kv_norm.weight", "layers.4.eh_proj.weight",
+                             "layers.4.final_layernorm.weight"}) {
+      EXPECT_TRUE(names.contains(name)) << name;
+    }
+  }
+}
+
 struct Change {
   const char* key;
   const char* value;
@@ -259,7 +336,9 @@ struct Change {
 
 TEST(DeepSeekV4Configs, RefusedByName) {
   const Change kCases[] = {
-      {"model_type", "\"deepseek_v41\"", "model_type 'deepseek_v41'"},
+      {"model_type", "\"deepseek_v41\"", "deepseek_v41 is not supported: DeepSeek-V4.1"},
+      {"architectures", R"(["DeepseekV41ForCausalLM"])",
+       "DeepseekV41ForCausalLM is not supported: DeepSeek-V4.1"},
       {"dspark_block_size", "5", "DSpark draft stages (dspark_block_size 5)"},
       {"dspark_target_layer_ids", "[1, 2]", "--mtp drop"},
       {"hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
@@ -313,14 +392,42 @@ TEST(DeepSeekV4Configs, RefusedByName) {
                   .empty());
 }
 
+// Whatever names it: architecture, model type, or --arch; the last is no way around the others.
+TEST(DeepSeekV4Configs, AnotherModelIsRefusedWithARemedy) {
+  const Json by_architecture = Json::parse(R"({"architectures": ["DeepseekV41ForCausalLM"]})");
+  const Json by_type = Json::parse(R"({"model_type": "deepseek_v41"})");
+  const std::pair<Json, const char*> kCases[] = {
+      {by_architecture, ""},
+      {by_type, ""},
+      {by_type, "DeepseekV4ForCausalLM"},
+      {Json::object(), "DeepseekV41ForCausalLM"},
+      {Json::object(), "deepseek_v41"},
+  };
+  for (const auto& [config, arch] : kCases) {
+    try {
+      find_table(config, arch);
+      ADD_FAILURE() << config << arch;
+    } catch (const bridge::Error& e) {
+      EXPECT_EQ(e.code(), bridge::Code::kUnsupported);
+      EXPECT_NE(e.message().find("DeepSeek-V4.1 is another architecture"), std::string::npos)
+          << e.message();
+      EXPECT_NE(e.hint().find("convert a DeepSeek-V4 checkpoint"), std::string::npos) << e.hint();
+    }
+  }
+}
+
 TEST(DeepSeekV4Configs, WarnOfWhatMegatronLacks) {
   const Change kCases[] = {
+      {"compress_ratios", "[0, 4, 128, 4, 0, 0, 128]", "[0,4,128,4,0,0,128] has more entries"},
+      {"compress_ratios", "[0, 4, 128, 4, 0, 4]", "than the 4 layers and 1 MTP layers"},
       {"rms_norm_eps", "1e-05", "rms_norm_eps 1e-05"},
       {"hc_eps", "1e-05", "hc_eps 1e-05"},
       {"norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 6"},
       {"rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
   };
   EXPECT_TRUE(bound(tiny()).warnings().empty());
+  EXPECT_TRUE(bound(with(tiny(), "compress_ratios", "[0, 4, 128, 4, 0, 0]")).warnings().empty());
+  EXPECT_TRUE(bound(with(tiny(), "compress_ratios", "[0, 4, 128, 4, 128]")).warnings().empty());
   EXPECT_TRUE(bound(tiny_of_transformers()).warnings().empty());
   for (const Change& change : kCases) {
     const std::vector<std::string> texts = bound(with(tiny(), change.key, change.value)).warnings();

@@ -16,6 +16,19 @@ import torch
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 FP8_BLOCK, FP4_BLOCK = (128, 128), (1, 32)
 
+
+class Joins:
+    """How deepseek_v4_names puts tensors of torch together."""
+
+    stack = staticmethod(torch.stack)
+    rows = staticmethod(torch.cat)
+
+    @staticmethod
+    def columns(tensors):
+        raw = [part.view(torch.uint8) if part.dtype == torch.float8_e8m0fnu else part for part in tensors]
+        return torch.cat(raw, dim=1).view(tensors[0].dtype)
+
+
 # ---- 1, 2: values ----
 
 

@@ -1,14 +1,14 @@
 """The other spellings of a DeepSeek-V4 checkpoint, from the names of the release.
 
 1. `modules`: what transformers/models/deepseek_v4 calls its modules, gate and up of all experts in one tensor, no MTP.
-2. `older`: the multi-token prediction as the first adapters had it (NeMo Automodel, pull request 2191): a depth's tensors at
+2. `saved_modules`, `saved`: what its save_pretrained makes of modules and of the release's names: kv_norm is cut to norm.
+3. `scorer`: the release's names, with the indexer's scorer as Megatron-Bridge calls it.
+4. `older`: the multi-token prediction as the first adapters had it (NeMo Automodel, pull request 2191): a depth's tensors at
    layers.{N + depth}, with or without `model.`, and e_proj beside h_proj in one eh_proj.
+
+Tensors are of any kind: `joins` puts them together (stack, rows, columns). Nothing but Python is needed.
 """
 import re
-
-import torch
-
-from oracles import deepseek_v4
 
 _TOP = {"embed.weight": "model.embed_tokens.weight", "head.weight": "lm_head.weight", "norm.weight": "model.norm.weight"}
 _SUBLAYER = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
@@ -38,10 +38,10 @@ def _module(path):
     return f"mlp.shared_experts.{_SHARED[parts[2]]}.weight"
 
 
-def modules(state, experts):
+def modules(plain, experts, joins):
     """The plain weights of a release under transformers' names."""
     out, routed = {}, {}
-    for name, tensor in deepseek_v4.plain(state).items():
+    for name, tensor in plain.items():
         layer = re.fullmatch(r"layers\.(\d+)\.(.*)", name)
         expert = re.fullmatch(r"layers\.(\d+)\.ffn\.experts\.(\d+)\.(w[123])\.weight", name)
         if expert:
@@ -54,15 +54,34 @@ def modules(state, experts):
     out = {name.replace("model.hc_head.", "model.hc_head.hc_"): tensor for name, tensor in out.items()}
     for layer, tensors in routed.items():
         prefix = f"model.layers.{layer}.mlp.experts."
-        out[prefix + "gate_up_proj"] = torch.stack([torch.cat([tensors["w1", e], tensors["w3", e]]) for e in range(experts)])
-        out[prefix + "down_proj"] = torch.stack([tensors["w2", e] for e in range(experts)])
+        out[prefix + "gate_up_proj"] = joins.stack([joins.rows([tensors["w1", e], tensors["w3", e]]) for e in range(experts)])
+        out[prefix + "down_proj"] = joins.stack([tensors["w2", e] for e in range(experts)])
     return out
+
+
+def saved_modules(plain, experts, joins):
+    return {name.replace("kv_norm.", "norm."): tensor for name, tensor in modules(plain, experts, joins).items()}
+
+
+def saved(plain):
+    """transformers reads the release's names and writes these; it has no MTP."""
+    top = {"embed.weight": "model.embed_tokens.weight", "head.weight": "head.weight"}
+    out = {}
+    for name, tensor in plain.items():
+        if not name.startswith("mtp."):
+            name = top.get(name) or "model." + name.replace("kv_norm.", "norm.").replace("hc_head_", "hc_head.hc_")
+            out[name] = tensor
+    return out
+
+
+def scorer(state):
+    return {name.replace("indexer.weights_proj.", "indexer.scorer.weights_proj."): tensor for name, tensor in state.items()}
 
 
 _FRAME = re.compile(r"(e_proj|h_proj|enorm|hnorm|norm|hc_head_fn|hc_head_base|hc_head_scale)(\.|$)")
 
 
-def older(state, layers, prefix="", block="layers", frame="layers", joined=False, norm="norm"):
+def older(state, layers, joins, prefix="", block="layers", frame="layers", joined=False, norm="norm"):
     """prefix: of everything but the head and MTP; block, frame: of what a depth shares with a layer, and of what it has besides."""
     out = {}
     for name, tensor in state.items():
@@ -75,7 +94,17 @@ def older(state, layers, prefix="", block="layers", frame="layers", joined=False
         out[f"{frame if own else block}.{layers + int(depth[1])}.{below}"] = tensor
     if joined:
         for name in [name for name in out if ".e_proj." in name]:
-            two = out.pop(name), out.pop(name.replace(".e_proj.", ".h_proj."))
-            raw = [part.view(torch.uint8) if part.dtype == torch.float8_e8m0fnu else part for part in two]
-            out[name.replace(".e_proj.", ".eh_proj.")] = torch.cat(raw, dim=1).view(two[0].dtype)
+            out[name.replace(".e_proj.", ".eh_proj.")] = joins.columns([out.pop(name), out.pop(name.replace(".e_proj.", ".h_proj."))])
     return out
+
+
+_PLACES = {
+    "in layers": {},
+    "in model.layers": dict(block="model.layers", frame="model.layers"),
+    "in both": dict(block="model.layers"),
+    "in model.layers, all in model": dict(prefix="model.", block="model.layers", frame="model.layers"),
+    "in both, all in model": dict(prefix="model.", block="model.layers"),
+}
+_LINEARS = {"": {}, ", joined": dict(joined=True), ", joined, final_layernorm": dict(joined=True, norm="final_layernorm")}
+# {what: arguments of `older`}
+OLDER = {f"MTP {place}{linears}": {**where, **how} for place, where in _PLACES.items() for linears, how in _LINEARS.items()}

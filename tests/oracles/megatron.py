@@ -34,20 +34,20 @@ def _content_metadata(singleton=False):
     return {"singleton_local_shards": singleton, "chained_optim_avoid_prefix": True}
 
 
-def _sharded(model, content):
-    """As Megatron-LM's generate_state_dict asks for it."""
+def _sharded(model, content, prefix=""):
+    """As Megatron-LM's generate_state_dict asks for it. `prefix`: the name of the module a multimodal model has this one in."""
     group = parallel_state.get_data_parallel_group(with_context_parallel=True)
-    return model.sharded_state_dict(metadata={**content, "dp_cp_group": group})
+    return model.sharded_state_dict(prefix=prefix, metadata={**content, "dp_cp_group": group})
 
 
-def _load_into(model, directory):
+def _load_into(model, directory, prefix=""):
     with torch.no_grad():
         for _, tensor in _tensors(model):
             tensor.fill_(7.0)  # anything the checkpoint does not fill shows
     # as Megatron-LM and Bridge do, the checkpoint says which keys it has
     content = dist_checkpointing.load_content_metadata(directory) or {}
-    loaded = dist_checkpointing.load({"model": _sharded(model, content)}, directory)  # default strictness
-    result = model.load_state_dict(loaded["model"], strict=False)
+    loaded = dist_checkpointing.load({"model": _sharded(model, content, prefix)}, directory)["model"]  # default strictness
+    result = model.load_state_dict({name.removeprefix(prefix): value for name, value in loaded.items()}, strict=False)
     unfilled = [key for key in result.missing_keys if not key.endswith("_extra_state")]
     assert not unfilled and not result.unexpected_keys, (unfilled, result.unexpected_keys)
 
@@ -136,17 +136,17 @@ def requested_keys(arch, spec, grouped=False, singleton=False):
     return sorted(tensors), sorted(objects)
 
 
-def load(arch, spec, directory, vocab_rows, grouped=False):
+def load(arch, spec, directory, vocab_rows, grouped=False, prefix=""):
     """{parameter: values} of this rank after a default-strict load."""
     model = build(arch, spec, vocab_rows, grouped=grouped)
-    _load_into(model, directory)
+    _load_into(model, directory, prefix)
     return _values(model, arch)
 
 
-def load_and_run(arch, spec, directory, tokens, grouped=False):
+def load_and_run(arch, spec, directory, tokens, grouped=False, prefix=""):
     """The same in fp32, and the logits of one forward pass."""
     model = build(arch, spec, arch.vocab, dtype="float32", grouped=grouped)
-    _load_into(model, directory)
+    _load_into(model, directory, prefix)
     return _values(model, arch), _forward(model, tokens)
 
 

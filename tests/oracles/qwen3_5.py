@@ -80,7 +80,8 @@ def _delta_net(arch, hf, h, m):
 
 
 def _text_prefix(hf):
-    return "model.language_model." if "model.language_model.norm.weight" in hf else "model."
+    (name,) = (name for name in hf if name.endswith("embed_tokens.weight"))
+    return name.removesuffix("embed_tokens.weight")
 
 
 def to_megatron(arch, hf):

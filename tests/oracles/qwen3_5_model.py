@@ -28,6 +28,7 @@ class Form:
     mtp_packed: bool = False
     ssm: torch.dtype = torch.float32
     witnesses: bool = False   # linear_attn.norm has values whose - 1 is inexact, zeros of both signs and others far away
+    text_names: str = ""      # of a text model, if they do not start with `model.`
     interval: int | None = None  # config.json gives the distance of full attention layers instead of listing kinds
 
 
@@ -183,7 +184,7 @@ def _vision(tensors, arch, vision):
 
 def state_dict(arch, form, seed):
     tensors = _Tensors(getattr(torch, arch.dtype), seed)
-    text = "model.language_model." if form.vision else "model."
+    text = form.text_names or ("model.language_model." if form.vision else "model.")
     tensors.add(text + "embed_tokens.weight", arch.vocab, arch.hidden, spread=1.0)
     for layer, linear in enumerate(arch.gdn.linear):
         _layer(tensors, arch, f"{text}layers.{layer}.", linear, arch.is_moe(layer), form, form.packed)

@@ -1,0 +1,152 @@
+"""Qwen3.5, 3.6 and Qwen3-Next: untouched, trained by real megatron-core, or written by it or by Bridge -> `causeway
+export-to-hf` -> the known weights, and transformers."""
+import shutil
+
+import pytest
+import torch
+
+from interop import cases, qwen3_5_cases
+from interop.conftest import DATA
+from interop.test_fp8 import digests
+from interop.test_qwen3_5_oracle import BRIDGE
+from oracles import dcp, fp8, hf_files, qwen3_5, qwen3_5_reference, sharding
+from oracles.layout import Layout
+
+
+@pytest.mark.parametrize("name", qwen3_5_cases.CASES)
+def test_untouched_round_trip_gives_back_the_files(name, qwen_sources, qwen_converted, causeway, tmp_path):
+    causeway("verify", qwen_sources(name).folder, qwen_converted(name))
+    causeway("export-to-hf", qwen_converted(name), tmp_path / "hf")
+    assert digests(tmp_path / "hf") == digests(qwen_sources(name).folder)
+
+
+@pytest.mark.parametrize("name", ["dense_tied", "moe_3_6", "moe_separate", "next", "moe_text_vision_names"])
+def test_transformers_reads_the_export(name, qwen_sources, qwen_converted, causeway, tmp_path):
+    """Nothing missing or unknown but `mtp.*` (loaded() checks), the same logits bit for bit."""
+    source = qwen_sources(name)
+    causeway("export-to-hf", qwen_converted(name), tmp_path / "hf", "--reference", source.folder)
+    ids = cases.tokens(source.arch)
+    for ours, theirs in zip(qwen3_5_reference.logits(tmp_path / "hf", ids), source.logits(ids), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", BRIDGE)
+def test_bridge_fixture(name, causeway, tmp_path):
+    """Bridge rounded the F32 of Qwen3.5 to bf16: what still is the rounding of the reference comes back as the reference."""
+    fixture = DATA / "bridge_written" / name
+    causeway("export-to-hf", fixture / "megatron", tmp_path / "hf", "--reference", fixture / "hf")
+    assert not dcp.different(hf_files.read_safetensors(fixture / "hf"), hf_files.read_safetensors(tmp_path / "hf"))
+
+
+# (case, layout, vocabulary rows the training padded to, TEGroupedMLP)
+WRITTEN = {"dense_3_6_text_tied-tp2": ("dense_3_6_text_tied", Layout(tp=2), 256, False), "next-tp2": ("next", Layout(tp=2), 158, False),
+           "next_some_dense-ep2": ("next_some_dense", Layout(ep=2), 157, True), "moe_text_vision_names-tp2_ep2": ("moe_text_vision_names", Layout(tp=2, ep=2), 256, False)}
+
+
+@pytest.mark.parametrize("which", WRITTEN)
+def test_written_by_several_ranks(which, qwen_sources, pools, causeway, tmp_path):
+    """megatron-core alone wrote it; padding rows, which training fills with whatever it likes, do not come back."""
+    name, layout, rows, grouped = WRITTEN[which]
+    source = qwen_sources(name)
+    arch, full = source.arch, qwen3_5.to_megatron(source.arch, source.state)
+    for key in sharding.VOCABULARY:
+        if key in full:
+            full[key] = torch.cat([full[key], torch.full((rows - arch.vocab, arch.hidden), 3.0, dtype=full[key].dtype)])
+    parts = [{key: sharding.shard(key, value, layout, rank, rows, arch=arch) for key, value in full.items()} for rank in range(layout.world)]
+    pools["te"].run("save", layout=layout, arch=arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5,
+                    grouped=grouped)
+    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
+    assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
+
+
+# ---- trained ----
+
+CHANGED = ["decoder.layers.0.self_attention.in_proj.weight", "decoder.layers.0.self_attention.conv1d.weight", "decoder.layers.0.self_attention.out_norm.weight",
+           "decoder.layers.0.self_attention.A_log", "decoder.layers.1.self_attention.linear_qkv.weight", "mtp.layers.0.eh_proj.weight",
+           "mtp.layers.0.transformer_layer.self_attention.linear_qkv.weight", "decoder.layers.1.mlp.experts.local_experts.4.linear_fc1.weight",
+           "decoder.layers.1.mlp.shared_experts.gate_weight", "mtp.layers.0.transformer_layer.mlp.experts.local_experts.2.linear_fc2.weight"]
+
+
+def train(source, checkpoint, pools, folder):
+    """Real megatron-core loads the text model, changes some tensors and saves, optimizer state and all -> the tensors an export
+    must hold: those training did not change are the source's."""
+    full = qwen3_5.to_megatron(source.arch, source.state)
+    changes = {key: (full[key] + 0.25).bfloat16() for key in CHANGED if key in full}
+    pools["te"].run("change", arch=source.arch, source=str(checkpoint), directory=str(folder / "iter_0000010"), iteration=10, changes=changes)
+    (folder / "latest_checkpointed_iteration.txt").write_text("10")
+    before = {key: tensor.bfloat16() for key, tensor in full.items()}  # the model's dtype
+    old, new = (qwen3_5.to_hf(source.arch, state, source.state) for state in (before, {**before, **changes}))
+    return {name: torch.where(old[name] == new[name], tensor, new[name]) for name, tensor in source.state.items()}
+
+
+@pytest.fixture(scope="module", params=["dense_tied", "moe", "moe_3_6", "moe_separate_mtp_packed_tied", "moe_3_6_witnesses"])
+def trained(request, qwen_sources, pools, causeway, tmp_path_factory):
+    """(source, checkpoint root, root of the trained iteration, tensors expected of an export): the text model alone was
+    converted, as a text trainer wants it."""
+    source, place = qwen_sources(request.param), tmp_path_factory.mktemp(f"trained-{request.param}")
+    causeway("convert-hf", source.folder, place / "root", "--parts", "text")
+    (place / "elsewhere").mkdir()
+    expected = train(source, place / "root" / "iter_0000000", pools, place / "elsewhere")
+    return source, place / "root", place / "elsewhere", expected
+
+
+@pytest.mark.parametrize("how", ["root", "sidecar", "reference"])
+def test_trained_text_model_gets_its_vision_tower_back(trained, how, causeway, tmp_path):
+    source, root, elsewhere, expected = trained
+    if how == "root":  # training saved beside the converted iteration
+        shutil.copytree(root / "causeway", tmp_path / "root" / "causeway")
+        shutil.copytree(elsewhere / "iter_0000010", tmp_path / "root" / "iter_0000010")
+        shutil.copy(elsewhere / "latest_checkpointed_iteration.txt", tmp_path / "root")
+        done = causeway("export-to-hf", tmp_path / "root", tmp_path / "hf")
+    else:
+        done = causeway("export-to-hf", elsewhere, tmp_path / "hf", f"--{how}", root / "causeway" if how == "sidecar" else source.folder)
+    assert "vision" in done.stdout + done.stderr
+    exported = hf_files.read_safetensors(tmp_path / "hf")
+    assert not dcp.different(expected, exported)
+    assert sum(not torch.equal(exported[name], source.state[name]) for name in exported) >= 8
+    ids = cases.tokens(source.arch)
+    plain = hf_files.copy_with_tensors(source.folder, tmp_path / "plain", expected)
+    for ours, theirs in zip(qwen3_5_reference.logits(tmp_path / "hf", ids), qwen3_5_reference.logits(plain, ids), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_without_the_vision_tower_the_export_is_refused(trained, causeway, tmp_path):
+    """A configuration alone does not give it back."""
+    source, _, elsewhere, _ = trained
+    reference = tmp_path / "reference"
+    shutil.copytree(source.folder, reference, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json"))
+    done = causeway("export-to-hf", elsewhere, tmp_path / "hf", "--reference", reference, expect=3)
+    assert "model.visual." in done.stderr
+    assert not (tmp_path / "hf").exists()
+
+
+def test_the_text_model_alone(trained, causeway, tmp_path):
+    """`--parts text` on export: a text model that transformers reads, with the logits of the whole model."""
+    source, root, elsewhere, expected = trained
+    causeway("export-to-hf", elsewhere, tmp_path / "hf", "--sidecar", root / "causeway", "--parts", "text")
+    text = {name.replace("model.language_model.", "model."): tensor for name, tensor in expected.items() if not name.startswith("model.visual.")}
+    assert not dcp.different(text, hf_files.read_safetensors(tmp_path / "hf"))
+    if not source.form.witnesses:
+        ids = cases.tokens(source.arch)
+        plain = hf_files.copy_with_tensors(source.folder, tmp_path / "plain", expected)
+        for ours, theirs in zip(qwen3_5_reference.logits(tmp_path / "hf", ids), qwen3_5_reference.logits(plain, ids), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_trained_from_fp8(qwen_sources, qwen_converted, pools, causeway, tmp_path):
+    """Codes and scales of what training did not change stay; the rest is the owner's rule with bf16 scales."""
+    source, stored = qwen_sources("moe_fp8"), hf_files.read_safetensors(qwen_sources("moe_fp8").folder)
+    causeway("convert-hf", source.folder, tmp_path / "root", "--parts", "text")
+    (tmp_path / "elsewhere").mkdir()
+    plain = train(source, tmp_path / "root" / "iter_0000000", pools, tmp_path / "elsewhere")
+    expected, renewed = dict(stored), 0
+    for name, tensor in plain.items():
+        if name + fp8.SCALE in stored:
+            expected[name], expected[name + fp8.SCALE], blocks = fp8.requantized(tensor, stored[name], stored[name + fp8.SCALE], (128, 128))
+            renewed += len(blocks)
+        else:
+            expected[name] = tensor
+    assert renewed > 5
+    causeway("export-to-hf", tmp_path / "elsewhere", tmp_path / "hf", "--sidecar", tmp_path / "root" / "causeway")
+    assert not dcp.different(expected, hf_files.read_safetensors(tmp_path / "hf"))
