@@ -80,7 +80,9 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
                                        const KeyLookup& lookup);
 
-// "language_model." when the checkpoint's keys start with it, else "". kBadInput where some of a module do and some do not.
-std::string detect_prefix(const MegatronFolder& folder);
+// What keys of the text model begin with: "language_model." or "". kBadInput where some of a module do and some do not,
+// unless one was asked for; and where none begins as asked.
+std::string detect_prefix(const MegatronFolder& folder,
+                          const std::optional<std::string>& asked = std::nullopt);
 
 }  // namespace bridge
