@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "bridge/io/error.h"
+#include "mappings/megatron_args.h"
 #include "mappings/table.h"
 #include "tests/mappings/listed_tensors.h"
 #include "tests/mappings/reference.h"
@@ -231,6 +232,13 @@ TEST(Qwen35, KindsOfLayers) {
   EXPECT_EQ(linear_layers(bound(named)), "134");
   EXPECT_EQ(bound(named).megatron_config("bf16")["linear_attention_freq"],
             Json({0, 1, 0, 1, 1, 0}));
+}
+
+// Bridge's name is that of newer versions; Megatron-Core 0.16 knows the older one only.
+TEST(Qwen35, NameOfItsAttention) {
+  const Json provider = bound(vl(kDense, k27B)).megatron_config("bf16");
+  EXPECT_EQ(provider["experimental_attention_variant"], "gdn");
+  EXPECT_EQ(megatron_args(provider, {})["experimental_attention_variant"], "gated_delta_net");
 }
 
 // The flag of the whole model counts where there is a vision tower, that of the text model where it is alone.
