@@ -2,7 +2,8 @@
 # Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (also under
 # ASan + UBSan), the command line, and interoperability with the real Python software.
 #   scripts/test.sh         every change
-#   scripts/test.sh --all   also TSan, the command line under ASan, ten minutes of fuzzing per target, clang-tidy
+#   scripts/test.sh --all   also TSan, the whole of DeepSeek-V4-Flash, the command line under ASan, ten minutes of
+#                           fuzzing per target, clang-tidy
 # Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run.
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -58,6 +59,9 @@ check_suite "layers" scripts/check_layers.sh
 check_suite "layers: self-test" scripts/check_layers_test.sh
 unit_suite "unit tests" release
 python_suite "command line" tests/cli release
+
+[ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
+python_suite "full size" tests/full_size release
 
 python_suite "interoperability" tests/interop release
 if [ "$LAST_SKIPPED" -gt 0 ]; then

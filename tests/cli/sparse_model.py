@@ -8,11 +8,12 @@ from helpers import DATA
 from safetensors_raw import INDEX, SIZES
 
 
-def write_sparse(folder, keys, config, largest_shard):
-    """Shards filled one after the other in the order of the list; returns how many."""
+def write_sparse(folder, keys, config, largest_shard, wanted=lambda name: True):
+    """Shards of the wanted tensors, filled one after the other in the order of the list; returns how many."""
     folder.mkdir()
     with gzip.open(DATA / "keys" / keys, "rt") as file:
         rows = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
+    rows = [row for row in rows if wanted(row[0])]
     shards, filled, total = [{}], 0, 0
     for name, dtype, dims in rows:
         shape = [int(dim) for dim in dims.strip("[]").split(",") if dim.strip()]
@@ -35,3 +36,14 @@ def write_sparse(folder, keys, config, largest_shard):
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": names}))
     (folder / "config.json").write_text(json.dumps(config))
     return len(shards)
+
+
+def fill(folder, name, data):
+    """Gives a tensor its bytes."""
+    shard = folder / json.loads((folder / INDEX).read_text())["weight_map"][name]
+    with open(shard, "r+b") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        begin, end = json.loads(file.read(length))[name]["data_offsets"]
+        assert len(data) == end - begin, (name, len(data), end - begin)
+        file.seek(8 + length + begin)
+        file.write(data)

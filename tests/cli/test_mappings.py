@@ -41,8 +41,15 @@ def test_show_experts():
     assert " in decoder" not in run("mappings", "show", "MixtralForCausalLM", expect=0).out
 
 
+def test_show_what_nothing_counts():
+    out = run("mappings", "show", "DeepseekV4ForCausalLM", expect=0).out
+    assert "MTP layers beyond num_nextn_predict_layers   if num_nextn_predict_layers != null && num_nextn_predict_layers == 0" in out
+    assert "MTP layers beyond" not in run("mappings", "show", "DeepseekV3ForCausalLM", expect=0).out
+
+
 def test_show_what_there_is_not():
     check_message(run("mappings", "show", "GPT9"), 5, "GPT9", "LlamaForCausalLM")
+    check_message(run("mappings", "show", "DeepseekV41ForCausalLM"), 5, "DeepseekV41ForCausalLM", "another architecture", "convert a DeepSeek-V4")
     check_message(run("mappings", "show", "\x1b[2J"), 5, "\\x1b[2J")
 
 

@@ -45,6 +45,11 @@ class Checkpoint:
         assert None not in found
         return found
 
+    def payload(self, key):
+        """The bytes of a tensor that lies in one chunk."""
+        (_, place, _, _), = self._chunks(key)
+        return self._payload(place)
+
     def edit(self, key, change):
         """change(bytearray) of the first chunk's payload; the archive's CRCs are made right."""
         _, place, _, _ = self._chunks(key)[0]
@@ -67,7 +72,9 @@ class Checkpoint:
         return [(index, place, (offset := numbers_of(index["offset"])), sizes[offset]) for index, place in self.metadata.places(key)]
 
     def _payload(self, place):
-        content = (self.folder / place["relative_path"]).read_bytes()[place["offset"] : place["offset"] + place["length"]]
+        with open(self.folder / place["relative_path"], "rb") as file:
+            file.seek(place["offset"])
+            content = file.read(place["length"])
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.read(next(name for name in archive.namelist() if name.endswith("/data/0")))
 
