@@ -74,7 +74,7 @@ CASES = {
     "moe_separate": Case(_arch("qwen3_5_moe", groups=6), Form(packed=False), 9),
     "moe_separate_mtp_packed_tied": Case(_arch("qwen3_5_moe", _SHORT, tied=True), Form(Vision(depth=1), packed=False, mtp_packed=True), 10),
     "next": Case(_arch("qwen3_next", _IRREGULAR), Form(packed=False, ssm=_BF16), 11, files=2),
-    "next_some_dense": Case(_arch("qwen3_next", mtp=0, dense=(1,), key_heads=4), Form(packed=False, ssm=_BF16, interval=2), 12),
+    "next_some_dense": Case(_arch("qwen3_next", _SHORT, dense=(0,), key_heads=4), Form(packed=False, ssm=_BF16, interval=2), 12),
     "dense_fp8": Case(_arch("qwen3_5", _SHORT, hidden=144), Form(Vision()), 13, files=3, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
     "moe_fp8": Case(_arch("qwen3_5_moe", _SHORT, hidden=144), Form(Vision(), packed=False), 14, files=2, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
     "dense_text_witnesses": Case(_arch("qwen3_5", _SHORT), Form(witnesses=True), 15),
