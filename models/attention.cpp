@@ -18,6 +18,16 @@ at::Tensor dispatch(const LatentAttention& config, const NormConfig& norm,
   return latent_attention(config, norm, weights, x, state);
 }
 
+at::Tensor dispatch(const CompressedAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
+  return compressed_attention(config, norm, weights, x, state);
+}
+
+at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState&) {
+  return delta_attention(config, norm, weights, x);
+}
+
 at::Tensor repeated(const at::Tensor& x, int64_t times) {
   if (times == 1) return x;
   return x.unsqueeze(2).expand({-1, -1, times, -1, -1}).flatten(1, 2);

@@ -2,8 +2,9 @@
 //   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q and k head
 //   2. q and k turned by position
 //   3. causal attention, scale 1 / sqrt(head_dim)
-//   4. out = Wo o (+ b)
-// Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, MixtralAttention.
+//   4. gated: every channel of o times sigmoid(Wg x)
+//   5. out = Wo o (+ b)
+// Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention, MixtralAttention.
 #include <cmath>
 
 #include "models/attention.h"
@@ -37,7 +38,8 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
   q = rotate(q, config.rotary, table);
   k = rotate(k, config.rotary, table);
   const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
-  const at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window));
+  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window));
+  if (config.gated) out = out * linear(x, weights.get(Role::kQGate)).sigmoid();
   return config.output_bias ? linear(out, weights.get(Role::kO), weights.get(Role::kOBias))
                             : linear(out, weights.get(Role::kO));
 }

@@ -13,6 +13,7 @@
 #include "bridge/io/error.h"
 #include "models/attention.h"
 #include "models/forward_state.h"
+#include "models/hyper_connection.h"
 #include "models/linear.h"
 #include "models/mlp.h"
 #include "models/norm.h"
@@ -31,16 +32,19 @@ class Pass {
     ForwardState state;
     state.ids = ids;
     state.hidden = embedding(ids);
+    if (has_streams()) {
+      state.hidden = state.hidden.unsqueeze(2).expand({-1, -1, config_.hyper.streams, -1});
+    }
     on_hidden_("hidden_embed", state.hidden);
     for (size_t i = 0; i < config_.layers.size(); ++i) {
       layer(config_.layers[i], section(Section::kLayer, i), state);
       on_hidden_(fmt::format("hidden.{}", i), state.hidden);
     }
     std::vector<at::Tensor> heads;
-    heads.push_back(norm(state.hidden, SectionWeights(weights_, compute_), Role::kFinalNorm));
+    heads.push_back(head(SectionWeights(weights_, compute_), Role::kFinalNorm, state));
     on_hidden_("hidden_final", heads.back());
     for (size_t depth = 0; depth < config_.mtp.size(); ++depth) {
-      heads.push_back(mtp(depth, heads.back(), state));
+      heads.push_back(mtp(depth, has_streams() ? state.hidden : heads.back(), state));
       on_hidden_(fmt::format("mtp_hidden.{}", depth), heads.back());
     }
     return heads;
@@ -78,11 +82,57 @@ class Pass {
         .view({ids.size(0), ids.size(1), config_.hidden});
   }
 
+  bool has_streams() const { return config_.hyper.streams > 0; }
+
+  static HyperWeights mapping(const SectionWeights& weights, Role mapping, Role base, Role scale) {
+    return {weights.get_f32(mapping), weights.get_f32(base), weights.get_f32(scale)};
+  }
+
+  // A part of a layer reads what is in the residual stream or streams, and its result goes there.
+  template <typename Part>
+  at::Tensor around(const at::Tensor& hidden, const HyperWeights& weights, const Part& part) const {
+    if (!has_streams()) return hidden + part(hidden);
+    const HyperMix mix = hyper_before(config_.hyper, config_.norm.eps, weights, hidden);
+    return hyper_after(mix, part(mix.input), hidden);
+  }
+
   void layer(const LayerConfig& config, const SectionWeights& weights, ForwardState& state) const {
-    const at::Tensor mixed = norm(state.hidden, weights, Role::kAttentionNorm);
-    state.hidden = state.hidden + attention(config.attention, config_.norm, weights, mixed, state);
-    const at::Tensor fed = norm(state.hidden, weights, Role::kMlpNorm);
-    state.hidden = state.hidden + mlp(config.mlp, weights, fed);
+    HyperWeights before_attention;
+    HyperWeights before_mlp;
+    if (has_streams()) {
+      before_attention = mapping(weights, Role::kAttentionMapping, Role::kAttentionMappingBase,
+                                 Role::kAttentionMappingScale);
+      before_mlp =
+          mapping(weights, Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale);
+    }
+    state.hidden = around(state.hidden, before_attention, [&](const at::Tensor& x) {
+      return attention(config.attention, config_.norm, weights,
+                       norm(x, weights, Role::kAttentionNorm), state);
+    });
+    state.hidden = around(state.hidden, before_mlp, [&](const at::Tensor& x) {
+      return mlp(config.mlp, weights, norm(x, weights, Role::kMlpNorm), state);
+    });
+  }
+
+  // What an output layer reads: [B, S, D].
+  at::Tensor head(const SectionWeights& weights, Role final_norm, const ForwardState& state) const {
+    if (!has_streams()) return norm(state.hidden, weights, final_norm);
+    const HyperWeights before =
+        mapping(weights, Role::kHeadMapping, Role::kHeadMappingBase, Role::kHeadMappingScale);
+    return norm(hyper_head(config_.hyper, config_.norm.eps, before, state.hidden), weights,
+                final_norm);
+  }
+
+  // What a depth's layer reads: embedding [B, S, D], previous [B, S, D] or [B, S, n, D].
+  at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
+                    const at::Tensor& previous) const {
+    const at::Tensor next = norm(embedding, weights, Role::kMtpEmbeddingNorm);
+    const at::Tensor before = norm(previous, weights, Role::kMtpHiddenNorm);
+    if (!has_streams()) {
+      return linear(at::cat({next, before}, -1), weights.get(Role::kMtpProjection));
+    }
+    return linear(next, weights.get(Role::kMtpEmbeddingProjection)).unsqueeze(2) +
+           linear(before, weights.get(Role::kMtpHiddenProjection));
   }
 
   at::Tensor mtp(size_t depth, const at::Tensor& previous, ForwardState& state) const {
@@ -90,12 +140,9 @@ class Pass {
     const int64_t tokens = state.ids.size(1);
     state.ids =
         at::cat({state.ids.narrow(1, 1, tokens - 1), at::zeros_like(state.ids.narrow(1, 0, 1))}, 1);
-    const at::Tensor both = at::cat({norm(embedding(state.ids), weights, Role::kMtpEmbeddingNorm),
-                                     norm(previous, weights, Role::kMtpHiddenNorm)},
-                                    -1);
-    state.hidden = linear(both, weights.get(Role::kMtpProjection));
+    state.hidden = joined(weights, embedding(state.ids), previous);
     layer(config_.mtp[depth], weights, state);
-    return norm(state.hidden, weights, Role::kMtpFinalNorm);
+    return head(weights, Role::kMtpFinalNorm, state);
   }
 
   Weights& weights_;

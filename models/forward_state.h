@@ -12,9 +12,10 @@
 namespace models {
 
 struct ForwardState {
-  at::Tensor
-      ids;  // [B, S] int64. Made from the prompt; each MTP depth shifts it by one; the embedding reads it
-  at::Tensor hidden;  // [B, S, D] the residual stream. Made by the embedding; each layer adds to it
+  // [B, S] int64. Made from the prompt; each MTP depth shifts it by one; the embedding and routers by token read it.
+  at::Tensor ids;
+  // [B, S, D], or [B, S, n, D] of n streams: what goes from layer to layer. Made by the embedding; each layer adds to it.
+  at::Tensor hidden;
 
   // Tables of the rotary encodings met so far, for positions 0 .. S - 1. Made on first use by an attention; the layers of
   // a model share one or a few.

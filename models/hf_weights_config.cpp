@@ -10,87 +10,34 @@
 
 #include "bridge/io/checked.h"
 #include "bridge/io/error.h"
+#include "models/hf_weights_rotary.h"
 
 namespace models {
 namespace {
 
-constexpr double kLatentEps = 1e-6;  // DeepseekV3RMSNorm's own default, whatever rms_norm_eps says
 constexpr int64_t kMostLayers = 1 << 16;  // no list is made for a number that is surely wrong
-
+constexpr double kLatentEps = 1e-6;  // DeepseekV3RMSNorm's own default, whatever rms_norm_eps says
 constexpr std::pair<std::string_view, HfFamily> kFamilies[] = {
-    {"llama", HfFamily::kLlama},     {"qwen2", HfFamily::kQwen2},
-    {"qwen3", HfFamily::kQwen3},     {"qwen3_moe", HfFamily::kQwen3Moe},
-    {"mixtral", HfFamily::kMixtral}, {"deepseek_v3", HfFamily::kDeepseekV3},
+    {"llama", HfFamily::kLlama},
+    {"qwen2", HfFamily::kQwen2},
+    {"qwen3", HfFamily::kQwen3},
+    {"qwen3_moe", HfFamily::kQwen3Moe},
+    {"mixtral", HfFamily::kMixtral},
+    {"deepseek_v3", HfFamily::kDeepseekV3},
+    {"deepseek_v4", HfFamily::kDeepseekV4},
+    {"qwen3_5", HfFamily::kQwen3_5},
+    {"qwen3_5_text", HfFamily::kQwen3_5},
+    {"qwen3_5_moe", HfFamily::kQwen3_5},
+    {"qwen3_5_moe_text", HfFamily::kQwen3_5},
+    {"qwen3_next", HfFamily::kQwen3_5},
 };
 
-// transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling.
-std::optional<Settings> rope_section(const Settings& config) {
-  std::optional<Settings> rope = config.section("rope_parameters");
-  return rope ? rope : config.section("rope_scaling");
-}
-
-std::string rope_type(const std::optional<Settings>& rope) {
-  return rope ? rope->text_or("rope_type", rope->text_or("type", "default")) : "default";
-}
-
-// get_mscale of modeling_rope_utils.py.
-double yarn_magnitude(double factor, double weight) {
-  return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
-}
-
-void read_yarn(const Settings& config, const Settings& rope, RotaryConfig& rotary) {
-  rotary.scaling = RotaryScaling::kYarn;
-  rotary.original_positions = rope.has("original_max_position_embeddings")
-                                  ? rope.integer("original_max_position_embeddings")
-                                  : config.integer("max_position_embeddings");
-  rotary.factor = rope.has("factor")
-                      ? rope.real("factor")
-                      : config.real("max_position_embeddings") /
-                            static_cast<double>(std::max<int64_t>(1, rotary.original_positions));
-  rotary.beta_fast = rope.real_or("beta_fast", 32);
-  rotary.beta_slow = rope.real_or("beta_slow", 1);
-  rotary.round_range = rope.flag_or("truncate", true);
-  const double mscale = rope.real_or("mscale", 0);
-  const double mscale_all_dim = rope.real_or("mscale_all_dim", 0);
-  if (rope.has("attention_factor")) {
-    rotary.magnitude = rope.real("attention_factor");
-  } else if (mscale != 0 && mscale_all_dim != 0) {
-    rotary.magnitude =
-        yarn_magnitude(rotary.factor, mscale) / yarn_magnitude(rotary.factor, mscale_all_dim);
-  } else {
-    rotary.magnitude = yarn_magnitude(rotary.factor, 1);
-  }
-}
-
 RotaryConfig rotary_config(const Settings& config, int64_t channels, double default_base) {
-  const std::optional<Settings> rope = rope_section(config);
-  const std::string type = rope_type(rope);
-  RotaryConfig rotary;
-  rotary.channels = channels;
-  const double top_base = config.real_or("rope_theta", default_base);
-  rotary.base = rope ? rope->real_or("rope_theta", top_base) : top_base;
+  const std::optional<Settings> rope = hf_rope_section(config);
   if (rope && rope->real_or("partial_rotary_factor", 1) != 1) {
     rope->not_supported("partial_rotary_factor", "these models turn whole heads");
   }
-  if (type == "linear") {
-    rotary.scaling = RotaryScaling::kLinear;
-    rotary.factor = rope->real("factor");
-  } else if (type == "llama3") {
-    rotary.scaling = RotaryScaling::kLlama3;
-    rotary.factor = rope->real("factor");
-    rotary.low_freq_factor = rope->real("low_freq_factor");
-    rotary.high_freq_factor = rope->real("high_freq_factor");
-    rotary.original_positions = rope->has("original_max_position_embeddings")
-                                    ? rope->integer("original_max_position_embeddings")
-                                    : config.integer("max_position_embeddings");
-  } else if (type == "yarn") {
-    read_yarn(config, *rope, rotary);
-  } else if (type != "default") {
-    rope->not_supported(
-        "rope_type", fmt::format("'{}' is not computed here (default, linear, llama3 and yarn are)",
-                                 bridge::printable(type)));
-  }
-  return rotary;
+  return hf_rotary_config(config, rope, channels, default_base);
 }
 
 // layer_types where there is one, else from max_window_layers: Qwen2 and Qwen3.
@@ -114,8 +61,7 @@ int64_t window_of(HfFamily family, const Settings& config, int64_t layer) {
     case HfFamily::kQwen2:
     case HfFamily::kQwen3:
       return qwen_layer_slides(config, layer) ? config.integer_or("sliding_window", 4096) : 0;
-    case HfFamily::kLlama:
-    case HfFamily::kDeepseekV3:
+    default:
       return 0;
   }
   return 0;
@@ -157,11 +103,11 @@ LatentAttention latent_attention_of(const Settings& config) {
   attention.rotary = rotary_config(config, attention.rope_dim, 10000.0);
   attention.rotary.layout =
       config.flag_or("rope_interleave", true) ? RotaryLayout::kPairs : RotaryLayout::kHalves;
-  const std::optional<Settings> rope = rope_section(config);
-  if (rope_type(rope) != "default") {
+  const std::optional<Settings> rope = hf_rope_section(config);
+  if (hf_rope_type(rope) != "default") {
     const double mscale_all_dim = rope->real_or("mscale_all_dim", 0);
     if (mscale_all_dim != 0) {
-      const double mscale = yarn_magnitude(attention.rotary.factor, mscale_all_dim);
+      const double mscale = hf_yarn_magnitude(attention.rotary.factor, mscale_all_dim);
       attention.softmax_factor = mscale * mscale;
     }
   }
@@ -232,9 +178,7 @@ bool has_experts(HfFamily family, const Settings& config, int64_t layer) {
       if (step < 1) config.refuse("decoder_sparse_step", "not positive");
       return std::find(dense.begin(), dense.end(), layer) == dense.end() && (layer + 1) % step == 0;
     }
-    case HfFamily::kLlama:
-    case HfFamily::kQwen2:
-    case HfFamily::kQwen3:
+    default:
       return false;
   }
   return false;
@@ -255,13 +199,6 @@ LayerConfig layer_of(HfFamily family, const Settings& config, int64_t layer) {
   return out;
 }
 
-int64_t count_of(const Settings& config, std::string_view name, int64_t count) {
-  if (count < 0 || count > kMostLayers) {
-    config.refuse(name, fmt::format("{} is no number of layers", count));
-  }
-  return count;
-}
-
 }  // namespace
 
 HfFamily hf_family(const Settings& config) {
@@ -273,8 +210,19 @@ HfFamily hf_family(const Settings& config) {
                        fmt::format("there is no forward pass for '{}'", bridge::printable(type)));
 }
 
+int64_t hf_layer_count(const Settings& config, std::string_view name,
+                       std::optional<int64_t> absent) {
+  const int64_t count = absent ? config.integer_or(name, *absent) : config.integer(name);
+  if (count < 0 || count > kMostLayers) {
+    config.refuse(name, fmt::format("{} is no number of layers", count));
+  }
+  return count;
+}
+
 ModelConfig hf_model_config(const Settings& config) {
   const HfFamily family = hf_family(config);
+  if (family == HfFamily::kDeepseekV4) return deepseek_v4_config(config);
+  if (family == HfFamily::kQwen3_5) return qwen3_5_config(config);
   if (config.text_or("hidden_act", "silu") != "silu") {
     config.not_supported("hidden_act", "silu is the one that is computed here");
   }
@@ -284,13 +232,12 @@ ModelConfig hf_model_config(const Settings& config) {
   model.tied = config.flag_or("tie_word_embeddings", false);
   model.norm = {NormKind::kCastThenScale,
                 config.real_or("rms_norm_eps", family == HfFamily::kMixtral ? 1e-5 : 1e-6)};
-  const int64_t layers = count_of(config, "num_hidden_layers", config.integer("num_hidden_layers"));
+  const int64_t layers = hf_layer_count(config, "num_hidden_layers");
   for (int64_t layer = 0; layer < layers; ++layer) {
     model.layers.push_back(layer_of(family, config, layer));
   }
   if (family == HfFamily::kDeepseekV3) {
-    const int64_t depths = count_of(config, "num_nextn_predict_layers",
-                                    config.integer_or("num_nextn_predict_layers", 0));
+    const int64_t depths = hf_layer_count(config, "num_nextn_predict_layers", 0);
     const LayerConfig depth = {latent_attention_of(config), experts_part(family, config)};
     model.mtp.assign(static_cast<size_t>(depths), depth);
   }

@@ -86,29 +86,46 @@ std::string_view name_in_layer(HfFamily family, Role role) {
 }  // namespace
 
 HfNames::HfNames(HfFamily family, const ModelConfig& config, std::string prefix)
-    : family_(family),
-      layers_(static_cast<int64_t>(config.layers.size())),
-      depths_(static_cast<int64_t>(config.mtp.size())),
-      tied_(config.tied),
-      prefix_(std::move(prefix)) {}
+    : family_(family), config_(config), prefix_(std::move(prefix)) {}
 
-std::string HfNames::name(const TensorId& id) const {
-  if (id.role == Role::kEmbedding) return prefix_ + "embed_tokens.weight";
-  if (id.role == Role::kFinalNorm) return prefix_ + "norm.weight";
-  if (id.role == Role::kOutput) return "lm_head.weight";
+const LayerConfig& HfNames::layer(const TensorId& id) const {
+  return (id.section == Section::kMtp ? config_.mtp : config_.layers)
+      .at(static_cast<size_t>(id.index));
+}
+
+std::vector<HfPlace> HfNames::places(const TensorId& id) const {
+  switch (family_) {
+    case HfFamily::kDeepseekV4:
+      return deepseek_v4_places(id);
+    case HfFamily::kQwen3_5:
+      return qwen3_5_places(id);
+    default:
+      return plain_places(id);
+  }
+}
+
+std::vector<HfPlace> HfNames::plain_places(const TensorId& id) const {
+  if (id.role == Role::kEmbedding) return {{prefix_ + "embed_tokens.weight"}};
+  if (id.role == Role::kFinalNorm) return {{prefix_ + "norm.weight"}};
+  if (id.role == Role::kOutput) return {{"lm_head.weight"}};
   const std::string_view inner = name_in_layer(family_, id.role);
   if (inner.empty()) {
     bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
   }
-  const int64_t layer = id.section == Section::kMtp ? layers_ + id.index : id.index;
-  return fmt::format("{}layers.{}.{}", prefix_, layer, fmt::format(fmt::runtime(inner), id.expert));
+  const int64_t layer = id.section == Section::kMtp
+                            ? static_cast<int64_t>(config_.layers.size()) + id.index
+                            : id.index;
+  return {
+      {fmt::format("{}layers.{}.{}", prefix_, layer, fmt::format(fmt::runtime(inner), id.expert))}};
 }
 
 bool HfNames::is_unused(std::string_view name) const {
-  if (name == "lm_head.weight") return tied_;
+  if (name == "lm_head.weight" || name == "head.weight") return config_.tied;
   if (name.ends_with("rotary_emb.inv_freq")) return true;
-  for (int64_t depth = 0; depth < depths_; ++depth) {
-    const std::string layer = fmt::format("{}layers.{}.", prefix_, layers_ + depth);
+  if (family_ == HfFamily::kQwen3_5) return name.starts_with("model.visual.");
+  if (family_ != HfFamily::kDeepseekV3) return false;
+  for (size_t depth = 0; depth < config_.mtp.size(); ++depth) {
+    const std::string layer = fmt::format("{}layers.{}.", prefix_, config_.layers.size() + depth);
     if (!name.starts_with(layer)) continue;
     name.remove_prefix(layer.size());
     return name == "embed_tokens.weight" || name == "shared_head.head.weight";

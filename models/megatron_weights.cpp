@@ -1,5 +1,7 @@
 #include "models/megatron_weights.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
@@ -21,6 +23,7 @@ namespace {
 using bridge::DcpTensor;
 
 constexpr int64_t kLargestRunConfig = 16 << 20;
+constexpr std::string_view kVision = "vision_model.";  // takes no part in the text's forward pass
 
 Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder) {
   if (folder.has_run_config) {
@@ -63,25 +66,9 @@ class MegatronWeights : public Weights {
 
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
     const Location location = locate(id);
-    bridge::Shape shape = location.shape;
-    shape.at(0) = end - begin;
-    at::Tensor out =
-        at::empty(shape, at::TensorOptions().dtype(torch_type(location.tensor->dtype)));
-    const std::span<std::byte> bytes = bytes_of(out);
-    const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
-    const size_t index = static_cast<size_t>(location.tensor - folder_.metadata.tensors.data());
-    const RowPattern& rows = location.rows;
-    for (int64_t row = begin; row < end;) {
-      const int64_t in_run = row % rows.run;
-      const int64_t count = std::min(rows.run - in_run, end - row);
-      const int64_t stored =
-          location.first_row + rows.first + row / rows.run * rows.stride + in_run;
-      reader_.read(index, stored * row_bytes,
-                   bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
-                                 static_cast<size_t>(count * row_bytes)));
-      row += count;
-    }
-    return out;
+    if (!location.then.empty()) return numbers(location).slice(0, begin, end).clone();
+    const at::Tensor stored = stored_rows(location, begin, end);
+    return location.without_one ? stored.to(at::kFloat) + 1 : stored;
   }
 
  private:
@@ -90,7 +77,41 @@ class MegatronWeights : public Weights {
     int64_t first_row;  // of the matrix in the stored tensor, whose leading axes are taken as rows
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
+    bool without_one = false;
+    std::vector<const DcpTensor*> then = {};  // of a number each, which follow that of `tensor`
   };
+
+  // As they are in the checkpoint.
+  at::Tensor stored_rows(const Location& location, int64_t begin, int64_t end) {
+    bridge::Shape shape = location.shape;
+    shape.at(0) = end - begin;
+    at::Tensor out =
+        at::empty(shape, at::TensorOptions().dtype(torch_type(location.tensor->dtype)));
+    const std::span<std::byte> bytes = bytes_of(out);
+    const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
+    const size_t index = index_of(*location.tensor);
+    location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
+      reader_.read(index, (location.first_row + stored) * row_bytes,
+                   bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
+                                 static_cast<size_t>(count * row_bytes)));
+    });
+    return out;
+  }
+
+  at::Tensor numbers(const Location& location) {
+    std::vector<const DcpTensor*> tensors = {location.tensor};
+    tensors.insert(tensors.end(), location.then.begin(), location.then.end());
+    std::vector<at::Tensor> out;
+    for (const DcpTensor* tensor : tensors) {
+      out.push_back(at::empty({1}, at::TensorOptions().dtype(torch_type(tensor->dtype))));
+      reader_.read(index_of(*tensor), 0, bytes_of(out.back()));
+    }
+    return at::cat(out);
+  }
+
+  size_t index_of(const DcpTensor& tensor) const {
+    return static_cast<size_t>(&tensor - folder_.metadata.tensors.data());
+  }
 
   // Indices into axes that a key has in front of the matrix.
   struct Leading {
@@ -99,13 +120,35 @@ class MegatronWeights : public Weights {
     void add(int64_t index, size_t size) { axes[count++] = {index, static_cast<int64_t>(size)}; }
   };
 
-  std::optional<Location> find_key(const std::string& key, const MegatronPlace& place,
+  // module: of the key, up to place.inner.
+  std::optional<Location> find_key(const std::string& module, const MegatronPlace& place,
                                    const TensorId& id, Leading leading) const {
-    const DcpTensor* tensor = folder_.find(prefix_ + key);
+    const DcpTensor* tensor = folder_.find(prefix_ + module + place.inner);
     if (tensor == nullptr) return std::nullopt;
     if (place.expert_axis) leading.add(id.expert, experts_of(id));
-    return bridge::with_context([&] { return bridge::printable(tensor->key); },
-                                [&] { return located(*tensor, place, leading); });
+    return bridge::with_context(
+        [&] { return bridge::printable(tensor->key); },
+        [&] {
+          Location location = located(*tensor, place, leading);
+          location.without_one = place.without_one;
+          for (const std::string& name : place.then) {
+            location.then.push_back(number_beside(*tensor, prefix_ + module + name));
+          }
+          location.shape[0] += static_cast<int64_t>(place.then.size());
+          return location;
+        });
+  }
+
+  const DcpTensor* number_beside(const DcpTensor& first, const std::string& key) const {
+    const DcpTensor* tensor = folder_.find(key);
+    if (tensor == nullptr) bridge::bad_input(fmt::format("{} is missing", bridge::printable(key)));
+    const bridge::Shape one = {1};
+    if (first.shape != one || tensor->shape != one || tensor->dtype != first.dtype) {
+      bridge::bad_input(fmt::format("shape {}, and {} of {}: a number each of one type is expected",
+                                    bridge::shape_text(first.shape), bridge::printable(key),
+                                    bridge::shape_text(tensor->shape)));
+    }
+    return tensor;
   }
 
   size_t experts_of(const TensorId& id) const {
@@ -152,19 +195,19 @@ class MegatronWeights : public Weights {
   std::optional<Location> find_place(const MegatronPlace& place, const TensorId& id) const {
     switch (id.section) {
       case Section::kModel:
-        return find_key(place.inner, place, id, {});
+        return find_key("", place, id, {});
       case Section::kLayer: {
-        const std::string own = fmt::format("decoder.layers.{}.{}", id.index, place.inner);
+        const std::string own = fmt::format("decoder.layers.{}.", id.index);
         if (std::optional<Location> found = find_key(own, place, id, {})) return found;
         Leading stacked;
         stacked.add(id.index, config_.layers.size());
-        return find_key("decoder.layers." + place.inner, place, id, stacked);
+        return find_key("decoder.layers.", place, id, stacked);
       }
       case Section::kMtp:
         // The frame; the layer in it; the layer as newer Megatron-Core names the module.
         for (const std::string_view module : {"", "transformer_layer.", "mtp_model_layer."}) {
-          const std::string key = fmt::format("mtp.layers.{}.{}{}", id.index, module, place.inner);
-          if (std::optional<Location> found = find_key(key, place, id, {})) return found;
+          const std::string of = fmt::format("mtp.layers.{}.{}", id.index, module);
+          if (std::optional<Location> found = find_key(of, place, id, {})) return found;
         }
         return std::nullopt;
     }
@@ -184,10 +227,12 @@ class MegatronWeights : public Weights {
   void check_all_used() const {
     std::vector<bool> used(folder_.metadata.tensors.size());
     for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
-      used[static_cast<size_t>(locate(id).tensor - folder_.metadata.tensors.data())] = true;
+      const Location location = locate(id);
+      used[index_of(*location.tensor)] = true;
+      for (const DcpTensor* tensor : location.then) used[index_of(*tensor)] = true;
     });
     for (size_t i = 0; i < used.size(); ++i) {
-      if (used[i]) continue;
+      if (used[i] || folder_.metadata.tensors[i].key.starts_with(kVision)) continue;
       bridge::bad_input(fmt::format("{}: {}: the configured model has no such tensor",
                                     folder_.dist_dir.native(),
                                     bridge::printable(folder_.metadata.tensors[i].key)));

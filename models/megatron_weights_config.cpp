@@ -12,6 +12,19 @@ namespace models {
 namespace {
 
 constexpr int64_t kMostLayers = 1 << 16;  // no list is made for a number that is surely wrong
+constexpr double kHyperEps = 1e-6;        // a constant of hyper_connection.py
+
+// Of experimental_attention_variant.
+enum class Variant { kNone, kGatedDelta, kDsv4 };
+
+Variant variant_of(const Settings& model) {
+  const std::string name = model.text_or("experimental_attention_variant", "");
+  if (name.empty()) return Variant::kNone;
+  if (name == "gdn" || name == "gated_delta_net") return Variant::kGatedDelta;
+  if (name == "dsv4_hybrid") return Variant::kDsv4;
+  model.not_supported("experimental_attention_variant",
+                      fmt::format("'{}' is not computed here", bridge::printable(name)));
+}
 
 // _yarn_get_mscale of yarn_rotary_pos_embedding.py.
 double yarn_mscale(double scale, double mscale) {
@@ -62,10 +75,11 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
     rotary.channels = head_dim;  // YarnRotaryEmbedding has no partial form
     read_yarn(model, kGroupedYarn, 1, 1, rotary);
     rotary.round_range = model.flag_or("yarn_correction_range_round_to_int", true);
-  } else if (kind != "rope") {
-    model.not_supported(
-        "position_embedding_type",
-        fmt::format("'{}' is not computed here (rope and yarn are)", bridge::printable(kind)));
+  } else if (kind != "rope" &&
+             kind != "mrope") {  // the sections of mrope are all the same for text
+    model.not_supported("position_embedding_type",
+                        fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
+                                    bridge::printable(kind)));
   } else if (model.flag_or("rope_scaling", false)) {
     rotary.scaling = RotaryScaling::kLlama3;
     rotary.factor = model.real_or("rope_scaling_factor", 8);
@@ -110,9 +124,31 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   attention.output_bias = model.flag_or("add_bias_linear", true);
   attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
   attention.qk_norm = model.flag_or("qk_layernorm", false);
+  attention.gated = model.flag_or("attention_output_gate", false);
   attention.window = window_of(model, layer);
   attention.rotary = grouped_rotary(model, attention.head_dim);
   return attention;
+}
+
+// linear_attention_freq: every so many layers one is not linear; or a list of 1 (linear) and 0.
+bool is_linear(const Settings& model, int64_t layer) {
+  if (variant_of(model) != Variant::kGatedDelta) return false;
+  if (model.is_list("linear_attention_freq")) {
+    const std::vector<int64_t> pattern = model.integers("linear_attention_freq");
+    if (static_cast<size_t>(layer) >= pattern.size()) {
+      model.refuse("linear_attention_freq", fmt::format("none for layer {}", layer));
+    }
+    return pattern[static_cast<size_t>(layer)] != 0;
+  }
+  const int64_t every = model.integer("linear_attention_freq");
+  if (every < 1) model.refuse("linear_attention_freq", "not positive");
+  return (layer + 1) % every != 0;
+}
+
+DeltaAttention delta_attention_of(const Settings& model) {
+  return {model.integer("linear_num_key_heads"), model.integer("linear_num_value_heads"),
+          model.integer("linear_key_head_dim"), model.integer("linear_value_head_dim"),
+          model.integer("linear_conv_kernel_dim")};
 }
 
 LatentAttention latent_attention_of(const Settings& model) {
@@ -163,14 +199,15 @@ RouterConfig router_of(const Settings& model) {
     router.score = RouterScore::kSoftmax;
     // A softmax over the chosen logits is the softmax over all, normalized.
     router.normalized = !model.flag_or("moe_router_pre_softmax", false);
-  } else if (score == "sigmoid") {
-    router.score = RouterScore::kSigmoid;
+  } else if (score == "sigmoid" || score == "sqrtsoftplus") {
+    router.score = score == "sigmoid" ? RouterScore::kSigmoid : RouterScore::kSqrtSoftplus;
     router.selection_bias = model.flag_or("moe_router_enable_expert_bias", false);
     router.normalized = router.chosen > 1;
   } else {
-    model.not_supported("moe_router_score_function",
-                        fmt::format("'{}' is not computed here (softmax and sigmoid are)",
-                                    bridge::printable(score)));
+    model.not_supported(
+        "moe_router_score_function",
+        fmt::format("'{}' is not computed here (softmax, sigmoid and sqrtsoftplus are)",
+                    bridge::printable(score)));
   }
   const int64_t chosen_groups = model.integer_or("moe_router_group_topk", 0);
   const int64_t groups = model.integer_or("moe_router_num_groups", 1);
@@ -182,18 +219,22 @@ RouterConfig router_of(const Settings& model) {
   return router;
 }
 
-MixtureOfExperts experts_of(const Settings& model) {
+// hashed: a table gives the experts of a token.
+MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   if (model.flag_or("add_bias_linear", true)) {
     model.not_supported("add_bias_linear", "experts with biases are not computed here");
-  }
-  if (model.flag_or("moe_shared_expert_gate", false)) {
-    model.not_supported("moe_shared_expert_gate", "a gated shared expert is not computed here");
   }
   MixtureOfExperts mlp;
   mlp.router = router_of(model);
   mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
                                                : model.integer("ffn_hidden_size");
+  if (hashed) {
+    mlp.router.selection_bias = false;
+    mlp.router.by_token = true;
+  }
   mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
+  mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
+  mlp.limit = model.real_or("activation_func_clamp_value", 0);
   return mlp;
 }
 
@@ -213,13 +254,17 @@ bool has_experts(const Settings& model, int64_t layer) {
 
 LayerConfig layer_of(const Settings& model, int64_t layer) {
   LayerConfig out;
-  if (model.flag_or("multi_latent_attention", false)) {
+  if (variant_of(model) == Variant::kDsv4) {
+    out.attention = dsv4_attention(model, layer);
+  } else if (is_linear(model, layer)) {
+    out.attention = delta_attention_of(model);
+  } else if (model.flag_or("multi_latent_attention", false)) {
     out.attention = latent_attention_of(model);
   } else {
     out.attention = grouped_attention_of(model, layer);
   }
   if (has_experts(model, layer)) {
-    out.mlp = experts_of(model);
+    out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
     out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
   }
@@ -237,14 +282,19 @@ void check_kind(const Settings& model) {
                         "a gated unit with torch.nn.functional.silu is what is computed here");
   }
   for (const std::string_view flag :
-       {"attention_output_gate", "mtp_use_repeated_layer", "qk_l2_norm",
-        "apply_residual_connection_post_layernorm", "enable_hyper_connections"}) {
+       {"mtp_use_repeated_layer", "qk_l2_norm", "apply_residual_connection_post_layernorm",
+        "enable_mhc_connections", "head_wise_attn_gate"}) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
   }
-  for (const std::string_view setting :
-       {"experimental_attention_variant", "activation_func_clamp_value", "softmax_scale",
-        "no_rope_freq", "moe_latent_size"}) {
+  for (const std::string_view setting : {"softmax_scale", "no_rope_freq", "moe_latent_size"}) {
     if (model.has(setting)) model.not_supported(setting, "not computed here");
+  }
+  const bool is_dsv4 = variant_of(model) == Variant::kDsv4;
+  if (model.has("activation_func_clamp_value") && !is_dsv4) {
+    model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
+  }
+  if (model.flag_or("enable_hyper_connections", false) != is_dsv4) {
+    model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");
   }
 }
 
@@ -259,6 +309,11 @@ ModelConfig megatron_model_config(const Settings& model) {
   config.norm = {model.flag_or("layernorm_zero_centered_gamma", false) ? NormKind::kZeroCentred
                                                                        : NormKind::kCastThenScale,
                  model.real_or("layernorm_epsilon", 1e-5)};
+  if (variant_of(model) == Variant::kDsv4) {
+    config.norm.kind = NormKind::kScaleThenCast;
+    config.hyper = {model.integer_or("num_residual_streams", 4),
+                    model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
+  }
   const int64_t layers = model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
@@ -270,6 +325,12 @@ ModelConfig megatron_model_config(const Settings& model) {
   // get_gpt_mtp_block_spec takes the specification of the last decoder layer.
   if (depths > 0 && !config.layers.empty()) {
     config.mtp.assign(static_cast<size_t>(depths), config.layers.back());
+  }
+  if (variant_of(model) == Variant::kDsv4) {
+    for (int64_t depth = 0; depth < depths; ++depth) {
+      config.mtp[static_cast<size_t>(depth)] = {dsv4_attention(model, layers + depth),
+                                                experts_of(model, /*hashed=*/false)};
+    }
   }
   bridge::with_context(model.where(), [&] { check(config); });
   return config;

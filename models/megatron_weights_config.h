@@ -21,4 +21,7 @@ Settings megatron_settings(const bridge::PickleNode& args);
 // Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
 ModelConfig megatron_model_config(const Settings& model);
 
+// Of dsv4_hybrid; depths are counted after the last decoder layer.
+CompressedAttention dsv4_attention(const Settings& model, int64_t layer);
+
 }  // namespace models

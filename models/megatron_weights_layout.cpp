@@ -41,10 +41,49 @@ constexpr Plain kPlain[] = {
     {Role::kRouter, "mlp.router.weight"},
     {Role::kRouterBias, "mlp.router.expert_bias"},
     {Role::kSharedDown, "mlp.shared_experts.linear_fc2.weight"},
+    {Role::kSharedWeight, "mlp.shared_experts.gate_weight"},
+    {Role::kKv, "self_attention.linear_kv_proj.weight"},
+    {Role::kKvNorm, "self_attention.kv_layernorm.weight"},
+    {Role::kSink, "self_attention.core_attention.attn_sink"},
+    {Role::kODown, "self_attention.linear_o_group_proj"},
+    {Role::kOUp, "self_attention.linear_proj.weight"},
+    {Role::kSummaryValue, "self_attention.core_attention.compressor.linear_wkv.weight"},
+    {Role::kSummaryGate, "self_attention.core_attention.compressor.linear_wgate.weight"},
+    {Role::kSummaryPlace, "self_attention.core_attention.compressor.ape"},
+    {Role::kSummaryNorm, "self_attention.core_attention.compressor.norm.weight"},
+    {Role::kIndexQ, "self_attention.core_attention.indexer.linear_wq_b.weight"},
+    {Role::kIndexWeights, "self_attention.core_attention.indexer.linear_weights_proj.weight"},
+    {Role::kIndexValue, "self_attention.core_attention.indexer.compressor.linear_wkv.weight"},
+    {Role::kIndexGate, "self_attention.core_attention.indexer.compressor.linear_wgate.weight"},
+    {Role::kIndexPlace, "self_attention.core_attention.indexer.compressor.ape"},
+    {Role::kIndexNorm, "self_attention.core_attention.indexer.compressor.norm.weight"},
+    {Role::kAttentionMapping, "self_attention_hyper_connection.mapping_proj.weight"},
+    {Role::kAttentionMappingBase, "self_attention_hyper_connection.bias"},
+    {Role::kMlpMapping, "mlp_hyper_connection.mapping_proj.weight"},
+    {Role::kMlpMappingBase, "mlp_hyper_connection.bias"},
+    {Role::kMtpEmbeddingProjection, "e_proj.weight"},
+    {Role::kMtpHiddenProjection, "h_proj.weight"},
     {Role::kMtpEmbeddingNorm, "enorm.weight"},
     {Role::kMtpHiddenNorm, "hnorm.weight"},
     {Role::kMtpProjection, "eh_proj.weight"},
     {Role::kMtpFinalNorm, "final_layernorm.weight"},
+};
+
+constexpr Plain kLinear[] = {
+    {Role::kAttentionNorm, "self_attention.in_proj.layer_norm_weight", "input_layernorm.weight"},
+    {Role::kQ, "self_attention.in_proj.weight.query"},
+    {Role::kK, "self_attention.in_proj.weight.key"},
+    {Role::kV, "self_attention.in_proj.weight.value"},
+    {Role::kZ, "self_attention.in_proj.weight.z"},
+    {Role::kBeta, "self_attention.in_proj.weight.beta"},
+    {Role::kAlpha, "self_attention.in_proj.weight.alpha"},
+    {Role::kQConv, "self_attention.conv1d.weight.query"},
+    {Role::kKConv, "self_attention.conv1d.weight.key"},
+    {Role::kVConv, "self_attention.conv1d.weight.value"},
+    {Role::kDecay, "self_attention.A_log"},
+    {Role::kDecayBias, "self_attention.dt_bias"},
+    {Role::kHeadNorm, "self_attention.out_norm.weight"},
+    {Role::kO, "self_attention.out_proj.weight"},
 };
 
 std::vector<MegatronPlace> named(const Plain& plain) {
@@ -57,6 +96,17 @@ std::vector<MegatronPlace> named(const Plain& plain) {
 RowPattern half_of(int64_t width, bool up, int64_t interleave) {
   const int64_t run = interleave > 0 ? interleave : width;
   return {width, up ? run : 0, run, 2 * run, 2 * width};
+}
+
+std::vector<MegatronPlace> scales(const std::string& module) {
+  MegatronPlace place{module + ".alpha_pre"};
+  place.then = {module + ".alpha_post", module + ".alpha_res"};
+  return {place};
+}
+
+// Of the decoder, or of a multi-token prediction depth.
+std::string head_key(const TensorId& id, std::string_view name) {
+  return fmt::format("{}{}", id.section == Section::kModel ? "decoder." : "", name);
 }
 
 // As singleton_local_shards names the two.
@@ -76,7 +126,8 @@ std::vector<MegatronPlace> MegatronLayout::places_of_qkv(const TensorId& id) con
   if (attention == nullptr) return {{"self_attention.linear_q_proj.weight", false, {}}};
   const int64_t d = attention->head_dim;
   const int64_t queries = attention->heads / attention->kv_heads * d;
-  const int64_t group = queries + 2 * d;
+  const int64_t gates = attention->gated ? queries : 0;
+  const int64_t group = queries + gates + 2 * d;
   RowPattern rows{attention->kv_heads * d, 0, d, group, attention->kv_heads * group};
   bool bias = false;
   switch (id.role) {
@@ -87,15 +138,20 @@ std::vector<MegatronPlace> MegatronLayout::places_of_qkv(const TensorId& id) con
       rows.count = attention->heads * d;
       rows.run = queries;
       break;
+    case Role::kQGate:
+      rows.count = attention->heads * d;
+      rows.run = gates;
+      rows.first = queries;
+      break;
     case Role::kKBias:
       bias = true;
       [[fallthrough]];
     case Role::kK:
-      rows.first = queries;
+      rows.first = queries + gates;
       break;
     default:
       bias = id.role == Role::kVBias;
-      rows.first = queries + d;
+      rows.first = queries + gates + d;
       break;
   }
   return {
@@ -145,7 +201,24 @@ std::vector<MegatronPlace> MegatronLayout::places_of_expert(const TensorId& id) 
   return places;
 }
 
+// Nothing for what such a layer has in common with others.
+std::vector<MegatronPlace> MegatronLayout::places_of_linear(const TensorId& id) const {
+  for (const Plain& plain : kLinear) {
+    if (plain.role != id.role) continue;
+    std::vector<MegatronPlace> places = named(plain);
+    places[0].without_one =
+        id.role == Role::kHeadNorm && config_.norm.kind == NormKind::kZeroCentred;
+    return places;
+  }
+  return {};
+}
+
 std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
+  if (id.section != Section::kModel &&
+      std::holds_alternative<DeltaAttention>(layer(id).attention)) {
+    std::vector<MegatronPlace> places = places_of_linear(id);
+    if (!places.empty()) return places;
+  }
   switch (id.role) {
     case Role::kEmbedding:
       return {{"embedding.word_embeddings.weight",
@@ -153,7 +226,20 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
                {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
     case Role::kOutput:
       return {{"output_layer.weight", false, {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
+    case Role::kRouterTable:
+      return {{"mlp.router.tid2eid", false, {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
+    case Role::kAttentionMappingScale:
+      return scales("self_attention_hyper_connection");
+    case Role::kMlpMappingScale:
+      return scales("mlp_hyper_connection");
+    case Role::kHeadMapping:
+      return {{head_key(id, "hc_head_fn")}};
+    case Role::kHeadMappingBase:
+      return {{head_key(id, "hc_head_base")}};
+    case Role::kHeadMappingScale:
+      return {{head_key(id, "hc_head_scale")}};
     case Role::kQ:
+    case Role::kQGate:
     case Role::kK:
     case Role::kV:
     case Role::kQBias:
@@ -172,8 +258,8 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
     case Role::kExpertDown:
       return places_of_expert(id);
     case Role::kAttentionNorm:
-      return named(std::holds_alternative<LatentAttention>(layer(id).attention) ? kLatentNorm
-                                                                                : kGroupedNorm);
+      return named(std::holds_alternative<GroupedAttention>(layer(id).attention) ? kGroupedNorm
+                                                                                 : kLatentNorm);
     default:
       for (const Plain& plain : kPlain) {
         if (plain.role == id.role) return named(plain);

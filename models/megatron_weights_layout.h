@@ -6,7 +6,11 @@
 //   experts  X.experts.experts.linear_fc1.weight with all experts on an axis (after the layers'), or
 //            X.experts.experts.5.linear_fc1.weight
 //   norms    the local specification has them as modules, TransformerEngine's as part of the linear that follows
-//   qkv      rows of linear_qkv, per key/value group: the queries of its heads, then its key, then its value
+//   qkv      rows of linear_qkv, per key/value group: the queries of its heads, of gated attention the gates of its
+//            heads, then its key, then its value
+//   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key, .value; the norm of a head's
+//            channels is like all others without its one where norms are zero-centred
+//   hyper    the scales of a hyper-connection are three keys of one number
 //   fc1      gate rows, then up rows; or both in turn, in blocks of moe_mlp_glu_interleave_size (experts only);
 //            or keys of their own, weight_w and weight_v (singleton_local_shards)
 // Truth: megatron/core/transformer/attention.py (get_query_key_value_tensors), mlp.py, moe/experts.py,
@@ -18,24 +22,18 @@
 #include <vector>
 
 #include "models/model_config.h"
+#include "models/row_pattern.h"
 #include "models/tensor_id.h"
 
 namespace models {
-
-// Which rows of a stored matrix make a canonical tensor: row r is row first + (r / run) * stride + r % run.
-struct RowPattern {
-  int64_t count = 0;  // of the canonical tensor; 0: all rows of the matrix, in their order
-  int64_t first = 0;
-  int64_t run = 0;
-  int64_t stride = 0;
-  int64_t total = 0;  // what the matrix has; 0: any number from count on (a padded vocabulary)
-};
 
 // One way in which a canonical tensor may be stored.
 struct MegatronPlace {
   std::string inner;         // the key after the layer, "self_attention.linear_qkv.weight"
   bool expert_axis = false;  // one index is the expert's
-  RowPattern rows;
+  RowPattern rows = {};
+  std::vector<std::string> then = {};  // keys of a number each, which follow that of `inner`
+  bool without_one = false;            // stored less one
 };
 
 class MegatronLayout {
@@ -49,6 +47,7 @@ class MegatronLayout {
 
  private:
   const LayerConfig& layer(const TensorId& id) const;
+  std::vector<MegatronPlace> places_of_linear(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_qkv(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_gated(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_expert(const TensorId& id) const;

@@ -3,12 +3,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/forward_state.h"
 #include "models/model_config.h"
 #include "models/weights.h"
 
 namespace models {
 
-// x: [B, S, D], normed; gives what is added to the residual stream.
-at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x);
+// x: [B, S, D], normed; gives what is added to the residual stream. state gives the tokens' numbers.
+at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x,
+               const ForwardState& state);
 
 }  // namespace models

@@ -15,7 +15,15 @@ constexpr int64_t kLargestSize =
 constexpr size_t kMostLayers = 4096;
 
 std::string_view name_of(NormKind kind) {
-  return kind == NormKind::kZeroCentred ? "zero-centred" : "cast, then scale";
+  switch (kind) {
+    case NormKind::kCastThenScale:
+      return "cast, then scale";
+    case NormKind::kScaleThenCast:
+      return "scale, then cast";
+    case NormKind::kZeroCentred:
+      return "zero-centred";
+  }
+  return "";
 }
 
 std::string_view name_of(RotaryScaling scaling) {
@@ -37,7 +45,15 @@ std::string_view name_of(RotaryLayout layout) {
 }
 
 std::string_view name_of(RouterScore score) {
-  return score == RouterScore::kSigmoid ? "sigmoid" : "softmax";
+  switch (score) {
+    case RouterScore::kSoftmax:
+      return "softmax";
+    case RouterScore::kSigmoid:
+      return "sigmoid";
+    case RouterScore::kSqrtSoftplus:
+      return "root of softplus";
+  }
+  return "";
 }
 
 class Description {
@@ -94,6 +110,7 @@ void describe_part(const GroupedAttention& attention, Description::Part out) {
   out.add("qkv_bias", attention.qkv_bias);
   out.add("output_bias", attention.output_bias);
   out.add("qk_norm", attention.qk_norm);
+  out.add("gated", attention.gated);
   out.add("window", attention.window);
   describe_rotary(attention.rotary, out.part("rotary"));
 }
@@ -111,6 +128,32 @@ void describe_part(const LatentAttention& attention, Description::Part out) {
   describe_rotary(attention.rotary, out.part("rotary"));
 }
 
+void describe_part(const CompressedAttention& attention, Description::Part out) {
+  out.add("kind", "compressed");
+  out.add("heads", attention.heads);
+  out.add("head_dim", attention.head_dim);
+  out.add("rope_dim", attention.rope_dim);
+  out.add("q_rank", attention.q_rank);
+  out.add("window", attention.window);
+  out.add("output_groups", attention.output_groups);
+  out.add("output_rank", attention.output_rank);
+  out.add("ratio", attention.ratio);
+  out.add("overlapping", attention.overlapping);
+  out.add("index_heads", attention.index_heads);
+  out.add("index_dim", attention.index_dim);
+  out.add("index_chosen", attention.index_chosen);
+  describe_rotary(attention.rotary, out.part("rotary"));
+}
+
+void describe_part(const DeltaAttention& attention, Description::Part out) {
+  out.add("kind", "linear");
+  out.add("key_heads", attention.key_heads);
+  out.add("value_heads", attention.value_heads);
+  out.add("key_dim", attention.key_dim);
+  out.add("value_dim", attention.value_dim);
+  out.add("kernel", attention.kernel);
+}
+
 void describe_part(const DenseMlp& mlp, Description::Part out) {
   out.add("kind", "dense");
   out.add("width", mlp.width);
@@ -121,6 +164,8 @@ void describe_part(const MixtureOfExperts& mlp, Description::Part out) {
   out.add("kind", "experts");
   out.add("width", mlp.width);
   out.add("shared_width", mlp.shared_width);
+  out.add("shared_gated", mlp.shared_gated);
+  out.add("limit", mlp.limit);
   Description::Part router = out.part("router");
   router.add("score", mlp.router.score);
   router.add("experts", mlp.router.experts);
@@ -129,6 +174,7 @@ void describe_part(const MixtureOfExperts& mlp, Description::Part out) {
   router.add("chosen_groups", mlp.router.chosen_groups);
   router.add("ranked_by", mlp.router.ranked_by);
   router.add("selection_bias", mlp.router.selection_bias);
+  router.add("by_token", mlp.router.by_token);
   router.add("normalized", mlp.router.normalized);
   router.add("factor", mlp.router.factor);
 }
@@ -185,6 +231,42 @@ void check_part(const LatentAttention& attention) {
   check_rotary(attention.rotary, attention.rope_dim);
 }
 
+void check_part(const CompressedAttention& attention) {
+  check_size("the number of heads", attention.heads);
+  check_size("the size of a head", attention.head_dim);
+  check_size("the rank of the queries", attention.q_rank);
+  check_size("the attention window", attention.window);
+  check_size("the number of output groups", attention.output_groups);
+  check_size("the rank of an output group", attention.output_rank);
+  if (attention.heads * attention.head_dim % attention.output_groups != 0) {
+    bridge::bad_input(fmt::format("{} heads of {} do not make {} equal output groups",
+                                  attention.heads, attention.head_dim, attention.output_groups));
+  }
+  check_size("the compression ratio", attention.ratio, 0);
+  check_size("the number of index heads", attention.index_heads, 0);
+  if (attention.index_heads > 0) {
+    check_size("the size of an index head", attention.index_dim, attention.rope_dim);
+    check_size("the number of summaries that the index chooses", attention.index_chosen);
+  }
+  if (attention.rotary.channels != attention.rope_dim) {
+    bridge::bad_input(fmt::format("{} rotated channels, the heads have {}",
+                                  attention.rotary.channels, attention.rope_dim));
+  }
+  check_rotary(attention.rotary, attention.head_dim);
+}
+
+void check_part(const DeltaAttention& attention) {
+  check_size("the number of linear key heads", attention.key_heads);
+  check_size("the number of linear value heads", attention.value_heads);
+  check_size("the size of a linear key head", attention.key_dim);
+  check_size("the size of a linear value head", attention.value_dim);
+  check_size("the size of the convolution", attention.kernel);
+  if (attention.value_heads % attention.key_heads != 0) {
+    bridge::bad_input(fmt::format("{} linear value heads cannot share {} key heads",
+                                  attention.value_heads, attention.key_heads));
+  }
+}
+
 void check_part(const DenseMlp& mlp) {
   check_size("the size of the MLP", mlp.width);
 }
@@ -199,6 +281,7 @@ void check_part(const MixtureOfExperts& mlp) {
     bridge::bad_input(
         fmt::format("{} experts do not make {} equal groups", router.experts, router.groups));
   }
+  if (!(mlp.limit >= 0)) bridge::bad_input(fmt::format("the experts' limit is {}", mlp.limit));
   const int64_t group_size = router.experts / router.groups;
   if (router.chosen_groups < 1 || router.chosen_groups > router.groups) {
     bridge::bad_input(fmt::format("{} of {} expert groups cannot be chosen", router.chosen_groups,
@@ -224,6 +307,9 @@ std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& con
   top.add("tied", config.tied);
   top.add("norm.kind", config.norm.kind);
   top.add("norm.eps", config.norm.eps);
+  top.add("hyper.streams", config.hyper.streams);
+  top.add("hyper.steps", config.hyper.steps);
+  top.add("hyper.eps", config.hyper.eps);
   top.add("layers", config.layers.size());
   top.add("mtp", config.mtp.size());
   describe_layers(config.layers, top.part("layers"));
@@ -236,6 +322,13 @@ void check(const ModelConfig& config) {
   check_size("the vocabulary", config.vocab);
   if (!(config.norm.eps > 0)) {
     bridge::bad_input(fmt::format("the epsilon of the norms is {}", config.norm.eps));
+  }
+  check_size("the number of residual streams", config.hyper.streams, 0);
+  if (config.hyper.streams > 0) {
+    check_size("the number of Sinkhorn steps", config.hyper.steps);
+    if (!(config.hyper.eps > 0)) {
+      bridge::bad_input(fmt::format("the epsilon of the residual streams is {}", config.hyper.eps));
+    }
   }
   for (const std::vector<LayerConfig>* layers : {&config.layers, &config.mtp}) {
     if (layers->size() > kMostLayers) {

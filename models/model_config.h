@@ -18,6 +18,7 @@ namespace models {
 // RMS norms; the kinds differ in fp32 only in the weight's centre, below fp32 also in the order of cast and multiply.
 enum class NormKind {
   kCastThenScale,  // w * (x / rms).to(dtype): Llama and what followed it
+  kScaleThenCast,  // (w * (x / rms)).to(dtype): DeepSeek-V4
   kZeroCentred,    // ((x / rms) * (1 + w)).to(dtype): the weight is stored without its one
 };
 
@@ -58,6 +59,7 @@ struct GroupedAttention {
   bool qkv_bias = false;
   bool output_bias = false;
   bool qk_norm = false;  // of every query and key head, before the rotation
+  bool gated = false;    // every channel of the result times the sigmoid of a projection of its own
   int64_t window = 0;    // tokens a query sees, itself included; 0: all before it
   RotaryConfig rotary;
 };
@@ -76,14 +78,42 @@ struct LatentAttention {
   RotaryConfig rotary;
 };
 
-using AttentionConfig = std::variant<GroupedAttention, LatentAttention>;
+// One head of keys that are the values too, for all query heads. A token sees those of the last `window` tokens and, beyond
+// them, summaries of `ratio` tokens each.
+struct CompressedAttention {
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t rope_dim = 0;  // the last channels of a head, of index heads too
+  int64_t q_rank = 0;
+  int64_t window = 0;
+  int64_t output_groups = 0;  // neighbouring heads are projected together, group by group, ...
+  int64_t output_rank = 0;    // ... to this many numbers each
+  int64_t ratio = 0;          // 0: no summaries
+  bool overlapping = false;   // a summary is of `ratio` tokens and of the `ratio` before them
+  int64_t index_heads = 0;    // of the index that chooses what summaries a token sees; 0: all
+  int64_t index_dim = 0;
+  int64_t index_chosen = 0;
+  RotaryConfig rotary;
+};
+
+// Linear attention: no keys are kept but a state, that each token decays and corrects (gated delta rule).
+struct DeltaAttention {
+  int64_t key_heads = 0;
+  int64_t value_heads = 0;  // neighbouring ones share a key head
+  int64_t key_dim = 0;      // of a head
+  int64_t value_dim = 0;
+  int64_t kernel = 0;  // tokens that the causal convolution sees
+};
+
+using AttentionConfig =
+    std::variant<GroupedAttention, LatentAttention, CompressedAttention, DeltaAttention>;
 
 struct DenseMlp {
   int64_t width = 0;
   bool bias = false;
 };
 
-enum class RouterScore { kSoftmax, kSigmoid };
+enum class RouterScore { kSoftmax, kSigmoid, kSqrtSoftplus };
 
 struct RouterConfig {
   RouterScore score = RouterScore::kSoftmax;
@@ -93,17 +123,28 @@ struct RouterConfig {
   int64_t chosen_groups = 1;    // ... this many ...
   int64_t ranked_by = 0;        // ... ranked by the sum of their best so many; 0: no groups
   bool selection_bias = false;  // added to the scores for the choice, never to the weights
+  bool by_token = false;        // a table gives the experts of each entry of the vocabulary
   bool normalized = false;      // the weights of a token's experts sum to one (before the factor)
   double factor = 1;
 };
 
 struct MixtureOfExperts {
   RouterConfig router;
-  int64_t width = 0;         // of one expert
-  int64_t shared_width = 0;  // of the shared experts together, which see every token; 0: none
+  int64_t width = 0;          // of one expert
+  int64_t shared_width = 0;   // of the shared experts together, which see every token; 0: none
+  bool shared_gated = false;  // their result times the sigmoid of one number a token
+  double limit =
+      0;  // gates are at most this, the other factor at most this far from zero; 0: no limit
 };
 
 using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;
+
+// Several residual streams, mixed before and after every part of a layer.
+struct HyperConnections {
+  int64_t streams = 0;  // 0: one plain residual stream
+  int64_t steps = 0;    // of the Sinkhorn iteration
+  double eps = 0;
+};
 
 struct LayerConfig {
   AttentionConfig attention;
@@ -115,6 +156,7 @@ struct ModelConfig {
   int64_t vocab = 0;
   bool tied = false;  // the embedding is the output layer's weight too
   NormConfig norm;    // of the residual stream, and of query and key heads
+  HyperConnections hyper;
   std::vector<LayerConfig> layers;
   std::vector<LayerConfig> mtp;  // the transformer layer of each multi-token prediction depth
 };

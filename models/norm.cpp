@@ -4,16 +4,31 @@
 
 namespace models {
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm) {
+namespace {
+
+// In fp32.
+at::Tensor by_rms(const at::Tensor& x, double eps) {
   const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor normed = wide * (wide.pow(2).mean(-1, /*keepdim=*/true) + norm.eps).rsqrt();
+  return wide * (wide.pow(2).mean(-1, /*keepdim=*/true) + eps).rsqrt();
+}
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm) {
+  const at::Tensor normed = by_rms(x, norm.eps);
   switch (norm.kind) {
     case NormKind::kCastThenScale:
       return weight.to(x.scalar_type()) * normed.to(x.scalar_type());
+    case NormKind::kScaleThenCast:
+      return (weight * normed).to(x.scalar_type());
     case NormKind::kZeroCentred:
       return (normed * (weight + 1)).to(x.scalar_type());
   }
   return {};
+}
+
+at::Tensor rms_unit(const at::Tensor& x, double eps) {
+  return by_rms(x, eps).to(x.scalar_type());
 }
 
 }  // namespace models

@@ -12,4 +12,7 @@ namespace models {
 // weight: fp32, of the last axis' size. The result has x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm);
 
+// Without a weight.
+at::Tensor rms_unit(const at::Tensor& x, double eps);
+
 }  // namespace models

@@ -19,7 +19,7 @@ constexpr double kTolerance = 1e-4;
 class Comparison {
  public:
   Comparison(std::string name, at::Tensor reference, int64_t judged_rows)
-      : reference_(reference.narrow(1, 0, judged_rows)) {
+      : reference_(reference.narrow(1, 0, judged_rows).flatten(2)) {
     difference_.name = std::move(name);
     difference_.rows = reference_.size(0) * judged_rows;
     // One number has no deviation.
@@ -80,8 +80,8 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   const std::vector<at::Tensor> hidden = run_layers(
       weights, compute, reference.ids(), [&](const std::string& name, const at::Tensor& state) {
         if (!reference.has(name)) return;
-        Comparison comparison(name, reference.tensor(name, config.hidden), rows);
-        comparison.add(state, 0);
+        Comparison comparison(name, reference.tensor(name, state.sizes().slice(2)), rows);
+        comparison.add(state.flatten(2), 0);
         differences.push_back(comparison.finish());
       });
 
@@ -90,7 +90,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   for (size_t head = 0; head < hidden.size(); ++head) {
     const std::string name = ReferenceLogits::head_name(static_cast<int64_t>(head));
     if (head > 0 && !reference.has(name)) continue;
-    heads.emplace_back(name, reference.tensor(name, config.vocab), rows);
+    heads.emplace_back(name, reference.tensor(name, {config.vocab}), rows);
     judged.push_back(hidden[head]);
   }
   const OutputLayer output(weights, compute);

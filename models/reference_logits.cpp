@@ -82,11 +82,12 @@ void ReferenceLogits::read_margins() {
   }
 }
 
-at::Tensor ReferenceLogits::tensor(const std::string& name, int64_t size) const {
+at::Tensor ReferenceLogits::tensor(const std::string& name, at::IntArrayRef sizes) const {
   return bridge::with_context(file_->path().filename().native(), [&] {
     const bridge::SafetensorsEntry* entry = find(name);
     if (entry == nullptr) refuse(name, "missing");
-    bridge::Shape shape = {ids_.size(0), ids_.size(1), size};
+    bridge::Shape shape = {ids_.size(0), ids_.size(1)};
+    shape.insert(shape.end(), sizes.begin(), sizes.end());
     if (!batched_) shape.erase(shape.begin());
     if (entry->dtype != bridge::Dtype::kF32 || entry->shape != shape) {
       refuse(name, fmt::format("{} {}, this model and prompt make F32 {}",

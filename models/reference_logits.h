@@ -2,7 +2,7 @@
 //
 //   input_ids               [S] or [B, S] I64     the prompt
 //   logits, mtp_logits.K    [.., S, V] F32        main head; MTP depth K, from 0
-//   hidden_embed, hidden.N, hidden_final, mtp_hidden.K   optional, [.., S, D] F32
+//   hidden_embed, hidden.N, hidden_final, mtp_hidden.K   optional, [.., S, D] F32, the n streams before a head [.., S, n, D]
 //   topk_margin             [S] F32, optional     smallest margin of any router's choice for that token: from the first
 //                                                 row below 1e-4 on, another rounding may choose otherwise
 // Other tensors are not looked at.
@@ -31,8 +31,8 @@ class ReferenceLogits {
   int64_t judged_rows() const { return judged_rows_; }
 
   bool has(const std::string& name) const;
-  // fp32 [B, S, N]; N must be `size`.
-  at::Tensor tensor(const std::string& name, int64_t size) const;
+  // fp32 [B, S, ..]; the axes after S must be `sizes`.
+  at::Tensor tensor(const std::string& name, at::IntArrayRef sizes) const;
   // "logits", "mtp_logits.0", ...
   static std::string head_name(int64_t head);
 

@@ -1,6 +1,7 @@
 #include "models/router.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/softplus.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <limits>
@@ -23,14 +24,31 @@ at::Tensor within_best_groups(const RouterConfig& router, const at::Tensor& rank
       .flatten(-2);
 }
 
-}  // namespace
+at::Tensor scores_of(const RouterConfig& router, const at::Tensor& logits) {
+  switch (router.score) {
+    case RouterScore::kSoftmax:
+      return logits.softmax(-1);
+    case RouterScore::kSigmoid:
+      return logits.sigmoid();
+    case RouterScore::kSqrtSoftplus:
+      return at::softplus(logits).sqrt();
+  }
+  return {};
+}
 
-Routing route(const RouterConfig& router, const at::Tensor& logits, const at::Tensor& bias) {
-  const at::Tensor scores =
-      router.score == RouterScore::kSigmoid ? logits.sigmoid() : logits.softmax(-1);
+at::Tensor best_experts(const RouterConfig& router, const at::Tensor& scores,
+                        const at::Tensor& bias) {
   at::Tensor ranking = router.selection_bias ? scores + bias : scores;
   if (router.ranked_by > 0) ranking = within_best_groups(router, ranking);
-  const at::Tensor experts = std::get<1>(ranking.topk(router.chosen, -1));
+  return std::get<1>(ranking.topk(router.chosen, -1));
+}
+
+}  // namespace
+
+Routing route(const RouterConfig& router, const at::Tensor& logits, const at::Tensor& bias,
+              const at::Tensor& by_token) {
+  const at::Tensor scores = scores_of(router, logits);
+  const at::Tensor experts = router.by_token ? by_token : best_experts(router, scores, bias);
   at::Tensor weights = scores.gather(-1, experts);
   if (router.normalized) weights = weights / (weights.sum(-1, /*keepdim=*/true) + kTiny);
   return {experts, weights * router.factor};

@@ -5,22 +5,49 @@
 namespace models {
 namespace {
 
+// Of a multi-token prediction depth, and not of its layer.
 bool is_frame(Role role) {
-  return role == Role::kMtpEmbeddingNorm || role == Role::kMtpHiddenNorm ||
-         role == Role::kMtpProjection || role == Role::kMtpFinalNorm;
+  switch (role) {
+    case Role::kMtpEmbeddingNorm:
+    case Role::kMtpHiddenNorm:
+    case Role::kMtpProjection:
+    case Role::kMtpEmbeddingProjection:
+    case Role::kMtpHiddenProjection:
+    case Role::kMtpFinalNorm:
+    case Role::kHeadMapping:
+    case Role::kHeadMappingBase:
+    case Role::kHeadMappingScale:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // The tensors of one layer, in the order of use.
 class LayerTensors {
  public:
-  LayerTensors(int64_t hidden, Section section, int64_t index, const TensorVisitor& visit)
-      : hidden_(hidden), section_(section), index_(index), visit_(visit) {}
+  LayerTensors(const ModelConfig& config, Section section, int64_t index,
+               const TensorVisitor& visit)
+      : hidden_(config.hidden),
+        vocab_(config.vocab),
+        streams_(config.hyper.streams),
+        section_(section),
+        index_(index),
+        visit_(visit) {}
 
   void all(const LayerConfig& layer) const {
+    mapping(Role::kAttentionMapping, Role::kAttentionMappingBase, Role::kAttentionMappingScale,
+            (2 + streams_) * streams_, 3);
     add(Role::kAttentionNorm, {hidden_});
     std::visit([&](const auto& kind) { part(kind); }, layer.attention);
+    mapping(Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale,
+            (2 + streams_) * streams_, 3);
     add(Role::kMlpNorm, {hidden_});
     std::visit([&](const auto& kind) { part(kind); }, layer.mlp);
+  }
+
+  void head() const {
+    mapping(Role::kHeadMapping, Role::kHeadMappingBase, Role::kHeadMappingScale, streams_, 1);
   }
 
   void add(Role role, const bridge::Shape& shape, int64_t expert = -1) const {
@@ -28,10 +55,19 @@ class LayerTensors {
   }
 
  private:
+  // Nothing where there is one plain residual stream.
+  void mapping(Role weight, Role base, Role scale, int64_t rows, int64_t scales) const {
+    if (streams_ == 0) return;
+    add(weight, {rows, streams_ * hidden_});
+    add(base, {rows});
+    add(scale, {scales});
+  }
+
   void part(const GroupedAttention& attention) const {
     const int64_t q = attention.heads * attention.head_dim;
     const int64_t kv = attention.kv_heads * attention.head_dim;
     add(Role::kQ, {q, hidden_});
+    if (attention.gated) add(Role::kQGate, {q, hidden_});
     add(Role::kK, {kv, hidden_});
     add(Role::kV, {kv, hidden_});
     if (attention.qkv_bias) {
@@ -62,6 +98,54 @@ class LayerTensors {
     add(Role::kO, {hidden_, attention.heads * attention.v_dim});
   }
 
+  void part(const CompressedAttention& attention) const {
+    const int64_t q = attention.heads * attention.head_dim;
+    const int64_t grouped = attention.output_groups * attention.output_rank;
+    add(Role::kQDown, {attention.q_rank, hidden_});
+    add(Role::kQDownNorm, {attention.q_rank});
+    add(Role::kQUp, {q, attention.q_rank});
+    add(Role::kKv, {attention.head_dim, hidden_});
+    add(Role::kKvNorm, {attention.head_dim});
+    add(Role::kSink, {attention.heads});
+    if (attention.ratio > 0) {
+      const int64_t halves = attention.overlapping ? 2 : 1;
+      const auto summaries = [&](Role value, Role gate, Role place, Role norm, int64_t dim) {
+        add(value, {halves * dim, hidden_});
+        add(gate, {halves * dim, hidden_});
+        add(place, {attention.ratio, halves * dim});
+        add(norm, {dim});
+      };
+      summaries(Role::kSummaryValue, Role::kSummaryGate, Role::kSummaryPlace, Role::kSummaryNorm,
+                attention.head_dim);
+      if (attention.index_heads > 0) {
+        add(Role::kIndexQ, {attention.index_heads * attention.index_dim, attention.q_rank});
+        add(Role::kIndexWeights, {attention.index_heads, hidden_});
+        summaries(Role::kIndexValue, Role::kIndexGate, Role::kIndexPlace, Role::kIndexNorm,
+                  attention.index_dim);
+      }
+    }
+    add(Role::kODown, {grouped, q / attention.output_groups});
+    add(Role::kOUp, {hidden_, grouped});
+  }
+
+  void part(const DeltaAttention& attention) const {
+    const int64_t key = attention.key_heads * attention.key_dim;
+    const int64_t value = attention.value_heads * attention.value_dim;
+    add(Role::kQ, {key, hidden_});
+    add(Role::kK, {key, hidden_});
+    add(Role::kV, {value, hidden_});
+    add(Role::kZ, {value, hidden_});
+    add(Role::kBeta, {attention.value_heads, hidden_});
+    add(Role::kAlpha, {attention.value_heads, hidden_});
+    add(Role::kQConv, {key, 1, attention.kernel});
+    add(Role::kKConv, {key, 1, attention.kernel});
+    add(Role::kVConv, {value, 1, attention.kernel});
+    add(Role::kDecay, {attention.value_heads});
+    add(Role::kDecayBias, {attention.value_heads});
+    add(Role::kHeadNorm, {attention.value_dim});
+    add(Role::kO, {hidden_, value});
+  }
+
   void part(const DenseMlp& mlp) const {
     add(Role::kGate, {mlp.width, hidden_});
     add(Role::kUp, {mlp.width, hidden_});
@@ -76,6 +160,7 @@ class LayerTensors {
   void part(const MixtureOfExperts& mlp) const {
     add(Role::kRouter, {mlp.router.experts, hidden_});
     if (mlp.router.selection_bias) add(Role::kRouterBias, {mlp.router.experts});
+    if (mlp.router.by_token) add(Role::kRouterTable, {vocab_, mlp.router.chosen});
     for (int64_t expert = 0; expert < mlp.router.experts; ++expert) {
       add(Role::kExpertGate, {mlp.width, hidden_}, expert);
       add(Role::kExpertUp, {mlp.width, hidden_}, expert);
@@ -85,10 +170,13 @@ class LayerTensors {
       add(Role::kSharedGate, {mlp.shared_width, hidden_});
       add(Role::kSharedUp, {mlp.shared_width, hidden_});
       add(Role::kSharedDown, {hidden_, mlp.shared_width});
+      if (mlp.shared_gated) add(Role::kSharedWeight, {1, hidden_});
     }
   }
 
   int64_t hidden_;
+  int64_t vocab_;
+  int64_t streams_;
   Section section_;
   int64_t index_;
   const TensorVisitor& visit_;
@@ -141,6 +229,56 @@ std::string_view role_name(Role role) {
       return "kv_down_norm";
     case Role::kKvUp:
       return "kv_up";
+    case Role::kQGate:
+      return "q_gate";
+    case Role::kKv:
+      return "kv";
+    case Role::kKvNorm:
+      return "kv_norm";
+    case Role::kSink:
+      return "sink";
+    case Role::kODown:
+      return "o_down";
+    case Role::kOUp:
+      return "o_up";
+    case Role::kSummaryValue:
+      return "summary.value";
+    case Role::kSummaryGate:
+      return "summary.gate";
+    case Role::kSummaryPlace:
+      return "summary.place";
+    case Role::kSummaryNorm:
+      return "summary.norm";
+    case Role::kIndexQ:
+      return "index.q";
+    case Role::kIndexWeights:
+      return "index.weights";
+    case Role::kIndexValue:
+      return "index.value";
+    case Role::kIndexGate:
+      return "index.gate";
+    case Role::kIndexPlace:
+      return "index.place";
+    case Role::kIndexNorm:
+      return "index.norm";
+    case Role::kZ:
+      return "z";
+    case Role::kBeta:
+      return "beta";
+    case Role::kAlpha:
+      return "alpha";
+    case Role::kQConv:
+      return "q_conv";
+    case Role::kKConv:
+      return "k_conv";
+    case Role::kVConv:
+      return "v_conv";
+    case Role::kDecay:
+      return "decay";
+    case Role::kDecayBias:
+      return "decay_bias";
+    case Role::kHeadNorm:
+      return "head_norm";
     case Role::kGate:
     case Role::kExpertGate:
       return "gate";
@@ -160,18 +298,44 @@ std::string_view role_name(Role role) {
       return "router";
     case Role::kRouterBias:
       return "router_bias";
+    case Role::kRouterTable:
+      return "router_table";
     case Role::kSharedGate:
       return "shared.gate";
     case Role::kSharedUp:
       return "shared.up";
     case Role::kSharedDown:
       return "shared.down";
+    case Role::kSharedWeight:
+      return "shared.weight";
+    case Role::kAttentionMapping:
+      return "attention_mapping";
+    case Role::kAttentionMappingBase:
+      return "attention_mapping.base";
+    case Role::kAttentionMappingScale:
+      return "attention_mapping.scale";
+    case Role::kMlpMapping:
+      return "mlp_mapping";
+    case Role::kMlpMappingBase:
+      return "mlp_mapping.base";
+    case Role::kMlpMappingScale:
+      return "mlp_mapping.scale";
+    case Role::kHeadMapping:
+      return "head_mapping";
+    case Role::kHeadMappingBase:
+      return "head_mapping.base";
+    case Role::kHeadMappingScale:
+      return "head_mapping.scale";
     case Role::kMtpEmbeddingNorm:
       return "embedding_norm";
     case Role::kMtpHiddenNorm:
       return "hidden_norm";
     case Role::kMtpProjection:
       return "projection";
+    case Role::kMtpEmbeddingProjection:
+      return "embedding_projection";
+    case Role::kMtpHiddenProjection:
+      return "hidden_projection";
   }
   return "";
 }
@@ -190,15 +354,22 @@ void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit) {
   const int64_t hidden = config.hidden;
   visit({Role::kEmbedding}, {config.vocab, hidden});
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    LayerTensors(hidden, Section::kLayer, static_cast<int64_t>(i), visit).all(config.layers[i]);
+    LayerTensors(config, Section::kLayer, static_cast<int64_t>(i), visit).all(config.layers[i]);
   }
+  LayerTensors(config, Section::kModel, 0, visit).head();
   visit({Role::kFinalNorm}, {hidden});
   for (size_t i = 0; i < config.mtp.size(); ++i) {
-    const LayerTensors depth(hidden, Section::kMtp, static_cast<int64_t>(i), visit);
+    const LayerTensors depth(config, Section::kMtp, static_cast<int64_t>(i), visit);
     depth.add(Role::kMtpEmbeddingNorm, {hidden});
     depth.add(Role::kMtpHiddenNorm, {hidden});
-    depth.add(Role::kMtpProjection, {hidden, 2 * hidden});
+    if (config.hyper.streams == 0) {
+      depth.add(Role::kMtpProjection, {hidden, 2 * hidden});
+    } else {
+      depth.add(Role::kMtpEmbeddingProjection, {hidden, hidden});
+      depth.add(Role::kMtpHiddenProjection, {hidden, hidden});
+    }
     depth.all(config.mtp[i]);
+    depth.head();
     depth.add(Role::kMtpFinalNorm, {hidden});
   }
   if (!config.tied) visit({Role::kOutput}, {config.vocab, hidden});

@@ -43,6 +43,34 @@ enum class Role {
   kKvDown,  // rows of the latent vector, then of the shared rotated key
   kKvDownNorm,
   kKvUp,  // of each head, rows of the key, then of the value
+  // gated attention: [heads * head_dim, D], as kQ
+  kQGate,
+  // compressed attention: kQDown, kQDownNorm, kQUp, and
+  kKv,
+  kKvNorm,
+  kSink,
+  kODown,  // rows of each group, columns of its heads
+  kOUp,
+  kSummaryValue,
+  kSummaryGate,
+  kSummaryPlace,  // [ratio, channels], added to the gates
+  kSummaryNorm,
+  kIndexQ,
+  kIndexWeights,
+  kIndexValue,
+  kIndexGate,
+  kIndexPlace,
+  kIndexNorm,
+  // linear attention: kQ, kK, kV of all heads, kO, and
+  kZ,
+  kBeta,
+  kAlpha,
+  kQConv,  // [channels, 1, kernel]
+  kKConv,
+  kVConv,
+  kDecay,  // A_log
+  kDecayBias,
+  kHeadNorm,
   // dense MLP
   kGate,
   kUp,
@@ -53,16 +81,30 @@ enum class Role {
   // experts
   kRouter,
   kRouterBias,
+  kRouterTable,  // integers: the experts of each token of the vocabulary
   kExpertGate,
   kExpertUp,
   kExpertDown,
   kSharedGate,
   kSharedUp,
   kSharedDown,
+  kSharedWeight,  // [1, D]: what the shared experts' result is weighted by
+  // hyper-connections of a layer, and those before the head, of the model or of a multi-token prediction depth
+  kAttentionMapping,
+  kAttentionMappingBase,
+  kAttentionMappingScale,
+  kMlpMapping,
+  kMlpMappingBase,
+  kMlpMappingScale,
+  kHeadMapping,
+  kHeadMappingBase,
+  kHeadMappingScale,
   // frame of a multi-token prediction depth
   kMtpEmbeddingNorm,
   kMtpHiddenNorm,
-  kMtpProjection,  // columns of the embedding, then of the hidden state
+  kMtpProjection,           // columns of the embedding, then of the hidden state
+  kMtpEmbeddingProjection,  // with hyper-connections there is one for each
+  kMtpHiddenProjection,
   kMtpFinalNorm,
 };
 

@@ -48,6 +48,8 @@ class SectionWeights {
   // In fp32 whatever the computation's type: norms, routers.
   at::Tensor get_f32(Role role) const;
   at::Tensor rows(Role role, int64_t begin, int64_t end) const;
+  // Rows of a table of integers, int64 and in the order of `rows` [n]; those that are not in [0, limit) are kBadInput.
+  at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;
 
  private:
   at::Tensor whole(const TensorId& id) const;
