@@ -80,11 +80,11 @@ TEST_P(QwenFullSize, NamesAndShapes) {
   const Binding binding = bound(vl(GetParam().architecture, GetParam().text));
   const size_t dialect = binding.choose_dialect(
       [&](std::string_view name) { return left.contains(std::string(name)); });
-  for (const auto& [key, text] : binding.table().dialects[dialect]) {
-    if (key == "mtp_experts") EXPECT_EQ(text, GetParam().mtp_experts);
-    if (key == "decoder_experts") EXPECT_EQ(text, "together");
-    if (key == "P") EXPECT_EQ(text, "model.language_model.");
-  }
+  const auto& texts = binding.table().dialects[dialect];
+  const std::map<std::string, std::string> spelling(texts.begin(), texts.end());
+  EXPECT_EQ(spelling.at("mtp_experts"), GetParam().mtp_experts);
+  EXPECT_EQ(spelling.at("decoder_experts"), "together");
+  EXPECT_EQ(spelling.at("P"), "model.language_model.");
   binding.for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
     for (const HfTensorSpec& spec : tensor.hf) {
       const auto it = left.find(spec.name);
