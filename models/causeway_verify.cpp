@@ -4,6 +4,7 @@
 //   causeway-verify A --reference-logits F    one checkpoint's forward pass against recorded logits
 // Forward passes of equal models are equal bit for bit; where configuration or tensors differ already, what they differ
 // by is judged like a difference from recorded logits.
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -29,6 +30,7 @@ constexpr int64_t kHeaderMemory = 1 << 30;
 constexpr int kMostThreads = 1024;
 constexpr int64_t kLongestPrompt = 1 << 20;
 constexpr size_t kShownDifferences = 20;
+constexpr const char* kReport = "this is a bug of causeway: please report it with the command line";
 
 struct Options {
   std::string a;
@@ -197,6 +199,10 @@ int run(int argc, char** argv) {
   return verify(options);
 }
 
+bridge::Error out_of_memory() {
+  return {bridge::Code::kIo, "out of memory", "a shorter prompt needs less"};
+}
+
 int print_error(const bridge::Error& error) {
   fmt::print(stderr, "causeway-verify: {}\n", error.message());
   if (!error.hint().empty()) fmt::print(stderr, "  {}\n", error.hint());
@@ -211,9 +217,14 @@ int main(int argc, char** argv) {
   } catch (const bridge::Error& error) {
     return print_error(error);
   } catch (const std::bad_alloc&) {
-    return print_error({bridge::Code::kIo, "out of memory"});
+    return print_error(out_of_memory());
+  } catch (const c10::Error& error) {
+    // The CPU's allocator has no error type of its own.
+    const std::string text = error.what_without_backtrace();
+    if (text.find("can't allocate memory") != std::string::npos)
+      return print_error(out_of_memory());
+    return print_error({bridge::Code::kInternal, bridge::printable(text), kReport});
   } catch (const std::exception& error) {
-    return print_error({bridge::Code::kInternal, error.what(),
-                        "this is a bug of causeway: please report it with the command line"});
+    return print_error({bridge::Code::kInternal, error.what(), kReport});
   }
 }

@@ -3,8 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <deque>
 #include <utility>
-#include <vector>
 
 #include "models/model_config.h"
 #include "models/rotary.h"
@@ -18,8 +18,8 @@ struct ForwardState {
   at::Tensor hidden;
 
   // Tables of the rotary encodings met so far, for positions 0 .. S - 1. Made on first use by an attention; the layers of
-  // a model share one or a few.
-  std::vector<std::pair<RotaryConfig, RotaryTable>> rotary_tables;
+  // a model share one or a few. A deque: a table stays where it is when another is made.
+  std::deque<std::pair<RotaryConfig, RotaryTable>> rotary_tables;
 
   const RotaryTable& rotary(const RotaryConfig& config) {
     for (const auto& [known, table] : rotary_tables) {

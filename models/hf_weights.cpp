@@ -150,8 +150,8 @@ class HfWeights : public Weights {
                                   [&] { return located(*tensor, place, id); });
     }
     bridge::bad_input(fmt::format("{}: {} is missing: the configuration asks for {}",
-                                  folder_.path.native(), bridge::printable(places[0].name),
-                                  to_string(id)));
+                                  bridge::printable(folder_.path.native()),
+                                  bridge::printable(places[0].name), to_string(id)));
   }
 
   static Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) {
@@ -220,7 +220,7 @@ class HfWeights : public Weights {
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || is_unused(folder_.tensors[i].name)) continue;
       bridge::bad_input(fmt::format("{}: {}: the model of config.json has no such tensor",
-                                    folder_.path.native(),
+                                    bridge::printable(folder_.path.native()),
                                     bridge::printable(folder_.tensors[i].name)));
     }
   }

@@ -35,7 +35,7 @@ Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& fol
   bridge::unsupported(
       fmt::format("{}: neither run_config.yaml nor args in the common state, so the model's "
                   "configuration is not known",
-                  folder.dist_dir.native()),
+                  bridge::printable(folder.dist_dir.native())),
       "checkpoints that causeway, Megatron-Bridge or Megatron-LM wrote have one");
 }
 
@@ -220,8 +220,8 @@ class MegatronWeights : public Weights {
       if (std::optional<Location> found = find_place(place, id)) return *std::move(found);
     }
     bridge::bad_input(fmt::format("{}: {} is missing: no key for {} ({})",
-                                  folder_.dist_dir.native(), to_string(id), places[0].inner,
-                                  prefix_.empty() ? "no prefix" : prefix_));
+                                  bridge::printable(folder_.dist_dir.native()), to_string(id),
+                                  places[0].inner, prefix_.empty() ? "no prefix" : prefix_));
   }
 
   void check_all_used() const {
@@ -234,7 +234,7 @@ class MegatronWeights : public Weights {
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || folder_.metadata.tensors[i].key.starts_with(kVision)) continue;
       bridge::bad_input(fmt::format("{}: {}: the configured model has no such tensor",
-                                    folder_.dist_dir.native(),
+                                    bridge::printable(folder_.dist_dir.native()),
                                     bridge::printable(folder_.metadata.tensors[i].key)));
     }
   }

@@ -21,7 +21,7 @@ constexpr int64_t kMostExcluded = 20;  // one row in so many
 ReferenceLogits::ReferenceLogits(bridge::FileSystem& fs, const bridge::Path& path,
                                  bridge::MemoryBudget& budget)
     : file_(fs.open_read(path)), header_(bridge::read_safetensors_header(*file_, budget)) {
-  bridge::with_context(path.filename().native(), [&] {
+  bridge::with_context(bridge::printable(path.filename().native()), [&] {
     read_ids();
     judged_rows_ = ids_.size(1);
     read_margins();
@@ -83,7 +83,7 @@ void ReferenceLogits::read_margins() {
 }
 
 at::Tensor ReferenceLogits::tensor(const std::string& name, at::IntArrayRef sizes) const {
-  return bridge::with_context(file_->path().filename().native(), [&] {
+  return bridge::with_context(bridge::printable(file_->path().filename().native()), [&] {
     const bridge::SafetensorsEntry* entry = find(name);
     if (entry == nullptr) refuse(name, "missing");
     bridge::Shape shape = {ids_.size(0), ids_.size(1)};

@@ -58,6 +58,7 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b) {
   };
   for (std::string reason :
        {differ("the hidden size", a.hidden, b.hidden), differ("the vocabulary", a.vocab, b.vocab),
+        differ("residual streams", a.hyper.streams, b.hyper.streams),
         differ("layers", a.layers.size(), b.layers.size()),
         differ("MTP depths", a.mtp.size(), b.mtp.size())}) {
     if (!reason.empty()) return reason;

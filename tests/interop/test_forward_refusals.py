@@ -1,6 +1,9 @@
 """Checkpoints that causeway-verify must refuse: what is missing, unknown or of another shape, and configurations that do not fit."""
 import json
+import os
+import resource
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -112,3 +115,13 @@ def test_interleaving_that_does_not_divide(forward, causeway, sources, reference
 
 def test_neither_kind(forward, reference, tmp_path):
     refused(forward(tmp_path, reference, expect=2), "neither a Hugging Face folder nor a Megatron checkpoint")
+
+
+def test_out_of_memory(sources):
+    """The mask of 100,000 tokens has 10 GB."""
+    limit = 8 << 30
+    binary = os.path.join(os.path.dirname(os.environ["CAUSEWAY"]), "causeway-verify")
+    folder = str(sources("qwen3").folder)
+    done = subprocess.run([binary, folder, folder, "--prompt-length", "100000"], capture_output=True, text=True, timeout=120,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    assert done.returncode == 4 and done.stderr.startswith("causeway-verify: out of memory\n")

@@ -33,19 +33,34 @@ std::string refusal(const Read& read, bridge::Code code) {
   return "accepted";
 }
 
-class BridgeTranslated : public testing::TestWithParam<const char*> {};
-
-TEST_P(BridgeTranslated, IsTheSameModel) {
-  const std::string path = std::string("bridge_run_config/") + GetParam();
-  const auto ours = describe(hf(bridge::read_data(path + ".config.json")));
-  const auto theirs = describe(megatron(bridge::read_data(path + ".yaml")));
+void expect_same_model(const std::string& config_json, const std::string& run_config) {
+  const auto ours = describe(hf(bridge::read_data(config_json)));
+  const auto theirs = describe(megatron(bridge::read_data(run_config)));
   ASSERT_EQ(ours.size(), theirs.size());
   for (size_t i = 0; i < ours.size(); ++i) EXPECT_EQ(ours[i], theirs[i]);
 }
 
+class BridgeTranslated : public testing::TestWithParam<const char*> {};
+
+TEST_P(BridgeTranslated, IsTheSameModel) {
+  const std::string path = std::string("bridge_run_config/") + GetParam();
+  expect_same_model(path + ".config.json", path + ".yaml");
+}
+
 INSTANTIATE_TEST_SUITE_P(All, BridgeTranslated,
-                         testing::Values("deepseek_v3", "deepseek_v3_mtp2", "llama_tied",
-                                         "qwen3_dense", "qwen3_moe"));
+                         testing::Values("deepseek_v3", "deepseek_v3_mtp2", "deepseek_v4",
+                                         "llama_tied", "qwen3_dense", "qwen3_moe"));
+
+class BridgeImported : public testing::TestWithParam<const char*> {};
+
+TEST_P(BridgeImported, IsTheSameModel) {
+  const std::string path = std::string("bridge_written/") + GetParam();
+  expect_same_model(path + "/hf/config.json", path + "/megatron/iter_0000000/run_config.yaml");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BridgeImported,
+                         testing::Values("qwen3_5_vl", "qwen3_5_moe_vl", "qwen3_5_moe_text",
+                                         "qwen3_6_moe_vl"));
 
 constexpr const char* kDeepseekV3 = R"({
   "model_type": "deepseek_v3", "hidden_size": 7168, "vocab_size": 129280, "num_hidden_layers": 61,
@@ -66,9 +81,10 @@ TEST(HfNames, AreThoseOfTheDeepseekV3Release) {
       mappings::listed_tensors("deepseek_v3.tsv.gz");
   ASSERT_EQ(listed.size(), 91991U);
   for_each_tensor(config, [&](const TensorId& id, const bridge::Shape& shape) {
-    const auto found = listed.find(names.name(id));
-    ASSERT_NE(found, listed.end()) << names.name(id);
-    EXPECT_EQ(found->second.shape, shape) << names.name(id);
+    const std::string name = names.places(id).at(0).name;
+    const auto found = listed.find(name);
+    ASSERT_NE(found, listed.end()) << name;
+    EXPECT_EQ(found->second.shape, shape) << name;
     if (found->second.dtype == "F8_E4M3") listed.erase(found->first + "_scale_inv");
     listed.erase(found);
   });
@@ -79,6 +95,79 @@ TEST(HfNames, AreThoseOfTheDeepseekV3Release) {
   for (const std::string& name : left) EXPECT_TRUE(names.is_unused(name)) << name;
   EXPECT_FALSE(names.is_unused("lm_head.weight"));
   EXPECT_FALSE(names.is_unused("model.layers.60.embed_tokens.weight"));
+}
+
+// The released DeepSeek-V4-Flash's configuration.
+constexpr const char* kDeepseekV4 = R"({
+  "model_type": "deepseek_v4", "hidden_size": 4096, "vocab_size": 129280, "num_hidden_layers": 43,
+  "num_attention_heads": 64, "head_dim": 512, "qk_rope_head_dim": 64, "q_lora_rank": 1024,
+  "o_groups": 8, "o_lora_rank": 1024, "n_routed_experts": 256, "n_shared_experts": 1,
+  "num_experts_per_tok": 6, "moe_intermediate_size": 2048, "num_hash_layers": 3,
+  "num_nextn_predict_layers": 1, "routed_scaling_factor": 1.5, "scoring_func": "sqrtsoftplus",
+  "index_topk": 512, "index_n_heads": 64, "index_head_dim": 128, "sliding_window": 128,
+  "swiglu_limit": 10.0, "hc_mult": 4, "hc_sinkhorn_iters": 20, "hc_eps": 1e-6,
+  "rms_norm_eps": 1e-6, "rope_theta": 10000, "compress_rope_theta": 160000,
+  "rope_scaling": {"type": "yarn", "factor": 16, "beta_fast": 32, "beta_slow": 1,
+                   "original_max_position_embeddings": 65536},
+  "compress_ratios": [0, 0, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128,
+                      4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4,
+                      128, 4, 128, 4, 0]
+})";
+
+// Names and logical shapes of all 69187 tensors of the release.
+TEST(HfNames, AreThoseOfTheDeepseekV4Release) {
+  const ModelConfig config = hf(kDeepseekV4);
+  const HfNames names(HfFamily::kDeepseekV4, config, "");
+  std::map<std::string, mappings::ListedTensor> listed =
+      mappings::listed_tensors("deepseek_v4_flash.tsv.gz");
+  ASSERT_EQ(listed.size(), 69187U);
+  for_each_tensor(config, [&](const TensorId& id, const bridge::Shape& shape) {
+    const std::string name = names.places(id).at(0).name;
+    const auto found = listed.find(name);
+    ASSERT_NE(found, listed.end()) << name;
+    bridge::Shape stored = found->second.shape;
+    if (found->second.dtype == "I8") stored.back() *= 2;
+    EXPECT_EQ(stored, shape) << name;
+    if (found->second.dtype == "I8" || found->second.dtype == "F8_E4M3") {
+      EXPECT_EQ(listed.erase(name.substr(0, name.size() - 6) + "scale"), 1U) << name;
+    }
+    listed.erase(name);
+  });
+  EXPECT_TRUE(listed.empty()) << listed.begin()->first;
+}
+
+TEST(HfConfig, DeepseekV4) {
+  const ModelConfig config = hf(kDeepseekV4);
+  const auto attention = [&](size_t layer) {
+    return std::get<CompressedAttention>(config.layers.at(layer).attention);
+  };
+  EXPECT_EQ(attention(0).ratio, 0);
+  EXPECT_EQ(attention(0).rotary.base, 10000);
+  EXPECT_EQ(attention(0).rotary.scaling, RotaryScaling::kNone);
+  EXPECT_EQ(attention(2).index_chosen, 512);
+  EXPECT_TRUE(attention(2).overlapping);
+  EXPECT_EQ(attention(3).ratio, 128);
+  EXPECT_EQ(attention(3).index_heads, 0);
+  EXPECT_FALSE(attention(3).overlapping);
+  EXPECT_EQ(attention(3).rotary.base, 160000);
+  EXPECT_EQ(attention(3).rotary.magnitude, 1);
+  EXPECT_EQ(std::get<CompressedAttention>(config.mtp.at(0).attention).ratio, 0);
+  EXPECT_TRUE(std::get<MixtureOfExperts>(config.layers.at(2).mlp).router.by_token);
+  EXPECT_FALSE(std::get<MixtureOfExperts>(config.layers.at(3).mlp).router.by_token);
+  EXPECT_FALSE(std::get<MixtureOfExperts>(config.mtp.at(0).mlp).router.by_token);
+}
+
+TEST(HfConfig, DeepseekV4Refusals) {
+  const auto with = [](const std::string& more, bridge::Code code) {
+    const std::string config(kDeepseekV4);
+    return refusal([&] { hf(config.substr(0, config.rfind('}')) + "," + more + "}"); }, code);
+  };
+  EXPECT_EQ(with(R"("dspark_block_size": 4)", bridge::Code::kUnsupported),
+            "config.json: dspark_block_size: the draft model DSpark is not computed here");
+  EXPECT_EQ(with(R"("num_key_value_heads": 2)", bridge::Code::kUnsupported),
+            "config.json: num_key_value_heads: one key and value head is what is computed here");
+  EXPECT_EQ(with(R"("mlp_layer_types": ["moe"])", bridge::Code::kBadInput),
+            "config.json: mlp_layer_types: 1 of them, none for layer 1");
 }
 
 // YaRN's numbers for the release, by hand: 0.1 * ln 40 + 1 = 1.368888, and its square.
@@ -159,8 +248,16 @@ TEST(MegatronConfig, Refusals) {
             "run_config.yaml: model: 5 experts a token cannot be chosen from 4");
   EXPECT_EQ(with("  num_layers: 1\n  num_layers: 2\n"),
             "run_config.yaml: num_layers is there twice");
-  EXPECT_EQ(with("  num_layers: 1\n  attention_output_gate: true\n", bridge::Code::kUnsupported),
-            "run_config.yaml: model: attention_output_gate: not computed here");
+  EXPECT_EQ(with("  num_layers: 1\n  qk_l2_norm: true\n", bridge::Code::kUnsupported),
+            "run_config.yaml: model: qk_l2_norm: not computed here");
+  EXPECT_EQ(
+      with("  num_layers: 1\n  experimental_attention_variant: dsa\n", bridge::Code::kUnsupported),
+      "run_config.yaml: model: experimental_attention_variant: 'dsa' is not computed here");
+  EXPECT_EQ(with("  num_layers: 1\n  experimental_attention_variant: gdn\n"),
+            "run_config.yaml: model: linear_attention_freq: missing");
+  EXPECT_EQ(with("  num_layers: 1\n  enable_hyper_connections: true\n", bridge::Code::kUnsupported),
+            "run_config.yaml: model: enable_hyper_connections: what is computed is dsv4_hybrid "
+            "with them");
   EXPECT_EQ(with("  num_layers: 1\n  window_size: [4, 4]\n", bridge::Code::kUnsupported),
             "run_config.yaml: model: window_size: (tokens before, 0) is the form that is computed "
             "here");
