@@ -59,6 +59,7 @@ def test_text_alone(name, qwen_sources, causeway, tmp_path):
     source = qwen_sources(name)
     causeway("convert-hf", source.folder, tmp_path / "root", "--parts", "text")
     assert not dcp.different(qwen3_5_cases.dist_keys(source, prefix="", vision=False), tensors(tmp_path / "root"))
+    causeway("verify", source.folder, tmp_path / "root")
     causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
     assert digests(tmp_path / "back") == digests(source.folder)
 
@@ -115,10 +116,12 @@ def test_logits(name, qwen_sources, qwen_converted, pools):
 
 
 # rows of the vocabulary, TEGroupedMLP
-LAYOUTS = {"tp1": (Layout(), 157, True), "tp2": (Layout(tp=2), 256, False), "ep2": (Layout(ep=2), 157, True), "tp2_ep2": (Layout(tp=2, ep=2), 158, False)}
+LAYOUTS = {"tp1": (Layout(), 157, True), "tp2": (Layout(tp=2), 256, False), "ep2": (Layout(ep=2), 157, True), "tp2_ep2": (Layout(tp=2, ep=2), 158, False),
+           "pp2": (Layout(pp=2), 157, False)}
 
 
-LOADS = [(name, layout) for name in ("moe", "moe_text", "moe_3_6", "moe_separate_mtp_packed_tied", "next_some_dense", "moe_fp8") for layout in LAYOUTS]
+LOADS = [(name, layout) for name in ("moe", "moe_text", "moe_3_6", "moe_separate_mtp_packed_tied", "next_some_dense", "moe_fp8") for layout in ("tp1", "tp2", "ep2", "tp2_ep2")]
+LOADS += [("moe_text", "pp2"), ("dense", "pp2")]
 LOADS += [(name, layout) for name in ("dense_tied", "dense_3_6_text_tied", "dense_no_mtp", "dense_fp8") for layout in ("tp1", "tp2")]
 
 
