@@ -24,6 +24,9 @@ OpNumbers heads(int64_t groups, int64_t heads) {
 OpNumbers parts_of(int64_t groups, std::vector<int64_t> split_rows) {
   return {.groups = groups, .split_rows = std::move(split_rows)};
 }
+OpNumbers blocks(int64_t groups, int64_t blocks) {
+  return {.groups = groups, .blocks = blocks};
+}
 OpNumbers vocab(int64_t rows) {
   return {.vocab_rows = rows};
 }
@@ -77,14 +80,10 @@ const BadShape kBadShapes[] = {
      {{24, 8}, {5, 8}, {6, 8}},
      heads(2, 4),
      "5 rows cannot be split over 2 query groups"},
-    {"GroupRows",
-     Op::kGroup,
-     {{9, 2}},
-     {.groups = 2, .blocks = 3},
-     "9 rows are not 3 equal blocks of 2 groups"},
-    {"GroupNoGroups", Op::kGroup, {{6}}, {.groups = 0, .blocks = 3}, "3 equal blocks of 0 groups"},
-    {"GroupNegative", Op::kGroup, {{6}}, {.groups = -1, .blocks = -6}, "-6 equal blocks"},
-    {"GroupOverflow", Op::kGroup, {{6}}, {.groups = kHuge, .blocks = kHuge}, "overflows 64 bits"},
+    {"GroupRows", Op::kGroup, {{9, 2}}, blocks(2, 3), "9 rows are not 3 equal blocks of 2 groups"},
+    {"GroupNoGroups", Op::kGroup, {{6}}, blocks(0, 3), "3 equal blocks of 0 groups"},
+    {"GroupNegative", Op::kGroup, {{6}}, blocks(-1, -6), "-6 equal blocks"},
+    {"GroupOverflow", Op::kGroup, {{6}}, blocks(kHuge, kHuge), "overflows 64 bits"},
     {"UngroupNoGroups",
      Op::kUngroup,
      {{6, 2}},

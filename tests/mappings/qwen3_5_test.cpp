@@ -292,6 +292,9 @@ TEST(Qwen35, RefusesByName) {
         R"({"num_hidden_layers": 6})"}) {
     EXPECT_NO_THROW(bound(with_text(vl(kMoe, k35B), text), {.drop_mtp = true})) << text;
   }
+  for (const char* name : {"Qwen4ExpForConditionalGeneration", "Qwen4ExpForCausalLM"}) {
+    EXPECT_THROW(bound(with(vl(kMoe, k35B), "architectures", Json({name}).dump())), bridge::Error);
+  }
   Json deepstack = vl(kMoe, k35B);
   deepstack["vision_config"]["deepstack_visual_indexes"] = {8, 16};
   EXPECT_THROW(bound(deepstack), bridge::Error);
