@@ -59,6 +59,7 @@ def test_text_alone(name, qwen_sources, causeway, tmp_path):
     source = qwen_sources(name)
     causeway("convert-hf", source.folder, tmp_path / "root", "--parts", "text")
     assert not dcp.different(qwen3_5_cases.dist_keys(source, prefix="", vision=False), tensors(tmp_path / "root"))
+    causeway("verify", source.folder, tmp_path / "root")
     causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
     assert digests(tmp_path / "back") == digests(source.folder)
 
@@ -115,10 +116,12 @@ def test_logits(name, qwen_sources, qwen_converted, pools):
 
 
 # rows of the vocabulary, TEGroupedMLP
-LAYOUTS = {"tp1": (Layout(), 157, True), "tp2": (Layout(tp=2), 256, False), "ep2": (Layout(ep=2), 157, True), "tp2_ep2": (Layout(tp=2, ep=2), 158, False)}
+LAYOUTS = {"tp1": (Layout(), 157, True), "tp2": (Layout(tp=2), 256, False), "ep2": (Layout(ep=2), 157, True), "tp2_ep2": (Layout(tp=2, ep=2), 158, False),
+           "pp2": (Layout(pp=2), 157, False)}
 
 
-LOADS = [(name, layout) for name in ("moe", "moe_text", "moe_3_6", "moe_separate_mtp_packed_tied", "next_some_dense", "moe_fp8") for layout in LAYOUTS]
+LOADS = [(name, layout) for name in ("moe", "moe_text", "moe_3_6", "moe_separate_mtp_packed_tied", "next_some_dense", "moe_fp8") for layout in ("tp1", "tp2", "ep2", "tp2_ep2")]
+LOADS += [("moe_text", "pp2"), ("dense", "pp2")]
 LOADS += [(name, layout) for name in ("dense_tied", "dense_3_6_text_tied", "dense_no_mtp", "dense_fp8") for layout in ("tp1", "tp2")]
 
 
@@ -228,12 +231,20 @@ def test_what_is_not_supported_is_refused(which, qwen_sources, causeway, tmp_pat
     assert not (tmp_path / "root").exists()
 
 
-def test_the_depth_is_that_of_the_checkpoint(qwen_sources, causeway, tmp_path):
-    """Not a default, and not another family's key: tensors of multi-token prediction that the configuration does not count are
-    not left out in silence."""
-    hf = edited_copy(qwen_sources("dense"), tmp_path / "hf", lambda config, text: (text.pop("mtp_num_hidden_layers"), text.update(num_nextn_predict_layers=1)))
-    done = causeway("convert-hf", hf, tmp_path / "root", expect=3)
-    assert "mtp." in done.stderr
+@pytest.mark.parametrize("name", ["dense", "dense_no_mtp"])
+def test_a_depth_nobody_counted_is_that_of_the_tensors(name, qwen_sources, causeway, tmp_path):
+    """Not a default, and not what another family's key says: transformers' own configurations have no key for it."""
+    source = qwen_sources(name)
+    hf = edited_copy(source, tmp_path / "hf", lambda config, text: (text.pop("mtp_num_hidden_layers"), text.update(num_nextn_predict_layers=1 - source.arch.mtp)))
+    causeway("convert-hf", hf, tmp_path / "root")
+    assert not dcp.different(qwen3_5_cases.dist_keys(source), tensors(tmp_path / "root"))
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
+    assert digests(tmp_path / "back") == digests(hf)
+
+
+def test_tensors_of_a_depth_counted_as_none_are_not_left_out_in_silence(qwen_sources, causeway, tmp_path):
+    hf = edited_copy(qwen_sources("dense"), tmp_path / "hf", lambda config, text: text.update(mtp_num_hidden_layers=0))
+    assert "--mtp drop" in causeway("convert-hf", hf, tmp_path / "root", expect=3).stderr
 
 
 @pytest.mark.parametrize("top, inner", [(True, False), (False, True)])

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+import torch.distributed.checkpoint as torch_dcp
 
 from interop import cases, qwen3_5_cases
 from interop.conftest import DATA
@@ -44,15 +45,17 @@ def test_bridge_fixture(name, causeway, tmp_path):
         assert digests(tmp_path / "hf") == digests(fixture / "hf")
 
 
-# (case, layout, vocabulary rows the training padded to, TEGroupedMLP)
-WRITTEN = {"dense_3_6_text_tied-tp2": ("dense_3_6_text_tied", Layout(tp=2), 256, False), "next-tp2": ("next", Layout(tp=2), 158, False),
-           "next_some_dense-ep2": ("next_some_dense", Layout(ep=2), 157, True), "moe_text_vision_names-tp2_ep2": ("moe_text_vision_names", Layout(tp=2, ep=2), 256, False)}
+# (case, layout, vocabulary rows the training padded to, TEGroupedMLP, experts, gate and up as keys of their own)
+WRITTEN = {"dense_3_6_text_tied-tp2": ("dense_3_6_text_tied", Layout(tp=2), 256, False, False), "next-tp2": ("next", Layout(tp=2), 158, False, False),
+           "next_some_dense-ep2": ("next_some_dense", Layout(ep=2), 157, True, False),
+           "moe_text_vision_names-tp2_ep2": ("moe_text_vision_names", Layout(tp=2, ep=2), 256, False, False), "next-pp2": ("next", Layout(pp=2), 157, False, False),
+           "next-singleton": ("next", Layout(), 157, False, True)}
 
 
 @pytest.mark.parametrize("which", WRITTEN)
 def test_written_by_several_ranks(which, qwen_sources, pools, causeway, tmp_path):
     """megatron-core alone wrote it; padding rows, which training fills with whatever it likes, do not come back."""
-    name, layout, rows, grouped = WRITTEN[which]
+    name, layout, rows, grouped, singleton = WRITTEN[which]
     source = qwen_sources(name)
     arch, full = source.arch, qwen3_5.to_megatron(source.arch, source.state)
     for key in sharding.VOCABULARY:
@@ -60,10 +63,36 @@ def test_written_by_several_ranks(which, qwen_sources, pools, causeway, tmp_path
             full[key] = torch.cat([full[key], torch.full((rows - arch.vocab, arch.hidden), 3.0, dtype=full[key].dtype)])
     parts = [{key: sharding.shard(key, value, layout, rank, rows, arch=arch) for key, value in full.items()} for rank in range(layout.world)]
     pools["te"].run("save", layout=layout, arch=arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5,
-                    grouped=grouped)
+                    grouped=grouped, singleton=singleton)
     (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
     assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
+
+
+def under_other_keys(name, tensors, source):
+    """The same tensors as other Megatron versions call them, and with a key for each layer of the vision tower."""
+    if name == "mtp_model_layer":
+        return {key.replace(".transformer_layer.", ".mtp_model_layer."): tensor for key, tensor in tensors.items()}
+    if name == "norms that are modules":
+        return {key.replace(".self_attention.in_proj.layer_norm_weight", ".input_layernorm.weight"): tensor for key, tensor in tensors.items()}
+    stacked, out = "vision_model.decoder.layers.", {}
+    for key, tensor in tensors.items():
+        each = {f"{stacked}{i}.{key.removeprefix(stacked)}": layer for i, layer in enumerate(tensor)} if key.startswith(stacked) else {key: tensor}
+        out.update(each)
+    return out
+
+
+@pytest.mark.parametrize("which", ["mtp_model_layer", "norms that are modules", "vision layers apart"])
+def test_other_keys_of_the_same(which, qwen_sources, qwen_converted, causeway, tmp_path):
+    source, old = qwen_sources("moe"), dcp.read_tensors(qwen_converted("moe") / "iter_0000000")
+    new = under_other_keys(which, old, source)
+    assert new.keys() != old.keys() and len(new) >= len(old)
+    torch_dcp.save(new, storage_writer=torch_dcp.FileSystemWriter(tmp_path / "root" / "iter_0000010"), no_dist=True,
+                   planner=torch_dcp.DefaultSavePlanner(flatten_state_dict=False))
+    for file in ("common.pt", "metadata.json"):
+        shutil.copy(qwen_converted("moe") / "iter_0000000" / file, tmp_path / "root" / "iter_0000010")
+    causeway("export-to-hf", tmp_path / "root" / "iter_0000010", tmp_path / "hf", "--sidecar", qwen_converted("moe") / "causeway")
+    assert digests(tmp_path / "hf") == digests(source.folder)
 
 
 # ---- trained ----
