@@ -51,8 +51,8 @@ python_suite() {
 args=()
 [ "$all" -eq 0 ] || args=(--dev)
 prepare "packages" scripts/install.sh "${args[@]}"
+prepare "Python environment" scripts/venv.sh # before the build: LibTorch is in there
 prepare "release build" scripts/build.sh release
-check_suite "Python environment" scripts/venv.sh
 
 check_suite "format" format_check
 check_suite "layers" scripts/check_layers.sh

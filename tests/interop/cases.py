@@ -80,6 +80,29 @@ FP8 = {
 }
 
 CASES = {**DENSE, **MOE, **FP8}
+
+# Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
+# 24 tokens to feel every scaling of them.
+_YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
+_LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+
+
+def _variant(family, seed, **hf):
+    return Case(awkward(family, tied=False, dtype="bfloat16", hf=hf), seed)
+
+
+FORWARD = {
+    "llama_biased": _variant("llama", 31, attention_bias=True, mlp_bias=True),
+    "llama_linear_rope": _variant("llama", 32, rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.5)),
+    "llama_llama3_rope": _variant("llama", 33, rope_parameters=_LLAMA3),
+    "qwen3_yarn": _variant("qwen3", 34, rope_parameters=_YARN),
+    "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
+    "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "mixtral_window": _variant("mixtral", 37, sliding_window=5),
+    "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
+    "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
+    "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
+}
 SPECS = ["te", "local"]
 
 

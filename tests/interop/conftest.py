@@ -29,19 +29,37 @@ def pools():
         pool.close()
 
 
-@pytest.fixture(scope="session")
-def causeway():
-    """causeway("convert-hf", src, dst, ...) runs the binary and fails the test unless it exits with `expect`."""
-    binary = os.environ.get("CAUSEWAY")
-    assert binary, "set CAUSEWAY to the causeway binary"
-    assert os.access(binary, os.X_OK), f"CAUSEWAY={binary} is not executable"
+def _runner(binary):
+    assert os.access(binary, os.X_OK), f"{binary} is not executable"
 
     def run(*arguments, expect=0):
         done = subprocess.run([binary, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-        assert done.returncode == expect, f"causeway {' '.join(map(str, arguments))}: exit {done.returncode}, not {expect}\n{done.stdout}{done.stderr}"
+        command = f"{os.path.basename(binary)} {' '.join(map(str, arguments))}"
+        assert done.returncode == expect, f"{command}: exit {done.returncode}, not {expect}\n{done.stdout}{done.stderr}"
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def causeway():
+    """causeway("convert-hf", src, dst, ...) runs the binary and fails the test unless it exits with `expect`."""
+    assert "CAUSEWAY" in os.environ, "set CAUSEWAY to the causeway binary"
+    return _runner(os.environ["CAUSEWAY"])
+
+
+@pytest.fixture(scope="session")
+def causeway_verify():
+    """The same for causeway-verify, which lies beside causeway where it was built with LibTorch."""
+    assert "CAUSEWAY" in os.environ, "set CAUSEWAY to the causeway binary"
+    return _runner(os.path.join(os.path.dirname(os.environ["CAUSEWAY"]), "causeway-verify"))
+
+
+@pytest.fixture(scope="session")
+def forward(causeway_verify):
+    """forward(folder, reference) runs it on one checkpoint."""
+    run = causeway_verify
+    return lambda folder, reference, *arguments, expect=0: run(folder, "--reference-logits", reference, *arguments, expect=expect)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +69,8 @@ def sources(tmp_path_factory):
 
     def get(name):
         if name not in made:
-            made[name] = cases.make(cases.CASES[name], tmp_path_factory.mktemp(f"hf-{name}"))
+            case = (cases.CASES | cases.FORWARD)[name]
+            made[name] = cases.make(case, tmp_path_factory.mktemp(f"hf-{name}"))
         return made[name]
 
     return get

@@ -75,6 +75,7 @@ class Arch:
     mla: Mla | None = None
     gdn: Gdn | None = None
     mtp: int = 0           # multi-token prediction depths
+    hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
 
     @property
     def qkv_bias(self):

@@ -45,6 +45,7 @@ def config(arch):
     )
     settings.update(_attention_settings(arch))
     settings.update(_moe_settings(arch))
+    settings.update(arch.hf)
     return _CLASSES[arch.family].config_class(**settings)
 
 
@@ -122,6 +123,13 @@ def _fresh(made):
 def logits(made, tokens):
     with torch.no_grad():
         return _fresh(made)(torch.tensor([tokens])).logits[0]
+
+
+def hidden_states(arch, folder, prompts):
+    """After the embedding, after each layer but the last, and after the final norm, in fp32."""
+    made = _CLASSES[arch.family].from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return list(made(torch.tensor(prompts), output_hidden_states=True).hidden_states)
 
 
 def loading_report(arch, folder):

@@ -5,6 +5,7 @@ TransformerEngine wrappers over oracles.fake_te) or "local" (no TransformerEngin
 megatron-core decides at import.
 """
 import argparse
+import dataclasses
 import logging
 import os
 import pathlib
@@ -231,6 +232,20 @@ def change(arch, spec, source, directory, iteration, changes, grouped=False):
         for name, value in changes.items():
             tensors[name].copy_(value)
     _save(model, directory, iteration, **_adam_state(model))
+
+
+def settings(arch, spec, grouped=False):
+    """The configuration as Megatron-Bridge's run_config.yaml has it: the plain fields of the TransformerConfig that is run, and the
+    arguments of GPTModel."""
+    plain = (bool, int, float, str, list, type(None))
+    model = build(arch, spec, arch.vocab, grouped=grouped)
+    fields = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
+    out = {name: value for name, value in fields.items() if isinstance(value, plain)}
+    out["activation_func"] = {"_target_": "torch.nn.functional.silu", "_call_": False}
+    assert fields["activation_func"] is torch.nn.functional.silu
+    out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
+               position_embedding_type=model.position_embedding_type, rotary_percent=1.0, rotary_base=arch.rope_base)
+    return out
 
 
 def common_state(spec, directory):

@@ -18,7 +18,8 @@ from oracles import hf_files
 def loaded(folder):
     """Transformers' model of a folder."""
     name = json.loads((pathlib.Path(folder) / "config.json").read_text())["architectures"][0]
-    model, report = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    model, report = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
+                                                                       output_loading_info=True)
     assert not any(report.values()), report
     return model.eval()
 

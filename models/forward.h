@@ -1,0 +1,55 @@
+// The forward pass: from token numbers to logits of the main head and of every multi-token prediction depth.
+//
+//   1. x = embedding rows of the prompt, gathered one by one
+//   2. each layer: x += attention(norm(x)); x += mlp(norm(x))
+//   3. h_0 = norm(x): what the main head reads
+//   4. depth k = 1 .. K: the prompt moves one to the left, 0 comes in at its end;
+//      u = W [norm(embedding), norm(h_(k-1))]; u goes through the depth's layer; h_k = norm(u)
+//   With hyper-connections (models/hyper_connection.h) x is several streams, at first all equal, and 2 to 4 are
+//      2. x = after(attention(norm(before(x)))), then the same with mlp
+//      3. what the main head reads is norm(head(x))
+//      4. each stream i of u is W_e norm(embedding) + W_h norm(x_i), x the streams of the depth before; what the depth's head
+//         reads is norm(head(u)), both of the depth's own
+//   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head
+// One tensor of weights is in memory at a time. No autograd, no modules.
+// Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py; DeepSeek-V4 inference/model.py.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/weights.h"
+
+namespace models {
+
+// The residual stream as it passes: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
+// "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
+using HiddenVisitor = std::function<void(const std::string& name, const at::Tensor& hidden)>;
+// Reproducible results: fixed algorithms and thread count. Once a process, before anything is computed.
+void make_deterministic(int threads);
+
+// ids: [B, S] int64. What every head reads, the main one first. Error: kBadInput for a token that the vocabulary does
+// not have, and an empty prompt.
+std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
+                                   const HiddenVisitor& on_hidden);
+
+// The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
+class OutputLayer {
+ public:
+  OutputLayer(Weights& weights, const Compute& compute) : weights_(weights), compute_(compute) {}
+
+  // Rows of a block; the last may have fewer.
+  int64_t step() const;
+  // The block that begins at row `first`, [rows, D].
+  at::Tensor block(int64_t first) const;
+
+ private:
+  Weights& weights_;
+  Compute compute_;
+};
+
+}  // namespace models

@@ -1,0 +1,56 @@
+#include "models/head_statistics.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/maximum.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace models {
+
+void BestTokens::add(const at::Tensor& block, int64_t first) {
+  const at::Tensor numbers =
+      at::arange(first, first + block.size(1), at::kLong).expand(block.sizes());
+  const at::Tensor values = values_.defined() ? at::cat({values_, block}, 1) : block;
+  const at::Tensor tokens = tokens_.defined() ? at::cat({tokens_, numbers}, 1) : numbers;
+  // A stable order: the kept ones have lower numbers and come first.
+  const auto [sorted, places] = values.sort(/*stable=*/true, 1, /*descending=*/true);
+  const int64_t kept = std::min(count_, values.size(1));
+  values_ = sorted.narrow(1, 0, kept);
+  tokens_ = tokens.gather(1, places.narrow(1, 0, kept));
+}
+
+void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {
+  const at::Tensor block_largest = std::get<0>(x.max(1));
+  const at::Tensor now = largest.defined() ? at::maximum(largest, block_largest) : block_largest;
+  const at::Tensor powers = (x - now.unsqueeze(1)).exp();
+  const at::Tensor block_sum = powers.sum(1);
+  const at::Tensor block_weighted = (powers * weight).sum(1);
+  if (largest.defined()) {
+    const at::Tensor scale = (largest - now).exp();
+    sum = sum * scale + block_sum;
+    weighted = weighted * scale + block_weighted;
+  } else {
+    sum = block_sum;
+    weighted = block_weighted;
+  }
+  largest = now;
+}
+
+at::Tensor Divergence::Sum::log() const {
+  return sum.log() + largest;
+}
+
+void Divergence::add(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor difference = a.to(at::kDouble) - b.to(at::kDouble);
+  a_.add(a.to(at::kDouble), difference);
+  b_.add(b.to(at::kDouble), difference);
+}
+
+double Divergence::mean() const {
+  return (a_.weighted / a_.sum - a_.log() + b_.log()).mean().item().toDouble();
+}
+
+}  // namespace models

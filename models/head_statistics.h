@@ -1,0 +1,49 @@
+// What is compared of two heads' logits, gathered while the blocks of the vocabulary pass by.
+//
+//   divergence: KL(p || q) = E_p[a - b] - log sum exp a + log sum exp b; each sum is kept relative to the largest value so
+//   far and rescaled when a larger one comes
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace models {
+
+// The k best tokens of every row.
+class BestTokens {
+ public:
+  explicit BestTokens(int64_t count) : count_(count) {}
+
+  // block: [rows, n], of the tokens first .. first + n - 1.
+  void add(const at::Tensor& block, int64_t first);
+  // [rows, k], best first; of equal ones, the lower token.
+  const at::Tensor& tokens() const { return tokens_; }
+
+ private:
+  int64_t count_;
+  at::Tensor values_;
+  at::Tensor tokens_;
+};
+
+class Divergence {
+ public:
+  // a, b: [rows, n] fp32.
+  void add(const at::Tensor& a, const at::Tensor& b);
+  double mean() const;
+
+ private:
+  // sum of exp(x - largest) * weight over the blocks so far, in double.
+  struct Sum {
+    at::Tensor largest;
+    at::Tensor sum;
+    at::Tensor weighted;
+    void add(const at::Tensor& x, const at::Tensor& weight);
+    at::Tensor log() const;
+  };
+
+  Sum a_;
+  Sum b_;
+};
+
+}  // namespace models

@@ -1,0 +1,54 @@
+// What Hugging Face checkpoints call the canonical tensors, and which rows of a stored tensor they are. A family of models has one
+// list of names; several of them where checkpoints of it are spelled in several ways.
+//   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, those of DeepSeek-V4 and
+//     Qwen3.5 as mtp.K and mtp.layers.K.
+//   - Experts are tensors of their own, or rows of one with all experts on its first axis, gate rows before up rows.
+// Truth: the released checkpoints' indexes; transformers' modeling_*.py and conversion_mapping.py.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/hf_weights_config.h"
+#include "models/row_pattern.h"
+#include "models/tensor_id.h"
+
+namespace models {
+
+// One way in which a canonical tensor may be stored.
+struct HfPlace {
+  std::string name;
+  bool expert_axis = false;  // the expert's number is an index into a first axis
+  RowPattern rows = {};
+};
+
+class HfNames {
+ public:
+  // prefix: what is in front of the names of the text model, "model.language_model.", "model." or "".
+  HfNames(HfFamily family, const ModelConfig& config, std::string prefix);
+
+  // The ways; a checkpoint has one of them. Never empty.
+  std::vector<HfPlace> places(const TensorId& id) const;
+  // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and the output layer, tables
+  // of rotary frequencies, the vision part.
+  bool is_unused(std::string_view name) const;
+
+ private:
+  const LayerConfig& layer(const TensorId& id) const;
+  std::vector<HfPlace> plain_places(const TensorId& id) const;
+  std::vector<HfPlace> deepseek_v4_places(const TensorId& id) const;
+  std::vector<HfPlace> qwen3_5_places(const TensorId& id) const;
+
+  HfFamily family_;
+  const ModelConfig& config_;
+  std::string prefix_;
+};
+
+// Gate or up rows of a tensor that has both.
+inline RowPattern gate_or_up(int64_t width, bool up) {
+  return {width, up ? width : 0, width, width, 2 * width};
+}
+
+}  // namespace models

@@ -1,0 +1,20 @@
+// A torch_dist checkpoint as Megatron-Core would read it: keys of .metadata, layouts and configuration are read here, not by
+// the converter's tables, ops and key naming, so that a mistake in those shows.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "bridge/io/file_system.h"
+#include "bridge/io/memory_budget.h"
+#include "models/weights.h"
+
+namespace models {
+
+// Opens the checkpoint and checks it against its configuration (run_config.yaml, else the args of the common state):
+// tensors that are missing, of another shape or unknown are kBadInput by name. iteration: as for bridge::open_megatron. budget: for .metadata; must outlive the result.
+std::unique_ptr<Weights> open_megatron_weights(bridge::FileSystem& fs, const bridge::Path& path,
+                                               std::string_view iteration,
+                                               bridge::MemoryBudget& budget);
+
+}  // namespace models

@@ -1,0 +1,69 @@
+// Two views of what should be one model: configurations, every canonical tensor, and the forward pass. Three verdicts; each
+// finds what the others cannot: tensors that a prompt does not touch, settings that no tensor shows, and a canonical
+// tensor that both views would read wrongly.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/weights.h"
+
+namespace models {
+
+// A field of the canonical description; empty where a side has none.
+struct FieldDifference {
+  std::string field;
+  std::string a;
+  std::string b;
+};
+
+std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const ModelConfig& b);
+
+struct TensorDifference {
+  std::string name;
+  std::string
+      what;  // "12 of 4096 values differ, by 0.5 at most", "[8, 4] and [4, 8]", "only in one"
+};
+
+struct TensorVerdict {
+  int64_t compared = 0;
+  std::vector<TensorDifference> differences;
+};
+
+// Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other
+// the same values in fp32.
+TensorVerdict compare_tensors(Weights& a, Weights& b);
+
+struct StateDifference {
+  std::string name;  // "hidden.3", "logits", "mtp_logits.0"
+  bool identical = true;
+  double largest = 0;
+  double mean = 0;
+  double allowed = 0;  // 1e-4 * max(1, standard deviation of a's)
+};
+
+struct HeadDifference : StateDifference {
+  int64_t rows = 0;
+  int64_t top1 = 0;  // rows with the same best token
+  int64_t top5 = 0;  // rows with the same five best tokens, in any order
+  double divergence =
+      0;  // of b's distribution from a's (Kullback-Leibler), mean over rows, in nats
+};
+
+struct ForwardVerdict {
+  std::string not_comparable;           // why nothing was run; else empty
+  std::vector<StateDifference> states;  // in the order of the pass
+  std::vector<HeadDifference> heads;
+};
+
+// ids: [B, S]. Errors: kBadInput where a token is not in the vocabulary.
+ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
+                               const at::Tensor& ids);
+
+// Tokens that depend on the seed alone: [1, length], each in 0 .. vocab - 1.
+at::Tensor seeded_prompt(int64_t vocab, int64_t length, uint64_t seed);
+
+}  // namespace models

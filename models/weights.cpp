@@ -1,0 +1,47 @@
+#include "models/weights.h"
+
+#include <fmt/format.h>
+
+#include "bridge/io/dtype.h"
+#include "bridge/io/error.h"
+
+namespace models {
+
+void check_shapes(Weights& weights) {
+  for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& wanted) {
+    const bridge::Shape found = weights.shape(id);
+    if (found != wanted) {
+      bridge::bad_input(fmt::format("{}: {} has shape {}, the configuration asks for {}",
+                                    weights.source(id), to_string(id), bridge::shape_text(found),
+                                    bridge::shape_text(wanted)));
+    }
+  });
+}
+
+at::Tensor SectionWeights::whole(const TensorId& id) const {
+  return weights_.rows(id, 0, weights_.shape(id).at(0));
+}
+
+at::Tensor SectionWeights::get(Role role, int64_t expert) const {
+  return whole({role, section_, index_, expert}).to(compute_.device, compute_.dtype);
+}
+
+at::Tensor SectionWeights::get_f32(Role role) const {
+  return whole({role, section_, index_}).to(compute_.device, at::kFloat);
+}
+
+at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
+  const TensorId id{role, section_, index_};
+  const at::Tensor table = whole(id).to(compute_.device, at::kLong).index_select(0, rows);
+  if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
+    bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
+                                  to_string(id), limit - 1));
+  }
+  return table;
+}
+
+at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end) const {
+  return weights_.rows({role, section_, index_}, begin, end).to(compute_.device, compute_.dtype);
+}
+
+}  // namespace models

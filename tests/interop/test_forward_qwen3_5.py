@@ -1,0 +1,86 @@
+"""causeway-verify's forward pass of Qwen3.5, 3.6 and Qwen3-Next against transformers' logits, and the multi-token prediction head
+against transformers' layer in megatron-core's frame (oracles/qwen3_5_reference.py)."""
+import pytest
+
+from interop import cases
+from interop import qwen3_5_cases as qwen_cases
+from interop.conftest import DATA
+from interop.test_forward import exchanged, heads, write_reference
+from oracles import qwen3_5_reference
+
+
+@pytest.fixture(scope="session")
+def references(qwen_sources, tmp_path_factory):
+    """references(name, length) -> file with the logits of a prompt, made once."""
+    made = {}
+
+    def get(name, length=24):
+        if (name, length) not in made:
+            source = qwen_sources(name)
+            ids = (cases.tokens(source.arch) * (length // 24 + 1))[:length]
+            made[name, length] = write_reference(tmp_path_factory.mktemp("reference") / f"{name}.safetensors", ids, source.logits(ids))
+        return made[name, length]
+
+    return get
+
+
+@pytest.mark.parametrize("name", qwen_cases.CASES)
+def test_hugging_face_view(name, forward, qwen_sources, references):
+    done = forward(qwen_sources(name).folder, references(name))
+    assert heads(done) == ["logits", *(f"mtp_logits.{depth}" for depth in range(qwen_sources(name).arch.mtp))]
+
+
+@pytest.mark.parametrize("name", qwen_cases.SAME_FUNCTION)
+def test_megatron_view_of_what_was_converted(name, forward, qwen_converted, references):
+    done = forward(qwen_converted(name), references(name))
+    assert len(heads(done)) == 1 + qwen_cases.CASES[name].arch.mtp
+
+
+@pytest.mark.parametrize("name", ["dense_text", "moe_3_6"])
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 130])
+def test_lengths_around_a_chunk(name, length, forward, qwen_sources, qwen_converted, references):
+    """Linear attention goes token by token below 64 tokens, by chunks of 64 from there on, the last filled up."""
+    forward(qwen_sources(name).folder, references(name, length))
+    forward(qwen_converted(name), references(name, length))
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_sizes_nobody_chose(seed, forward, causeway, tmp_path):
+    case = qwen_cases.random_case(seed)
+    source = qwen_cases.make(case, tmp_path)
+    ids = cases.tokens(source.arch)
+    reference = write_reference(tmp_path / "reference.safetensors", ids, source.logits(ids))
+    forward(source.folder, reference)
+    if not case.form.witnesses:
+        causeway("convert-hf", source.folder, tmp_path / "root")
+        forward(tmp_path / "root", reference)
+
+
+@pytest.mark.parametrize("name", ["qwen3_6_moe_vl"])
+def test_what_bridge_wrote(name, forward, tmp_path):
+    """Bridge's other imports of this family hold BF16 where the source is F32: another function."""
+    fixture = DATA / "bridge_written" / name
+    source = qwen_cases.bridge_source(fixture / "hf")
+    ids = cases.tokens(source.arch)
+    reference = write_reference(tmp_path / "reference.safetensors", ids, qwen3_5_reference.logits(fixture / "hf", ids))
+    forward(fixture / "hf", reference)
+    forward(fixture / "megatron", reference)
+
+
+# ---- what must not pass ----
+
+
+LINEAR = "model.layers.0.linear_attn."
+MISTAKES = {
+    "z_and_another_layers_z": (LINEAR + "in_proj_z.weight", "model.layers.2.linear_attn.in_proj_z.weight"),
+    "beta_and_alpha": (LINEAR + "in_proj_a.weight", LINEAR + "in_proj_b.weight"),
+    "the_decays_of_two_layers": (LINEAR + "A_log", "model.layers.2.linear_attn.A_log"),
+    "the_norms_of_q_and_k": ("model.layers.1.self_attn.q_norm.weight", "model.layers.1.self_attn.k_norm.weight"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_exchanged_tensors_differ(name, forward, qwen_sources, references, tmp_path):
+    folder = exchanged(qwen_sources("dense_text").folder, tmp_path / "hf", [MISTAKES[name]])
+    done = forward(folder, references("dense_text"), expect=1)
+    assert any(line.startswith("logits") and line.endswith("DIFFERENT") for line in done.stdout.splitlines())
