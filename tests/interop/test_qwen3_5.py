@@ -219,7 +219,7 @@ UNSUPPORTED = {
     "another kind of layer": ("moe_text", lambda config, text: text["layer_types"].__setitem__(1, "sliding_attention"), "sliding_attention"),
     "another activation": ("dense", lambda config, text: text.update(hidden_act="gelu"), "hidden_act"),
     "NVFP4": ("moe", lambda config, text: config.update(quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}), "NVFP4"),
-    "another architecture": ("moe", lambda config, text: (config.update(model_type="qwen4_exp", architectures=["Qwen4ExpForConditionalGeneration"])), "Qwen4Exp"),
+    "another architecture": ("moe", lambda config, text: (config.update(model_type="qwen4_exp", architectures=["Qwen4ExpForConditionalGeneration"])), "qwen4_exp"),
 }
 
 
