@@ -17,6 +17,15 @@ using bridge::bad_input;
 
 constexpr int64_t kMostThatTell = 16;  // MTP depths that tell dialects apart
 
+std::vector<std::string> outermost(std::vector<std::string> prefixes) {
+  std::sort(prefixes.begin(), prefixes.end());
+  const auto last =
+      std::unique(prefixes.begin(), prefixes.end(),
+                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
+  prefixes.erase(last, prefixes.end());
+  return prefixes;
+}
+
 // What --mtp drop means: the configuration without its depths.
 void Binding::read_mtp(const BindingOptions& options, Json& config) {
   drops_mtp_ = options.drop_mtp;
@@ -128,12 +137,7 @@ std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
     }
   }
   // The inner layer's prefix lies below that of the depth.
-  std::sort(prefixes.begin(), prefixes.end());
-  const auto last =
-      std::unique(prefixes.begin(), prefixes.end(),
-                  [](const std::string& a, const std::string& b) { return b.starts_with(a); });
-  prefixes.erase(last, prefixes.end());
-  return prefixes;
+  return outermost(std::move(prefixes));
 }
 
 }  // namespace mappings

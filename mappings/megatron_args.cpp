@@ -208,6 +208,10 @@ Json megatron_args(const Json& provider, const ArgsOptions& options) {
   const Fields fields(provider);
   Json args = Json::object();
   copy_fields(provider, fields, args);
+  // The name that every version of Megatron-Core knows; 0.16 does not know "gdn".
+  if (fields.get("experimental_attention_variant") == "gdn") {
+    args["experimental_attention_variant"] = "gated_delta_net";
+  }
   add_flags(fields, args);
   add_checkpoint(fields, options, args);
   return args;

@@ -253,6 +253,9 @@ struct BlockScheme {
   std::optional<bridge::Shape> stored_shape(bridge::Shape weight_shape) const;
 };
 
+// Those of these prefixes that begin with no other, sorted.
+std::vector<std::string> outermost(std::vector<std::string> prefixes);
+
 struct BindingOptions {
   int64_t mtp_depths = 0;  // those that are there, for a table with mtp_found
   bool drop_mtp = false;   // as if the configuration had no MTP depths

@@ -102,7 +102,7 @@ while IFS= read -r -d '' hf; do
 done < <(find data -type d -name hf -print0 | sort -z)
 
 : >"$work/log"
-for table in $(awk '{print $1}' <<<"$supported"); do
+while read -r table _; do
   if [ -z "${dialects[$table]:-}" ]; then
     printf 'skipped  %s: no checkpoint of it\n' "$table"
     skipped=$((skipped + 1))
@@ -111,6 +111,6 @@ for table in $(awk '{print $1}' <<<"$supported"); do
   for ((dialect = 1; dialect <= dialects[$table]; dialect++)); do
     [ -n "${seen[$table/$dialect]:-}" ] || fail "$table: nothing is spelled in dialect $dialect"
   done
-done
+done <<<"$supported"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]

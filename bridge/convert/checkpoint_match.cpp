@@ -62,8 +62,8 @@ void refuse_other_models(const MegatronFolder& folder) {
 }
 
 KeyLookup lookup_for(const MegatronFolder& folder, const CheckpointMatchOptions& options) {
-  return {options.name_prefix ? *options.name_prefix : detect_prefix(folder),
-          options.layer_keys != LayerKeys::kPerLayer, options.layer_keys != LayerKeys::kStacked};
+  return {detect_prefix(folder, options.name_prefix), options.layer_keys != LayerKeys::kPerLayer,
+          options.layer_keys != LayerKeys::kStacked};
 }
 
 // Keys of a part have no prefix.

@@ -250,7 +250,12 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
     return bind_model(
         fs, config, config_name, options,
         {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
-        [&](const mappings::Binding& binding) { return found_mtp_depths(checkpoint, binding); });
+        [&](const mappings::Binding& binding) {
+          // What the source had and the checkpoint lacks is missed, not forgotten.
+          const int64_t there = found_mtp_depths(checkpoint, binding);
+          const HfFolder* source = origin.layout();
+          return source == nullptr ? there : std::max(there, found_mtp_depths(*source, binding));
+        });
   };
   BoundModel model = bind();
   // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.

@@ -207,7 +207,7 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
   return found;
 }
 
-std::string detect_prefix(const MegatronFolder& folder) {
+std::string detect_prefix(const MegatronFolder& folder, const std::optional<std::string>& asked) {
   // Modules of the text model by their first word ("decoder"), with a key for messages. Those of other parts have no prefix.
   std::map<std::string_view, std::string_view> prefixed;
   const auto module_of = [](std::string_view key) { return key.substr(0, key.find('.')); };
@@ -216,15 +216,25 @@ std::string detect_prefix(const MegatronFolder& folder) {
     const std::string_view key = tensor.key;
     prefixed.emplace(module_of(key.substr(kLanguageModel.size())), key);
   }
-  for (const DcpTensor& tensor : folder.metadata.tensors) {
-    const auto other = prefixed.find(module_of(tensor.key));
-    if (other == prefixed.end()) continue;
-    bad_input(
-        fmt::format("{}: keys with and without {}: {} and {}", printable(folder.dist_dir.string()),
-                    kLanguageModel, printable(other->second), printable(tensor.key)),
-        "two text models in one checkpoint; --name-prefix says which one counts");
+  const auto& tensors = folder.metadata.tensors;
+  const auto plain = std::find_if(tensors.begin(), tensors.end(), [&](const DcpTensor& tensor) {
+    return prefixed.contains(module_of(tensor.key));
+  });
+  const std::string where = printable(folder.dist_dir.string());
+  if (!asked && plain != tensors.end()) {
+    bad_input(fmt::format("{}: keys with and without {}: {} and {}", where, kLanguageModel,
+                          printable(prefixed.at(module_of(plain->key))), printable(plain->key)),
+              "two text models in one checkpoint; --name-prefix says which one counts");
   }
-  return prefixed.empty() ? std::string() : std::string(kLanguageModel);
+  const bool is_there =
+      !asked || (asked->empty() ? prefixed.empty() || plain != tensors.end() : !prefixed.empty());
+  if (!is_there) {
+    bad_input(fmt::format("{}: {} of the text model's keys begin with {}, other than --name-prefix "
+                          "says",
+                          where, prefixed.empty() ? "none" : "all", kLanguageModel),
+              "leave the option out: the keys say it");
+  }
+  return asked.value_or(std::string(prefixed.empty() ? "" : kLanguageModel));
 }
 
 }  // namespace bridge

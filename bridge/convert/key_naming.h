@@ -7,6 +7,8 @@
 //               [E, rows, ...], or [L, E, rows, ...] when layers are stacked too
 //   singleton   …linear_fc1.weight_w and …linear_fc1.weight_v       gate and up rows as keys of their own,
 //               and experts too (….experts.experts.5.linear_fc1.weight_w)
+//   split       …in_proj.weight.query, .key, .value, …         stretches of a tensor's rows as keys of their own, where
+//               the table says so; stacked and gathered like any other key
 // with an optional prefix ("language_model."). Only a family whose Megatron prefix ends in ".{l}" can be
 // stacked; MTP depths never are. This module adds axes, objects and old spellings; it never touches bytes.
 // Truth: megatron/core/transformer/transformer_block.py (sharded_state_dict), mlp.py (swiglu factory),
@@ -72,13 +74,15 @@ struct KeyLookup {
 };
 
 // Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked; experts together or apart;
-// singleton). nullopt: it is not there. Two spellings at once, or a key with another number of layers or experts, are
+// singleton; split). nullopt: it is not there. Two spellings at once, or a key with another number of layers or experts, are
 // bad input.
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
                                        const KeyLookup& lookup);
 
-// "language_model." when the checkpoint's keys start with it, else "". kBadInput where some of a module do and some do not.
-std::string detect_prefix(const MegatronFolder& folder);
+// What keys of the text model begin with: "language_model." or "". kBadInput where some of a module do and some do not,
+// unless one was asked for; and where none begins as asked.
+std::string detect_prefix(const MegatronFolder& folder,
+                          const std::optional<std::string>& asked = std::nullopt);
 
 }  // namespace bridge

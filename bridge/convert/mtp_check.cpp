@@ -47,9 +47,13 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
     std::erase_if(prefixes, [&](const std::string& prefix) {
       return std::find(present.begin(), present.end(), prefix) != present.end();
     });
+    // The frame's may be the beginning of the layer's.
+    prefixes = mappings::outermost(std::move(prefixes));
     size_t tensors = 0;
     for (const std::string& prefix : prefixes) tensors += side.count(prefix);
-    if (depth >= promised && (tensors == 0 || side.drops_uncounted)) return present;
+    if (depth >= promised && (tensors == 0 || side.drops_uncounted)) {
+      return mappings::outermost(std::move(present));
+    }
     const std::string names = fmt::format("{}*", fmt::join(prefixes, "*, "));
     if (keep_mtp && tensors == 0 && !prefixes.empty()) {
       bad_input(

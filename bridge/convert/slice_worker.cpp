@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "bridge/convert/requantize.h"
 #include "bridge/io/block_codec.h"
@@ -38,8 +39,9 @@ void SliceWorker::run_elements(const Slice& slice) {
   std::span<std::byte> output = input;
   if (!verbatim) {
     output = sized(output_, bytes_of(transfer.to, slice.end - slice.begin));
-    convert(transfer, input, output);
+    const int64_t overflowed = convert(transfer, input, output);
     if (hooks_.on_slice) hooks_.on_slice({transfer, slice.ticket, slice.begin, segments_});
+    if (overflowed > 0) check_overflow(transfer, overflowed);
     if (options_.want_crc) crc = crc32(output);
   } else if (hooks_.on_slice) {
     hooks_.on_slice({transfer, slice.ticket, slice.begin, {}});
@@ -77,8 +79,8 @@ uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> inpu
   return crc;
 }
 
-void SliceWorker::convert(const Transfer& transfer, std::span<const std::byte> input,
-                          std::span<std::byte> output) {
+int64_t SliceWorker::convert(const Transfer& transfer, std::span<const std::byte> input,
+                             std::span<std::byte> output) {
   segments_.clear();
   scales_.clear();
   size_t read = 0;
@@ -119,15 +121,35 @@ void SliceWorker::convert(const Transfer& transfer, std::span<const std::byte> i
     }
     segments_.push_back(segment);
   }
-  if (overflowed > 0) {
-    bad_input(fmt::format("{}: {} of {} values are too large for {}",
-                          printable(name_of_(transfer.target)), overflowed,
-                          static_cast<int64_t>(output.size()) * 8 / bits_of(transfer.to),
-                          safetensors_name(transfer.to)),
-              !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
-              : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
-                                            : "use --dtype source or --dtype bf16");
+  return overflowed;
+}
+
+void SliceWorker::check_overflow(const Transfer& transfer, int64_t overflowed) {
+  const auto to_bytes = static_cast<size_t>(bits_of(transfer.to)) / 8;
+  std::array<std::byte, 8> value;
+  for (const Segment& segment : segments_) {
+    if (segment.input == Run::kZeros) continue;
+    const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
+    if (from.scales.quantized()) continue;  // no hook changes what was dequantized
+    const auto from_bytes = static_cast<size_t>(bits_of(from.dtype)) / 8;
+    for (size_t i = 0; i < static_cast<size_t>(segment.length); ++i) {
+      int64_t lost = 0;
+      const std::span<std::byte> own = segment.result.subspan(i * to_bytes, to_bytes);
+      change_values(transfer.value_change(), from.dtype,
+                    segment.source.subspan(i * from_bytes, from_bytes), transfer.to,
+                    std::span(value).first(to_bytes), lost);
+      if (lost > 0 && !std::equal(own.begin(), own.end(), value.begin())) --overflowed;
+    }
   }
+  if (overflowed == 0) return;
+  int64_t elements = 0;
+  for (const Segment& segment : segments_) elements += segment.length;
+  bad_input(
+      fmt::format("{}: {} of {} values are too large for {}", printable(name_of_(transfer.target)),
+                  overflowed, elements, safetensors_name(transfer.to)),
+      !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
+      : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
+                                    : "use --dtype source or --dtype bf16");
 }
 
 void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,

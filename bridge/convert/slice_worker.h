@@ -43,8 +43,11 @@ class SliceWorker {
   void run_tile(const Slice& slice);
   // Reads the runs one after another into input_; returns the CRC of all where anybody wants it.
   uint32_t gather(const Transfer& transfer, std::span<std::byte> input);
-  void convert(const Transfer& transfer, std::span<const std::byte> input,
-               std::span<std::byte> output);
+  // Returns the number of values that are too large for the output's dtype.
+  int64_t convert(const Transfer& transfer, std::span<const std::byte> input,
+                  std::span<std::byte> output);
+  // Bad input unless a hook replaced all `overflowed` values of segments_ by what the source held.
+  void check_overflow(const Transfer& transfer, int64_t overflowed);
   void convert_run(const Transfer& transfer, const Segment& segment, int64_t& overflowed);
   // Reads the scales of whole grid rows [first, last); returns them.
   std::span<const std::byte> read_scales(const BlockScales& scales, const BlockGrid& grid,

@@ -94,15 +94,15 @@ class Verification {
 
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
-    std::map<std::string, std::vector<TransferInput>> parts;
+    std::map<std::string, std::vector<TransferInput>> parts;  // by the first HF name
     Accounting source_accounting;
     const SourceMatch match = match_source(
         source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_}, source_accounting,
         [&](const MatchedTensor& tensor) {
-          budget_.reserve(static_cast<int64_t>(tensor.logical.name.size() + 128 +
+          budget_.reserve(static_cast<int64_t>(tensor.logical.hf[0].name.size() + 128 +
                                                tensor.parts.size() * sizeof(TransferInput)),
                           "the plan");
-          parts.emplace(tensor.logical.name, tensor.parts);
+          parts.emplace(tensor.logical.hf[0].name, tensor.parts);
         });
     source_accounting.raise_unless_clean(printable(source.path.string()), {});
 
@@ -124,7 +124,7 @@ class Verification {
                      [&](const CheckpointTensor& tensor) {
                        Transfer transfer;
                        transfer.layout = tensor.layout;
-                       transfer.inputs = parts.at(tensor.logical.name);
+                       transfer.inputs = parts.at(tensor.logical.hf[0].name);
                        transfer.target = static_cast<int32_t>(names.size());
                        transfer.to = tensor.found.dtype;
                        for (const auto& part : tensor.logical.hf) {

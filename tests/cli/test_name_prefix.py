@@ -28,8 +28,8 @@ def test_prefix(fixture, tmp_path, converted):
     for options in ((), ("--name-prefix", PREFIX)):
         export(root, tmp_path / "back", "--overwrite", *options)
         assert hashes(tmp_path / "back") == hashes(hf_fixture(fixture))
-    refused("export-to-hf", root, tmp_path, 3, "missing (embedding.word_embeddings.weight", options=("--name-prefix", "none"))
-    refused("export-to-hf", converted(fixture), tmp_path, 3, f"missing ({PREFIX}embedding", options=("--name-prefix", PREFIX))
+    refused("export-to-hf", root, tmp_path, 3, f"all of the text model's keys begin with {PREFIX}", "--name-prefix", options=("--name-prefix", "none"))
+    refused("export-to-hf", converted(fixture), tmp_path, 3, f"none of the text model's keys begin with {PREFIX}", options=("--name-prefix", PREFIX))
 
 
 @pytest.mark.parametrize("fixture", HF_FIXTURES)

@@ -157,6 +157,28 @@ TEST_F(CastTest, OverflowStops) {
   }
 }
 
+// The largest values of F16 round to what F16 does not hold, and come back all the same; a changed one cannot.
+TEST_F(CastTest, Fp16ThroughBf16ComesBack) {
+  write_source(Dtype::kF16, "float16", [](size_t size) {
+    static constexpr uint16_t kValues[] = {0x7bff, 0xfbff, 0x7c00, 0x3c01, 0x7bf0, 0x7e01};
+    std::string bytes(size, '\0');
+    for (size_t at = 0; at < size; at += 2) {
+      std::memcpy(&bytes[at], &kValues[at / 2 % std::size(kValues)], 2);
+    }
+    return bytes;
+  });
+  convert(dir_ / "megatron", Dtype::kBF16);
+  export_again(dir_ / "megatron", dir_ / "hf");
+  EXPECT_EQ(difference("source", "hf"), "");
+
+  edit_item(dir_ / "megatron", "decoder.layers.mlp.linear_fc2.weight", 1, [](std::string& data) {
+    const uint16_t large = 0x4f00;  // 2^31
+    std::memcpy(&data[0], &large, 2);
+  });
+  expect_error(Code::kBadInput, "down_proj.weight: 1 of 48 values are too large for F16",
+               [&] { export_again(dir_ / "megatron", dir_ / "changed"); });
+}
+
 // An export in another dtype says so in config.json, and changes nothing else there.
 TEST_F(CastTest, OnlyTheDtypeOfTheConfigurationChanges) {
   write_source(Dtype::kBF16, "bfloat16", random_bytes(5));

@@ -45,7 +45,8 @@ inline constexpr const char* kVisionTable = R"({
     ["{P}inv_freq", "computed"],
     ["model.visual.inv_freq", "computed", {"part": "vision"}]
   ],
-  "extra_state": [["{L}.linear_qkv", {"family": ["decoder", "vision"]}], ["vision_model.patch", {"part": "vision"}]],
+  "extra_state": [["{L}.linear_qkv", {"family": ["decoder", "vision"]}], 
+    ["vision_model.patch", {"part": "vision", "when": "blocks > 0"}]],
   "megatron_config": {
     "_target_": "text_only || vision == null ? 'some.TextProvider' : 'some.VisionProvider'",
     "num_layers": "layers", "hidden_size": "4", "num_attention_heads": "2", "vocab_size": "7"

@@ -36,6 +36,7 @@ TEST_F(VisionTest, KeysOfTheWholeModel) {
   EXPECT_EQ(keys("megatron"), joined(with_prefix(kTextKeys), kVisionKeys));
   // The vision tower is stacked, beside a text model that is not.
   const MegatronFolder folder = open_checkpoint(dir_ / "megatron");
+  ASSERT_NE(folder.find(kVisionNorm), nullptr);
   EXPECT_EQ(folder.find(kVisionNorm)->shape, (Shape{2, 4}));
   const std::string metadata = file_content(dir_ / "megatron/iter_0000000/.metadata");
   for (const char* object : {"language_model.decoder.layers.0.linear_qkv._extra_state/shard_0_1",

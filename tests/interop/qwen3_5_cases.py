@@ -73,8 +73,8 @@ CASES = {
     "moe_text_vision_names": Case(_arch("qwen3_5_moe", _SHORT), Form(text_names="model.language_model.", ssm=_BF16), 17),
     "moe_separate": Case(_arch("qwen3_5_moe", groups=6), Form(packed=False), 9),
     "moe_separate_mtp_packed_tied": Case(_arch("qwen3_5_moe", _SHORT, tied=True), Form(Vision(depth=1), packed=False, mtp_packed=True), 10),
-    "next": Case(_arch("qwen3_next", _IRREGULAR, mtp=0), Form(packed=False, ssm=_BF16), 11, files=2),
-    "next_some_dense": Case(_arch("qwen3_next", mtp=0, dense=(1,), key_heads=4), Form(packed=False, ssm=_BF16, interval=2), 12),
+    "next": Case(_arch("qwen3_next", _IRREGULAR), Form(packed=False, ssm=_BF16), 11, files=2),
+    "next_some_dense": Case(_arch("qwen3_next", _SHORT, dense=(0,), key_heads=4), Form(packed=False, ssm=_BF16, interval=2), 12),
     "dense_fp8": Case(_arch("qwen3_5", _SHORT, hidden=144), Form(Vision()), 13, files=3, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
     "moe_fp8": Case(_arch("qwen3_5_moe", _SHORT, hidden=144), Form(Vision(), packed=False), 14, files=2, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
     "dense_text_witnesses": Case(_arch("qwen3_5", _SHORT), Form(witnesses=True), 15),
@@ -99,12 +99,13 @@ def random_case(seed):
     moe = None if family == "qwen3_5" else Moe(experts=dice.choice([2, 3, 7]), topk=2, ffn=dice.choice([9, 20, 33]), gated_ffn=dice.choice([7, 16, 30]))
     arch = Arch(family=family, layers=len(gdn.linear), hidden=dice.choice([16, 40, 90]), heads=groups * dice.choice([1, 2, 3]), groups=groups, head_dim=head_dim,
                 ffn=dice.choice([11, 48]), vocab=dice.choice([61, 160]), tied=dice.random() < 0.3, dtype="bfloat16", eps=1e-6, rope_base=1e7, moe=moe, gdn=gdn,
-                mtp=0 if family == "qwen3_next" else dice.choice([0, 1, 1]))
+                mtp=dice.choice([0, 1, 1]))
     heads = dice.choice([1, 2, 5])
     vision = Vision(depth=dice.choice([1, 2, 4]), hidden=heads * dice.choice([4, 6]), heads=heads, ffn=dice.choice([10, 26]), patch=dice.choice([2, 4]),
                     positions=dice.choice([9, 16]))
     multimodal = family != "qwen3_next" and dice.random() < 0.6
-    form = Form(vision if multimodal else None, packed=family == "qwen3_5_moe" and dice.random() < 0.5, mtp_packed=dice.random() < 0.5,
+    form = Form(vision if multimodal else None, packed=family == "qwen3_5_moe" and dice.random() < 0.5,
+                mtp_packed=family == "qwen3_5_moe" and dice.random() < 0.5,
                 ssm=dice.choice([torch.float32, _BF16]), witnesses=gdn.value_dim >= 8 and dice.random() < 0.3)
     return Case(arch, form, seed, files=dice.choice([1, 3]))
 

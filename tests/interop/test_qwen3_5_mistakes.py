@@ -21,17 +21,20 @@ def row(table, megatron, hf):
 
 
 def options(row):
+    if len(row) == 3:
+        row.append({})
     return row[3]
 
 
 # ---- mistakes of each kind: each takes the table ----
 
 
-def other_op(megatron, hf, op, **changed):
+def other_op(megatron, hf, op, gone=()):
     def edit(table):
         found = row(table, megatron, hf)
         found[1] = op
-        options(found).update(changed)
+        for option in gone:
+            del options(found)[option]
     return edit
 
 
@@ -86,9 +89,7 @@ def gated(edit):
 
 
 MISTAKES = [
-    ("qwen3_5", "moe", gated(other_op(*_QKV, "qkv")), "linear_qkv.weight"),  # gates stay between the queries
-    ("qwen3_5", "moe", gated(other_option(*_QKV, groups="1")), "linear_qkv.weight"),
-    ("qwen3_5", "moe", gated(other_option(*_QKV, heads="kv_heads")), "linear_qkv.weight"),  # heads permuted in a group
+    ("qwen3_5", "moe", gated(other_op(*_QKV, "qkv", ["heads"])), "linear_qkv.weight"),  # gates stay between the queries
     ("qwen3_5", "moe", gated(exchange_parts(*_QKV, 1, 2)), "linear_qkv.weight"),
     ("qwen3_5", "moe", parts_in_order(*_IN, ".key", ".query", ".value"), "in_proj.weight"),
     ("qwen3_5", "moe", parts_in_order(*_CONV, ".key", ".query", ".value"), "conv1d.weight"),
@@ -108,13 +109,21 @@ MISTAKES = [
     ("qwen3_5", "dense", other_option(*_VISION, groups="1"), "vision_model.decoder.layers.self_attention.linear_qkv.weight"),
     ("qwen3_5", "dense", exchange(("linear_qkv.layer_norm_weight", "norm1.weight"), ("linear_fc1.layer_norm_weight", "norm2.weight")),
      "vision_model.decoder.layers.self_attention.linear_qkv.layer_norm_weight"),
-    ("qwen3_next", "next", gated(other_op(*_QKV, "qkv")), "linear_qkv.weight"),
+    ("qwen3_next", "next", gated(other_op(*_QKV, "qkv", ["heads"])), "linear_qkv.weight"),
     ("qwen3_next", "next", parts_in_order("in_proj.weight", "in_proj_qkvz", ".key", ".query", ".value", ".z"), "in_proj.weight"),
     ("qwen3_next", "next", parts_in_order("in_proj.weight", "in_proj_qkvz", ".query", ".key", ".z", ".value"), "in_proj.weight"),
     ("qwen3_next", "next", parts_in_order("in_proj.weight", "in_proj_ba", ".alpha", ".beta"), "in_proj.weight"),
     ("qwen3_next", "next", other_option("in_proj.weight", "in_proj_qkvz", groups="1"), "in_proj.weight"),
     ("qwen3_next", "next", other_option("in_proj.weight", "in_proj_ba", groups="1"), "in_proj.weight"),
     ("qwen3_next", "next", other_op("out_norm.weight", "norm", "copy"), "out_norm"),
+]
+
+
+# Sizes that do not divide, before anything is written.
+REFUSED = [
+    ("qwen3_5", "moe", gated(other_option(*_QKV, groups="1")), "q_proj.weight"),
+    ("qwen3_5", "moe", gated(other_option(*_QKV, heads="kv_heads")), "q_proj.weight"),
+    ("qwen3_5", "moe", other_layers("decoder", "{P}layers.{(l + 1) % layers}"), "layers."),
 ]
 
 
@@ -136,6 +145,13 @@ def test_a_mistake_is_noticed(name, case, mistake, where, qwen_sources, causeway
     convert_with(table, qwen_sources(case), causeway, tmp_path)
     found = what_differs(qwen_sources(case), tmp_path)
     assert found and any(where in line for line in found)
+
+
+@pytest.mark.parametrize("name, case, mistake, where", REFUSED, ids=[f"{name}-{i}-{where}" for i, (name, _, _, where) in enumerate(REFUSED)])
+def test_a_mistake_is_refused(name, case, mistake, where, qwen_sources, causeway, tmp_path):
+    table = read_table(name)
+    mistake(table)
+    assert where in convert_with(table, qwen_sources(case), causeway, tmp_path, expect=3).stderr
 
 
 # ---- every row of the tables ----

@@ -89,7 +89,8 @@ TEST_P(RunConfig, SaysWhatMegatronBridgeSaid) {
 
 INSTANTIATE_TEST_SUITE_P(All, RunConfig,
                          ::testing::Values("qwen3_dense", "llama_tied", "qwen3_moe", "deepseek_v3",
-                                           "deepseek_v3_mtp2", "deepseek_v4"),
+                                           "deepseek_v3_mtp2", "deepseek_v4", "qwen3_5_vl",
+                                           "qwen3_5_moe_vl", "qwen3_5_moe_text"),
                          [](const auto& param) { return std::string(param.param); });
 
 // Bridge has no Mixtral of its own: the fields are those of its provider all the same.

@@ -190,6 +190,13 @@ constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
                                 "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
 constexpr char kSmallV4[] = R"({"num_hidden_layers": 4, "n_routed_experts": 4, "num_hash_layers": 2,
                                 "compress_ratios": [0, 4, 128, 4, 0]})";
+constexpr char kTinyQwen35[] = R"({"architectures": ["Qwen3_5ForCausalLM"], "hidden_size": 64,
+  "intermediate_size": 96, "vocab_size": 100, "num_hidden_layers": 4, "num_attention_heads": 4,
+  "num_key_value_heads": 2, "head_dim": 16, "linear_num_key_heads": 2, "linear_key_head_dim": 8,
+  "linear_num_value_heads": 4, "linear_value_head_dim": 12, "mtp_num_hidden_layers": 1,
+  "layer_types": ["linear_attention", "full_attention", "linear_attention", "full_attention"]})";
+constexpr char kMoeQwen35[] = R"({"architectures": ["Qwen3_5MoeForCausalLM"], "num_experts": 6,
+  "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48})";
 const Requested kRequested[] = {
     {"te.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, false},
     {"local.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, true},
@@ -198,6 +205,8 @@ const Requested kRequested[] = {
     {"te.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, false},
     {"local.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, true},
     {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
+    {"te.qwen3_5", kTinyQwen35, "{}", false},
+    {"te.qwen3_5_moe", kTinyQwen35, kMoeQwen35, false},
 };
 INSTANTIATE_TEST_SUITE_P(All, RequestedKeys, ::testing::ValuesIn(kRequested),
                          [](const auto& param) {

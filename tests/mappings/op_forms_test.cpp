@@ -19,6 +19,7 @@ const std::string kGood = R"({
     ["in_proj.weight", "concat", ["qkv.weight [6, 8]", "z.weight [z, 8]"],
       {"split": {".query": "2", ".key": "key", ".value": "5"}}],
     ["ba.weight", "ungroup", "ba.weight [ba, 8]", {"groups": "key_heads", "split": {".beta": "beta", ".alpha": "alpha"}}],
+    ["vision_qkv.bias", "group", "vision.bias [heads * groups * 3]", {"groups": "groups", "blocks": "blocks"}],
     ["norm.weight", "minus_one", "norm.weight [8]", {"dtypes": ["BF16", "F32"], "keep": "F32"}],
     ["eh", "columns", "eh.weight [3, 8]", {"groups": "2", "split": [".e", ".h"]}],
     ["pair.weight", "concat", ["x.weight [3, 8]", "y.weight [5, 8]"], {"chunks": ["chunks"]}]
@@ -28,7 +29,7 @@ const std::string kGood = R"({
 Json config_of(const std::string& patch) {
   Json config =
       Json::parse(R"({"q": 24, "k": 6, "v": 10, "groups": 2, "heads": 4, "z": 4, "key": 3, "ba": 12,
-                                "key_heads": 3, "beta": 3, "alpha": 9, "chunks": 4})");
+                                "key_heads": 3, "blocks": 3, "beta": 3, "alpha": 9, "chunks": 4})");
   config.merge_patch(Json::parse(patch));
   return config;
 }
@@ -36,7 +37,8 @@ Json config_of(const std::string& patch) {
 TEST(OpForms, NumbersOfTheConfiguration) {
   const Table table = parse_table(kGood, "t");
   EXPECT_EQ(table.rows[1].split, (std::vector<std::string>{".query", ".key", ".value"}));
-  EXPECT_EQ(table.rows[3].op, Op::kMinusOne);
+  EXPECT_EQ(table.rows[3].op, Op::kGroup);
+  EXPECT_EQ(table.rows[4].op, Op::kMinusOne);
   std::map<std::string, LogicalTensor> tensors;
   Binding(table, config_of("{}")).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
     tensors.emplace(tensor.name, tensor);
@@ -47,6 +49,8 @@ TEST(OpForms, NumbersOfTheConfiguration) {
   EXPECT_EQ(tensors.at("in_proj.weight").split_rows, (std::vector<int64_t>{2, 3, 5}));
   EXPECT_EQ(tensors.at("ba.weight").split_rows, (std::vector<int64_t>{3, 9}));
   EXPECT_EQ(tensors.at("ba.weight").groups, 3);
+  EXPECT_EQ(tensors.at("vision_qkv.bias").groups, 2);
+  EXPECT_EQ(tensors.at("vision_qkv.bias").blocks, 3);
   // Two blocks of columns below each other are 6 rows.
   EXPECT_EQ(tensors.at("eh").split_rows, (std::vector<int64_t>{3, 3}));
 }
@@ -93,6 +97,9 @@ const BadConfig kBadConfigs[] = {
     {"ungroup_negative", R"({"key_heads": -3})", "ba.weight: -3 groups"},
     {"ungroup_part", R"({"beta": 4, "alpha": 8})", "4 rows of '.beta' do not divide into 3 groups"},
     {"ungroup_sum", R"({"alpha": 6})", "the parts of 'split' have 9 rows, the tensor 12"},
+    {"no_blocks", R"({"blocks": 0})", "24 rows do not divide into 0 blocks of 2 groups"},
+    {"blocks_and_rows", R"({"blocks": 5})", "24 rows do not divide into 5 blocks of 2 groups"},
+    {"many_blocks", R"({"blocks": 9223372036854775807})", "groups overflows 64 bits"},
     {"chunks_of_the_whole", R"({"chunks": 3})", "8 on axis 0 do not divide into 3 chunks"},
 };
 INSTANTIATE_TEST_SUITE_P(All, BadNumbers, ::testing::ValuesIn(kBadConfigs),
@@ -107,6 +114,12 @@ const BadTable kBad[] = {
      "'heads' has no meaning for op ungroup"},
     {"gated_rank", "[\"q.weight [q, 8]\", \"k.weight [k, 8]\", \"v.weight [v, 8]\"]",
      "[\"q [q, 8, 1]\", \"k [k, 8, 1]\", \"v [v, 8, 1]\"]", "shape of 3 dimensions"},
+    {"group_without_blocks", R"(, "blocks": "blocks")", "", "op group needs 'blocks'"},
+    {"blocks_elsewhere", R"({"groups": "key_heads",)", R"({"blocks": "4", "groups": "key_heads",)",
+     "'blocks' has no meaning for op ungroup"},
+    {"part_has_the_key_of_another_row", R"("norm.weight", "minus_one")",
+     R"("in_proj.weight.key", "minus_one")",
+     "Megatron name 'in_proj.weight.key' is used at line 6 already"},
     {"ungroup_without_groups", R"("groups": "key_heads", )", "", "op ungroup needs 'groups'"},
     {"ungroup_without_sizes", R"({".beta": "beta", ".alpha": "alpha"})", R"([".beta", ".alpha"])",
      "op ungroup needs 'split' with the rows of each part"},
@@ -143,11 +156,14 @@ TEST_P(BadOpForms, Refused) {
 INSTANTIATE_TEST_SUITE_P(All, BadOpForms, ::testing::ValuesIn(kBad),
                          [](const auto& param) { return std::string(param.param.name); });
 
-// The keys of parts are names like any other.
+// The keys of parts are names like any other, where conditions do not exclude each other too.
 TEST(OpForms, APartCannotHaveTheKeyOfAnotherRow) {
   std::string text = kGood;
-  const std::string from = R"("norm.weight", "minus_one")";
-  text.replace(text.find(from), from.size(), R"("in_proj.weight.key", "minus_one")");
+  const std::pair<std::string, std::string> kChanges[] = {
+      {R"("norm.weight", "minus_one")", R"("in_proj.weight.key", "minus_one")"},
+      {R"({"split": {".query")", R"({"when": "key > 0", "split": {".query")"},
+      {R"({"dtypes")", R"({"when": "key > 1", "dtypes")"}};
+  for (const auto& [from, to] : kChanges) text.replace(text.find(from), from.size(), to);
   const Table table = parse_table(text, "t.jsonc");
   try {
     const Binding binding(table, config_of("{}"));

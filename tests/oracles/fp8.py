@@ -28,8 +28,8 @@ def codes(weight, scales, block):
     return (weight.float() / _per_element(scales, weight.shape, block)).clamp(-448, 448).to(torch.float8_e4m3fn)
 
 
-def dequantize(q, scales, block):
-    return (q.float() * _per_element(scales, q.shape, block)).to(torch.bfloat16)
+def dequantize(q, scales, block, dtype=torch.bfloat16):
+    return (q.float() * _per_element(scales, q.shape, block)).to(dtype)
 
 
 def quantized(state, block, scale_dtype, kept=KEPT):
@@ -46,9 +46,9 @@ def quantized(state, block, scale_dtype, kept=KEPT):
     return out
 
 
-def plain(state, block):
-    """The bf16 state dict a quantized one stands for."""
-    return {name: dequantize(tensor, state[name + SCALE], block) if name + SCALE in state else tensor
+def plain(state, block, dtype=torch.bfloat16):
+    """The state dict a quantized one stands for."""
+    return {name: dequantize(tensor, state[name + SCALE], block, dtype) if name + SCALE in state else tensor
             for name, tensor in state.items() if not name.endswith(SCALE)}
 
 

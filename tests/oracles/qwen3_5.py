@@ -68,8 +68,8 @@ def minus_one(weight):
     return (weight.float() - 1).to(weight.dtype) if weight.is_floating_point() else weight  # numbers of elements stay
 
 
-def plus_one(weight):
-    return (weight.float() + 1).to(weight.dtype)
+def plus_one(weight, dtype):
+    return (weight.float() + 1).to(dtype)
 
 
 def _delta_net(arch, hf, h, m):
@@ -135,10 +135,11 @@ def to_hf(arch, megatron, like):
         numbers[name] = torch.arange(first, first + tensor.numel()).view(tensor.shape)
         first += tensor.numel()
     where = {m: place.flatten() for m, place in to_megatron(arch, numbers).items()}
+    (norm_dtype,) = {tensor.dtype for name, tensor in like.items() if name.endswith("linear_attn.norm.weight")}
     wanted = torch.full((first,), float("nan"), dtype=torch.float64)  # holds every value of the dtypes here exactly
     for m, places in where.items():
         value = megatron[m][: arch.vocab] if m in ("embedding.word_embeddings.weight", "output_layer.weight") else megatron[m]
-        value = plus_one(value) if m.endswith("out_norm.weight") else value
+        value = plus_one(value, norm_dtype) if m.endswith("out_norm.weight") else value
         wanted[places] = value.flatten().double()
     carried = torch.zeros(first, dtype=torch.bool)
     carried[torch.cat(list(where.values()))] = True

@@ -5,7 +5,8 @@
 1. Writes a folder OUT/N for each spelling and prints a line for it: folder, what it is, options that convert-hf and export-to-hf
    need, tab-separated. PLAIN_HF_DIR: the same weights without quantization, for spellings that stack experts.
 2. Every architecture: without `model.` before the names, as a bare model is saved. DeepSeek-V4: deepseek_v4_names.
-3. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
+3. Qwen3.5, 3.6 and Qwen3-Next: the experts of the decoder and of MTP in one tensor or one by one, each as it likes.
+4. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
 
 Needs nothing but Python.
 """
@@ -75,6 +76,60 @@ def deepseek_v4(source, plain):
     yield "the release's names as transformers saves them", plain_config, deepseek_v4_names.saved(values), "--mtp drop"
 
 
+_PACKED = re.compile(r"(.*\.mlp\.experts\.)(gate_up_proj|down_proj)")
+_SEPARATE = re.compile(r"(.*\.mlp\.experts\.)(\d+)\.(gate|up|down)_proj\.weight")
+
+
+def one_by_one(name, tensor):
+    """{name: Tensor} of each expert in a packed tensor; gate's rows are before those of up."""
+    prefix, which = _PACKED.fullmatch(name).groups()
+    experts, rows, columns = tensor.shape
+    parts = ("gate", "up") if which == "gate_up_proj" else ("down",)
+    size = len(tensor.data) // (experts * len(parts))
+    return {f"{prefix}{at // len(parts)}.{parts[at % len(parts)]}_proj.weight":
+            Tensor(tensor.dtype, [rows // len(parts), columns], tensor.data[at * size : (at + 1) * size]) for at in range(experts * len(parts))}
+
+
+def in_one(prefix, tensors):
+    """{name: Tensor}: the inverse, of all experts under a prefix."""
+    experts = range(sum(name.endswith(".down_proj.weight") for name in tensors))
+    gate, up, down = ([tensors[f"{prefix}{expert}.{x}_proj.weight"] for expert in experts] for x in ("gate", "up", "down"))
+    return {prefix + "gate_up_proj": Joins.stack([Joins.rows(pair) for pair in zip(gate, up)]), prefix + "down_proj": Joins.stack(down)}
+
+
+def with_experts(tensors, packed, mtp_packed):
+    """The same weights, the experts of the decoder and of MTP packed or not; None if they are so already."""
+    out, collected, changed = {}, {}, False
+    for name, tensor in tensors.items():
+        wanted, separate = mtp_packed if name.startswith("mtp.") else packed, _SEPARATE.fullmatch(name)
+        if _PACKED.fullmatch(name) and not wanted:
+            out.update(one_by_one(name, tensor))
+            changed = True
+        elif separate and wanted:
+            collected.setdefault(separate[1], {})[name] = tensor
+        else:
+            out[name] = tensor
+    for prefix, each in collected.items():
+        out.update(in_one(prefix, each))
+    return out if changed or collected else None
+
+
+def qwen3_5(source, plain):
+    """(what, config, tensors, options): every way to hold the experts, with and without model."""
+    if "quantization_config" in source[0]:  # a packed tensor has no scales
+        yield bare(*source)
+        source = plain
+    words = {True: "in one tensor", False: "one by one"}
+    for packed in (True, False):
+        for mtp_packed in (True, False):
+            tensors = with_experts(source[1], packed, mtp_packed)
+            what = f"experts {words[packed]}, of MTP {words[mtp_packed]}"
+            if tensors:
+                yield what, source[0], tensors, ""
+            _, config, tensors, options = bare(source[0], tensors or source[1])
+            yield f"{what}, without model.", config, tensors, options
+
+
 def bare(config, tensors):
     return "names without model.", config, {name.removeprefix("model."): tensor for name, tensor in tensors.items()}, ""
 
@@ -111,6 +166,9 @@ def spellings(source, plain):
     architecture = source[0]["architectures"][0]
     if architecture == "DeepseekV4ForCausalLM":
         yield from deepseek_v4(source, plain)
+        return
+    if architecture.startswith(("Qwen3_5Moe", "Qwen3Next")):
+        yield from qwen3_5(source, plain)
         return
     yield bare(*source)
     other = {"Qwen3ForCausalLM": as_qwen2, "Qwen3MoeForCausalLM": as_mixtral}.get(architecture)
