@@ -42,9 +42,9 @@ SHOWN = {
     "shared_experts.linear_fc1": "shared.gate:", "alpha_pre": "attention_mapping.scale:", "alpha_post": "mlp_mapping.scale:", "mtp.layers.0.e_proj": "mtp.0.embedding_projection:",
     "mtp.layers.1.hnorm": "mtp.1.hidden_norm:", "mtp.layers.0.final_layernorm": "mtp.0.final_norm:", "core_attention.compressor.linear_wkv": "summary.value:",
     "indexer.compressor.linear_wgate": "index.gate:", "core_attention.compressor.ape": "summary.place:", "decoder.layers.0.mlp.router.tid2eid": "layers.0.router_table:",
-    "mtp.layers.0.hc_head_fn": "mtp.0.head_mapping:", "mtp.layers.1.e_proj": "mtp.1.embedding_projection:", "mtp.layers.1.transformer_layer": "mtp.1.layer.",
+    "mtp.layers.0.hc_head_fn": "mtp.0.head_mapping:", "mtp.layers.1.e_proj": "mtp.1.embedding_projection:", "mtp.layers.1.transformer_layer": "mtp.0.layer.",
     "linear_q_up_proj": "q_up:", "attn_sink": "sink:", "A_log": "decay:", "out_norm": "head_norm:", "mtp.layers.0.enorm": "mtp.0.embedding_norm:",
-    "in_proj.weight.alpha": "alpha:", "conv1d.weight": "q_conv:", "final_layernorm": "final_norm:", "decoder.layers.1.": "layers.1.", "decoder.layers.0": "layers.0.",
+    "in_proj.weight.alpha": "alpha:", "conv1d.weight": "q_conv:", "final_layernorm": "final_norm:", "decoder.layers.1.": "layers.0.", "decoder.layers.0": "layers.0.",
 }
 
 
