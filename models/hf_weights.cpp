@@ -154,13 +154,19 @@ class HfWeights : public Weights {
                                   bridge::printable(places[0].name), to_string(id)));
   }
 
-  static Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) {
+  int64_t experts_of(const TensorId& id) const {
+    const std::vector<LayerConfig>& layers =
+        id.section == Section::kMtp ? config_.mtp : config_.layers;
+    return std::get<MixtureOfExperts>(layers.at(static_cast<size_t>(id.index)).mlp).router.experts;
+  }
+
+  Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
     Location location{&tensor, 0, tensor.shape, place.rows};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
-      if (shape.empty() || id.expert >= shape[0]) {
-        bridge::bad_input(
-            fmt::format("shape {} has no expert {}", bridge::shape_text(tensor.shape), id.expert));
+      if (shape.empty() || shape[0] != experts_of(id)) {
+        bridge::bad_input(fmt::format("shape {}, but its first axis should be {} experts",
+                                      bridge::shape_text(tensor.shape), experts_of(id)));
       }
       shape.erase(shape.begin());
     }

@@ -138,6 +138,7 @@ ModelConfig deepseek_v4_config(const Settings& config) {
   for (const std::string_view flag : {"attention_bias", "mlp_bias"}) {
     if (config.flag_or(flag, false)) config.not_supported(flag, "biases are not computed here");
   }
+  if (config.integer("hc_mult") < 1) config.refuse("hc_mult", "not positive");
   ModelConfig model;
   model.hidden = config.integer("hidden_size");
   model.vocab = config.integer("vocab_size");

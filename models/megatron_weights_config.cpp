@@ -313,6 +313,7 @@ ModelConfig megatron_model_config(const Settings& model) {
     config.norm.kind = NormKind::kScaleThenCast;
     config.hyper = {model.integer_or("num_residual_streams", 4),
                     model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
+    if (config.hyper.streams < 1) model.refuse("num_residual_streams", "not positive");
   }
   const int64_t layers = model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);

@@ -32,7 +32,12 @@ at::Tensor SectionWeights::get_f32(Role role) const {
 
 at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
   const TensorId id{role, section_, index_};
-  const at::Tensor table = whole(id).to(compute_.device, at::kLong).index_select(0, rows);
+  const at::Tensor stored = whole(id);
+  if (!at::isIntegralType(stored.scalar_type(), /*includeBool=*/false)) {
+    bridge::bad_input(
+        fmt::format("{}: {} is a table of integers", weights_.source(id), to_string(id)));
+  }
+  const at::Tensor table = stored.to(compute_.device, at::kLong).index_select(0, rows);
   if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
     bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
                                   to_string(id), limit - 1));
