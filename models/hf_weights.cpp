@@ -58,9 +58,13 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [](const HfTensor& tensor) { return tensor.name.starts_with("mtp."); });
   if (!has_depths) model.mtp.clear();
-  if (has_depths && model.mtp.empty() && family == HfFamily::kQwen3_5) {
-    model.mtp.push_back(model.layers.back());
-  }
+  if (!has_depths || !model.mtp.empty() || family != HfFamily::kQwen3_5) return model;
+  // A depth's layer is as the last that is not linear.
+  const auto full =
+      std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
+        return std::holds_alternative<GroupedAttention>(layer.attention);
+      });
+  if (full != model.layers.rend()) model.mtp.push_back(*full);
   return model;
 }
 

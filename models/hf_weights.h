@@ -1,10 +1,13 @@
 // A Hugging Face folder as transformers would read it: names, quantized weights and configuration are read here, not by the
 // converter's tables and ops, so that a mistake in those shows.
 //
-//   quantized   X.weight in F8_E4M3 with X.weight_scale_inv (F32, BF16 or E8M0), one scale a block of
-//               quantization_config.weight_block_size rows and columns:
-//               value = BF16(float(code) * scale), one rounding
-// Truth: transformers/integrations/finegrained_fp8.py; fp8_cast_bf16.py of DeepSeek-V3.
+//   FP8      X.weight in F8_E4M3 with X.weight_scale_inv or X.scale (F32, BF16 or E8M0), one scale a block of
+//            quantization_config.weight_block_size rows and columns
+//   FP4      X.weight in I8, two e2m1 a byte, the even column in its low half, with X.scale, one a row and 32 columns
+//   value = BF16(float(code) * scale), one rounding
+// A canonical tensor may be some rows of a stored one, and a stored one may have all experts on its first axis
+// (hf_weights_names.h).
+// Truth: transformers/integrations/finegrained_fp8.py; fp8_cast_bf16.py of DeepSeek-V3; inference/convert.py of DeepSeek-V4.
 #pragma once
 
 #include <memory>

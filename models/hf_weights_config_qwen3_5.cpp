@@ -1,6 +1,6 @@
-// Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what counts: its
-// settings are in text_config, tie_word_embeddings beside it. The three position numbers of a multi-section rotary encoding are
-// one and the same for text, which makes it a plain one.
+// Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what
+// counts: its settings are in text_config, tie_word_embeddings beside it. The three position numbers of a multi-section rotary encoding
+// are one and the same for text, which makes it a plain one.
 // Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py.
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// What Hugging Face checkpoints call the canonical tensors, and which rows of a stored tensor they are. A family of models has one
-// list of names; several of them where checkpoints of it are spelled in several ways.
+// What Hugging Face checkpoints call the canonical tensors, and which rows of a stored tensor they are. A family of models has
+// one list of names, with several spellings where its checkpoints have them.
 //   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, those of DeepSeek-V4 and
 //     Qwen3.5 as mtp.K and mtp.layers.K.
 //   - Experts are tensors of their own, or rows of one with all experts on its first axis, gate rows before up rows.

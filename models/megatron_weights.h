@@ -12,7 +12,8 @@
 namespace models {
 
 // Opens the checkpoint and checks it against its configuration (run_config.yaml, else the args of the common state):
-// tensors that are missing, of another shape or unknown are kBadInput by name. iteration: as for bridge::open_megatron. budget: for .metadata; must outlive the result.
+// tensors that are missing, of another shape or unknown are kBadInput by name. iteration: as for bridge::open_megatron.
+// budget: for .metadata; must outlive the result.
 std::unique_ptr<Weights> open_megatron_weights(bridge::FileSystem& fs, const bridge::Path& path,
                                                std::string_view iteration,
                                                bridge::MemoryBudget& budget);

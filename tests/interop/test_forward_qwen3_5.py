@@ -1,5 +1,7 @@
 """causeway-verify's forward pass of Qwen3.5, 3.6 and Qwen3-Next against transformers' logits, and the multi-token prediction head
 against transformers' layer in megatron-core's frame (oracles/qwen3_5_reference.py)."""
+import json
+
 import pytest
 
 from interop import cases
@@ -54,6 +56,19 @@ def test_sizes_nobody_chose(seed, forward, causeway, tmp_path):
     if not case.form.witnesses:
         causeway("convert-hf", source.folder, tmp_path / "root")
         forward(tmp_path / "root", reference)
+
+
+def test_a_depth_that_the_configuration_does_not_count(forward, causeway, tmp_path):
+    """As in the released Qwen3-Next."""
+    source = qwen_cases.make(qwen_cases.Case(qwen_cases._arch("qwen3_next", mtp=1), qwen_cases.Form(packed=False), 18), tmp_path)
+    config = json.loads((source.folder / "config.json").read_text())
+    config.pop("mtp_num_hidden_layers", None)
+    (source.folder / "config.json").write_text(json.dumps(config))
+    ids = cases.tokens(source.arch)
+    reference = write_reference(tmp_path / "reference.safetensors", ids, source.logits(ids))
+    causeway("convert-hf", source.folder, tmp_path / "root")
+    for folder in (source.folder, tmp_path / "root"):
+        assert heads(forward(folder, reference)) == ["logits", "mtp_logits.0"]
 
 
 @pytest.mark.parametrize("name", ["qwen3_6_moe_vl"])
