@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "bridge/convert/progress.h"
+#include "bridge/io/progress.h"
 
 namespace bridge {
 
