@@ -32,7 +32,8 @@ at::Tensor SectionWeights::get_f32(Role role) const {
 
 at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
   const TensorId id{role, section_, index_};
-  const at::Tensor table = whole(id).to(compute_.device, at::kLong).index_select(0, rows);
+  const at::Tensor table =
+      whole(id).to(compute_.device, at::kLong).index_select(0, rows.to(compute_.device));
   if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
     bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
                                   to_string(id), limit - 1));
