@@ -72,9 +72,8 @@ class Pass {
     std::vector<int64_t> distinct(tokens, tokens + flat.numel());
     std::sort(distinct.begin(), distinct.end());
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-    if (options_.coverage != nullptr) {
-      options_.coverage->embedding_rows =
-          std::max(options_.coverage->embedding_rows, static_cast<int64_t>(distinct.size()));
+    if (options_.coverage != nullptr && options_.coverage->embedding_rows == 0) {
+      options_.coverage->embedding_rows = static_cast<int64_t>(distinct.size());
     }
     std::vector<at::Tensor> rows;
     rows.reserve(distinct.size());
