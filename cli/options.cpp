@@ -101,6 +101,7 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
   add("--reference-logits", "FILE",
       "Also compare both sides with recorded logits: safetensors with input_ids, logits, "
       "mtp_logits.K");
+  add("--run-config", "FILE", "run_config.yaml for a Megatron checkpoint that has none");
   add("--layers", "A:B", "Only the decoder layers A to B - 1; the verdict says PARTIAL");
   add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}));

@@ -21,7 +21,7 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options);
 // --iteration on commands that read a Megatron checkpoint.
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
-// --tokens, --prompt-length, --seed, --reference-logits, --layers, --compute, --device: as they were given.
+// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute, --device: as they were given.
 void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given);
 
 // "256MiB", "5GB", "1048576": decimal and binary units. CLI::ValidationError for anything else.

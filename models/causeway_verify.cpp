@@ -46,6 +46,7 @@ struct Options {
   std::string b;
   std::string reference;
   std::string iteration;
+  std::string run_config;
   std::string tokens;
   std::string layers;
   std::string compute = "fp32";
@@ -67,7 +68,7 @@ std::unique_ptr<models::Weights> open_weights(const std::string& path, const Opt
     bridge::bad_input(fmt::format("{}: no such file or folder", bridge::printable(path)));
   }
   if (bridge::looks_like_megatron(fs, path)) {
-    return models::open_megatron_weights(fs, path, options.iteration, budget);
+    return models::open_megatron_weights(fs, path, options.iteration, budget, options.run_config);
   }
   if (bridge::looks_like_hf_folder(fs, path)) {
     return models::open_hf_weights(fs, path, budget, options.drop_mtp);
@@ -117,8 +118,8 @@ class Verification {
     bool equal = true;
     if (b) equal = compare(*a, *b);
     if (reference_) {
-      if (b) equal = meets_reference(options_.b, *b) && equal;
-      equal = meets_reference(options_.a, *a) && equal;
+      if (b) equal = meets_reference(options_.b, *b, b_is_rounded_) && equal;
+      equal = meets_reference(options_.a, *a, a_is_rounded_) && equal;
     }
     return equal;
   }
@@ -157,6 +158,8 @@ class Verification {
     const models::TensorVerdict tensors = with_progress(
         "tensors", a, b, [&](auto& x, auto& y) { return models::compare_tensors(x, y, layers_); });
     const bool same = report_->tensors(tensors);
+    a_is_rounded_ = !tensors.rounded_b.empty();
+    b_is_rounded_ = !tensors.rounded_a.empty();
     models::RoundedWeights rounded_a(a, tensors.rounded_a);
     models::RoundedWeights rounded_b(b, tensors.rounded_b);
     const models::ForwardVerdict forward = with_progress(
@@ -166,8 +169,10 @@ class Verification {
     return configuration && same && passes;
   }
 
-  bool meets_reference(const std::string& side, models::Weights& weights) {
-    return report_->reference(side, models::check_against(weights, compute_, *reference_),
+  bool meets_reference(const std::string& side, models::Weights& weights, bool rounded) {
+    models::Compute compute = compute_;
+    compute.rounded = rounded;
+    return report_->reference(side, models::check_against(weights, compute, *reference_), rounded,
                               *reference_);
   }
 
@@ -179,6 +184,8 @@ class Verification {
   at::Tensor ids_;
   std::optional<models::LayerRange> layers_;
   std::optional<models::VerifyReport> report_;
+  bool a_is_rounded_ = false;
+  bool b_is_rounded_ = false;
 };
 
 void check_together(const Options& options) {
@@ -240,6 +247,9 @@ void add_pass_options(CLI::App& app, Options& options) {
 void add_run_options(CLI::App& app, Options& options) {
   app.add_option("--iteration", options.iteration, "Of a Megatron checkpoint: N, release or latest")
       ->type_name("N");
+  app.add_option("--run-config", options.run_config,
+                 "run_config.yaml for a Megatron checkpoint that has none")
+      ->type_name("FILE");
   app.add_option("--threads", options.threads, "Threads (default: one a core, at most 16)")
       ->check(CLI::Range(1, kMostThreads))
       ->type_name("N");

@@ -38,7 +38,7 @@ struct Coverage {
     int64_t routed = 0;  // that some token was sent to
     int64_t count = 0;
   };
-  int64_t embedding_rows = 0;  // of the prompt
+  int64_t embedding_rows = 0;    // of the prompt
   std::vector<Experts> experts;  // of each layer that has some, in the order of the pass
 };
 

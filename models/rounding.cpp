@@ -3,8 +3,9 @@
 #include <ATen/TensorOperators.h>
 
 namespace models {
+namespace {
 
-bool may_be_rounded(Role role) {
+bool is_kept_in_fp32(Role role) {
   switch (role) {
     case Role::kRouterBias:
     case Role::kRouterTable:
@@ -20,10 +21,27 @@ bool may_be_rounded(Role role) {
     case Role::kHeadMapping:
     case Role::kHeadMappingBase:
     case Role::kHeadMappingScale:
-      return false;
-    default:
       return true;
+    default:
+      return false;
   }
+}
+
+}  // namespace
+
+at::Tensor Rounding::operator()(const at::Tensor& x) const {
+  return around_zero ? (x.to(at::kFloat) - 1).to(type).to(at::kFloat) + 1 : x.to(type);
+}
+
+std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to) {
+  std::vector<Rounding> found;
+  if (from != to && !is_kept_in_fp32(role)) found.push_back({to, false});
+  if (role == Role::kHeadNorm) {
+    for (const at::ScalarType type : {at::kBFloat16, at::kHalf, at::kFloat}) {
+      found.push_back({type, true});
+    }
+  }
+  return found;
 }
 
 int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
@@ -34,8 +52,8 @@ int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) {
   const at::Tensor stored = weights_.rows(id, begin, end);
-  const auto type = types_.find(to_string(id));
-  return type == types_.end() ? stored : stored.to(type->second);
+  const auto rounding = roundings_.find(to_string(id));
+  return rounding == roundings_.end() ? stored : rounding->second(stored);
 }
 
 }  // namespace models

@@ -206,7 +206,7 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
 }
 
 bool VerifyReport::reference(const std::string& side, const std::vector<Difference>& found,
-                             const ReferenceLogits& reference) {
+                             bool rounded, const ReferenceLogits& reference) {
   Json list = Json::array();
   bool passes = true;
   print("{:<16} {:>12} {:>12} {:>12}\n", "compared", "max |d|", "allowed", "top-1");
@@ -228,10 +228,11 @@ bool VerifyReport::reference(const std::string& side, const std::vector<Differen
     print("{} of {} rows follow a near-tie and were not judged\n", rows - reference.judged_rows(),
           rows);
   }
-  print("{}\n", passes ? "the forward pass meets the reference"
-                       : "the forward pass differs from the reference");
+  print("{} the reference{}\n", passes ? "the forward pass meets" : "the forward pass differs from",
+        rounded ? " (tolerance of rounded weights)" : "");
   json_["reference"].push_back({{"checkpoint", bridge::printable(side)},
                                 {"equal", passes},
+                                {"rounded", rounded},
                                 {"rows", rows},
                                 {"judged_rows", reference.judged_rows()},
                                 {"compared", std::move(list)}});

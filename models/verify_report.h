@@ -31,7 +31,7 @@ class VerifyReport {
   // bit_for_bit: the two are the same model, equal or rounded, and nothing but identical numbers will do.
   bool forward(const ForwardVerdict& verdict, bool bit_for_bit, const TensorVerdict& tensors,
                int64_t vocab);
-  bool reference(const std::string& side, const std::vector<Difference>& found,
+  bool reference(const std::string& side, const std::vector<Difference>& found, bool rounded,
                  const ReferenceLogits& reference);
 
   nlohmann::ordered_json& json() { return json_; }

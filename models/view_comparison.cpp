@@ -47,37 +47,53 @@ bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
 }
 
 // The values of one tensor on two sides, a block of rows after the other.
-struct Values {
-  int64_t different = 0;
-  double largest = 0;
-  at::ScalarType type_a = at::kFloat;
-  at::ScalarType type_b = at::kFloat;
-  bool a_rounds = true;  // to b's type, and gives b
-  bool b_rounds = true;
+class Values {
+ public:
+  explicit Values(Role role) : role_(role) {}
 
   void add(const at::Tensor& a, const at::Tensor& b) {
     const int64_t here = count_different(a, b);
+    if (different_ == 0 && here > 0) {
+      rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type());
+      rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type());
+    }
+    // What rounds the blocks that differ must leave equal ones as they are.
+    keep_those(rounds_a_, a, b);
+    keep_those(rounds_b_, b, a);
     if (here == 0) return;
-    different += here;
-    largest = std::max(
-        largest,
-        (a.to(at::kFloat) - b.to(at::kFloat)).abs().nan_to_num(0, 0).max().item().toDouble());
-    type_a = a.scalar_type();
-    type_b = b.scalar_type();
-    a_rounds = a_rounds && type_a != type_b && count_different(a.to(type_b), b) == 0;
-    b_rounds = b_rounds && type_a != type_b && count_different(a, b.to(type_a)) == 0;
+    different_ += here;
+    const at::Tensor distance = (a.to(at::kFloat) - b.to(at::kFloat)).abs();
+    largest_ = std::max(largest_, distance.nan_to_num(0, 0).max().item().toDouble());
   }
 
+  int64_t different() const { return different_; }
+  // Of the first and of the second; nullptr: it is no rounding.
+  const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
+  const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
   std::string text(int64_t elements) const {
-    return fmt::format("{} of {} values differ, by {:.3g} at most", different, elements, largest);
+    return fmt::format("{} of {} values differ, by {:.3g} at most", different_, elements, largest_);
   }
+
+ private:
+  static void keep_those(std::vector<Rounding>& rounds, const at::Tensor& from,
+                         const at::Tensor& to) {
+    std::erase_if(
+        rounds, [&](const Rounding& rounding) { return count_different(rounding(from), to) != 0; });
+  }
+
+  Role role_;
+  int64_t different_ = 0;
+  double largest_ = 0;
+  std::vector<Rounding> rounds_a_;
+  std::vector<Rounding> rounds_b_;
 };
 
 template <typename RowsA, typename RowsB>
-Values compare_values(const bridge::Shape& shape, const RowsA& rows_a, const RowsB& rows_b) {
+Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a,
+                      const RowsB& rows_b) {
   const int64_t step =
       std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
-  Values values;
+  Values values(role);
   for (int64_t first = 0; first < shape[0]; first += step) {
     const int64_t last = std::min(first + step, shape[0]);
     values.add(rows_a(first, last), rows_b(first, last));
@@ -88,19 +104,23 @@ Values compare_values(const bridge::Shape& shape, const RowsA& rows_a, const Row
 void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape,
                     TensorVerdict& verdict) {
   const Values values = compare_values(
-      shape, [&](int64_t first, int64_t last) { return a.rows(id, first, last); },
+      id.role, shape, [&](int64_t first, int64_t last) { return a.rows(id, first, last); },
       [&](int64_t first, int64_t last) { return b.rows(id, first, last); });
-  if (values.different == 0) return;
-  std::string name = to_string(id);
+  if (values.different() == 0) return;
+  const std::string name = to_string(id);
   const std::string what = values.text(bridge::element_count(shape));
-  if (may_be_rounded(id.role) && values.a_rounds) {
-    verdict.rounded_a.emplace(name, values.type_b);
-    verdict.rounded.push_back({std::move(name), "the second has it rounded: " + what});
-  } else if (may_be_rounded(id.role) && values.b_rounds) {
-    verdict.rounded_b.emplace(name, values.type_a);
-    verdict.rounded.push_back({std::move(name), "the first has it rounded: " + what});
+  const auto list_rounded = [&](Roundings& side, const Rounding& rounding, std::string_view who) {
+    side.emplace(name, rounding);
+    verdict.rounded.push_back(
+        {name, fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
+                           rounding.around_zero ? " around zero" : "", who, what)});
+  };
+  if (values.a_rounded() != nullptr) {
+    list_rounded(verdict.rounded_a, *values.a_rounded(), "second");
+  } else if (values.b_rounded() != nullptr) {
+    list_rounded(verdict.rounded_b, *values.b_rounded(), "first");
   } else {
-    verdict.differences.push_back({std::move(name), what});
+    verdict.differences.push_back({name, what});
   }
 }
 
@@ -117,9 +137,10 @@ void compare_copies(Weights& weights, TensorVerdict& verdict) {
       continue;
     }
     const Values values = compare_values(
-        shape, [&](int64_t first, int64_t last) { return weights.copy_rows(copy, first, last); },
+        copy.of.role, shape,
+        [&](int64_t first, int64_t last) { return weights.copy_rows(copy, first, last); },
         [&](int64_t first, int64_t last) { return weights.rows(copy.of, first, last); });
-    if (values.different == 0) continue;
+    if (values.different() == 0) continue;
     verdict.differences.push_back({name, fmt::format("no copy of {}: {}", to_string(copy.of),
                                                      values.text(bridge::element_count(shape)))});
   }

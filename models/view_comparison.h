@@ -36,10 +36,10 @@ struct TensorDifference {
 struct TensorVerdict {
   int64_t compared = 0;
   std::vector<TensorDifference> differences;
-  // Those that differ by one rounding only (models/rounding.h), and to what types the sides' tensors are rounded.
+  // Those that differ by one rounding only (models/rounding.h), and how the sides' tensors are rounded.
   std::vector<TensorDifference> rounded;
-  RoundedTypes rounded_a;
-  RoundedTypes rounded_b;
+  Roundings rounded_a;
+  Roundings rounded_b;
 };
 
 // Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other

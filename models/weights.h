@@ -47,6 +47,7 @@ void check_shapes(Weights& weights);
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
+  bool rounded = false;  // some weights are, which what is compared with does not know
 };
 
 // The tensors of one section of a model as the forward pass wants them: of the computation's type, on its device.
