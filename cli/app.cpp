@@ -49,7 +49,11 @@ constexpr const char* kVerifyExamples =
     "Examples:\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b                     either order\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode hash --report verify.json\n"
-    "Exit status 1 means: compared, and something differs.";
+    "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device auto --layers 0:4\n"
+    "  causeway verify Qwen3-8B megatron/qwen3-8b --mode logits --tokens prompts.txt\n"
+    "Exit status 1 means: compared, and something differs. --mapping, --arch and --sidecar are for "
+    "hash\n"
+    "mode; --mode logits runs causeway-verify, which lies beside this program.";
 
 void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
   CLI::App* command =
@@ -116,6 +120,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->add_flag("--dry-run", verify_command.options.dry_run,
                     "Match tensors by name, shape and dtype; compare no bytes");
   add_iteration_option(*command, verify_command.options);
+  add_forward_options(*command, verify_command.forward_options);
   add_run_options(*command, verify_command.options);
   add_resource_options(*command, verify_command.options);
   command->callback([&verify_command, &status] { status = verify(verify_command); });

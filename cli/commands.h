@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bridge/convert/inspect.h"
 #include "bridge/convert/options.h"
@@ -13,6 +15,8 @@ namespace cli {
 struct VerifyCommand {
   bridge::VerifyOptions options;
   std::string mode;  // hash, logits, both, train-step
+  // For causeway-verify: options of the forward pass and their values as they were given; empty ones were not.
+  std::vector<std::pair<std::string, std::string>> forward_options;
 };
 
 struct MappingsCommand {

@@ -4,8 +4,8 @@
 #include <exception>
 #include <new>
 
-#include "bridge/convert/interrupt.h"
 #include "bridge/io/error.h"
+#include "bridge/io/interrupt.h"
 #include "cli/app.h"
 
 namespace {

@@ -84,6 +84,30 @@ void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
       ->type_name("N");
 }
 
+void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given) {
+  const auto add = [&](const char* name, const char* type, const char* help) {
+    return app
+        .add_option_function<std::string>(
+            name, [&given, name](const std::string& value) { given.emplace_back(name, value); },
+            help)
+        ->type_name(type)
+        ->group("Forward pass (--mode logits, both)");
+  };
+  add("--tokens", "FILE|IDS",
+      "The prompt: numbers with commas between, or a file of them, a prompt a line");
+  add("--prompt-length", "N", "Tokens of a prompt made from --seed (default 32)")
+      ->check(CLI::Range(int64_t{1}, kLongestPrompt));
+  add("--seed", "S", "Which prompt (default 1)")->check(CLI::NonNegativeNumber);
+  add("--reference-logits", "FILE",
+      "Also compare both sides with recorded logits: safetensors with input_ids, logits, "
+      "mtp_logits.K");
+  add("--run-config", "FILE", "run_config.yaml for a Megatron checkpoint that has none");
+  add("--layers", "A:B", "Only the decoder layers A to B - 1; the verdict says PARTIAL");
+  add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  add("--device", "DEVICE", "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+}
+
 namespace {
 
 void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {

@@ -4,12 +4,15 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bridge/convert/options.h"
 
 namespace cli {
 
 constexpr int64_t kLargestNumber = 1'000'000'000;  // of rows, blocks and layers
+constexpr int64_t kLongestPrompt = 1 << 20;
 
 // --memory, --threads on every command.
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
@@ -17,6 +20,9 @@ void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
 void add_run_options(CLI::App& app, bridge::CommonOptions& options);
 // --iteration on commands that read a Megatron checkpoint.
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
+
+// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute, --device: as they were given.
+void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given);
 
 // "256MiB", "5GB", "1048576": decimal and binary units. CLI::ValidationError for anything else.
 int64_t parse_size(const std::string& text);

@@ -1,7 +1,5 @@
 #include "models/forward.h"
 
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
@@ -10,13 +8,13 @@
 
 #include <algorithm>
 
-#include "bridge/io/error.h"
 #include "models/attention.h"
 #include "models/forward_state.h"
 #include "models/hyper_connection.h"
 #include "models/linear.h"
 #include "models/mlp.h"
 #include "models/norm.h"
+#include "models/prompt.h"
 
 namespace models {
 namespace {
@@ -25,8 +23,13 @@ constexpr int64_t kOutputBlockBytes = 64 << 20;  // of fp32 weights
 
 class Pass {
  public:
-  Pass(Weights& weights, const Compute& compute, const HiddenVisitor& on_hidden)
-      : weights_(weights), config_(weights.config()), compute_(compute), on_hidden_(on_hidden) {}
+  Pass(Weights& weights, const Compute& compute, const HiddenVisitor& on_hidden,
+       const PassOptions& options)
+      : weights_(weights),
+        config_(weights.config()),
+        compute_(compute),
+        on_hidden_(on_hidden),
+        options_(options) {}
 
   std::vector<at::Tensor> run(const at::Tensor& ids) {
     ForwardState state;
@@ -37,9 +40,11 @@ class Pass {
     }
     on_hidden_("hidden_embed", state.hidden);
     for (size_t i = 0; i < config_.layers.size(); ++i) {
-      layer(config_.layers[i], section(Section::kLayer, i), state);
+      if (options_.layers && !options_.layers->contains(static_cast<int64_t>(i))) continue;
+      layer(fmt::format("layers.{}", i), config_.layers[i], section(Section::kLayer, i), state);
       on_hidden_(fmt::format("hidden.{}", i), state.hidden);
     }
+    if (options_.layers) return {};
     std::vector<at::Tensor> heads;
     heads.push_back(head(SectionWeights(weights_, compute_), Role::kFinalNorm, state));
     on_hidden_("hidden_final", heads.back());
@@ -67,6 +72,9 @@ class Pass {
     std::vector<int64_t> distinct(tokens, tokens + flat.numel());
     std::sort(distinct.begin(), distinct.end());
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    if (options_.coverage != nullptr && options_.coverage->embedding_rows == 0) {
+      options_.coverage->embedding_rows = static_cast<int64_t>(distinct.size());
+    }
     std::vector<at::Tensor> rows;
     rows.reserve(distinct.size());
     for (const int64_t token : distinct) {
@@ -96,7 +104,8 @@ class Pass {
     return hyper_after(mix, part(mix.input), hidden);
   }
 
-  void layer(const LayerConfig& config, const SectionWeights& weights, ForwardState& state) const {
+  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights,
+             ForwardState& state) const {
     HyperWeights before_attention;
     HyperWeights before_mlp;
     if (has_streams()) {
@@ -109,9 +118,16 @@ class Pass {
       return attention(config.attention, config_.norm, weights,
                        norm(x, weights, Role::kAttentionNorm), state);
     });
+    int64_t routed = 0;
+    state.routed_experts = &routed;
     state.hidden = around(state.hidden, before_mlp, [&](const at::Tensor& x) {
       return mlp(config.mlp, weights, norm(x, weights, Role::kMlpNorm), state);
     });
+    state.routed_experts = nullptr;
+    const auto* experts = std::get_if<MixtureOfExperts>(&config.mlp);
+    if (options_.coverage != nullptr && experts != nullptr) {
+      options_.coverage->experts.push_back({name, routed, experts->router.experts});
+    }
   }
 
   // What an output layer reads: [B, S, D].
@@ -141,7 +157,7 @@ class Pass {
     state.ids =
         at::cat({state.ids.narrow(1, 1, tokens - 1), at::zeros_like(state.ids.narrow(1, 0, 1))}, 1);
     state.hidden = joined(weights, embedding(state.ids), previous);
-    layer(config_.mtp[depth], weights, state);
+    layer(fmt::format("mtp.{}", depth), config_.mtp[depth], weights, state);
     return head(weights, Role::kMtpFinalNorm, state);
   }
 
@@ -149,27 +165,16 @@ class Pass {
   const ModelConfig& config_;
   Compute compute_;
   const HiddenVisitor& on_hidden_;
+  const PassOptions& options_;
 };
 
 }  // namespace
 
-void make_deterministic(int threads) {
-  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-  at::set_num_threads(threads);
-}
-
 std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
-                                   const HiddenVisitor& on_hidden) {
+                                   const HiddenVisitor& on_hidden, const PassOptions& options) {
   const c10::InferenceMode no_autograd;
-  if (ids.dim() != 2 || ids.numel() == 0) bridge::bad_input("the prompt has no tokens");
-  const int64_t lowest = ids.min().item<int64_t>();
-  const int64_t highest = ids.max().item<int64_t>();
-  const int64_t vocab = weights.config().vocab;
-  if (lowest < 0 || highest >= vocab) {
-    bridge::bad_input(fmt::format("token {} of the prompt is not in the vocabulary of {}",
-                                  lowest < 0 ? lowest : highest, vocab));
-  }
-  return Pass(weights, compute, on_hidden).run(ids);
+  check_prompt(ids, weights.config().vocab);
+  return Pass(weights, compute, on_hidden, options).run(ids);
 }
 
 int64_t OutputLayer::step() const {

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,13 +30,34 @@ namespace models {
 // The residual stream as it passes: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
 // "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
 using HiddenVisitor = std::function<void(const std::string& name, const at::Tensor& hidden)>;
-// Reproducible results: fixed algorithms and thread count. Once a process, before anything is computed.
-void make_deterministic(int threads);
+
+// What of the weights a pass used; the rest of them it says nothing about.
+struct Coverage {
+  struct Experts {
+    std::string layer;   // "layers.3", "mtp.0"
+    int64_t routed = 0;  // that some token was sent to
+    int64_t count = 0;
+  };
+  int64_t embedding_rows = 0;    // of the prompt
+  std::vector<Experts> experts;  // of each layer that has some, in the order of the pass
+};
+
+// Decoder layers begin .. end - 1.
+struct LayerRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool contains(int64_t layer) const { return begin <= layer && layer < end; }
+};
+
+struct PassOptions {
+  std::optional<LayerRange> layers;  // only these, the first of them reads the embedding; no head
+  Coverage* coverage = nullptr;
+};
 
 // ids: [B, S] int64. What every head reads, the main one first. Error: kBadInput for a token that the vocabulary does
 // not have, and an empty prompt.
 std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
-                                   const HiddenVisitor& on_hidden);
+                                   const HiddenVisitor& on_hidden, const PassOptions& options = {});
 
 // The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
 class OutputLayer {

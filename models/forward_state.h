@@ -16,6 +16,8 @@ struct ForwardState {
   at::Tensor ids;
   // [B, S, D], or [B, S, n, D] of n streams: what goes from layer to layer. Made by the embedding; each layer adds to it.
   at::Tensor hidden;
+  // Where mlp counts the experts that tokens of this layer were sent to; null: nobody asks. Made by the pass, which reports it.
+  int64_t* routed_experts = nullptr;
 
   // Tables of the rotary encodings met so far, for positions 0 .. S - 1. Made on first use by an attention; the layers of
   // a model share one or a few. A deque: a table stays where it is when another is made.

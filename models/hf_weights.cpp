@@ -50,8 +50,12 @@ std::string prefix_of(const bridge::HfFolder& folder) {
 
 // Where multi-token prediction is called mtp.*, its tensors say whether it is there: transformers leaves it out and writes the
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
-ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder) {
+ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config);
+  if (drop_mtp) {
+    model.mtp.clear();
+    return model;
+  }
   const HfFamily family = hf_family(config);
   if (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5) return model;
   const bool has_depths =
@@ -109,13 +113,15 @@ at::Tensor fp4_values(const at::Tensor& packed) {
 
 class HfWeights : public Weights {
  public:
-  HfWeights(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget)
+  HfWeights(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget,
+            bool drop_mtp)
       : fs_(fs),
         folder_(bridge::open_hf_folder(fs, path, budget)),
         settings_(read_config(fs, folder_.path)),
-        config_(model_config_of(settings_, folder_)),
+        config_(model_config_of(settings_, folder_, drop_mtp)),
         names_(hf_family(settings_), config_, prefix_of(folder_)),
-        block_(block_of(settings_)) {
+        block_(block_of(settings_)),
+        drop_mtp_(drop_mtp) {
     check_shapes(*this);
     check_all_used();
   }
@@ -127,14 +133,19 @@ class HfWeights : public Weights {
   }
 
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
-    const Location location = locate(id);
-    const HfTensor& found = *location.tensor;
-    return bridge::with_context(
-        [&] { return bridge::printable(found.name); },
-        [&] {
-          at::Tensor stored = stored_rows(location, begin, end);
-          return is_quantized(found) ? dequantized(location, stored, begin, end) : stored;
-        });
+    return rows(locate(id), begin, end);
+  }
+
+  std::vector<Copy> copies() override {
+    std::vector<Copy> found;
+    for (const HfTensor& tensor : folder_.tensors) {
+      if (const auto of = names_.copy_of(tensor.name)) found.push_back({tensor.name, *of});
+    }
+    return found;
+  }
+  bridge::Shape copy_shape(const Copy& copy) override { return locate_copy(copy).shape; }
+  at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) override {
+    return rows(locate_copy(copy), begin, end);
   }
 
  private:
@@ -144,6 +155,22 @@ class HfWeights : public Weights {
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
   };
+
+  at::Tensor rows(const Location& location, int64_t begin, int64_t end) {
+    const HfTensor& found = *location.tensor;
+    return bridge::with_context(
+        [&] { return bridge::printable(found.name); },
+        [&] {
+          at::Tensor stored = stored_rows(location, begin, end);
+          return is_quantized(found) ? dequantized(location, stored, begin, end) : stored;
+        });
+  }
+
+  Location locate_copy(const Copy& copy) const {
+    const HfTensor& tensor = *folder_.find(copy.name);
+    return bridge::with_context([&] { return bridge::printable(tensor.name); },
+                                [&] { return located(tensor, {copy.name}, copy.of); });
+  }
 
   Location locate(const TensorId& id) const {
     const std::vector<HfPlace> places = names_.places(id);
@@ -238,7 +265,7 @@ class HfWeights : public Weights {
   // The scales of an unused tensor are as unused.
   bool is_unused(std::string_view name) const {
     if (name.ends_with(kScaleSuffix)) name.remove_suffix(kScaleSuffix.size());
-    return names_.is_unused(name);
+    return names_.is_unused(name) || (drop_mtp_ && names_.is_mtp(name));
   }
 
   const bridge::File& file_of(int32_t shard) {
@@ -295,14 +322,15 @@ class HfWeights : public Weights {
   ModelConfig config_;
   HfNames names_;
   Block block_;
+  bool drop_mtp_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
 };
 
 }  // namespace
 
 std::unique_ptr<Weights> open_hf_weights(bridge::FileSystem& fs, const bridge::Path& path,
-                                         bridge::MemoryBudget& budget) {
-  return std::make_unique<HfWeights>(fs, path, budget);
+                                         bridge::MemoryBudget& budget, bool drop_mtp) {
+  return std::make_unique<HfWeights>(fs, path, budget, drop_mtp);
 }
 
 }  // namespace models

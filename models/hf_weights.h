@@ -19,8 +19,9 @@
 namespace models {
 
 // Opens the folder and checks it against its configuration: tensors that are missing, of another shape or unknown are
-// kBadInput by name. budget: for the headers; must outlive the result.
+// kBadInput by name. budget: for the headers; must outlive the result. drop_mtp: as if the model had no multi-token
+// prediction, whatever configuration and tensors say.
 std::unique_ptr<Weights> open_hf_weights(bridge::FileSystem& fs, const bridge::Path& path,
-                                         bridge::MemoryBudget& budget);
+                                         bridge::MemoryBudget& budget, bool drop_mtp = false);
 
 }  // namespace models

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <utility>
 
 #include "bridge/io/error.h"
@@ -120,17 +121,34 @@ std::vector<HfPlace> HfNames::plain_places(const TensorId& id) const {
 }
 
 bool HfNames::is_unused(std::string_view name) const {
-  if (name == "lm_head.weight" || name == "head.weight") return config_.tied;
-  if (name.ends_with("rotary_emb.inv_freq")) return true;
-  if (family_ == HfFamily::kQwen3_5) return name.starts_with("model.visual.");
-  if (family_ != HfFamily::kDeepseekV3) return false;
+  if (copy_of(name) || name.ends_with("rotary_emb.inv_freq")) return true;
+  return family_ == HfFamily::kQwen3_5 && name.starts_with("model.visual.");
+}
+
+bool HfNames::is_mtp(std::string_view name) const {
+  if (name.starts_with("mtp.")) return true;
+  const std::string layers = prefix_ + "layers.";
+  if (family_ != HfFamily::kDeepseekV3 || !name.starts_with(layers)) return false;
+  size_t layer = 0;
+  const char* const last = name.data() + name.size();
+  const auto [end, error] = std::from_chars(name.data() + layers.size(), last, layer);
+  return error == std::errc() && end != last && *end == '.' && layer >= config_.layers.size();
+}
+
+std::optional<TensorId> HfNames::copy_of(std::string_view name) const {
+  const TensorId embedding{Role::kEmbedding};
+  const TensorId output = config_.tied ? embedding : TensorId{Role::kOutput};
+  if (config_.tied && (name == "lm_head.weight" || name == "head.weight")) return embedding;
+  if (family_ != HfFamily::kDeepseekV3) return std::nullopt;
   for (size_t depth = 0; depth < config_.mtp.size(); ++depth) {
     const std::string layer = fmt::format("{}layers.{}.", prefix_, config_.layers.size() + depth);
     if (!name.starts_with(layer)) continue;
     name.remove_prefix(layer.size());
-    return name == "embed_tokens.weight" || name == "shared_head.head.weight";
+    if (name == "embed_tokens.weight") return embedding;
+    if (name == "shared_head.head.weight") return output;
+    return std::nullopt;
   }
-  return false;
+  return std::nullopt;
 }
 
 }  // namespace models

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,10 @@ class HfNames {
   // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and the output layer, tables
   // of rotary frequencies, the vision part.
   bool is_unused(std::string_view name) const;
+  // Of a multi-token prediction depth, whatever the configuration counts.
+  bool is_mtp(std::string_view name) const;
+  // What an unused tensor is a copy of; nullopt: of nothing.
+  std::optional<TensorId> copy_of(std::string_view name) const;
 
  private:
   const LayerConfig& layer(const TensorId& id) const;

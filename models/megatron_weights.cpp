@@ -25,7 +25,19 @@ using bridge::DcpTensor;
 constexpr int64_t kLargestRunConfig = 16 << 20;
 constexpr std::string_view kVision = "vision_model.";  // takes no part in the text's forward pass
 
-Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder) {
+Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder,
+                       const bridge::Path& run_config) {
+  if (!run_config.empty()) {
+    if (folder.has_run_config) {
+      bridge::usage_error(fmt::format("--run-config: {} has a run_config.yaml of its own",
+                                      bridge::printable(folder.dist_dir.native())));
+    }
+    return bridge::with_context(
+        [&] { return bridge::printable(run_config.native()); },
+        [&] {
+          return megatron_settings(bridge::read_whole_file(fs, run_config, kLargestRunConfig));
+        });
+  }
   if (folder.has_run_config) {
     return megatron_settings(
         bridge::read_whole_file(fs, folder.dist_dir / "run_config.yaml", kLargestRunConfig));
@@ -36,7 +48,7 @@ Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& fol
       fmt::format("{}: neither run_config.yaml nor args in the common state, so the model's "
                   "configuration is not known",
                   bridge::printable(folder.dist_dir.native())),
-      "checkpoints that causeway, Megatron-Bridge or Megatron-LM wrote have one");
+      "--run-config FILE names a run_config.yaml for it");
 }
 
 // A vision-language model's text part is a module of its own.
@@ -47,9 +59,9 @@ std::string prefix_of(const bridge::MegatronFolder& folder) {
 class MegatronWeights : public Weights {
  public:
   MegatronWeights(bridge::FileSystem& fs, const bridge::Path& path, std::string_view iteration,
-                  bridge::MemoryBudget& budget)
+                  bridge::MemoryBudget& budget, const bridge::Path& run_config)
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
-        settings_(read_settings(fs, folder_)),
+        settings_(read_settings(fs, folder_, run_config)),
         config_(megatron_model_config(settings_)),
         layout_(config_, settings_.integer_or("moe_mlp_glu_interleave_size", 0)),
         prefix_(prefix_of(folder_)),
@@ -251,8 +263,9 @@ class MegatronWeights : public Weights {
 
 std::unique_ptr<Weights> open_megatron_weights(bridge::FileSystem& fs, const bridge::Path& path,
                                                std::string_view iteration,
-                                               bridge::MemoryBudget& budget) {
-  return std::make_unique<MegatronWeights>(fs, path, iteration, budget);
+                                               bridge::MemoryBudget& budget,
+                                               const bridge::Path& run_config) {
+  return std::make_unique<MegatronWeights>(fs, path, iteration, budget, run_config);
 }
 
 }  // namespace models

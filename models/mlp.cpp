@@ -42,13 +42,14 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
 }
 
 at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
-                          const at::Tensor& tokens, const at::Tensor& ids) {
-  const Routing routing = routing_of(config.router, weights, tokens, ids);
+                          const at::Tensor& tokens, const ForwardState& state) {
+  const Routing routing = routing_of(config.router, weights, tokens, state.ids.flatten());
   at::Tensor sum = at::zeros_like(tokens);
   for (int64_t expert = 0; expert < config.router.experts; ++expert) {
     const at::Tensor chosen = routing.experts.eq(expert);
     const at::Tensor rows = chosen.any(-1).nonzero().squeeze(-1);
     if (rows.numel() == 0) continue;
+    if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor x = tokens.index_select(0, rows);
     const at::Tensor inner = gated(linear(x, weights.get(Role::kExpertGate, expert)),
@@ -61,8 +62,7 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
 
 at::Tensor part(const MixtureOfExperts& config, const SectionWeights& weights, const at::Tensor& x,
                 const ForwardState& state) {
-  const at::Tensor routed =
-      routed_experts(config, weights, x.flatten(0, 1), state.ids.flatten()).view(x.sizes());
+  const at::Tensor routed = routed_experts(config, weights, x.flatten(0, 1), state).view(x.sizes());
   if (config.shared_width == 0) return routed;
   const at::Tensor inner = gated(linear(x, weights.get(Role::kSharedGate)),
                                  linear(x, weights.get(Role::kSharedUp)), config.limit);

@@ -4,27 +4,24 @@
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "bridge/io/error.h"
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
+#include "models/tolerance.h"
 
 namespace models {
 namespace {
 
-constexpr double kTolerance = 1e-4;
-
 class Comparison {
  public:
-  Comparison(std::string name, at::Tensor reference, int64_t judged_rows)
+  Comparison(std::string name, const Compute& compute, at::Tensor reference, int64_t judged_rows)
       : reference_(reference.narrow(1, 0, judged_rows).flatten(2)) {
     difference_.name = std::move(name);
     difference_.rows = reference_.size(0) * judged_rows;
     // One number has no deviation.
     const double deviation = reference.numel() > 1 ? reference.std().item<double>() : 0;
-    difference_.allowed = kTolerance * std::max(1.0, deviation);
+    difference_.allowed = allowed_difference(compute, deviation);
   }
 
   // Columns from `first` on.
@@ -80,7 +77,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   const std::vector<at::Tensor> hidden = run_layers(
       weights, compute, reference.ids(), [&](const std::string& name, const at::Tensor& state) {
         if (!reference.has(name)) return;
-        Comparison comparison(name, reference.tensor(name, state.sizes().slice(2)), rows);
+        Comparison comparison(name, compute, reference.tensor(name, state.sizes().slice(2)), rows);
         comparison.add(state.flatten(2), 0);
         differences.push_back(comparison.finish());
       });
@@ -90,7 +87,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   for (size_t head = 0; head < hidden.size(); ++head) {
     const std::string name = ReferenceLogits::head_name(static_cast<int64_t>(head));
     if (head > 0 && !reference.has(name)) continue;
-    heads.emplace_back(name, reference.tensor(name, {config.vocab}), rows);
+    heads.emplace_back(name, compute, reference.tensor(name, {config.vocab}), rows);
     judged.push_back(hidden[head]);
   }
   const OutputLayer output(weights, compute);

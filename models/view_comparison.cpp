@@ -1,11 +1,11 @@
 #include "models/view_comparison.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <tuple>
@@ -16,12 +16,12 @@
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
+#include "models/tolerance.h"
 
 namespace models {
 namespace {
 
 constexpr int64_t kBlockElements = 4 << 20;  // of a tensor at a time
-constexpr double kTolerance = 1e-4;
 constexpr int64_t kBest = 5;
 
 std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weights& weights) {
@@ -32,27 +32,122 @@ std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weigh
   return tensors;
 }
 
-// "" where all values are the same.
-std::string compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape) {
-  const int64_t elements = bridge::element_count(shape);
-  const int64_t step = std::max<int64_t>(1, kBlockElements / (elements / shape[0]));
-  int64_t different = 0;
-  double largest = 0;
+// "layers.3.attention.heads": 3; -1: no decoder layer's.
+int64_t layer_of(std::string_view field) {
+  constexpr std::string_view kLayers = "layers.";
+  int64_t layer = -1;
+  if (field.starts_with(kLayers)) {
+    std::from_chars(field.data() + kLayers.size(), field.data() + field.size(), layer);
+  }
+  return layer;
+}
+
+bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
+  return !layers || (id.section == Section::kLayer && layers->contains(id.index));
+}
+
+// The values of one tensor on two sides, a block of rows after the other.
+class Values {
+ public:
+  explicit Values(Role role) : role_(role) {}
+
+  void add(const at::Tensor& a, const at::Tensor& b) {
+    const int64_t here = count_different(a, b);
+    if (different_ == 0 && here > 0) {
+      rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type());
+      rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type());
+    }
+    // What rounds the blocks that differ must leave equal ones as they are.
+    keep_those(rounds_a_, a, b);
+    keep_those(rounds_b_, b, a);
+    if (here == 0) return;
+    different_ += here;
+    const at::Tensor distance = (a.to(at::kFloat) - b.to(at::kFloat)).abs();
+    largest_ = std::max(largest_, distance.nan_to_num(0, 0).max().item().toDouble());
+  }
+
+  int64_t different() const { return different_; }
+  // Of the first and of the second; nullptr: it is no rounding.
+  const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
+  const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
+  std::string text(int64_t elements) const {
+    return fmt::format("{} of {} values differ, by {:.3g} at most", different_, elements, largest_);
+  }
+
+ private:
+  static void keep_those(std::vector<Rounding>& rounds, const at::Tensor& from,
+                         const at::Tensor& to) {
+    std::erase_if(
+        rounds, [&](const Rounding& rounding) { return count_different(rounding(from), to) != 0; });
+  }
+
+  Role role_;
+  int64_t different_ = 0;
+  double largest_ = 0;
+  std::vector<Rounding> rounds_a_;
+  std::vector<Rounding> rounds_b_;
+};
+
+template <typename RowsA, typename RowsB>
+Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a,
+                      const RowsB& rows_b) {
+  const int64_t step =
+      std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
+  Values values(role);
   for (int64_t first = 0; first < shape[0]; first += step) {
     const int64_t last = std::min(first + step, shape[0]);
-    const at::Tensor ours = a.rows(id, first, last).to(at::kFloat);
-    const at::Tensor theirs = b.rows(id, first, last).to(at::kFloat);
-    const int64_t here = ours.view(at::kInt).ne(theirs.view(at::kInt)).sum().item().toLong();
-    if (here == 0) continue;
-    different += here;
-    largest = std::max(largest, (ours - theirs).abs().nan_to_num(0, 0).max().item().toDouble());
+    values.add(rows_a(first, last), rows_b(first, last));
   }
-  if (different == 0) return "";
-  return fmt::format("{} of {} values differ, by {:.3g} at most", different, elements, largest);
+  return values;
+}
+
+void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape,
+                    TensorVerdict& verdict) {
+  const Values values = compare_values(
+      id.role, shape, [&](int64_t first, int64_t last) { return a.rows(id, first, last); },
+      [&](int64_t first, int64_t last) { return b.rows(id, first, last); });
+  if (values.different() == 0) return;
+  const std::string name = to_string(id);
+  const std::string what = values.text(bridge::element_count(shape));
+  const auto list_rounded = [&](Roundings& side, const Rounding& rounding, std::string_view who) {
+    side.emplace(name, rounding);
+    verdict.rounded.push_back(
+        {name, fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
+                           rounding.around_zero ? " around zero" : "", who, what)});
+  };
+  if (values.a_rounded() != nullptr) {
+    list_rounded(verdict.rounded_a, *values.a_rounded(), "second");
+  } else if (values.b_rounded() != nullptr) {
+    list_rounded(verdict.rounded_b, *values.b_rounded(), "first");
+  } else {
+    verdict.differences.push_back({name, what});
+  }
+}
+
+void compare_copies(Weights& weights, TensorVerdict& verdict) {
+  for (const Weights::Copy& copy : weights.copies()) {
+    ++verdict.compared;
+    const std::string name = bridge::printable(copy.name);
+    const bridge::Shape shape = weights.shape(copy.of);
+    const bridge::Shape found = weights.copy_shape(copy);
+    if (found != shape) {
+      verdict.differences.push_back(
+          {name, fmt::format("{}, but {} is {}", bridge::shape_text(found), to_string(copy.of),
+                             bridge::shape_text(shape))});
+      continue;
+    }
+    const Values values = compare_values(
+        copy.of.role, shape,
+        [&](int64_t first, int64_t last) { return weights.copy_rows(copy, first, last); },
+        [&](int64_t first, int64_t last) { return weights.rows(copy.of, first, last); });
+    if (values.different() == 0) continue;
+    verdict.differences.push_back({name, fmt::format("no copy of {}: {}", to_string(copy.of),
+                                                     values.text(bridge::element_count(shape)))});
+  }
 }
 
 // Why the two have no states and logits in common; "" where they have.
-std::string mismatch(const ModelConfig& a, const ModelConfig& b) {
+std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   const auto differ = [](std::string_view what, auto ours, auto theirs) {
     return ours == theirs ? "" : fmt::format("{}: {} and {}", what, ours, theirs);
   };
@@ -60,25 +155,28 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b) {
        {differ("the hidden size", a.hidden, b.hidden), differ("the vocabulary", a.vocab, b.vocab),
         differ("residual streams", a.hyper.streams, b.hyper.streams),
         differ("layers", a.layers.size(), b.layers.size()),
-        differ("MTP depths", a.mtp.size(), b.mtp.size())}) {
+        heads ? differ("MTP depths", a.mtp.size(), b.mtp.size()) : ""}) {
     if (!reason.empty()) return reason;
   }
   return "";
 }
 
-void compare_state(const at::Tensor& a, const at::Tensor& b, StateDifference& out) {
+void compare_state(const at::Tensor& a, const at::Tensor& b, const Compute& compute,
+                   StateDifference& out) {
   const at::Tensor distance = (a - b).abs();
   out.identical = a.equal(b);
   out.largest = distance.max().item().toDouble();
   out.mean = distance.mean(at::kDouble).item().toDouble();
   const double deviation = a.numel() > 1 ? a.std().item().toDouble() : 0;
-  out.allowed = kTolerance * std::max(1.0, deviation);
+  out.allowed = allowed_difference(compute, deviation);
 }
 
 // The logits of one head on both sides, block after block.
 class HeadComparison {
  public:
-  explicit HeadComparison(std::string name) { out_.name = std::move(name); }
+  HeadComparison(std::string name, const Compute& compute) : compute_(compute) {
+    out_.name = std::move(name);
+  }
 
   void add(const at::Tensor& a, const at::Tensor& b, int64_t first) {
     const at::Tensor ours = a.to(at::kCPU, at::kFloat).flatten(0, 1);
@@ -101,7 +199,7 @@ class HeadComparison {
     const double count = static_cast<double>(values_);
     const double variance = squares_ / count - (sum_ / count) * (sum_ / count);
     out_.mean = distance_ / count;
-    out_.allowed = kTolerance * std::max(1.0, std::sqrt(std::max(0.0, variance)));
+    out_.allowed = allowed_difference(compute_, std::sqrt(std::max(0.0, variance)));
     out_.divergence = divergence_.mean();
     const at::Tensor& a = best_a_.tokens();
     const at::Tensor& b = best_b_.tokens();
@@ -111,6 +209,7 @@ class HeadComparison {
   }
 
  private:
+  Compute compute_;
   HeadDifference out_;
   double distance_ = 0;
   double sum_ = 0;
@@ -123,11 +222,20 @@ class HeadComparison {
 
 }  // namespace
 
-std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const ModelConfig& b) {
+std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const ModelConfig& b,
+                                                    const std::optional<LayerRange>& layers) {
+  const auto is_left_out = [&](std::string_view field) {
+    if (!layers) return false;
+    const int64_t layer = layer_of(field);
+    return field.starts_with("mtp.") || (layer >= 0 && !layers->contains(layer));
+  };
   std::map<std::string, std::string> other;
-  for (auto& [field, value] : describe(b)) other.emplace(field, value);
+  for (auto& [field, value] : describe(b)) {
+    if (!is_left_out(field)) other.emplace(field, value);
+  }
   std::vector<FieldDifference> differences;
   for (const auto& [field, value] : describe(a)) {
+    if (is_left_out(field)) continue;
     const auto found = other.find(field);
     if (found == other.end()) {
       differences.push_back({field, value, ""});
@@ -140,56 +248,67 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
   return differences;
 }
 
-TensorVerdict compare_tensors(Weights& a, Weights& b) {
+TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers) {
   const c10::InferenceMode no_autograd;
   TensorVerdict verdict;
   auto others = tensors_of(b);
   for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape& shape) {
+    if (!is_meant(layers, id)) return;
     const std::string name = to_string(id);
     ++verdict.compared;
     const auto other = others.find(name);
-    std::string what;
     if (other == others.end()) {
-      what = "only in the first";
-    } else if (other->second.second != shape) {
-      what = fmt::format("{} and {}", bridge::shape_text(shape),
-                         bridge::shape_text(other->second.second));
-    } else {
-      what = compare_tensor(a, b, id, shape);
+      verdict.differences.push_back({name, "only in the first"});
+      return;
     }
-    if (other != others.end()) others.erase(other);
-    if (!what.empty()) verdict.differences.push_back({name, std::move(what)});
+    const bridge::Shape theirs = other->second.second;
+    others.erase(other);
+    if (theirs != shape) {
+      verdict.differences.push_back(
+          {name, fmt::format("{} and {}", bridge::shape_text(shape), bridge::shape_text(theirs))});
+      return;
+    }
+    compare_tensor(a, b, id, shape, verdict);
   });
   for (const auto& [name, other] : others) {
+    if (!is_meant(layers, other.first)) continue;
     ++verdict.compared;
     verdict.differences.push_back({name, "only in the second"});
+  }
+  if (!layers) {
+    compare_copies(a, verdict);
+    compare_copies(b, verdict);
   }
   return verdict;
 }
 
 ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids) {
+                               const at::Tensor& ids, const std::optional<LayerRange>& layers) {
   const c10::InferenceMode no_autograd;
   ForwardVerdict verdict;
-  verdict.not_comparable = mismatch(a.config(), b.config());
+  verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
   if (!verdict.not_comparable.empty()) return verdict;
   std::vector<at::Tensor> states;
   const std::vector<at::Tensor> ours =
       run_layers(a, compute, ids,
-                 [&](const std::string&, const at::Tensor& state) { states.push_back(state); });
+                 [&](const std::string&, const at::Tensor& state) { states.push_back(state); },
+                 {.layers = layers, .coverage = &verdict.coverage});
   size_t next = 0;
   const std::vector<at::Tensor> theirs =
-      run_layers(b, compute, ids, [&](const std::string& name, const at::Tensor& state) {
-        StateDifference difference;
-        difference.name = name;
-        compare_state(states[next], state, difference);
-        verdict.states.push_back(std::move(difference));
-        states[next++].reset();
-      });
+      run_layers(b, compute, ids,
+                 [&](const std::string& name, const at::Tensor& state) {
+                   StateDifference difference;
+                   difference.name = name;
+                   compare_state(states[next], state, compute, difference);
+                   verdict.states.push_back(std::move(difference));
+                   states[next++].reset();
+                 },
+                 {.layers = layers});
+  if (layers) return verdict;
 
   std::vector<HeadComparison> heads;
   for (size_t head = 0; head < ours.size(); ++head) {
-    heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1));
+    heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1), compute);
   }
   const OutputLayer output_a(a, compute);
   const OutputLayer output_b(b, compute);
@@ -202,19 +321,6 @@ ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
   }
   for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());
   return verdict;
-}
-
-at::Tensor seeded_prompt(int64_t vocab, int64_t length, uint64_t seed) {
-  at::Tensor ids = at::empty({1, length}, at::kLong);
-  int64_t* out = ids.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < length; ++i) {
-    // splitmix64
-    uint64_t z = seed += 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    out[i] = static_cast<int64_t>((z ^ (z >> 31)) % static_cast<uint64_t>(vocab));
-  }
-  return ids;
 }
 
 }  // namespace models

@@ -6,9 +6,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "models/forward.h"
+#include "models/rounding.h"
 #include "models/weights.h"
 
 namespace models {
@@ -20,7 +23,9 @@ struct FieldDifference {
   std::string b;
 };
 
-std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const ModelConfig& b);
+// layers: only these, and what is no layer's; nullopt: everything.
+std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const ModelConfig& b,
+                                                    const std::optional<LayerRange>& layers = {});
 
 struct TensorDifference {
   std::string name;
@@ -31,18 +36,23 @@ struct TensorDifference {
 struct TensorVerdict {
   int64_t compared = 0;
   std::vector<TensorDifference> differences;
+  // Those that differ by one rounding only (models/rounding.h), and how the sides' tensors are rounded.
+  std::vector<TensorDifference> rounded;
+  Roundings rounded_a;
+  Roundings rounded_b;
 };
 
 // Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other
-// the same values in fp32.
-TensorVerdict compare_tensors(Weights& a, Weights& b);
+// the same values in fp32. Tensors that a side holds twice are compared with each other too. layers: the tensors of these
+// only.
+TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {});
 
 struct StateDifference {
   std::string name;  // "hidden.3", "logits", "mtp_logits.0"
   bool identical = true;
   double largest = 0;
   double mean = 0;
-  double allowed = 0;  // 1e-4 * max(1, standard deviation of a's)
+  double allowed = 0;  // tolerance * max(1, standard deviation of a's)
 };
 
 struct HeadDifference : StateDifference {
@@ -56,14 +66,12 @@ struct HeadDifference : StateDifference {
 struct ForwardVerdict {
   std::string not_comparable;           // why nothing was run; else empty
   std::vector<StateDifference> states;  // in the order of the pass
-  std::vector<HeadDifference> heads;
+  std::vector<HeadDifference> heads;    // none where only some layers were run
+  Coverage coverage;                    // of a's weights
 };
 
 // ids: [B, S]. Errors: kBadInput where a token is not in the vocabulary.
 ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids);
-
-// Tokens that depend on the seed alone: [1, length], each in 0 .. vocab - 1.
-at::Tensor seeded_prompt(int64_t vocab, int64_t length, uint64_t seed);
+                               const at::Tensor& ids, const std::optional<LayerRange>& layers = {});
 
 }  // namespace models

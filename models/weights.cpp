@@ -37,7 +37,8 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
     bridge::bad_input(
         fmt::format("{}: {} is a table of integers", weights_.source(id), to_string(id)));
   }
-  const at::Tensor table = stored.to(compute_.device, at::kLong).index_select(0, rows);
+  const at::Tensor table =
+      stored.to(compute_.device, at::kLong).index_select(0, rows.to(compute_.device));
   if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
     bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
                                   to_string(id), limit - 1));

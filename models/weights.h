@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bridge/io/checked.h"
 #include "models/model_config.h"
@@ -27,6 +28,17 @@ class Weights {
   virtual at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) = 0;
   // What the checkpoint calls it, for messages.
   virtual std::string source(const TensorId& id) = 0;
+
+  // A tensor that the checkpoint holds once more and the model does not read.
+  struct Copy {
+    std::string name;  // the checkpoint's
+    TensorId of;
+  };
+  virtual std::vector<Copy> copies() { return {}; }
+  virtual bridge::Shape copy_shape(const Copy& copy) { return shape(copy.of); }
+  virtual at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) {
+    return rows(copy.of, begin, end);
+  }
 };
 
 // For the opening of a view: every canonical tensor is there and has the shape that the configuration gives it.
@@ -35,6 +47,7 @@ void check_shapes(Weights& weights);
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
+  bool rounded = false;  // some weights are, which what is compared with does not know
 };
 
 // The tensors of one section of a model as the forward pass wants them: of the computation's type, on its device.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Every bundled Hugging Face checkpoint (data/**/hf), as it is and in every other spelling that its table knows
 # (tests/oracles/respell.py), through convert-hf, verify and export-to-hf: each file must come back byte for byte.
-# A line each: table, dialect, tensors, bytes, what it is. Needs the release build and Python without packages.
+# A line each: table, dialect, tensors, bytes, what verify compared, what it is. Needs the release build and Python without
+# packages; verify compares logits too where causeway-verify was built.
 #
 # A checkpoint is skipped only where `causeway mappings list` has no table for its architecture, and a table only where
 # no checkpoint is of it; a refusal of one that has, and a dialect that nothing is spelled in, is a failure. Ends with
@@ -24,9 +25,9 @@ architecture_of() {
 round_trip() {
   local hf=$1
   shift
-  rm -rf "$work/megatron" "$work/back" "$work/report.json"
+  rm -rf "$work/megatron" "$work/back" "$work/report.json" "$work/verify.json"
   "$causeway" convert-hf --quiet --report "$work/report.json" "$hf" "$work/megatron" "$@" &&
-    "$causeway" verify --quiet "$hf" "$work/megatron" &&
+    "$causeway" verify --quiet --report "$work/verify.json" "$hf" "$work/megatron" &&
     "$causeway" export-to-hf --quiet "$work/megatron" "$work/back" "$@" &&
     compare_folders "$hf" "$work/back"
 } >"$work/log" 2>&1 </dev/null
@@ -48,15 +49,21 @@ fail() {
 
 # pass WHAT: counts of $work/report.json; remembers the dialect.
 pass() {
-  local table dialect count tensors bytes
-  read -r table dialect count tensors bytes < <(python3 -c '
+  local table dialect count tensors bytes logits
+  read -r table dialect count tensors bytes logits < <(python3 -c '
 import json, sys
-report = json.load(open(sys.argv[1]))
-print(*(report[key] for key in ("table", "dialect", "dialects", "source_tensors", "source_bytes")))' "$work/report.json")
+report, verified = (json.load(open(path)) for path in sys.argv[1:])
+logits = verified.get("logits")
+print(*(report[key] for key in ("table", "dialect", "dialects", "source_tensors", "source_bytes")),
+      "not built" if logits is None else
+      "{compared} equal, {}{}".format(
+          "logits bit for bit" if logits["forward"]["identical"] else "logits equal",
+          ", {} rounded".format(len(logits["tensors"]["rounded"])) if logits["tensors"]["rounded"] else "",
+          **logits["tensors"]))' "$work/report.json" "$work/verify.json")
   dialects[$table]=$count
   seen[$table/$dialect]=1
-  printf 'ok       %-17s dialect %2d of %2d: %4d tensors, %9d bytes, %s\n' \
-    "$table" "$dialect" "$count" "$tensors" "$bytes" "$1"
+  printf 'ok       %-17s dialect %2d of %2d: %4d tensors, %9d bytes, verify: %s, %s\n' \
+    "$table" "$dialect" "$count" "$tensors" "$bytes" "$logits" "$1"
   passed=$((passed + 1))
 }
 

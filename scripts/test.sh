@@ -4,7 +4,8 @@
 #   scripts/test.sh         every change
 #   scripts/test.sh --all   also TSan, the whole of DeepSeek-V4-Flash, the command line under ASan, ten minutes of
 #                           fuzzing per target, clang-tidy
-# Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run.
+# Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run
+# (those of a GPU are skipped without one).
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -41,11 +42,11 @@ unit_suite() {
     --output-junit "$ROOT/build/results/unit-$2.xml"
 }
 
-# python_suite NAME FOLDER PRESET
+# python_suite NAME FOLDER PRESET [PYTEST_OPTION...]
 python_suite() {
-  local results=$ROOT/build/results/${2//\//-}-$3.xml
+  local results=$ROOT/build/results/${1//[^a-z0-9]/-}-$3.xml
   CAUSEWAY=$ROOT/build/$3/bin/causeway junit_suite "$1" "$results" "${CAUSEWAY_VENV:-.venv}/bin/python" \
-    -m pytest -q -rfEs -p no:cacheprovider --junitxml="$results" "$2"
+    -m pytest -q -rfEs -p no:cacheprovider --junitxml="$results" "$2" "${@:4}"
 }
 
 args=()
@@ -63,11 +64,12 @@ python_suite "command line" tests/cli release
 [ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
 python_suite "full size" tests/full_size release
 
-python_suite "interoperability" tests/interop release
+python_suite "interoperability" tests/interop release -m "not gpu"
 if [ "$LAST_SKIPPED" -gt 0 ]; then
   printf 'FAILED: %d interop tests could not run\n' "$LAST_SKIPPED"
   ALL_WELL=0
 fi
+python_suite "interoperability, GPU" tests/interop release -m gpu # skips without a device
 
 check_suite "ASan + UBSan build" scripts/build.sh asan
 unit_suite "unit tests, ASan + UBSan" asan

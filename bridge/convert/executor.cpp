@@ -8,7 +8,7 @@
 #include <optional>
 #include <thread>
 
-#include "bridge/convert/interrupt.h"
+#include "bridge/io/interrupt.h"
 #include "bridge/convert/slice_worker.h"
 #include "bridge/io/checked.h"
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "bridge/convert/progress.h"
+#include "bridge/io/progress.h"
 #include "bridge/convert/tensor_reader.h"
 #include "bridge/convert/transfer.h"
 #include "bridge/io/block_codec.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bridge/convert/interrupt.h"
+#include "bridge/io/interrupt.h"
 #include "bridge/io/sha256.h"
 
 namespace bridge {

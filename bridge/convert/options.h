@@ -7,10 +7,10 @@
 
 #include "bridge/io/dtype.h"
 #include "bridge/io/file_system.h"
+#include "bridge/io/progress.h"
 
 namespace bridge {
 
-enum class ProgressMode { kAuto, kAlways, kNever };
 enum class LayerKeys { kAuto, kStacked, kPerLayer };
 enum class Spec { kTe, kLocal };
 

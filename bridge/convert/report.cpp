@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "bridge/convert/progress.h"
+#include "bridge/io/json_file.h"
+#include "bridge/io/progress.h"
 
 namespace bridge {
 
@@ -32,13 +33,7 @@ void write_report(FileSystem& fs, const CommonOptions& options, const Report& re
   json["warnings"] = report.warnings;
   json["seconds"] = seconds;
   json["peak_rss_bytes"] = peak_rss_bytes();
-  Path partial = options.report;
-  partial += ".partial";
-  if (fs.lstat(partial)) fs.remove_file(partial);
-  write_whole_file(
-      fs, partial,
-      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-  fs.rename(partial, options.report);
+  replace_json_file(fs, options.report, json);
 }
 
 }  // namespace bridge

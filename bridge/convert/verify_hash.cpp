@@ -267,4 +267,16 @@ Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
   return Verification(fs, options, sides).run();
 }
 
+bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options) {
+  for (const Path& path : {options.a, options.b}) {
+    if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
+    MemoryBudget budget(options.memory);
+    const MegatronFolder checkpoint = open_megatron(fs, path, options.iteration, budget);
+    const Path& sidecar = options.sidecar;
+    if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) continue;
+    if (find_origin(fs, checkpoint, sidecar, {}, budget).mtp_was_dropped()) return true;
+  }
+  return false;
+}
+
 }  // namespace bridge

@@ -17,4 +17,7 @@ namespace bridge {
 // errors are for inputs that cannot be compared at all.
 Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 
+// The sidecar of the Megatron side says that its conversion left multi-token prediction out.
+bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options);
+
 }  // namespace bridge

@@ -1,5 +1,5 @@
 // See interrupt.h. Truth: signal-safety(7), sigaction(2).
-#include "bridge/convert/interrupt.h"
+#include "bridge/io/interrupt.h"
 
 #include <signal.h>
 

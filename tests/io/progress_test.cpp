@@ -1,5 +1,5 @@
 // The progress line with a clock of the test's own, and the way out on a signal.
-#include "bridge/convert/progress.h"
+#include "bridge/io/progress.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "bridge/convert/interrupt.h"
+#include "bridge/io/interrupt.h"
 
 namespace bridge {
 namespace {

@@ -22,9 +22,9 @@
 #include <string>
 #include <string_view>
 
-#include "bridge/convert/options.h"
-
 namespace bridge {
+
+enum class ProgressMode { kAuto, kAlways, kNever };
 
 class Progress {
  public:

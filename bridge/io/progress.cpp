@@ -1,6 +1,6 @@
 // See progress.h. Truth of the figures: proc(5), statm and status. VmHWM and not getrusage's
 // ru_maxrss, which a process inherits from whoever started it.
-#include "bridge/convert/progress.h"
+#include "bridge/io/progress.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>

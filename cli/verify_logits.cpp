@@ -1,0 +1,114 @@
+#include "cli/verify_logits.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <vector>
+
+#include "bridge/io/error.h"
+#include "bridge/io/interrupt.h"
+#include "bridge/io/json_strict.h"
+
+namespace cli {
+namespace {
+
+constexpr int kPollMilliseconds = 10;
+constexpr int64_t kLargestReport = 64 << 20;
+
+std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
+                                   const bridge::Path& report, bool drop_mtp) {
+  const bridge::VerifyOptions& options = command.options;
+  std::vector<std::string> words = {program.native()};
+  const auto add = [&](std::string_view option, std::string value) {
+    if (!value.empty()) words.push_back(fmt::format("{}={}", option, std::move(value)));
+  };
+  add("--iteration", options.iteration);
+  add("--memory", std::to_string(options.memory));
+  if (options.threads > 0) add("--threads", std::to_string(options.threads));
+  if (options.progress != bridge::ProgressMode::kAuto) {
+    add("--progress", options.progress == bridge::ProgressMode::kAlways ? "always" : "never");
+  }
+  add("--report", report.native());
+  if (options.quiet) words.emplace_back("--quiet");
+  if (drop_mtp) add("--mtp", "drop");
+  for (const auto& [option, value] : command.forward_options) add(option, value);
+  words.insert(words.end(), {"--", options.a.native(), options.b.native()});
+  return words;
+}
+
+pid_t start(const std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  std::fflush(stdout);  // our lines come before its own
+  pid_t child = 0;
+  const int error = ::posix_spawn(&child, argv[0], nullptr, nullptr, argv.data(), ::environ);
+  if (error != 0) bridge::io_error(words[0], "posix_spawn", error);
+  return child;
+}
+
+// What waitpid says. Ends with Interrupted when a signal came, the child having got it too.
+int wait_for(pid_t child) {
+  int status = 0;
+  try {
+    while (true) {
+      const pid_t ended = ::waitpid(child, &status, WNOHANG);
+      if (ended == child) return status;
+      if (ended < 0 && errno != EINTR) bridge::io_error("causeway-verify", "waitpid", errno);
+      bridge::throw_if_interrupted();
+      ::poll(nullptr, 0, kPollMilliseconds);
+    }
+  } catch (const bridge::Interrupted& interrupted) {
+    ::kill(child, interrupted.exit_status() - 128);
+    ::waitpid(child, &status, 0);
+    throw;
+  }
+}
+
+int exit_status(int status) {
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  const int signal = WTERMSIG(status);
+  if (signal == SIGKILL) {
+    throw bridge::Error(bridge::Code::kIo, "causeway-verify was killed (signal 9)",
+                        "where memory ran out, a shorter prompt or fewer --threads need less");
+  }
+  if (signal == SIGINT || signal == SIGTERM) throw bridge::Interrupted(signal);
+  bridge::internal_error(fmt::format("causeway-verify ended by signal {}", signal));
+}
+
+}  // namespace
+
+std::optional<bridge::Path> find_causeway_verify() {
+  std::error_code error;
+  const bridge::Path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return std::nullopt;
+  bridge::Path program = self.parent_path() / "causeway-verify";
+  if (::access(program.c_str(), X_OK) != 0) return std::nullopt;
+  return program;
+}
+
+LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
+                              bool drop_mtp) {
+  bridge::FileSystem& fs = bridge::real_file_system();
+  bridge::Path report = command.options.report;
+  if (!report.empty()) {
+    report += ".logits";
+    if (fs.lstat(report)) fs.remove_file(report);
+  }
+  const pid_t child = start(arguments(program, command, report, drop_mtp));
+  LogitsRun run;
+  run.status = exit_status(wait_for(child));
+  if (!report.empty() && fs.lstat(report)) {
+    run.json = bridge::parse_json(bridge::read_whole_file(fs, report, kLargestReport));
+    fs.remove_file(report);
+  }
+  return run;
+}
+
+}  // namespace cli

@@ -1,0 +1,32 @@
+// The second program of `verify`: causeway-verify, which links LibTorch, run as a process of its own.
+//
+//   1. it lies beside this program (/proc/self/exe); no PATH, no shell, a vector of arguments
+//   2. its results go to our stdout, its errors and progress to our stderr; its report comes back through a file
+//   3. SIGINT and SIGTERM that reach us reach it; we end when it has
+// Truth: posix_spawn(3), waitpid(2).
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "bridge/io/file_system.h"
+#include "cli/commands.h"
+
+namespace cli {
+
+struct LogitsRun {
+  int status = 0;  // exit status, as ours would be
+  nlohmann::ordered_json
+      json;  // its report; null without --report, or when it ended before writing one
+};
+
+// The program, or nullopt where it was not built.
+std::optional<bridge::Path> find_causeway_verify();
+
+// drop_mtp: the conversion left multi-token prediction out. Errors: kIo when it cannot be started or was killed, kInternal
+// when it crashed.
+LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
+                              bool drop_mtp);
+
+}  // namespace cli

@@ -1,0 +1,59 @@
+#include "models/rounding.h"
+
+#include <ATen/TensorOperators.h>
+
+namespace models {
+namespace {
+
+bool is_kept_in_fp32(Role role) {
+  switch (role) {
+    case Role::kRouterBias:
+    case Role::kRouterTable:
+    case Role::kSink:
+    case Role::kSummaryPlace:
+    case Role::kIndexPlace:
+    case Role::kAttentionMapping:
+    case Role::kAttentionMappingBase:
+    case Role::kAttentionMappingScale:
+    case Role::kMlpMapping:
+    case Role::kMlpMappingBase:
+    case Role::kMlpMappingScale:
+    case Role::kHeadMapping:
+    case Role::kHeadMappingBase:
+    case Role::kHeadMappingScale:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+at::Tensor Rounding::operator()(const at::Tensor& x) const {
+  return around_zero ? (x.to(at::kFloat) - 1).to(type).to(at::kFloat) + 1 : x.to(type);
+}
+
+std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to) {
+  std::vector<Rounding> found;
+  if (from != to && !is_kept_in_fp32(role)) found.push_back({to, false});
+  if (role == Role::kHeadNorm) {
+    for (const at::ScalarType type : {at::kBFloat16, at::kHalf, at::kFloat}) {
+      found.push_back({type, true});
+    }
+  }
+  return found;
+}
+
+int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor ours = a.to(at::kFloat).view(at::kInt);
+  const at::Tensor theirs = b.to(at::kFloat).view(at::kInt);
+  return ours.ne(theirs).sum().item().toLong();
+}
+
+at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) {
+  const at::Tensor stored = weights_.rows(id, begin, end);
+  const auto rounding = roundings_.find(to_string(id));
+  return rounding == roundings_.end() ? stored : rounding->second(stored);
+}
+
+}  // namespace models

@@ -1,0 +1,242 @@
+#include "models/verify_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "bridge/io/error.h"
+
+namespace models {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kShownDifferences = 20;
+
+Json json_of(const std::vector<TensorDifference>& differences) {
+  Json list = Json::array();
+  for (const TensorDifference& found : differences) {
+    list.push_back({{"name", found.name}, {"what", found.what}});
+  }
+  return list;
+}
+
+Json json_of(const StateDifference& found) {
+  return {{"name", found.name},
+          {"identical", found.identical},
+          {"max", found.largest},
+          {"mean", found.mean},
+          {"allowed", found.allowed}};
+}
+
+Json json_of(const HeadDifference& found) {
+  Json json = json_of(static_cast<const StateDifference&>(found));
+  json["kl"] = found.divergence;
+  json["rows"] = found.rows;
+  json["top1"] = found.top1;
+  json["top5"] = found.top5;
+  return json;
+}
+
+Json json_of(const Coverage& coverage, int64_t vocab) {
+  Json experts = Json::array();
+  for (const Coverage::Experts& layer : coverage.experts) {
+    experts.push_back({{"layer", layer.layer}, {"routed", layer.routed}, {"experts", layer.count}});
+  }
+  return {{"embedding_rows", coverage.embedding_rows},
+          {"vocabulary", vocab},
+          {"experts", std::move(experts)}};
+}
+
+// "hidden.3" and "mtp_hidden.0" are what "layers.3" and "mtp.0" give.
+std::string layer_of(const std::string& state) {
+  const auto after = [&](std::string_view prefix) { return state.substr(prefix.size()); };
+  if (state.starts_with("hidden.")) return "layers." + after("hidden.");
+  if (state.starts_with("mtp_hidden.")) return "mtp." + after("mtp_hidden.");
+  return {};
+}
+
+// Of a layer, those that differ.
+std::vector<std::string> tensors_of(const std::string& layer, const TensorVerdict& tensors) {
+  std::vector<std::string> names;
+  for (const TensorDifference& found : tensors.differences) {
+    if (!layer.empty() && found.name.starts_with(layer + ".")) names.push_back(found.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+VerifyReport::VerifyReport(bool quiet, const std::optional<LayerRange>& layers) : quiet_(quiet) {
+  if (!layers) return;
+  partial_ = fmt::format(" (PARTIAL: layers {}:{})", layers->begin, layers->end);
+  json_["partial"] = {{"first_layer", layers->begin}, {"end_layer", layers->end}};
+}
+
+template <typename... Args>
+void VerifyReport::print(fmt::format_string<Args...> text, Args&&... args) const {
+  if (quiet_) return;
+  fmt::print(text, std::forward<Args>(args)...);
+  std::fflush(stdout);  // the next verdict may take hours
+}
+
+template <typename Items, typename Line>
+void VerifyReport::print_some(const Items& items, const Line& line) const {
+  for (size_t i = 0; i < std::min(items.size(), kShownDifferences); ++i) line(items[i]);
+  if (items.size() > kShownDifferences) {
+    print("  and {} more\n", items.size() - kShownDifferences);
+  }
+}
+
+std::string VerifyReport::verdict_text(bool equal) const {
+  return (equal ? "equal" : "DIFFERENT") + partial_;
+}
+
+bool VerifyReport::configuration(const std::vector<FieldDifference>& fields) {
+  const bool equal = fields.empty();
+  print("configuration  {}\n", verdict_text(equal));
+  print_some(fields, [&](const FieldDifference& found) {
+    print("  {}: {} and {}\n", found.field, found.a.empty() ? "nothing" : found.a,
+          found.b.empty() ? "nothing" : found.b);
+  });
+  Json list = Json::array();
+  for (const FieldDifference& found : fields) {
+    list.push_back({{"field", found.field}, {"a", found.a}, {"b", found.b}});
+  }
+  json_["configuration"] = {{"equal", equal}, {"differences", std::move(list)}};
+  return equal;
+}
+
+bool VerifyReport::tensors(const TensorVerdict& verdict) {
+  const bool equal = verdict.differences.empty();
+  const std::string rounded =
+      verdict.rounded.empty() ? "" : fmt::format(", {} rounded", verdict.rounded.size());
+  print("tensors        {}: {} of {} differ{}\n", verdict_text(equal), verdict.differences.size(),
+        verdict.compared, rounded);
+  const auto line = [&](const TensorDifference& found) {
+    print("  {}: {}\n", found.name, found.what);
+  };
+  print_some(verdict.differences, line);
+  print_some(verdict.rounded, line);
+  json_["tensors"] = {{"equal", equal},
+                      {"compared", verdict.compared},
+                      {"differences", json_of(verdict.differences)},
+                      {"rounded", json_of(verdict.rounded)}};
+  return equal;
+}
+
+void VerifyReport::print_states(const ForwardVerdict& verdict, int64_t vocab) const {
+  print("  {:<14} {:>12} {:>12} {:>12}  {}\n", "state after", "max |d|", "mean |d|", "allowed",
+        "weights used");
+  for (const StateDifference& found : verdict.states) {
+    std::string used;
+    if (found.name == "hidden_embed") {
+      used = fmt::format("{} of {} rows", verdict.coverage.embedding_rows, vocab);
+    }
+    for (const Coverage::Experts& layer : verdict.coverage.experts) {
+      if (layer.layer == layer_of(found.name)) {
+        used = fmt::format("{} of {} experts", layer.routed, layer.count);
+      }
+    }
+    const std::string line = fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g}  {}", found.name,
+                                         found.largest, found.mean, found.allowed, used);
+    print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+  }
+}
+
+void VerifyReport::print_heads(const ForwardVerdict& verdict) const {
+  if (verdict.heads.empty()) return;
+  print("  {:<14} {:>12} {:>12} {:>12} {:>12} {:>9} {:>9}\n", "head", "max |d|", "mean |d|",
+        "allowed", "KL", "top-1", "top-5");
+  for (const HeadDifference& head : verdict.heads) {
+    print("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g} {:>12.3g} {:>9} {:>9}\n", head.name, head.largest,
+          head.mean, head.allowed, head.divergence, fmt::format("{}/{}", head.top1, head.rows),
+          fmt::format("{}/{}", head.top5, head.rows));
+  }
+}
+
+bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
+                           const TensorVerdict& tensors, int64_t vocab) {
+  Json& json = json_["forward"];
+  if (!verdict.not_comparable.empty()) {
+    print("forward        {}: not comparable ({})\n", verdict_text(false), verdict.not_comparable);
+    json = {{"equal", false}, {"not_comparable", verdict.not_comparable}};
+    return false;
+  }
+  const auto passes = [&](const StateDifference& found) {
+    return found.identical || (!bit_for_bit && found.largest <= found.allowed);
+  };
+  const auto first = std::find_if_not(verdict.states.begin(), verdict.states.end(), passes);
+  const auto identical = [](const StateDifference& found) { return found.identical; };
+  const bool equal = first == verdict.states.end() &&
+                     std::all_of(verdict.heads.begin(), verdict.heads.end(), passes);
+  const bool same = std::all_of(verdict.states.begin(), verdict.states.end(), identical) &&
+                    std::all_of(verdict.heads.begin(), verdict.heads.end(), identical);
+  json = {{"equal", equal},
+          {"identical", same},
+          {"states", Json::array()},
+          {"heads", Json::array()},
+          {"first_diverging", nullptr},
+          {"coverage", json_of(verdict.coverage, vocab)}};
+  for (const StateDifference& found : verdict.states) json["states"].push_back(json_of(found));
+  for (const HeadDifference& found : verdict.heads) json["heads"].push_back(json_of(found));
+
+  print("forward        {}{}\n", verdict_text(equal), same ? ", bit for bit" : "");
+  if (!tensors.rounded.empty()) {
+    print("  on the rounded values of {} tensors, on both sides\n", tensors.rounded.size());
+  }
+  if (first != verdict.states.end()) {
+    print("  first in {}: by {:.3g}, {:.3g} allowed\n", first->name, first->largest,
+          bit_for_bit ? 0 : first->allowed);
+    const std::vector<std::string> names = tensors_of(layer_of(first->name), tensors);
+    if (!names.empty()) {
+      print("  its tensors that differ:");
+      for (size_t i = 0; i < std::min(names.size(), kShownDifferences); ++i) {
+        print("{} {}", i == 0 ? "" : ",", names[i]);
+      }
+      print("\n");
+    }
+    json["first_diverging"] = {{"state", first->name}, {"tensors", names}};
+  }
+  print_states(verdict, vocab);
+  print_heads(verdict);
+  return equal;
+}
+
+bool VerifyReport::reference(const std::string& side, const std::vector<Difference>& found,
+                             bool rounded, const ReferenceLogits& reference) {
+  Json list = Json::array();
+  bool passes = true;
+  print("{:<16} {:>12} {:>12} {:>12}\n", "compared", "max |d|", "allowed", "top-1");
+  for (const Difference& difference : found) {
+    const std::string top1 =
+        difference.top1 < 0 ? "" : fmt::format("{}/{}", difference.top1, difference.rows);
+    print("{:<16} {:>12.3g} {:>12.3g} {:>12}{}\n", difference.name, difference.largest,
+          difference.allowed, top1, difference.passes() ? "" : "  DIFFERENT");
+    passes = passes && difference.passes();
+    list.push_back({{"name", difference.name},
+                    {"max", difference.largest},
+                    {"allowed", difference.allowed},
+                    {"rows", difference.rows},
+                    {"equal", difference.passes()}});
+    if (difference.top1 >= 0) list.back()["top1"] = difference.top1;
+  }
+  const int64_t rows = reference.ids().size(1);
+  if (reference.judged_rows() < rows) {
+    print("{} of {} rows follow a near-tie and were not judged\n", rows - reference.judged_rows(),
+          rows);
+  }
+  print("{} the reference{}\n", passes ? "the forward pass meets" : "the forward pass differs from",
+        rounded ? " (tolerance of rounded weights)" : "");
+  json_["reference"].push_back({{"checkpoint", bridge::printable(side)},
+                                {"equal", passes},
+                                {"rounded", rounded},
+                                {"rows", rows},
+                                {"judged_rows", reference.judged_rows()},
+                                {"compared", std::move(list)}});
+  return passes;
+}
+
+}  // namespace models
