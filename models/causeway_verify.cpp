@@ -97,6 +97,7 @@ bool same_tensors(models::Weights& a, models::Weights& b) {
   fmt::print("tensors        {}: {} of {} differ\n",
              tensors.differences.empty() ? "equal" : "DIFFERENT", tensors.differences.size(),
              tensors.compared);
+  print_some(tensors.permutations, [](const std::string& line) { fmt::print("  {}\n", line); });
   print_some(tensors.differences, [](const models::TensorDifference& found) {
     fmt::print("  {}: {}\n", found.name, found.what);
   });

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -16,11 +17,11 @@
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
+#include "models/permutation.h"
 
 namespace models {
 namespace {
 
-constexpr int64_t kBlockElements = 4 << 20;  // of a tensor at a time
 constexpr double kTolerance = 1e-4;
 constexpr int64_t kBest = 5;
 
@@ -35,7 +36,7 @@ std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weigh
 // "" where all values are the same.
 std::string compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape) {
   const int64_t elements = bridge::element_count(shape);
-  const int64_t step = std::max<int64_t>(1, kBlockElements / (elements / shape[0]));
+  const int64_t step = block_rows(shape);
   int64_t different = 0;
   double largest = 0;
   for (int64_t first = 0; first < shape[0]; first += step) {
@@ -144,6 +145,7 @@ TensorVerdict compare_tensors(Weights& a, Weights& b) {
   const c10::InferenceMode no_autograd;
   TensorVerdict verdict;
   auto others = tensors_of(b);
+  std::set<std::pair<Section, int64_t>> rearranged;  // perhaps
   for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape& shape) {
     const std::string name = to_string(id);
     ++verdict.compared;
@@ -158,11 +160,18 @@ TensorVerdict compare_tensors(Weights& a, Weights& b) {
       what = compare_tensor(a, b, id, shape);
     }
     if (other != others.end()) others.erase(other);
-    if (!what.empty()) verdict.differences.push_back({name, std::move(what)});
+    if (what.empty()) return;
+    verdict.differences.push_back({name, std::move(what)});
+    if (is_arranged_by_experts(id)) rearranged.emplace(id.section, id.index);
   });
   for (const auto& [name, other] : others) {
     ++verdict.compared;
     verdict.differences.push_back({name, "only in the second"});
+  }
+  for (const auto& [section, index] : rearranged) {
+    for (std::string& line : permuted_experts(a, b, section, index)) {
+      verdict.permutations.push_back(std::move(line));
+    }
   }
   return verdict;
 }

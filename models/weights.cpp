@@ -2,10 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bridge/io/dtype.h"
 #include "bridge/io/error.h"
 
 namespace models {
+namespace {
+
+constexpr int64_t kBlockElements = 4 << 20;
+
+}  // namespace
 
 void check_shapes(Weights& weights) {
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& wanted) {
@@ -16,6 +23,10 @@ void check_shapes(Weights& weights) {
                                     bridge::shape_text(wanted)));
     }
   });
+}
+
+int64_t block_rows(const bridge::Shape& shape) {
+  return std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
 }
 
 at::Tensor SectionWeights::whole(const TensorId& id) const {

@@ -32,6 +32,9 @@ class Weights {
 // For the opening of a view: every canonical tensor is there and has the shape that the configuration gives it.
 void check_shapes(Weights& weights);
 
+// How many rows of a tensor to hold at a time, for who goes through all of it.
+int64_t block_rows(const bridge::Shape& shape);
+
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
