@@ -37,6 +37,7 @@ std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weigh
 std::string compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape) {
   const int64_t elements = bridge::element_count(shape);
   const int64_t step = block_rows(shape);
+  return_freed_memory();
   int64_t different = 0;
   double largest = 0;
   for (int64_t first = 0; first < shape[0]; first += step) {

@@ -1,6 +1,7 @@
 #include "models/weights.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -11,6 +12,7 @@ namespace models {
 namespace {
 
 constexpr int64_t kBlockElements = 4 << 20;
+constexpr size_t kMostFreed = 96 << 20;  // for the allocator to keep
 
 }  // namespace
 
@@ -29,7 +31,12 @@ int64_t block_rows(const bridge::Shape& shape) {
   return std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
 }
 
+void return_freed_memory() {
+  if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
+}
+
 at::Tensor SectionWeights::whole(const TensorId& id) const {
+  return_freed_memory();
   return weights_.rows(id, 0, weights_.shape(id).at(0));
 }
 
