@@ -10,6 +10,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <utility>
 #include <variant>
 
 #include "bridge/io/sha256.h"
@@ -144,11 +145,11 @@ bool same_table(Weights& a, Weights& b, Section section, int64_t index, const Or
   return true;
 }
 
-}  // namespace
-
 bool is_arranged_by_experts(const TensorId& id) {
   return id.expert >= 0 || id.role == Role::kRouter || id.role == Role::kRouterBias;
 }
+
+}  // namespace
 
 std::vector<std::string> permuted_experts(Weights& a, Weights& b, Section section, int64_t index) {
   const MixtureOfExperts* ours = experts_of(a.config(), section, index);
@@ -180,6 +181,22 @@ std::vector<std::string> permuted_experts(Weights& a, Weights& b, Section sectio
       line += same_table(a, b, section, index, *order) ? ", its table alike" : ", its table not";
     }
     lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::vector<std::string> permutations_among(Weights& a, Weights& b,
+                                            const std::set<std::string>& differing) {
+  std::set<std::pair<Section, int64_t>> layers;
+  for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape&) {
+    if (is_arranged_by_experts(id) && differing.contains(to_string(id))) {
+      layers.emplace(id.section, id.index);
+    }
+  });
+  std::vector<std::string> lines;
+  for (const auto& [section, index] : layers) {
+    const std::vector<std::string> found = permuted_experts(a, b, section, index);
+    lines.insert(lines.end(), found.begin(), found.end());
   }
   return lines;
 }

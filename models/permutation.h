@@ -9,19 +9,20 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "models/weights.h"
 
 namespace models {
 
-// Whether a tensor is one of those that an order of experts arranges.
-bool is_arranged_by_experts(const TensorId& id);
-
 // Of a layer (or multi-token prediction depth) that both models have: "experts of layer 3 are permuted: 0->5, 5->0; the
 // router's rows alike", expert 0 of the first is expert 5 of the second. Nothing where no order explains anything.
 std::vector<std::string> permuted_experts(Weights& a, Weights& b, Section section, int64_t index);
+
+// The same of every layer that has experts or rows of a router among the tensors that differ, by their names.
+std::vector<std::string> permutations_among(Weights& a, Weights& b,
+                                            const std::set<std::string>& differing);
 
 }  // namespace models

@@ -146,7 +146,6 @@ TensorVerdict compare_tensors(Weights& a, Weights& b) {
   const c10::InferenceMode no_autograd;
   TensorVerdict verdict;
   auto others = tensors_of(b);
-  std::set<std::pair<Section, int64_t>> rearranged;  // perhaps
   for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape& shape) {
     const std::string name = to_string(id);
     ++verdict.compared;
@@ -161,19 +160,15 @@ TensorVerdict compare_tensors(Weights& a, Weights& b) {
       what = compare_tensor(a, b, id, shape);
     }
     if (other != others.end()) others.erase(other);
-    if (what.empty()) return;
-    verdict.differences.push_back({name, std::move(what)});
-    if (is_arranged_by_experts(id)) rearranged.emplace(id.section, id.index);
+    if (!what.empty()) verdict.differences.push_back({name, std::move(what)});
   });
   for (const auto& [name, other] : others) {
     ++verdict.compared;
     verdict.differences.push_back({name, "only in the second"});
   }
-  for (const auto& [section, index] : rearranged) {
-    for (std::string& line : permuted_experts(a, b, section, index)) {
-      verdict.permutations.push_back(std::move(line));
-    }
-  }
+  std::set<std::string> names;
+  for (const TensorDifference& found : verdict.differences) names.insert(found.name);
+  verdict.permutations = permutations_among(a, b, names);
   return verdict;
 }
 

@@ -31,8 +31,8 @@ struct TensorDifference {
 struct TensorVerdict {
   int64_t compared = 0;
   std::vector<TensorDifference> differences;
-  std::vector<std::string>
-      permutations;  // that explain some of them, as permuted_experts() says it
+  // That explain some of them, as permuted_experts() says it.
+  std::vector<std::string> permutations;
 };
 
 // Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other

@@ -190,10 +190,15 @@ TEST(Permutation, OtherModels) {
   EXPECT_EQ(permuted_experts(ours, theirs, Section::kLayer, 1), Lines{});
 }
 
-TEST(Permutation, WhatExpertsArrange) {
-  EXPECT_TRUE(is_arranged_by_experts({Role::kExpertGate, Section::kLayer, 0, 5}));
-  EXPECT_TRUE(is_arranged_by_experts({Role::kRouterBias, Section::kLayer, 0}));
-  EXPECT_FALSE(is_arranged_by_experts({Role::kSharedGate, Section::kLayer, 0}));
+TEST(Permutation, AmongTensorsThatDiffer) {
+  Memory ours{{}};
+  Memory theirs(permuted({1, 0, 2, 3}));
+  const std::string moved = "are permuted: 0->1, 1->0; the router's rows alike";
+  EXPECT_EQ(permutations_among(ours, theirs, {"layers.1.experts.1.up", "layers.0.gate"}),
+            Lines{"experts of layer 1 " + moved});
+  EXPECT_EQ(permutations_among(ours, theirs, {"layers.1.router_bias", "mtp.0.layer.router"}),
+            (Lines{"experts of layer 1 " + moved, "experts of MTP depth 0 " + moved}));
+  EXPECT_EQ(permutations_among(ours, theirs, {"embedding", "layers.1.shared.gate"}), Lines{});
 }
 
 }  // namespace
