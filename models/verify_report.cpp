@@ -118,10 +118,12 @@ bool VerifyReport::tensors(const TensorVerdict& verdict) {
   const auto line = [&](const TensorDifference& found) {
     print("  {}: {}\n", found.name, found.what);
   };
+  print_some(verdict.permutations, [&](const std::string& found) { print("  {}\n", found); });
   print_some(verdict.differences, line);
   print_some(verdict.rounded, line);
   json_["tensors"] = {{"equal", equal},
                       {"compared", verdict.compared},
+                      {"permutations", verdict.permutations},
                       {"differences", json_of(verdict.differences)},
                       {"rounded", json_of(verdict.rounded)}};
   return equal;

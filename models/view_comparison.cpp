@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -16,12 +17,12 @@
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
+#include "models/permutation.h"
 #include "models/tolerance.h"
 
 namespace models {
 namespace {
 
-constexpr int64_t kBlockElements = 4 << 20;  // of a tensor at a time
 constexpr int64_t kBest = 5;
 
 std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weights& weights) {
@@ -91,8 +92,8 @@ class Values {
 template <typename RowsA, typename RowsB>
 Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a,
                       const RowsB& rows_b) {
-  const int64_t step =
-      std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
+  const int64_t step = block_rows(shape);
+  return_freed_memory();
   Values values(role);
   for (int64_t first = 0; first < shape[0]; first += step) {
     const int64_t last = std::min(first + step, shape[0]);
@@ -279,6 +280,9 @@ TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerR
     compare_copies(a, verdict);
     compare_copies(b, verdict);
   }
+  std::set<std::string> names;
+  for (const TensorDifference& found : verdict.differences) names.insert(found.name);
+  verdict.permutations = permutations_among(a, b, names);
   return verdict;
 }
 

@@ -40,6 +40,8 @@ struct TensorVerdict {
   std::vector<TensorDifference> rounded;
   Roundings rounded_a;
   Roundings rounded_b;
+  // That explain some of them, as permuted_experts() says it.
+  std::vector<std::string> permutations;
 };
 
 // Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other

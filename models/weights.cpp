@@ -1,11 +1,20 @@
 #include "models/weights.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
+
+#include <algorithm>
 
 #include "bridge/io/dtype.h"
 #include "bridge/io/error.h"
 
 namespace models {
+namespace {
+
+constexpr int64_t kBlockElements = 4 << 20;
+constexpr size_t kMostFreed = 96 << 20;  // for the allocator to keep
+
+}  // namespace
 
 void check_shapes(Weights& weights) {
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& wanted) {
@@ -18,7 +27,16 @@ void check_shapes(Weights& weights) {
   });
 }
 
+int64_t block_rows(const bridge::Shape& shape) {
+  return std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
+}
+
+void return_freed_memory() {
+  if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
+}
+
 at::Tensor SectionWeights::whole(const TensorId& id) const {
+  return_freed_memory();
   return weights_.rows(id, 0, weights_.shape(id).at(0));
 }
 

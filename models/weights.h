@@ -44,6 +44,13 @@ class Weights {
 // For the opening of a view: every canonical tensor is there and has the shape that the configuration gives it.
 void check_shapes(Weights& weights);
 
+// How many rows of a tensor to hold at a time, for who goes through all of it.
+int64_t block_rows(const bridge::Shape& shape);
+
+// The allocator keeps freed tensors of up to 32 MiB where the next ones may not fit between them, up to several hundred MiB;
+// once that is much, the system gets it back. For who reads tensor after tensor.
+void return_freed_memory();
+
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;

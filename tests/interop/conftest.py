@@ -145,3 +145,39 @@ def qwen_converted(qwen_sources, causeway, tmp_path_factory):
         return made[name]
 
     return get
+
+
+# ---- the table of mutations ----
+
+# {mark: (what was done, what must come of it)}
+MUTATIONS = {
+    "S": ("tables wrong both ways, that hash mode passes", "caught"),
+    "B": ("bytes changed after the conversion", "caught"),
+    "N": ("the same model with its experts in another order", "named"),
+    "V": ("tables wrong about the vision tower, outside both views", "caught"),
+    "clean": ("lossless conversions, without a false alarm", "equal"),
+}
+ESCAPES = {"V"}  # their tests pass when nothing is caught
+_counts = {kind: [0, 0] for kind in MUTATIONS}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.user_properties += [("mutation", mark.args[0]) for mark in item.iter_markers("mutation")]
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.failed:
+        for name, kind in report.user_properties:
+            if name == "mutation":
+                _counts[kind][0] += report.passed and kind not in ESCAPES
+                _counts[kind][1] += 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    shown = {kind: count for kind, count in _counts.items() if count[1]}
+    if shown:
+        terminalreporter.section("mutations")
+    for kind, (done, total) in shown.items():
+        what, result = MUTATIONS[kind]
+        terminalreporter.write_line(f"{kind:<6} {what:<58} {done:>4}/{total} {result}")

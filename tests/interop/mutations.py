@@ -1,0 +1,196 @@
+"""Tables that are wrong the same way in both directions, so that hash mode, which uses the table, finds nothing wrong, and what of
+the canonical tensors they concern. Each op of each table has its natural mistakes here.
+
+Those of test_table_mistakes.py, test_qwen3_5_mistakes.py and test_deepseek_v4_mistakes.py, and more of the dense models. `REWRITTEN`
+has what no table can say: the source is changed so that its right conversion holds what a converter with the mistake would have
+written.
+"""
+import dataclasses
+import typing
+
+import torch
+
+from interop import test_deepseek_v4_mistakes as v4
+from interop import test_qwen3_5_mistakes as qwen
+from interop import test_table_mistakes as tables
+from interop.test_deepseek_v4_mistakes import both, set_family
+from interop.test_table_mistakes import all_queries_first, exchange, exchange_halves, exchange_keys_and_values, row, split_part
+
+LAYER = r"(layers\.\d+|mtp\.\d+\.layer)\."
+FIRST_TWO = set_family("hf", "{P}layers.{l < 2 ? 1 - l : l}", "decoder")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    table: str
+    case: str
+    edit: typing.Callable
+    shown: str  # every tensor that differs: a regular expression of its whole name
+    first: str | None = None  # the first state that differs, where it is not that of the first of these tensors
+
+
+def exchange_biases(table):
+    parts = row(table, "linear_qkv.bias")[2]
+    (k, k_shape), (v, v_shape) = map(split_part, parts[1:])
+    parts[1:] = [f"{v} {k_shape}", f"{k} {v_shape}"]
+
+
+def without(kind, name, edit):
+    """For names that serve two rows, or a row and a drop, one of which is for other models."""
+    def only(table):
+        table[kind] = [entry for entry in table[kind] if entry[0] != name]
+        edit(table)
+    return only
+
+
+_NORMS_OF_MOE = exchange("{L}.self_attention.linear_qkv.layer_norm_weight", "{L}.pre_mlp_layernorm.weight")
+_EMBEDDING_AND_OUTPUT = exchange("embedding.word_embeddings.weight", "output_layer.weight")
+
+
+def untied(head):
+    return without("drop", head, _EMBEDDING_AND_OUTPUT)
+
+
+# ---- of tables of one kind ----
+
+
+def _dense():
+    return {
+        "gate and up": (exchange_halves("{L}.mlp.linear_fc1.weight"), LAYER + "(gate|up)"),
+        "keys and values": (exchange_keys_and_values, LAYER + "[kv]"),
+        "groups as one": (all_queries_first, LAYER + "[qkv]"),
+        "norms of a layer": (exchange("{L}.self_attention.linear_qkv.layer_norm_weight", "{L}.mlp.linear_fc1.layer_norm_weight"), LAYER + "(attention|mlp)_norm"),
+        "layers exchanged": (FIRST_TWO, r"layers\.[01]\..*"),
+        "embedding and output": (untied("lm_head.weight"), "embedding|output"),
+    }
+
+
+_BIASED = {
+    "llama": {"biases of gate and up": (exchange_halves("{L}.mlp.linear_fc1.bias"), LAYER + "(gate|up)_bias"),
+              "biases of keys and values": (exchange_biases, LAYER + "[kv]_bias")},
+    "qwen2": {"biases of keys and values": (exchange_biases, LAYER + "[kv]_bias")},
+    "qwen3": {"norms of queries and keys": (exchange("q_layernorm.weight", "k_layernorm.weight"), LAYER + "[qk]_norm")},
+}
+
+# What of the canonical tensors a key of Megatron's holds, for the keys that the tables' tests speak of.
+_HELD = {
+    "experts.linear_fc1": LAYER + r"experts\.\d+\.(gate|up)", "experts.linear_fc2": LAYER + r"experts\.\d+\.down", "linear_qkv.weight": LAYER + "[qkv]",
+    "q_layernorm": LAYER + "[qk]_norm", "shared_experts.linear_fc1": LAYER + r"shared\.(gate|up)", "mlp.linear_fc1": LAYER + "(gate|up)",
+    "enorm": r"mtp\.\d\.(embedding|hidden)_norm", "mtp.layers.0.": r"mtp\..*", "mtp.layers.0.final_layernorm": r"mtp\.\d\.(embedding|final)_norm",
+    "mtp.layers.1.eh_proj": r"mtp\.\d\.(projection|\w+_norm)",
+}
+_QWEN_HELD = _HELD | {
+    "linear_qkv.weight": LAYER + "(q|q_gate|k|v)", "in_proj.weight": r"layers\.\d+\.([qkvz]|alpha|beta)", "conv1d.weight": r"layers\.\d+\.[qkv]_conv",
+    "in_proj.weight.alpha": r"layers\.\d+\.(alpha|beta)", "A_log": r"layers\.\d+\.decay(_bias)?", "out_norm": r"layers\.\d+\.head_norm",
+    "final_layernorm": "final_norm", "mtp.layers.0.enorm": r"mtp\.0\.(embedding|hidden)_norm", "mtp.layers.0.final_layernorm": r"mtp\.0\.(hidden|final)_norm",
+    "decoder.layers.0": r"layers\..*",
+}
+_FRAME = r"mtp\.[01]\.((embedding|hidden)_(norm|projection)|final_norm|head_mapping.*)"
+_V4_SHOWN = {
+    "gate and up of the experts": LAYER + r"experts\.\d+\.(gate|up)", "gate and up of the shared experts": LAYER + r"shared\.(gate|up)",
+    "down for up": LAYER + r"experts\.\d+\.(up|down)", "experts rotated": LAYER + r"experts\.\d+\.(gate|up)",
+    "downs of the experts rotated": LAYER + r"experts\.\d+\.down", "alphas reversed": LAYER + r"attention_mapping\.scale",
+    "alphas rotated": LAYER + r"mlp_mapping\.scale", "alphas of the other sublayer": LAYER + r"(attention|mlp)_mapping\.scale",
+    "projection of the other sublayer": LAYER + "(attention|mlp)_mapping", "bias of the other sublayer": LAYER + r"(attention|mlp)_mapping\.base",
+    "e_proj and h_proj": r"mtp\.\d\.(embedding|hidden)_projection", "enorm and hnorm": r"mtp\.\d\.(embedding|hidden)_norm",
+    "a depth's final norm for enorm": r"mtp\.\d\.(embedding|final)_norm", "norms of a layer": LAYER + "(attention|mlp)_norm",
+    "wkv and wgate": LAYER + r"summary\.(value|gate)", "wkv and wgate of the indexer": LAYER + r"index\.(value|gate)",
+    "ape of another layer": r"layers\.[01]\.summary\.place", "ids of another layer": r"layers\.[01]\.router_table",
+    "head of another depth": r"mtp\.[01]\.head_mapping", "layers exchanged": r"layers\.[01]\..*", "depths exchanged": r"mtp\.[01]\..*",
+    "the frame of another depth": _FRAME, "the layer of another depth": r"mtp\.[01]\.layer\..*", "scales of blocks of 131 rows": LAYER + "(q_up|index.q)",
+}
+
+
+def _all():
+    for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
+        for what, (edit, shown) in (_dense() | _BIASED[name]).items():
+            yield f"{name}: {what}", Mutation(name, case, edit, shown)
+    for i, (name, edit, where) in enumerate(tables.MISTAKES):
+        if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
+            yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])
+    for name, case in tables.SOURCES.items():
+        yield f"{name}: embedding and output", Mutation(name, case, untied("lm_head.weight"), "embedding|output")
+    yield "qwen3_moe: layers exchanged", Mutation("qwen3_moe", "qwen3_moe", FIRST_TWO, r"layers\.[01]\..*")
+    yield "qwen3_moe: norms of a layer", Mutation(
+        "qwen3_moe", "qwen3_moe", without("rows", "{L}.mlp.linear_fc1.layer_norm_weight", _NORMS_OF_MOE), LAYER + "(attention|mlp)_norm")
+    yield "mixtral: norms of a layer", Mutation("mixtral", "mixtral", _NORMS_OF_MOE, LAYER + "(attention|mlp)_norm")
+    for i, (name, case, edit, where) in enumerate(qwen.MISTAKES):
+        if not where.startswith("vision_model."):
+            yield f"{name}: {i} {where}", Mutation(name, case, edit, _QWEN_HELD[where])
+    for name, case in {"qwen3_5": "moe", "qwen3_next": "next"}.items():
+        yield f"{name}: embedding and output", Mutation(name, case, untied("lm_head.weight"), "embedding|output")
+    yield "qwen3_next: gate and up", Mutation("qwen3_next", "next", qwen.exchange_parts("{e}.linear_fc1.weight", "gate_proj"), _HELD["experts.linear_fc1"])
+    yield "qwen3_next: decays", Mutation("qwen3_next", "next", qwen.exchange(("A_log", "A_log"), ("dt_bias", "dt_bias")), _QWEN_HELD["A_log"])
+    for what, shown in _V4_SHOWN.items():
+        # The first layer's streams are equal, so that it does not matter how they are mixed before and beside a sublayer.
+        first = "hidden.1" if what == "alphas reversed" else None
+        yield f"deepseek_v4: {what}", Mutation("deepseek_v4", v4.SOURCE, v4.MISTAKES[what][0], shown, first)
+    yield "deepseek_v4: embedding and output", Mutation("deepseek_v4", v4.SOURCE, untied("{head}.weight"), "embedding|output")
+
+
+WRONG = dict(_all())
+# Experts that changed places, the router that did not.
+ROTATED = {
+    "qwen3_moe": Mutation("qwen3_moe", "qwen3_moe", both(tables.rotate_experts("{e}.linear_fc1.weight"), tables.rotate_experts("{e}.linear_fc2.weight")),
+                          LAYER + r"experts\.\d+\.(gate|up|down)"),
+    "deepseek_v4": Mutation("deepseek_v4", v4.SOURCE, both(tables.rotate_experts("{e}.linear_fc1.weight"), tables.rotate_experts("{e}.linear_fc2.weight")),
+                            LAYER + r"experts\.\d+\.(gate|up|down)"),
+}
+# Of the vision tower, which neither view reads.
+VISION = {f"{name}: {i} {where}": (name, case, edit) for i, (name, case, edit, where) in enumerate(qwen.MISTAKES) if where.startswith("vision_model.")}
+
+
+# ---- what no table can say ----
+
+
+def _reverse_heads_of_a_group(state):
+    name = "model.layers.1.self_attn.q_proj.weight"  # 2 groups of 3 heads of 16
+    state[name] = state[name].unflatten(0, (2, 3, 16)).flip(1).flatten(0, 2).contiguous()
+
+
+def _exchange_halves_of_the_columns(state):
+    name = "model.layers.4.eh_proj.weight"
+    state[name] = torch.cat(state[name].chunk(2, dim=1)[::-1], dim=1)
+
+
+def _transpose_mixing(state):
+    mapping = state["layers.1.hc_attn_fn"]
+    mix = mapping[8:].unflatten(0, (4, 4)).transpose(0, 1).flatten(0, 1)
+    state["layers.1.hc_attn_fn"] = torch.cat([mapping[:8], mix])
+
+
+def _transpose_mixing_bias(state):
+    base = state["mtp.0.hc_ffn_base"]
+    state["mtp.0.hc_ffn_base"] = torch.cat([base[:8], base[8:].unflatten(0, (4, 4)).transpose(0, 1).flatten()])
+
+
+def _shift_ids(state):
+    state["layers.1.ffn.gate.tid2eid"] = state["layers.1.ffn.gate.tid2eid"].roll(1, 0).contiguous()
+
+
+def _reverse_value_heads(state):
+    name = "model.layers.0.linear_attn.in_proj_z.weight"  # 6 value heads of 10
+    state[name] = state[name].unflatten(0, (6, 10)).flip(0).flatten(0, 1).contiguous()
+
+
+def _reverse_time(state):
+    name = "model.layers.2.linear_attn.conv1d.weight"
+    state[name] = state[name].flip(-1).contiguous()
+
+
+def _forget_the_one(state):
+    name = "model.layers.3.input_layernorm.weight"
+    state[name] = (state[name].float() - 1).to(state[name].dtype)
+
+
+# {what: (kind of source, case, change of its tensors, the tensors that differ)}
+REWRITTEN = {
+    "heads reversed in their group": ("plain", "qwen3", _reverse_heads_of_a_group, {"layers.1.q"}),
+    "halves of eh_proj's columns": ("plain", "deepseek_v3_mtp3", _exchange_halves_of_the_columns, {"mtp.1.projection"}),
+    "mixing block transposed": ("v4", "fp8fp4", _transpose_mixing, {"layers.1.attention_mapping"}),
+    "mixing bias transposed": ("v4", "fp8fp4", _transpose_mixing_bias, {"mtp.0.layer.mlp_mapping.base"}),
+    "ids of tid2eid shifted": ("v4", "fp8fp4", _shift_ids, {"layers.1.router_table"}),
+    "heads of z reversed": ("qwen", "dense_text", _reverse_value_heads, {"layers.0.z"}),
+    "convolution reversed in time": ("qwen", "dense_text", _reverse_time, {"layers.2.q_conv", "layers.2.k_conv", "layers.2.v_conv"}),
+    "a norm without its one": ("qwen", "dense_text", _forget_the_one, {"layers.3.attention_norm"}),
+}
