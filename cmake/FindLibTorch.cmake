@@ -1,7 +1,7 @@
 # LibTorch for models/, out of a torch wheel: target LibTorch::LibTorch (torch_cpu and c10), LibTorch_FOUND, LibTorch_VERSION.
 #
 #   1. The folder of the torch package: -DLibTorch_ROOT, else the one in the Python environment of the tests
-#      (CAUSEWAY_VENV, .venv), else the one found last time, else the one of python3 on the PATH. Nothing of Python runs
+#      (CAUSEWAY_VENV, .venv), else that of scripts/libtorch.sh (.deps), else the one found last time, else the one of python3 on the PATH. Nothing of Python runs
 #      when building or at run time.
 #   2. Only ATen, c10, caffe2 and torch are put on the include path, through links: beside them the wheel has headers
 #      of other libraries (fmt, google, pybind11), which would shadow the system's.
@@ -16,7 +16,7 @@ else()
   if(DEFINED ENV{CAUSEWAY_VENV})
     set(venv $ENV{CAUSEWAY_VENV})
   endif()
-  file(GLOB candidates ${venv}/lib/python3*/site-packages/torch)
+  file(GLOB candidates ${venv}/lib/python3*/site-packages/torch ${PROJECT_SOURCE_DIR}/.deps/libtorch/torch)
   if(NOT candidates AND LibTorch_FOUND_ROOT)
     set(candidates ${LibTorch_FOUND_ROOT}) # a build that configures itself again does not know CAUSEWAY_VENV
   elseif(NOT candidates)
@@ -26,7 +26,7 @@ else()
   endif()
 endif()
 
-set(reason "no torch package (scripts/venv.sh makes one; or -DLibTorch_ROOT=.../site-packages/torch)")
+set(reason "no torch package (scripts/libtorch.sh gets one; or -DLibTorch_ROOT=.../site-packages/torch)")
 foreach(root ${candidates})
   if(NOT EXISTS ${root}/lib/libtorch_cpu.so OR NOT EXISTS ${root}/include/ATen/ATen.h)
     set(reason "${root} has no lib/libtorch_cpu.so or no headers")

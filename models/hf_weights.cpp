@@ -39,7 +39,7 @@ Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
 // A bare model's tensors have no "model." in front, DeepSeek-V4's released ones neither; a vision-language model's text part
 // is a module of its own.
 std::string prefix_of(const bridge::HfFolder& folder) {
-  for (const std::string_view prefix : {"", "model.language_model."}) {
+  for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
     for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
       if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
         return std::string(prefix);

@@ -122,7 +122,8 @@ std::vector<HfPlace> HfNames::plain_places(const TensorId& id) const {
 
 bool HfNames::is_unused(std::string_view name) const {
   if (copy_of(name) || name.ends_with("rotary_emb.inv_freq")) return true;
-  return family_ == HfFamily::kQwen3_5 && name.starts_with("model.visual.");
+  return family_ == HfFamily::kQwen3_5 &&
+         (name.starts_with("model.visual.") || name.starts_with("visual."));
 }
 
 bool HfNames::is_mtp(std::string_view name) const {

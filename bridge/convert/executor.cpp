@@ -8,9 +8,9 @@
 #include <optional>
 #include <thread>
 
-#include "bridge/io/interrupt.h"
 #include "bridge/convert/slice_worker.h"
 #include "bridge/io/checked.h"
+#include "bridge/io/interrupt.h"
 
 namespace bridge {
 namespace {

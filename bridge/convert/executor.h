@@ -16,11 +16,11 @@
 #include <string>
 #include <vector>
 
-#include "bridge/io/progress.h"
 #include "bridge/convert/tensor_reader.h"
 #include "bridge/convert/transfer.h"
 #include "bridge/io/block_codec.h"
 #include "bridge/io/memory_budget.h"
+#include "bridge/io/progress.h"
 
 namespace bridge {
 

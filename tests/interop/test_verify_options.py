@@ -290,3 +290,12 @@ def test_no_gpu_is_one_line(causeway_verify, sources, monkeypatch):
     folder = sources("qwen3").folder
     done = causeway_verify(folder, folder, "--device", "cuda", expect=5)
     assert done.stderr.startswith("causeway-verify: --device cuda: no CUDA device: ") and len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["dense_text_witnesses", "moe_3_6_witnesses"])
+def test_norms_kept_around_zero_are_rounded(name, report, qwen_sources, qwen_converted):
+    """BF16 has not the bits of w - 1: the conversion has witnesses, and the Megatron side computes with what it holds."""
+    found = report(qwen_sources(name).folder, qwen_converted(name))
+    assert found["identical"] and found["logits"]["equal"] and found["logits"]["forward"]["identical"]
+    rounded = found["logits"]["tensors"]["rounded"]
+    assert rounded and all(tensor["name"].endswith(".head_norm") and " around zero in the second: " in tensor["what"] for tensor in rounded), rounded
