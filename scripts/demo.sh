@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The product in one minute, on small bundled checkpoints (DeepSeek-V3 in FP8, DeepSeek-V4 in FP8 and FP4, Qwen3.6-MoE with its vision
+# The product in one minute (the first time, after LibTorch is there and built with), on small bundled checkpoints (DeepSeek-V3 in FP8, DeepSeek-V4 in FP8 and FP4, Qwen3.6-MoE with its vision
 # tower, all with MTP):
 # Hugging Face -> Megatron -> verify -> Hugging Face, and every file comes back byte for byte.
 #   scripts/demo.sh [HF_DIR...]   other checkpoints (they are only read)
@@ -11,7 +11,9 @@ for hf in "$@"; do
   [ -d "$hf" ] || die "$hf: no such folder"
 done
 scripts/install.sh
-scripts/build.sh release causeway
+programs=(causeway causeway-verify)
+scripts/libtorch.sh || programs=(causeway) # then verify compares bytes, and says so
+scripts/build.sh release "${programs[@]}"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
