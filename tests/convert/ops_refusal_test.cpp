@@ -27,9 +27,6 @@ OpNumbers blocks(int64_t groups, int64_t blocks) {
 OpNumbers parts_of(int64_t groups, std::vector<int64_t> split_rows) {
   return {.groups = groups, .split_rows = std::move(split_rows)};
 }
-OpNumbers blocks(int64_t groups, int64_t blocks) {
-  return {.groups = groups, .blocks = blocks};
-}
 OpNumbers vocab(int64_t rows) {
   return {.vocab_rows = rows};
 }

@@ -178,3 +178,14 @@ def test_tensors_that_repeat_the_top(v4_sources, causeway, tmp_path):
     tensors["mtp.0.head.weight"][3, 4] += 1
     other = write_folder(tmp_path / "other", source.config, tensors)
     assert "mtp.0.head.weight" in causeway("convert-hf", other, tmp_path / "none", expect=3).stderr
+
+
+def test_verify_says_where_it_compares_bytes_only(v4_sources, causeway, tmp_path):
+    """The forward pass reads MTP in its released spelling; without a mode asked for, the bytes decide and a line says so."""
+    source = v4_sources("bf16")
+    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER["MTP in layers, joined"])
+    folder = write_folder(tmp_path / "older", source.config, tensors)
+    causeway("convert-hf", folder, tmp_path / "root")
+    done = causeway("verify", folder, tmp_path / "root")
+    assert "identical" in done.stdout and "the logits were not" in done.stderr
+    causeway("verify", folder, tmp_path / "root", "--mode", "both", expect=3)
