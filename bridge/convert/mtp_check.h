@@ -19,7 +19,8 @@ std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
                                                std::string_view prefix);
 
 // The prefixes under which MTP tensors lie. Unless they are to be dropped, those must be the promised ones: else
-// kBadInput, naming --mtp drop. What is to be dropped must be MTP, not a layer that config.json does not count.
+// kBadInput, naming --mtp drop; on the Hugging Face side more of them may be left to a rule of the table
+// (uncounted_mtp.h). What is to be dropped must be MTP, not a layer that config.json does not count.
 std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                    size_t dialect, bool keep_mtp);
 std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,

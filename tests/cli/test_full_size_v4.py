@@ -78,6 +78,21 @@ def test_without_mtp(release, tmp_path):
     assert done.peak_bytes <= (256 + 64) * MIB
 
 
+def test_mtp_that_nothing_counts(release, tmp_path):
+    """Dropped by name, all of it, with its scales."""
+    published, folder = release
+    edit_config(folder, num_nextn_predict_layers=0)
+    try:
+        done = run("convert-hf", folder, tmp_path / "out", "--dry-run", "--report", tmp_path / "report.json", expect=0)
+    finally:
+        (folder / "config.json").write_text(json.dumps(published.config))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["target_tensors"] == published.megatron_tensors - 34
+    assert len(report["dropped"]) == {"flash": 1_575, "pro": 2_343}[folder.name]
+    assert all(each["name"].startswith("mtp.0.") for each in report["dropped"])
+    assert done.peak_bytes <= (256 + 64) * MIB
+
+
 LOSSES = {
     "an expert less": ({"n_routed_experts": 255}, ["unknown", ".ffn.experts.255."]),
     "an expert more": ({"n_routed_experts": 1000}, ["missing", ".ffn.experts.256."]),
