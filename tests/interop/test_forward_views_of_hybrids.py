@@ -24,10 +24,10 @@ def test_qwen_is_equal_bit_for_bit(name, causeway_verify, qwen_sources, qwen_con
 
 @pytest.mark.parametrize("name", [name for name in qwen_cases.CASES if name not in qwen_cases.SAME_FUNCTION])
 def test_norms_that_do_not_come_back_are_named(name, causeway_verify, qwen_sources, qwen_converted):
-    """w - 1 rounded, plus one, is not w: Megatron computes with another weight, which only the norm of linear attention shows."""
-    done = causeway_verify(qwen_sources(name).folder, qwen_converted(name), expect=1)
-    assert verdicts(done)["configuration"] == "equal" and verdicts(done)["tensors"] == "DIFFERENT"
-    named = [line.split(":")[0].split(".")[-1] for line in done.stdout.splitlines() if "values differ" in line]
+    """w - 1 rounded, plus one, is not w: Megatron computes with another weight, which only the norm of linear attention shows. It is listed."""
+    done = causeway_verify(qwen_sources(name).folder, qwen_converted(name))
+    assert verdicts(done) == EQUAL
+    named = [line.split(":")[0].split(".")[-1] for line in done.stdout.splitlines() if "around zero" in line and "values differ" in line]
     assert named and set(named) == {"head_norm"}
 
 
