@@ -1,9 +1,12 @@
 #include "models/attention.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/ones.h>
 
+#include <algorithm>
 #include <limits>
+#include <vector>
+
+#include "models/query_blocks.h"
 
 namespace models {
 namespace {
@@ -28,9 +31,22 @@ at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
   return delta_attention(config, norm, weights, x);
 }
 
-at::Tensor repeated(const at::Tensor& x, int64_t times) {
-  if (times == 1) return x;
-  return x.unsqueeze(2).expand({-1, -1, times, -1, -1}).flatten(1, 2);
+// Of key/value heads q, k, v: q [B, G, t, S, dk], k, v [B, G, S, dk or dv]. [B, G, t, S, dv]
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                  int64_t window) {
+  const int64_t times = q.size(2);
+  std::vector<at::Tensor> sums;
+  for (const QueryBlock& block : query_blocks(q.size(3), window, q.size(0) * q.size(1) * times)) {
+    const at::Tensor queries = block.queries_of(q, 3).flatten(2, 3);
+    const at::Tensor hidden = visible_keys(block, window, q.device()).logical_not_();
+    const at::Tensor scores = queries.matmul(block.keys_of(k, 2).transpose(2, 3))
+                                  .mul_(scale)
+                                  .unflatten(2, {times, -1})
+                                  .masked_fill_(hidden, -std::numeric_limits<float>::infinity());
+    const at::Tensor weights = scores.softmax(-1, at::kFloat).to(q.scalar_type()).flatten(2, 3);
+    sums.push_back(weights.matmul(block.keys_of(v, 2)).unflatten(2, {times, -1}));
+  }
+  return joined_blocks(sums, 3);
 }
 
 }  // namespace
@@ -51,16 +67,21 @@ at::Tensor join_heads(const at::Tensor& x) {
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             double scale, int64_t window) {
-  const int64_t times = q.size(1) / k.size(1);
-  const int64_t tokens = q.size(2);
-  at::Tensor visible = at::ones({tokens, tokens}, q.options().dtype(at::kBool)).tril();
-  if (window > 0) visible = visible.triu(1 - window);
-  const at::Tensor scores = q.matmul(repeated(k, times).transpose(2, 3)) * scale;
-  const at::Tensor weights =
-      scores.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity())
-          .softmax(-1, at::kFloat)
-          .to(q.scalar_type());
-  return weights.matmul(repeated(v, times));
+  const int64_t groups = k.size(1);
+  const at::Tensor by_group = q.unflatten(1, {groups, -1});
+  const at::Tensor keys = k.contiguous();
+  const at::Tensor values = v.contiguous();
+  // Short prompts all heads at once; long ones one key/value head after the other, so that blocks have many queries.
+  const int64_t scores_a_group = q.size(0) * by_group.size(2) * q.size(2) * q.size(2);
+  const int64_t step = std::clamp<int64_t>(kMostScores / scores_a_group, 1, groups);
+  std::vector<at::Tensor> heads;
+  for (int64_t group = 0; group < groups; group += step) {
+    const int64_t count = std::min(step, groups - group);
+    heads.push_back(attend(by_group.narrow(1, group, count), keys.narrow(1, group, count),
+                           values.narrow(1, group, count), scale, window)
+                        .flatten(1, 2));
+  }
+  return joined_blocks(heads, 1);
 }
 
 }  // namespace models

@@ -11,14 +11,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/ones.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "models/attention.h"
 #include "models/linear.h"
 #include "models/norm.h"
+#include "models/query_blocks.h"
 #include "models/summary.h"
 
 namespace models {
@@ -52,17 +54,7 @@ class Layer {
         rms_norm(linear(x_, weights_.get(Role::kQDown)), weights_.get_f32(Role::kQDownNorm), norm_);
     const at::Tensor q =
         rms_unit(split_heads(linear(latent, weights_.get(Role::kQUp)), config_.heads), norm_.eps);
-    at::Tensor kv = turned(
-        rms_norm(linear(x_, weights_.get(Role::kKv)), weights_.get_f32(Role::kKvNorm), norm_),
-        table_);
-    at::Tensor visible = window();
-    if (config_.ratio > 0) {
-      kv = at::cat({kv, summaries_of(kKeys)}, 1);
-      visible = at::cat({visible, visible_summaries(latent)}, -1);
-    }
-    const at::Tensor sum =
-        sink_attention(turned(q, table_), kv.unsqueeze(1), visible, weights_.get_f32(Role::kSink),
-                       1 / std::sqrt(static_cast<double>(config_.head_dim)));
+    const at::Tensor sum = attend(turned(q, table_), summary_index(latent));
     return output(join_heads(turned(sum, {table_.cos, table_.sin.neg()})));
   }
 
@@ -77,13 +69,37 @@ class Layer {
 
   int64_t tokens() const { return x_.size(1); }
 
-  // [B, S, S]
-  at::Tensor window() const {
-    return at::ones({tokens(), tokens()}, x_.options().dtype(at::kBool))
-        .tril()
-        .triu(1 - config_.window)
-        .unsqueeze(0)
-        .expand({x_.size(0), -1, -1});
+  // What chooses among the summaries; undefined members where nothing does.
+  struct SummaryIndex {
+    at::Tensor q;        // [B, S, index heads, d]
+    at::Tensor keys;     // [B, W, d]
+    at::Tensor weights;  // [B, S, index heads]
+  };
+
+  // q: [B, H, S, d], turned. The sum over keys of each.
+  at::Tensor attend(const at::Tensor& q, const SummaryIndex& index) const {
+    const at::Tensor kv = turned(
+        rms_norm(linear(x_, weights_.get(Role::kKv)), weights_.get_f32(Role::kKvNorm), norm_),
+        table_);
+    const at::Tensor summaries = config_.ratio > 0 ? summaries_of(kKeys) : kv.narrow(1, 0, 0);
+    const at::Tensor sink = weights_.get_f32(Role::kSink);
+    const double scale = 1 / std::sqrt(static_cast<double>(config_.head_dim));
+    const int64_t heads = x_.size(0) * std::max(config_.heads, config_.index_heads);
+    std::vector<at::Tensor> sums;
+    for (const QueryBlock& block :
+         query_blocks(tokens(), config_.window, heads, summaries.size(1))) {
+      at::Tensor keys = block.keys_of(kv, 1);
+      at::Tensor visible = visible_keys(block, config_.window, x_.device())
+                               .unsqueeze(0)
+                               .expand({x_.size(0), -1, -1});
+      if (config_.ratio > 0) {
+        keys = at::cat({keys, summaries.narrow(1, 0, block.last / config_.ratio)}, 1);
+        visible = at::cat({visible, visible_summaries(block, index)}, -1);
+      }
+      sums.push_back(
+          sink_attention(block.queries_of(q, 2), keys.unsqueeze(1), visible, sink, scale));
+    }
+    return joined_blocks(sums, 2);
   }
 
   // [B, W, d]
@@ -97,14 +113,22 @@ class Layer {
                   {table_.cos.index_select(0, positions), table_.sin.index_select(0, positions)});
   }
 
-  // Bool [B, S, W]
-  at::Tensor visible_summaries(const at::Tensor& latent) const {
-    const at::Tensor finished = finished_summaries(tokens(), config_.ratio, x_.device());
-    if (config_.index_heads == 0) return finished.unsqueeze(0).expand({x_.size(0), -1, -1});
+  SummaryIndex summary_index(const at::Tensor& latent) const {
+    if (config_.index_heads == 0) return {};
     const at::Tensor q = turned(
         split_heads(linear(latent, weights_.get(Role::kIndexQ)), config_.index_heads), table_);
-    const at::Tensor scores = index_scores(q.transpose(1, 2), summaries_of(kIndexKeys),
-                                           linear(x_, weights_.get(Role::kIndexWeights)));
+    return {q.transpose(1, 2), summaries_of(kIndexKeys),
+            linear(x_, weights_.get(Role::kIndexWeights))};
+  }
+
+  // Bool [B, queries of the block, summaries that the last of them sees]
+  at::Tensor visible_summaries(const QueryBlock& block, const SummaryIndex& index) const {
+    const at::Tensor finished =
+        finished_summaries(block.first, block.last, config_.ratio, x_.device());
+    if (config_.index_heads == 0) return finished.unsqueeze(0).expand({x_.size(0), -1, -1});
+    const at::Tensor scores = index_scores(block.queries_of(index.q, 1),
+                                           index.keys.narrow(1, 0, block.last / config_.ratio),
+                                           block.queries_of(index.weights, 1));
     return best_summaries(scores, finished, config_.index_chosen);
   }
 
@@ -127,13 +151,21 @@ class Layer {
 
 at::Tensor sink_attention(const at::Tensor& q, const at::Tensor& kv, const at::Tensor& visible,
                           const at::Tensor& sink, double scale) {
-  const at::Tensor scores =
-      (q.matmul(kv.transpose(2, 3)) * scale)
-          .to(at::kFloat)
-          .masked_fill(visible.unsqueeze(1).logical_not(), -std::numeric_limits<float>::infinity());
+  // All heads have the same keys: one product.
+  const at::Tensor scores = q.flatten(1, 2)
+                                .matmul(kv.squeeze(1).transpose(1, 2))
+                                .mul_(scale)
+                                .unflatten(1, {q.size(1), -1})
+                                .to(at::kFloat)
+                                .masked_fill_(visible.unsqueeze(1).logical_not(),
+                                              -std::numeric_limits<float>::infinity());
   const at::Tensor own = sink.view({1, -1, 1, 1}).expand({scores.size(0), -1, scores.size(2), 1});
   const at::Tensor weights = at::cat({scores, own}, -1).softmax(-1);
-  return weights.narrow(-1, 0, kv.size(2)).to(q.scalar_type()).matmul(kv);
+  return weights.narrow(-1, 0, kv.size(2))
+      .to(q.scalar_type())
+      .flatten(1, 2)
+      .matmul(kv.squeeze(1))
+      .unflatten(1, {q.size(1), -1});
 }
 
 at::Tensor compressed_attention(const CompressedAttention& config, const NormConfig& norm,

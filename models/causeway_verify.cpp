@@ -136,6 +136,7 @@ class Verification {
     json.update(report_->json());
     json["seconds"] = seconds;
     json["peak_rss_bytes"] = bridge::peak_rss_bytes();
+    json["peak_device_bytes"] = models::peak_device_bytes(compute_.device);
     bridge::replace_json_file(fs_, options_.report, json);
   }
 
@@ -147,7 +148,10 @@ class Verification {
     bridge::Progress progress(options_.progress, options_.quiet, label, bytes);
     models::CountedWeights counted_a(a, progress);
     models::CountedWeights counted_b(b, progress);
+    const auto start = std::chrono::steady_clock::now();
     auto result = work(counted_a, counted_b);
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     progress.finish();
     return result;
   }
@@ -205,6 +209,7 @@ void check_together(const Options& options) {
 int verify(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   check_together(options);
+  models::use_large_pages();
   const models::ChosenDevice device = models::choose_device(options.device);
   if (!device.why.empty()) fmt::print(stderr, "device: {}\n", device.why);
   const unsigned cores = std::thread::hardware_concurrency();
@@ -316,10 +321,12 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return print_error(out_of_memory());
   } catch (const c10::Error& error) {
-    // The CPU's allocator has no error type of its own.
+    // The CPU's allocator has no error type of its own, that of CUDA is not linked.
     const std::string text = error.what_without_backtrace();
-    if (text.find("can't allocate memory") != std::string::npos)
+    if (text.find("can't allocate memory") != std::string::npos ||
+        text.find("CUDA out of memory") != std::string::npos) {
       return print_error(out_of_memory());
+    }
     return print_error({bridge::Code::kInternal, bridge::printable(text), kReport});
   } catch (const std::exception& error) {
     return print_error({bridge::Code::kInternal, error.what(), kReport});

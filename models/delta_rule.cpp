@@ -8,6 +8,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -18,14 +19,6 @@ constexpr double kLengthEps = 1e-6;
 
 at::Tensor first_state(const at::Tensor& k, const at::Tensor& v) {
   return at::zeros({k.size(0), k.size(1), k.size(-1), v.size(-1)}, v.options());
-}
-
-// [B, H, S, ...] -> [B, H, chunks, chunk, ...], filled up with zeros.
-at::Tensor by_chunk(const at::Tensor& x, int64_t chunk) {
-  const int64_t missing = (chunk - x.size(2) % chunk) % chunk;
-  std::vector<int64_t> padding(static_cast<size_t>(2 * (x.dim() - 2)), 0);  // last axis first
-  padding.back() = missing;
-  return at::constant_pad_nd(x, padding, 0).unflatten(2, {-1, chunk});
 }
 
 }  // namespace
@@ -47,40 +40,39 @@ at::Tensor delta_rule_by_token(const at::Tensor& q, const at::Tensor& k, const a
 
 at::Tensor delta_rule_by_chunk(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& decay, const at::Tensor& beta, int64_t chunk) {
-  const at::Tensor qs = by_chunk(q, chunk);
-  const at::Tensor ks = by_chunk(k, chunk);
-  const at::Tensor rates = by_chunk(beta, chunk).unsqueeze(-1);
-  // A product with a triangle of ones: a running sum has no fixed order of addition on a GPU.
-  const at::Tensor lower = at::ones({chunk, chunk}, q.options()).tril();
-  const at::Tensor sums = by_chunk(decay, chunk).matmul(lower.t());
-  const at::Tensor between = (sums.unsqueeze(-1) - sums.unsqueeze(-2))
-                                 .masked_fill(lower.eq(0), -std::numeric_limits<float>::infinity())
-                                 .exp();
-
-  const at::Tensor keys_t = ks.transpose(-1, -2);
-  const at::Tensor system = (ks * rates).matmul(keys_t) * between;
-  const at::Tensor wanted =
-      at::cat({by_chunk(v, chunk) * rates, ks * rates * sums.exp().unsqueeze(-1)}, -1);
-  const at::Tensor solved = at::linalg_solve_triangular(system, wanted, /*upper=*/false,
-                                                        /*left=*/true, /*unitriangular=*/true);
-  const at::Tensor u = solved.narrow(-1, 0, v.size(-1));
-  const at::Tensor w = solved.narrow(-1, v.size(-1), k.size(-1));
-
-  const at::Tensor inside = qs.matmul(keys_t) * between;
-  const at::Tensor from_state = qs * sums.exp().unsqueeze(-1);
-  const at::Tensor last = sums.narrow(-1, chunk - 1, 1);
-  const at::Tensor to_state = (ks * (last - sums).exp().unsqueeze(-1)).transpose(-1, -2);
-  const at::Tensor kept = last.exp().unsqueeze(-1);
-
   at::Tensor state = first_state(k, v);
   std::vector<at::Tensor> out;
-  for (int64_t c = 0; c < qs.size(2); ++c) {
-    const auto of = [&](const at::Tensor& x) { return x.select(2, c); };
-    const at::Tensor correction = of(u) - of(w).matmul(state);
-    out.push_back(of(from_state).matmul(state) + of(inside).matmul(correction));
-    state = of(kept) * state + of(to_state).matmul(correction);
+  for (int64_t first = 0; first < q.size(2); first += chunk) {
+    const int64_t count = std::min(chunk, q.size(2) - first);
+    const auto here = [&](const at::Tensor& x) { return x.narrow(2, first, count); };
+    const at::Tensor key = here(k);
+    const at::Tensor rate = here(beta).unsqueeze(-1);
+    // A product with a triangle of ones: a running sum has no fixed order of addition on a GPU.
+    const at::Tensor lower = at::ones({count, count}, q.options()).tril();
+    const at::Tensor sums = here(decay).unsqueeze(-2).matmul(lower.t()).squeeze(-2);
+    const at::Tensor grown = sums.exp().unsqueeze(-1);
+    const at::Tensor between =
+        (sums.unsqueeze(-1) - sums.unsqueeze(-2))
+            .masked_fill(lower.eq(0), -std::numeric_limits<float>::infinity())
+            .exp();
+
+    const at::Tensor key_t = key.transpose(-1, -2);
+    const at::Tensor system = (key * rate).matmul(key_t) * between;
+    const at::Tensor wanted = at::cat({here(v) * rate, key * rate * grown}, -1);
+    const at::Tensor solved = at::linalg_solve_triangular(system, wanted, /*upper=*/false,
+                                                          /*left=*/true, /*unitriangular=*/true);
+    const at::Tensor u = solved.narrow(-1, 0, v.size(-1));
+    const at::Tensor w = solved.narrow(-1, v.size(-1), k.size(-1));
+
+    const at::Tensor correction = u - w.matmul(state);
+    const at::Tensor inside = here(q).matmul(key_t) * between;
+    out.push_back((here(q) * grown).matmul(state) + inside.matmul(correction));
+    const at::Tensor last = sums.narrow(-1, count - 1, 1);
+    const at::Tensor kept = last.exp().unsqueeze(-1);
+    const at::Tensor to_state = (key * (last - sums).exp().unsqueeze(-1)).transpose(-1, -2);
+    state = kept * state + to_state.matmul(correction);
   }
-  return at::cat(out, 2).narrow(2, 0, q.size(2));
+  return at::cat(out, 2);
 }
 
 at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& kernel) {

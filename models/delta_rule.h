@@ -5,7 +5,7 @@
 //   1. S <- exp(g_t) S
 //   2. d = beta_t (v_t - S^T k_t); S <- S + k_t d^T
 //   3. o_t = S^T q_t
-// By chunks of C tokens (the last is filled with zeros), G the sums of g in the chunk, E_ij = exp(G_i - G_j) for j <= i:
+// By chunks of C tokens (the last may have fewer), G the sums of g in the chunk, E_ij = exp(G_i - G_j) for j <= i:
 //   1. (I + strict lower triangle of (beta k k^T E)) [u, w] = [beta v, beta k exp(G)]
 //   2. with the state S before the chunk: n = u - w S; o = (q exp(G)) S + lower triangle of (q k^T E) n
 //   3. S <- exp(G_C) S + (k exp(G_C - G))^T n

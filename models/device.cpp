@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -90,6 +91,17 @@ ChosenDevice choose_device(const std::string& text) {
   return {device, automatic ? fmt::format("cuda:0 (of {})", count) : ""};
 }
 
+void use_large_pages() {
+  ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
+}
+
+int64_t peak_device_bytes(at::Device device) {
+  if (device.is_cpu()) return 0;
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return stats.allocated_bytes[kAll].peak;
+}
+
 void make_deterministic(int threads) {
   at::Context& context = at::globalContext();
   context.setDeterministicAlgorithms(true, /*warn_only=*/false);
@@ -97,6 +109,9 @@ void make_deterministic(int threads) {
   context.setBenchmarkCuDNN(false);
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+  // Nothing is read before it is written; filling every new tensor with NaN would double the time of reading.
+  context.setDeterministicFillUninitializedMemory(false);
   at::set_num_threads(threads);
 }
 

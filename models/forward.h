@@ -18,18 +18,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "models/forward_state.h"
+#include "models/hyper_connection.h"
 #include "models/weights.h"
 
 namespace models {
 
-// The residual stream as it passes: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
+// The residual stream at one point of the pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
 // "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
-using HiddenVisitor = std::function<void(const std::string& name, const at::Tensor& hidden)>;
+struct PassState {
+  std::string name;
+  at::Tensor hidden;
+};
 
 // What of the weights a pass used; the rest of them it says nothing about.
 struct Coverage {
@@ -54,10 +58,41 @@ struct PassOptions {
   Coverage* coverage = nullptr;
 };
 
-// ids: [B, S] int64. What every head reads, the main one first. Error: kBadInput for a token that the vocabulary does
-// not have, and an empty prompt.
-std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
-                                   const HiddenVisitor& on_hidden, const PassOptions& options = {});
+// A pass that stops at every state, so that two go side by side and no more than one state of each is in memory. One thread.
+// weights and options.coverage must outlive it.
+class ForwardPass {
+ public:
+  // ids: [B, S] int64. Error: kBadInput for a token that the vocabulary does not have, and an empty prompt.
+  ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
+              const PassOptions& options = {});
+
+  // Runs on to the next state; nullopt: that was the last.
+  std::optional<PassState> next();
+  // What every head reads, the main one first; all of them once next() gave the last state.
+  const std::vector<at::Tensor>& heads() const { return heads_; }
+
+ private:
+  bool has_streams() const { return config_.hyper.streams > 0; }
+  SectionWeights section(Section section, size_t index) const;
+  at::Tensor norm(const at::Tensor& x, const SectionWeights& weights, Role role) const;
+  at::Tensor embedding(const at::Tensor& ids) const;
+  template <typename Part>
+  at::Tensor around(const at::Tensor& hidden, const HyperWeights& weights, const Part& part) const;
+  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights);
+  at::Tensor head(const SectionWeights& weights, Role final_norm) const;
+  at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
+                    const at::Tensor& previous) const;
+  at::Tensor mtp(size_t depth, const at::Tensor& previous);
+
+  Weights& weights_;
+  const ModelConfig& config_;
+  Compute compute_;
+  PassOptions options_;
+  ForwardState state_;
+  size_t layer_ = 0;  // the next one
+  bool embedded_ = false;
+  std::vector<at::Tensor> heads_;
+};
 
 // The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
 class OutputLayer {
@@ -66,6 +101,8 @@ class OutputLayer {
 
   // Rows of a block; the last may have fewer.
   int64_t step() const;
+  // How many rows of hidden states give a bounded number of logits with a block.
+  int64_t rows_at_once() const;
   // The block that begins at row `first`, [rows, D].
   at::Tensor block(int64_t first) const;
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/maximum.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 namespace models {
@@ -20,6 +21,27 @@ void BestTokens::add(const at::Tensor& block, int64_t first) {
   const int64_t kept = std::min(count_, values.size(1));
   values_ = sorted.narrow(1, 0, kept);
   tokens_ = tokens.gather(1, places.narrow(1, 0, kept));
+}
+
+void RowQuartile::add(const at::Tensor& distance, size_t part) {
+  if (distance.size(0) == 0) return;
+  if (part >= parts_.size()) parts_.resize(part + 1);
+  Rows& rows = parts_[part];
+  const at::Tensor sums = distance.sum(1, /*keepdim=*/false, at::kDouble).to(at::kCPU);
+  rows.sums = rows.sums.defined() ? rows.sums + sums : sums;
+  rows.values += distance.size(1);
+}
+
+double RowQuartile::value() const {
+  std::vector<at::Tensor> means;
+  for (const Rows& rows : parts_) {
+    if (rows.sums.defined()) means.push_back(rows.sums / static_cast<double>(rows.values));
+  }
+  if (means.empty()) return 0;
+  const at::Tensor sorted = std::get<0>(at::cat(means).sort());  // NaN last
+  const int64_t last = sorted.size(0) - 1;
+  if (sorted[last].isnan().item().toBool()) return std::numeric_limits<double>::quiet_NaN();
+  return sorted[last / 4].item().toDouble();
 }
 
 void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {
@@ -49,8 +71,8 @@ void Divergence::add(const at::Tensor& a, const at::Tensor& b) {
   b_.add(b.to(at::kDouble), difference);
 }
 
-double Divergence::mean() const {
-  return (a_.weighted / a_.sum - a_.log() + b_.log()).mean().item().toDouble();
+double Divergence::sum() const {
+  return (a_.weighted / a_.sum - a_.log() + b_.log()).sum().item().toDouble();
 }
 
 }  // namespace models

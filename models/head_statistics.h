@@ -6,7 +6,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace models {
 
@@ -26,11 +28,29 @@ class BestTokens {
   at::Tensor tokens_;
 };
 
+// How far rows are apart: the lower quartile over rows of the mean difference of a row's values. A quarter of the rows are no
+// farther apart than that, whatever happens in some of the others.
+class RowQuartile {
+ public:
+  // distance: [rows, n], a block of the values of some rows. part: which rows, from 0, each part of the same size in all calls.
+  void add(const at::Tensor& distance, size_t part);
+  // 0 where nothing was added; not a number where a difference is none.
+  double value() const;
+
+ private:
+  struct Rows {
+    at::Tensor sums;  // [rows], in double
+    int64_t values = 0;
+  };
+  std::vector<Rows> parts_;
+};
+
 class Divergence {
  public:
   // a, b: [rows, n] fp32.
   void add(const at::Tensor& a, const at::Tensor& b);
-  double mean() const;
+  // Over the rows.
+  double sum() const;
 
  private:
   // sum of exp(x - largest) * weight over the blocks so far, in double.

@@ -1,9 +1,7 @@
 #include "models/hf_weights.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -99,16 +97,26 @@ bool is_quantized(const HfTensor& tensor) {
 
 // Two elements a byte, the even column in its low half.
 at::Tensor fp4_values(const at::Tensor& packed) {
-  const at::Tensor bytes = packed.to(at::kInt).bitwise_and(0xff);
-  const at::Tensor codes =
-      at::stack({bytes.bitwise_and(15), bytes.bitwise_right_shift(4)}, -1).flatten(-2);
-  static constexpr float kValues[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
-  at::Tensor values = at::empty({16}, at::kFloat);
-  for (int64_t code = 0; code < 8; ++code) {
-    values.mutable_data_ptr<float>()[code] = kValues[code];
-    values.mutable_data_ptr<float>()[code + 8] = -kValues[code];
+  static constexpr float kValues[] = {0,    0.5,  1,  1.5,  2,  3,  4,  6,
+                                      -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+  at::Tensor values = at::empty({packed.size(0), 2 * packed.size(1)}, at::kFloat);
+  const auto* bytes = static_cast<const uint8_t*>(packed.const_data_ptr());
+  float* value = values.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < packed.numel(); ++i) {
+    *value++ = kValues[bytes[i] & 15];
+    *value++ = kValues[bytes[i] >> 4];
   }
-  return values.index_select(0, codes.flatten()).view(codes.sizes());
+  return values;
+}
+
+// scales: [rows, blocks of so many columns], the last may have fewer.
+void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t columns) {
+  const int64_t blocks = values.size(1) / columns;
+  const int64_t rest = values.size(1) - blocks * columns;
+  values.narrow(1, 0, blocks * columns)
+      .unflatten(1, {blocks, columns})
+      .mul_(scales.narrow(1, 0, blocks).unsqueeze(-1));
+  if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
 }
 
 class HfWeights : public Weights {
@@ -304,16 +312,14 @@ class HfWeights : public Weights {
     const at::Tensor scales =
         stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, 0, scale.shape[0])
             .to(at::kFloat);
-    // The scale of every element: of the stored rows, then of all columns.
     at::Tensor by_row = at::empty({end - begin}, at::kLong);
     int64_t* block_row = by_row.mutable_data_ptr<int64_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
       for (int64_t i = 0; i < count; ++i) block_row[row - begin + i] = (stored + i) / block.rows;
     });
-    const at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
-    const at::Tensor by_column = at::arange(values.size(1), at::kLong).floor_divide(block.columns);
-    const at::Tensor by_element = scales.index_select(0, by_row).index_select(1, by_column);
-    return (values * by_element).to(at::kBFloat16);
+    at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
+    multiply_blocks(values, scales.index_select(0, by_row), block.columns);
+    return values.to(at::kBFloat16);
   }
 
   bridge::FileSystem& fs_;

@@ -4,6 +4,11 @@
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
 #include "bridge/io/error.h"
 #include "models/forward.h"
 #include "models/head_statistics.h"
@@ -13,47 +18,100 @@
 namespace models {
 namespace {
 
-class Comparison {
+// ours, reference: [rows, n], a block of the values of some rows.
+void add_block(const at::Tensor& ours, const at::Tensor& reference, size_t part,
+               Difference& difference, RowQuartile& quartile) {
+  if (ours.numel() == 0) return;
+  const at::Tensor distance = (ours - reference).abs();
+  const double largest = distance.max().item<double>();
+  if (!(largest <= difference.largest)) difference.largest = largest;  // a NaN stays
+  quartile.add(distance, part);
+}
+
+Difference compare_state(const std::string& name, const at::Tensor& state, const Compute& compute,
+                         const at::Tensor& reference, int64_t judged) {
+  Difference difference;
+  difference.name = name;
+  difference.rows = state.size(0) * judged;
+  // One number has no deviation.
+  const double deviation = reference.numel() > 1 ? reference.std().item<double>() : 0;
+  difference.allowed = allowed_difference(compute, deviation);
+  const auto rows = [&](const at::Tensor& x) {
+    return x.narrow(1, 0, judged).flatten(0, 1).flatten(1);
+  };
+  RowQuartile quartile;
+  add_block(rows(state.to(at::kCPU, at::kFloat)), rows(reference), 0, difference, quartile);
+  difference.judged = judged_difference(compute, difference.largest, quartile.value());
+  return difference;
+}
+
+// One head, some rows of it and a block of the vocabulary at a time. All of the reference counts for its deviation, the rows
+// that are judged for the rest.
+class HeadCheck {
  public:
-  Comparison(std::string name, const Compute& compute, at::Tensor reference, int64_t judged_rows)
-      : reference_(reference.narrow(1, 0, judged_rows).flatten(2)) {
+  HeadCheck(std::string name, at::Tensor hidden, const ReferenceLogits& reference)
+      : hidden_(hidden.flatten(0, 1)), reference_(reference) {
     difference_.name = std::move(name);
-    difference_.rows = reference_.size(0) * judged_rows;
-    // One number has no deviation.
-    const double deviation = reference.numel() > 1 ? reference.std().item<double>() : 0;
-    difference_.allowed = allowed_difference(compute, deviation);
+    difference_.rows = reference.ids().size(0) * reference.judged_rows();
+    difference_.top1 = 0;
   }
 
-  // Columns from `first` on.
-  at::Tensor add(const at::Tensor& ours, int64_t first) {
-    const at::Tensor judged = ours.to(at::kCPU, at::kFloat).narrow(1, 0, reference_.size(1));
-    const at::Tensor theirs = reference_.narrow(2, first, judged.size(2));
-    if (judged.numel() > 0) {
-      const double largest = (judged - theirs).abs().max().item<double>();
-      if (!(largest <= difference_.largest)) difference_.largest = largest;  // a NaN stays
+  // block: of the output layer, from row `first` on, of `vocab`. rows: so many at once.
+  void add(const at::Tensor& block, int64_t first, int64_t vocab, int64_t rows) {
+    size_t part = 0;
+    const int64_t tokens = reference_.ids().size(1);
+    for (int64_t sequence = 0; sequence < reference_.ids().size(0); ++sequence) {
+      for (int64_t row = 0; row < tokens; row += rows, ++part) {
+        if (part == parts_.size()) parts_.emplace_back();
+        add(block, first, vocab, sequence * tokens + row, std::min(rows, tokens - row),
+            std::clamp<int64_t>(reference_.judged_rows() - row, 0, rows), part);
+      }
     }
-    return judged;
   }
 
-  // The same for logits, whose best tokens are compared too.
-  void add_logits(const at::Tensor& block, int64_t first) {
-    const at::Tensor judged = add(block, first);
-    ours_.add(judged.flatten(0, 1), first);
-    theirs_.add(reference_.narrow(2, first, judged.size(2)).flatten(0, 1), first);
-  }
-
-  Difference finish() {
-    if (ours_.tokens().defined()) {
-      difference_.top1 = ours_.tokens().eq(theirs_.tokens()).sum().item<int64_t>();
+  Difference finish(const Compute& compute) {
+    const double variance = (squares_ - sum_ * sum_ / count_) / (count_ - 1);
+    difference_.allowed =
+        allowed_difference(compute, count_ > 1 ? std::sqrt(std::max(0.0, variance)) : 0);
+    difference_.judged = judged_difference(compute, difference_.largest, quartile_.value());
+    for (const Part& part : parts_) {
+      if (!part.ours.tokens().defined()) continue;
+      difference_.top1 += part.ours.tokens().eq(part.theirs.tokens()).sum().item<int64_t>();
     }
     return difference_;
   }
 
  private:
-  at::Tensor reference_;
+  struct Part {
+    BestTokens ours{1};
+    BestTokens theirs{1};
+  };
+
+  void add(const at::Tensor& block, int64_t first, int64_t vocab, int64_t row, int64_t rows,
+           int64_t judged, size_t number) {
+    const at::Tensor reference =
+        reference_.logits(difference_.name, vocab, row, rows, first, block.size(0));
+    sum_ += reference.sum(at::kDouble).item<double>();
+    squares_ += reference.to(at::kDouble).pow(2).sum().item<double>();
+    count_ += static_cast<double>(reference.numel());
+    if (judged == 0) return;
+    const at::Tensor ours =
+        linear(hidden_.narrow(0, row, std::min(judged, rows)), block).to(at::kCPU, at::kFloat);
+    const at::Tensor theirs = reference.narrow(0, 0, ours.size(0));
+    add_block(ours, theirs, number, difference_, quartile_);
+    Part& part = parts_[number];
+    part.ours.add(ours, first);
+    part.theirs.add(theirs, first);
+  }
+
+  at::Tensor hidden_;  // [B S, D]
+  const ReferenceLogits& reference_;
   Difference difference_;
-  BestTokens ours_{1};
-  BestTokens theirs_{1};
+  double sum_ = 0;
+  double squares_ = 0;
+  double count_ = 0;
+  RowQuartile quartile_;
+  std::vector<Part> parts_;
 };
 
 void check_heads(const ModelConfig& config, const ReferenceLogits& reference) {
@@ -72,32 +130,26 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   const c10::InferenceMode no_autograd;
   const ModelConfig& config = weights.config();
   check_heads(config, reference);
-  const int64_t rows = reference.judged_rows();
   std::vector<Difference> differences;
-  const std::vector<at::Tensor> hidden = run_layers(
-      weights, compute, reference.ids(), [&](const std::string& name, const at::Tensor& state) {
-        if (!reference.has(name)) return;
-        Comparison comparison(name, compute, reference.tensor(name, state.sizes().slice(2)), rows);
-        comparison.add(state.flatten(2), 0);
-        differences.push_back(comparison.finish());
-      });
+  ForwardPass pass(weights, compute, reference.ids());
+  while (const std::optional<PassState> state = pass.next()) {
+    if (!reference.has(state->name)) continue;
+    const at::Tensor recorded = reference.tensor(state->name, state->hidden.sizes().slice(2));
+    differences.push_back(
+        compare_state(state->name, state->hidden, compute, recorded, reference.judged_rows()));
+  }
 
-  std::vector<Comparison> heads;
-  std::vector<at::Tensor> judged;
-  for (size_t head = 0; head < hidden.size(); ++head) {
+  std::vector<HeadCheck> heads;
+  for (size_t head = 0; head < pass.heads().size(); ++head) {
     const std::string name = ReferenceLogits::head_name(static_cast<int64_t>(head));
-    if (head > 0 && !reference.has(name)) continue;
-    heads.emplace_back(name, compute, reference.tensor(name, {config.vocab}), rows);
-    judged.push_back(hidden[head]);
+    if (head == 0 || reference.has(name)) heads.emplace_back(name, pass.heads()[head], reference);
   }
   const OutputLayer output(weights, compute);
   for (int64_t first = 0; first < config.vocab; first += output.step()) {
     const at::Tensor block = output.block(first);
-    for (size_t head = 0; head < heads.size(); ++head) {
-      heads[head].add_logits(linear(judged[head], block), first);
-    }
+    for (HeadCheck& head : heads) head.add(block, first, config.vocab, output.rows_at_once());
   }
-  for (Comparison& head : heads) differences.push_back(head.finish());
+  for (HeadCheck& head : heads) differences.push_back(head.finish(compute));
   return differences;
 }
 

@@ -82,21 +82,42 @@ void ReferenceLogits::read_margins() {
   }
 }
 
+const bridge::SafetensorsEntry& ReferenceLogits::checked(const std::string& name,
+                                                         at::IntArrayRef sizes) const {
+  return bridge::with_context(
+      bridge::printable(file_->path().filename().native()),
+      [&]() -> const bridge::SafetensorsEntry& {
+        const bridge::SafetensorsEntry* entry = find(name);
+        if (entry == nullptr) refuse(name, "missing");
+        bridge::Shape shape = {ids_.size(0), ids_.size(1)};
+        shape.insert(shape.end(), sizes.begin(), sizes.end());
+        if (!batched_) shape.erase(shape.begin());
+        if (entry->dtype != bridge::Dtype::kF32 || entry->shape != shape) {
+          refuse(name, fmt::format("{} {}, this model and prompt make F32 {}",
+                                   bridge::safetensors_name(entry->dtype),
+                                   bridge::shape_text(entry->shape), bridge::shape_text(shape)));
+        }
+        return *entry;
+      });
+}
+
 at::Tensor ReferenceLogits::tensor(const std::string& name, at::IntArrayRef sizes) const {
-  return bridge::with_context(bridge::printable(file_->path().filename().native()), [&] {
-    const bridge::SafetensorsEntry* entry = find(name);
-    if (entry == nullptr) refuse(name, "missing");
-    bridge::Shape shape = {ids_.size(0), ids_.size(1)};
-    shape.insert(shape.end(), sizes.begin(), sizes.end());
-    if (!batched_) shape.erase(shape.begin());
-    if (entry->dtype != bridge::Dtype::kF32 || entry->shape != shape) {
-      refuse(name, fmt::format("{} {}, this model and prompt make F32 {}",
-                               bridge::safetensors_name(entry->dtype),
-                               bridge::shape_text(entry->shape), bridge::shape_text(shape)));
-    }
-    const at::Tensor values = read(*entry);
-    return batched_ ? values : values.unsqueeze(0);
-  });
+  const at::Tensor values = read(checked(name, sizes));
+  return batched_ ? values : values.unsqueeze(0);
+}
+
+at::Tensor ReferenceLogits::logits(const std::string& name, int64_t vocab, int64_t row,
+                                   int64_t rows, int64_t first, int64_t count) const {
+  const int64_t begin = header_.payload_offset + checked(name, {vocab}).begin;
+  at::Tensor out = at::empty({rows, count}, at::kFloat);
+  const std::span<std::byte> bytes = bytes_of(out);
+  const int64_t row_bytes = count * static_cast<int64_t>(sizeof(float));
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t at = ((row + i) * vocab + first) * static_cast<int64_t>(sizeof(float));
+    file_->read_at(begin + at, bytes.subspan(static_cast<size_t>(i * row_bytes),
+                                             static_cast<size_t>(row_bytes)));
+  }
+  return out;
 }
 
 }  // namespace models

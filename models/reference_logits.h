@@ -33,11 +33,16 @@ class ReferenceLogits {
   bool has(const std::string& name) const;
   // fp32 [B, S, ..]; the axes after S must be `sizes`.
   at::Tensor tensor(const std::string& name, at::IntArrayRef sizes) const;
+  // A head's logits of `vocab` tokens, of all sequences one after the other: rows [row, row + rows), of the tokens first ..
+  // first + count - 1. fp32 [rows, count].
+  at::Tensor logits(const std::string& name, int64_t vocab, int64_t row, int64_t rows,
+                    int64_t first, int64_t count) const;
   // "logits", "mtp_logits.0", ...
   static std::string head_name(int64_t head);
 
  private:
   const bridge::SafetensorsEntry* find(const std::string& name) const;
+  const bridge::SafetensorsEntry& checked(const std::string& name, at::IntArrayRef sizes) const;
   at::Tensor read(const bridge::SafetensorsEntry& entry) const;
   void read_ids();
   void read_margins();

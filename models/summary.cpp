@@ -45,10 +45,10 @@ at::Tensor summaries(const at::Tensor& values, const at::Tensor& gates,
   return overlapping && runs == 0 ? sum.narrow(-1, 0, sum.size(-1) / 2) : sum;
 }
 
-at::Tensor finished_summaries(int64_t tokens, int64_t ratio, at::Device device) {
+at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::Device device) {
   const at::TensorOptions numbers = at::TensorOptions().dtype(at::kLong).device(device);
-  const at::Tensor finished = (at::arange(tokens, numbers) + 1).floor_divide(ratio);
-  return at::arange(tokens / ratio, numbers).unsqueeze(0) < finished.unsqueeze(1);
+  const at::Tensor finished = at::arange(first + 1, last + 1, numbers).floor_divide(ratio);
+  return at::arange(last / ratio, numbers).unsqueeze(0) < finished.unsqueeze(1);
 }
 
 at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights) {

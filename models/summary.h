@@ -21,8 +21,8 @@ namespace models {
 at::Tensor summaries(const at::Tensor& values, const at::Tensor& gates,
                      const at::Tensor& place_bias, bool overlapping);
 
-// Bool [tokens, tokens / ratio]: the run is finished.
-at::Tensor finished_summaries(int64_t tokens, int64_t ratio, at::Device device);
+// Bool [last - first, last / ratio], of the tokens first .. last - 1: the run is finished.
+at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::Device device);
 
 // q: [B, S, heads, d]; keys: [B, W, d]; weights: [B, S, heads]. fp32 [B, S, W].
 at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights);

@@ -24,11 +24,8 @@ Json json_of(const std::vector<TensorDifference>& differences) {
 }
 
 Json json_of(const StateDifference& found) {
-  return {{"name", found.name},
-          {"identical", found.identical},
-          {"max", found.largest},
-          {"mean", found.mean},
-          {"allowed", found.allowed}};
+  return {{"name", found.name},     {"identical", found.identical}, {"max", found.largest},
+          {"judged", found.judged}, {"mean", found.mean},           {"allowed", found.allowed}};
 }
 
 Json json_of(const HeadDifference& found) {
@@ -123,6 +120,7 @@ bool VerifyReport::tensors(const TensorVerdict& verdict) {
   print_some(verdict.rounded, line);
   json_["tensors"] = {{"equal", equal},
                       {"compared", verdict.compared},
+                      {"seconds", verdict.seconds},
                       {"permutations", verdict.permutations},
                       {"differences", json_of(verdict.differences)},
                       {"rounded", json_of(verdict.rounded)}};
@@ -168,7 +166,7 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
     return false;
   }
   const auto passes = [&](const StateDifference& found) {
-    return found.identical || (!bit_for_bit && found.largest <= found.allowed);
+    return found.identical || (!bit_for_bit && found.judged <= found.allowed);
   };
   const auto first = std::find_if_not(verdict.states.begin(), verdict.states.end(), passes);
   const auto identical = [](const StateDifference& found) { return found.identical; };
@@ -178,6 +176,7 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
                     std::all_of(verdict.heads.begin(), verdict.heads.end(), identical);
   json = {{"equal", equal},
           {"identical", same},
+          {"seconds", verdict.seconds},
           {"states", Json::array()},
           {"heads", Json::array()},
           {"first_diverging", nullptr},
@@ -190,8 +189,8 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
     print("  on the rounded values of {} tensors, on both sides\n", tensors.rounded.size());
   }
   if (first != verdict.states.end()) {
-    print("  first in {}: by {:.3g}, {:.3g} allowed\n", first->name, first->largest,
-          bit_for_bit ? 0 : first->allowed);
+    print("  first in {}: by {:.3g}, {:.3g} allowed\n", first->name,
+          bit_for_bit ? first->largest : first->judged, bit_for_bit ? 0 : first->allowed);
     const std::vector<std::string> names = tensors_of(layer_of(first->name), tensors);
     if (!names.empty()) {
       print("  its tensors that differ:");
@@ -211,15 +210,17 @@ bool VerifyReport::reference(const std::string& side, const std::vector<Differen
                              bool rounded, const ReferenceLogits& reference) {
   Json list = Json::array();
   bool passes = true;
-  print("{:<16} {:>12} {:>12} {:>12}\n", "compared", "max |d|", "allowed", "top-1");
+  print("{:<16} {:>12} {:>12} {:>12} {:>12}\n", "compared", "max |d|", "judged |d|", "allowed",
+        "top-1");
   for (const Difference& difference : found) {
     const std::string top1 =
         difference.top1 < 0 ? "" : fmt::format("{}/{}", difference.top1, difference.rows);
-    print("{:<16} {:>12.3g} {:>12.3g} {:>12}{}\n", difference.name, difference.largest,
-          difference.allowed, top1, difference.passes() ? "" : "  DIFFERENT");
+    print("{:<16} {:>12.3g} {:>12.3g} {:>12.3g} {:>12}{}\n", difference.name, difference.largest,
+          difference.judged, difference.allowed, top1, difference.passes() ? "" : "  DIFFERENT");
     passes = passes && difference.passes();
     list.push_back({{"name", difference.name},
                     {"max", difference.largest},
+                    {"judged", difference.judged},
                     {"allowed", difference.allowed},
                     {"rows", difference.rows},
                     {"equal", difference.passes()}});

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -168,21 +169,61 @@ void compare_state(const at::Tensor& a, const at::Tensor& b, const Compute& comp
   out.identical = a.equal(b);
   out.largest = distance.max().item().toDouble();
   out.mean = distance.mean(at::kDouble).item().toDouble();
+  RowQuartile quartile;
+  quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  out.judged = judged_difference(compute, out.largest, quartile.value());
   const double deviation = a.numel() > 1 ? a.std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation);
 }
 
-// The logits of one head on both sides, block after block.
+// The logits of one head on both sides, some rows of it and a block of the vocabulary at a time.
 class HeadComparison {
  public:
   HeadComparison(std::string name, const Compute& compute) : compute_(compute) {
     out_.name = std::move(name);
   }
 
-  void add(const at::Tensor& a, const at::Tensor& b, int64_t first) {
-    const at::Tensor ours = a.to(at::kCPU, at::kFloat).flatten(0, 1);
-    const at::Tensor theirs = b.to(at::kCPU, at::kFloat).flatten(0, 1);
+  // ours, theirs: [B S, D], what the head reads; a, b: a block of its weights from row `first` on. rows: so many at once.
+  void add(const at::Tensor& ours, const at::Tensor& theirs, const at::Tensor& a,
+           const at::Tensor& b, int64_t first, int64_t rows) {
+    out_.rows = ours.size(0);
+    size_t part = 0;
+    for (int64_t row = 0; row < out_.rows; row += rows, ++part) {
+      const int64_t count = std::min(rows, out_.rows - row);
+      if (part == parts_.size()) parts_.emplace_back();
+      add(linear(ours.narrow(0, row, count), a).to(at::kCPU, at::kFloat),
+          linear(theirs.narrow(0, row, count), b).to(at::kCPU, at::kFloat), first, part);
+    }
+  }
+
+  HeadDifference finish() {
+    const double count = static_cast<double>(values_);
+    const double variance = squares_ / count - (sum_ / count) * (sum_ / count);
+    out_.mean = distance_ / count;
+    out_.judged = judged_difference(compute_, out_.largest, quartile_.value());
+    out_.allowed = allowed_difference(compute_, std::sqrt(std::max(0.0, variance)));
+    for (const Part& part : parts_) {
+      out_.divergence += part.divergence.sum() / static_cast<double>(out_.rows);
+      const at::Tensor& a = part.best_a.tokens();
+      const at::Tensor& b = part.best_b.tokens();
+      out_.top1 += a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
+      out_.top5 += std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
+    }
+    return out_;
+  }
+
+ private:
+  // Of some rows, over the blocks so far.
+  struct Part {
+    Divergence divergence;
+    BestTokens best_a{kBest};
+    BestTokens best_b{kBest};
+  };
+
+  void add(const at::Tensor& ours, const at::Tensor& theirs, int64_t first, size_t number) {
+    Part& part = parts_[number];
     const at::Tensor distance = (ours - theirs).abs();
+    quartile_.add(distance, number);
     out_.identical = out_.identical && ours.equal(theirs);
     const double largest = distance.max().item().toDouble();
     if (!(largest <= out_.largest)) out_.largest = largest;  // a NaN stays
@@ -190,36 +231,40 @@ class HeadComparison {
     sum_ += ours.sum(at::kDouble).item().toDouble();
     squares_ += ours.to(at::kDouble).pow(2).sum().item().toDouble();
     values_ += ours.numel();
-    out_.rows = ours.size(0);
-    divergence_.add(ours, theirs);
-    best_a_.add(ours, first);
-    best_b_.add(theirs, first);
+    part.divergence.add(ours, theirs);
+    part.best_a.add(ours, first);
+    part.best_b.add(theirs, first);
   }
 
-  HeadDifference finish() {
-    const double count = static_cast<double>(values_);
-    const double variance = squares_ / count - (sum_ / count) * (sum_ / count);
-    out_.mean = distance_ / count;
-    out_.allowed = allowed_difference(compute_, std::sqrt(std::max(0.0, variance)));
-    out_.divergence = divergence_.mean();
-    const at::Tensor& a = best_a_.tokens();
-    const at::Tensor& b = best_b_.tokens();
-    out_.top1 = a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
-    out_.top5 = std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
-    return out_;
-  }
-
- private:
   Compute compute_;
   HeadDifference out_;
   double distance_ = 0;
   double sum_ = 0;
   double squares_ = 0;
   int64_t values_ = 0;
-  Divergence divergence_;
-  BestTokens best_a_{kBest};
-  BestTokens best_b_{kBest};
+  RowQuartile quartile_;
+  std::vector<Part> parts_;
 };
+
+void compare_heads(Weights& a, Weights& b, const Compute& compute,
+                   const std::vector<at::Tensor>& ours, const std::vector<at::Tensor>& theirs,
+                   ForwardVerdict& verdict) {
+  std::vector<HeadComparison> heads;
+  for (size_t head = 0; head < ours.size(); ++head) {
+    heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1), compute);
+  }
+  const OutputLayer output_a(a, compute);
+  const OutputLayer output_b(b, compute);
+  for (int64_t first = 0; first < a.config().vocab; first += output_a.step()) {
+    const at::Tensor block_a = output_a.block(first);
+    const at::Tensor block_b = output_b.block(first);
+    for (size_t head = 0; head < heads.size(); ++head) {
+      heads[head].add(ours[head].flatten(0, 1), theirs[head].flatten(0, 1), block_a, block_b, first,
+                      output_a.rows_at_once());
+    }
+  }
+  for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());
+}
 
 }  // namespace
 
@@ -292,38 +337,15 @@ ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
   ForwardVerdict verdict;
   verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
   if (!verdict.not_comparable.empty()) return verdict;
-  std::vector<at::Tensor> states;
-  const std::vector<at::Tensor> ours =
-      run_layers(a, compute, ids,
-                 [&](const std::string&, const at::Tensor& state) { states.push_back(state); },
-                 {.layers = layers, .coverage = &verdict.coverage});
-  size_t next = 0;
-  const std::vector<at::Tensor> theirs =
-      run_layers(b, compute, ids,
-                 [&](const std::string& name, const at::Tensor& state) {
-                   StateDifference difference;
-                   difference.name = name;
-                   compare_state(states[next], state, compute, difference);
-                   verdict.states.push_back(std::move(difference));
-                   states[next++].reset();
-                 },
-                 {.layers = layers});
-  if (layers) return verdict;
-
-  std::vector<HeadComparison> heads;
-  for (size_t head = 0; head < ours.size(); ++head) {
-    heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1), compute);
+  ForwardPass ours(a, compute, ids, {.layers = layers, .coverage = &verdict.coverage});
+  ForwardPass theirs(b, compute, ids, {.layers = layers});
+  while (const std::optional<PassState> state = ours.next()) {
+    StateDifference difference;
+    difference.name = state->name;
+    compare_state(state->hidden, theirs.next()->hidden, compute, difference);
+    verdict.states.push_back(std::move(difference));
   }
-  const OutputLayer output_a(a, compute);
-  const OutputLayer output_b(b, compute);
-  for (int64_t first = 0; first < a.config().vocab; first += output_a.step()) {
-    const at::Tensor block_a = output_a.block(first);
-    const at::Tensor block_b = output_b.block(first);
-    for (size_t head = 0; head < heads.size(); ++head) {
-      heads[head].add(linear(ours[head], block_a), linear(theirs[head], block_b), first);
-    }
-  }
-  for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());
+  if (!layers) compare_heads(a, b, compute, ours.heads(), theirs.heads(), verdict);
   return verdict;
 }
 

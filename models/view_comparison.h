@@ -35,6 +35,7 @@ struct TensorDifference {
 
 struct TensorVerdict {
   int64_t compared = 0;
+  double seconds = 0;  // whoever measures it says
   std::vector<TensorDifference> differences;
   // Those that differ by one rounding only (models/rounding.h), and how the sides' tensors are rounded.
   std::vector<TensorDifference> rounded;
@@ -54,6 +55,7 @@ struct StateDifference {
   bool identical = true;
   double largest = 0;
   double mean = 0;
+  double judged = 0;   // what is held against `allowed`: judged_difference()
   double allowed = 0;  // tolerance * max(1, standard deviation of a's)
 };
 
@@ -70,9 +72,10 @@ struct ForwardVerdict {
   std::vector<StateDifference> states;  // in the order of the pass
   std::vector<HeadDifference> heads;    // none where only some layers were run
   Coverage coverage;                    // of a's weights
+  double seconds = 0;                   // whoever measures it says
 };
 
-// ids: [B, S]. Errors: kBadInput where a token is not in the vocabulary.
+// ids: [B, S]. Both passes go side by side, so that a layer of each and its states are in memory. Errors: kBadInput where a token is not in the vocabulary.
 ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
                                const at::Tensor& ids, const std::optional<LayerRange>& layers = {});
 

@@ -14,6 +14,11 @@ namespace {
 constexpr int64_t kBlockElements = 4 << 20;
 constexpr size_t kMostFreed = 96 << 20;  // for the allocator to keep
 
+// Moved as it is stored, which is less, then cast.
+at::Tensor placed(const at::Tensor& stored, const Compute& compute, at::ScalarType type) {
+  return stored.to(compute.device).to(type);
+}
+
 }  // namespace
 
 void check_shapes(Weights& weights) {
@@ -41,11 +46,11 @@ at::Tensor SectionWeights::whole(const TensorId& id) const {
 }
 
 at::Tensor SectionWeights::get(Role role, int64_t expert) const {
-  return whole({role, section_, index_, expert}).to(compute_.device, compute_.dtype);
+  return placed(whole({role, section_, index_, expert}), compute_, compute_.dtype);
 }
 
 at::Tensor SectionWeights::get_f32(Role role) const {
-  return whole({role, section_, index_}).to(compute_.device, at::kFloat);
+  return placed(whole({role, section_, index_}), compute_, at::kFloat);
 }
 
 at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
@@ -65,7 +70,7 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
 }
 
 at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end) const {
-  return weights_.rows({role, section_, index_}, begin, end).to(compute_.device, compute_.dtype);
+  return placed(weights_.rows({role, section_, index_}, begin, end), compute_, compute_.dtype);
 }
 
 }  // namespace models

@@ -169,6 +169,29 @@ def test_batches_and_hidden_states(name, forward, sources, converted, tmp_path):
         assert "48/48" in done.stdout
 
 
+# ---- in BF16 ----
+
+# As in docs/verification.md: another expert for a token is no mistake there.
+IN_BF16 = ["llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3", "deepseek_v3_mtp3"]
+
+
+@pytest.mark.parametrize("name", IN_BF16)
+def test_bf16_meets_the_reference(name, forward, sources, references):
+    assert heads(forward(sources(name).folder, references(name), "--compute", "bf16"))[0] == "logits"
+
+
+@pytest.mark.parametrize("name", ["qwen3", "deepseek_v3"])
+def test_bf16_notices_a_wrong_weight(name, forward, sources, references, tmp_path):
+    """Gate and up of one layer."""
+    shutil.copytree(sources(name).folder, tmp_path / "hf")
+    pair = [f"model.layers.0.mlp.{part}_proj.weight" for part in ("gate", "up")]
+    for path in (tmp_path / "hf").glob("*.safetensors"):
+        state = load_file(path)
+        save_file({pair[1 - pair.index(key)] if key in pair else key: tensor for key, tensor in state.items()}, path, metadata={"format": "pt"})
+    done = forward(tmp_path / "hf", references(name), "--compute", "bf16", expect=1)
+    assert next(line for line in done.stdout.splitlines() if line.startswith("logits")).endswith("DIFFERENT")
+
+
 # ---- what must not pass ----
 
 

@@ -264,27 +264,6 @@ def test_auto_says_what_it_chose(causeway, sources, converted):
     assert done.stderr.startswith("device: c") and len(done.stderr.splitlines()) == 1
 
 
-@pytest.fixture
-def gpu(causeway_verify, sources):
-    """Skips where there is none."""
-    path = pathlib.Path(os.environ["CAUSEWAY"]).with_name("causeway-verify")
-    done = subprocess.run([path, sources("qwen3").folder, sources("qwen3").folder, "--device", "cuda"], capture_output=True, text=True, timeout=120)
-    if done.returncode == 5:
-        pytest.skip(done.stderr.splitlines()[0])
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", ["qwen3", "deepseek_v3"])
-def test_a_gpu_meets_the_reference(name, gpu, causeway_verify, sources, converted, tmp_path):
-    source = sources(name)
-    ids = cases.tokens(source.arch)
-    heads = source.logits(ids)
-    named = {"logits" if i == 0 else f"mtp_logits.{i - 1}": logits for i, logits in enumerate(heads)}
-    save_file({"input_ids": torch.tensor(ids), **named}, tmp_path / "reference.safetensors")
-    done = causeway_verify(source.folder, converted(name, "te"), "--device", "cuda", "--reference-logits", tmp_path / "reference.safetensors")
-    assert "equal, bit for bit" in done.stdout and done.stdout.count("the forward pass meets the reference") == 2
-
-
 def test_no_gpu_is_one_line(causeway_verify, sources, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     folder = sources("qwen3").folder

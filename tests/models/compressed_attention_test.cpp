@@ -104,7 +104,7 @@ TEST(CompressedAttention, EveryChoiceShows) {
 }
 
 TEST(Summary, OfFinishedRunsOnly) {
-  const at::Tensor finished = finished_summaries(9, 4, at::kCPU);
+  const at::Tensor finished = finished_summaries(0, 9, 4, at::kCPU);
   ASSERT_EQ(finished.sizes(), (std::vector<int64_t>{9, 2}));
   for (int64_t token = 0; token < 9; ++token) {
     EXPECT_EQ(finished[token][0].item().toBool(), token >= 3) << token;

@@ -2,11 +2,13 @@
 #include "models/head_statistics.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <tuple>
 #include <vector>
 
@@ -38,14 +40,14 @@ TEST(HeadStatistics, DivergenceOfBlocksIsThatOfTheWhole) {
   const at::Tensor b = logits(0.75).flip(1);
   const at::Tensor log_p = a.to(at::kDouble).log_softmax(1);
   const at::Tensor log_q = b.to(at::kDouble).log_softmax(1);
-  const double expected = (log_p.exp() * (log_p - log_q)).sum(1).mean().item().toDouble();
+  const double expected = (log_p.exp() * (log_p - log_q)).sum(1).sum().item().toDouble();
   ASSERT_GT(expected, 1);
   for (const int64_t step : {1, 2, 3, 7}) {
     Divergence divergence;
     by_blocks(a, step, [&](int64_t first, int64_t count) {
       divergence.add(a.narrow(1, first, count), b.narrow(1, first, count));
     });
-    EXPECT_NEAR(divergence.mean(), expected, 1e-9) << step;
+    EXPECT_NEAR(divergence.sum(), expected, 1e-9) << step;
   }
 }
 
@@ -72,6 +74,20 @@ TEST(HeadStatistics, ASmallVocabulary) {
   BestTokens best(5);
   best.add(one_row({1, 3, 2}), 0);
   EXPECT_TRUE(best.tokens().equal(one_row({1, 2, 0}).to(at::kLong)));
+}
+
+// Five rows in two parts: means 1, 2, 3, 4 and 100.
+TEST(HeadStatistics, TheQuartileOfRows) {
+  const at::Tensor rows = at::tensor({1., 2., 100., 3., 4.}).unsqueeze(1);
+  RowQuartile quartile;
+  EXPECT_EQ(quartile.value(), 0);
+  for (const double part_of_it : {0.5, 1.5}) {
+    quartile.add(rows.narrow(0, 0, 3).mul(part_of_it).expand({3, 4}), 0);
+    quartile.add(rows.narrow(0, 3, 2).mul(part_of_it).expand({2, 4}), 1);
+  }
+  EXPECT_DOUBLE_EQ(quartile.value(), 2);
+  quartile.add(at::full({1, 4}, std::nan("")), 2);
+  EXPECT_TRUE(std::isnan(quartile.value()));
 }
 
 }  // namespace

@@ -10,6 +10,8 @@ Cases (all by default; model_shapes.py has the models):
     fp4     0.8 GB of DeepSeek-V4 in 11,520 small FP4 experts, 3 GB in BF16, as fp8
     many    DeepSeek-V3's 91,991 tensors, each tiny: what a tensor costs against a loop over them with torch.save
     plan    DeepSeek-V3 in full size (the payload is a hole): --dry-run  against json.loads of the same headers
+    logits  dense, moe and fp8 once more: verify --mode logits of each and its Megatron side, against cmp of as many bytes;
+            memory, also of a prompt of 4096 tokens
 
 Method (scripts/bench.sh builds and calls this):
   1. One random checkpoint a case; its files and the Megatron copy of it are read once, so that every run starts warm.
@@ -30,9 +32,11 @@ import dataclasses
 import filecmp
 import gzip
 import json
+import math
 import os
 import pathlib
 import platform
+import re
 import shutil
 import statistics
 import struct
@@ -40,15 +44,15 @@ import subprocess
 import sys
 import time
 
+import bench_logits
 import make_model
 import model_shapes
+from measure import MIB, Goals, Run, bytes_in, files_in, measure, remove, startup, warm
 
-MIB = 1 << 20
 DEFAULT_MEMORY = 256 * MIB
 MEMORY_SLACK = 64 * MIB
 MAX_STARTUP_SECONDS = 0.020
 MAX_PLAN_RATIO = 5.0  # of the time that json.loads takes for the headers
-TIMEOUT_SECONDS = 1800
 NAMES = pathlib.Path(__file__).parents[2] / "data/keys/deepseek_v3.tsv.gz"
 
 
@@ -86,63 +90,6 @@ CASES = {
         python={"python items": ("convert 1 thread", 6, "cpu")},
     ),
 }
-
-
-@dataclasses.dataclass
-class Run:
-    wall: float
-    user: float
-    cpu: float  # with the kernel's part
-    rss: int  # bytes
-
-
-def measure(command, log):
-    """Runs the command under time(1): a child of this process would report this process's memory as its peak."""
-    figures = log.with_suffix(".time")
-    timed = [shutil.which("time"), "-f", "%U %S %M", "-o", figures, *command]
-    with open(log, "wb") as output:
-        start = time.perf_counter()
-        status = subprocess.run(
-            timed, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=TIMEOUT_SECONDS
-        ).returncode
-        wall = time.perf_counter() - start
-    if status != 0:
-        sys.exit(f"failed: {' '.join(map(str, command))}\n{log.read_text(errors='replace')[-3000:]}")
-    user, system, kilobytes = figures.read_text().split()
-    return Run(wall, float(user), float(user) + float(system), int(kilobytes) * 1024)
-
-
-def files_in(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def bytes_in(folder):
-    return sum(path.stat().st_size for path in files_in(folder))
-
-
-def warm(folder):
-    for path in files_in(folder):
-        with open(path, "rb", buffering=0) as file:
-            while file.read(8 * MIB):
-                pass
-
-
-def remove(path):
-    if path.exists():
-        shutil.rmtree(path)
-
-
-class Goals:
-    def __init__(self):
-        self.checks = []
-
-    def check(self, text, good):
-        self.checks.append(good)
-        print(f"{'ok    ' if good else 'MISSED'} {text}", flush=True)
-
-    def bounded(self, name, peak, limit):
-        text = f"{name}: peak RSS {peak / MIB:.0f} MiB (at most {limit // MIB} + {MEMORY_SLACK // MIB})"
-        self.check(text, peak <= limit + MEMORY_SLACK)
 
 
 class Bench:
@@ -242,11 +189,11 @@ class Bench:
     def memory(self, results):
         for name, runs in results.items():
             if name.startswith(("convert", "export", "verify")):
-                self.goals.bounded(name, max(run.rss for run in runs), DEFAULT_MEMORY)
+                self.goals.bounded(name, max(run.rss for run in runs), DEFAULT_MEMORY, MEMORY_SLACK)
         small = self.case.small_memory
         for name, run in (("convert", self.convert), ("export", self.export), ("verify", self.verify)):
             memory = f"{small // MIB}MiB"
-            self.goals.bounded(f"{name}, --memory {memory}", run("--memory", memory).rss, small)
+            self.goals.bounded(f"{name}, --memory {memory}", run("--memory", memory).rss, small, MEMORY_SLACK)
 
 
 def ratios(runs, base, field):
@@ -350,20 +297,9 @@ def plan(args, goals):
         print(f"dry run: {wall:.2f} s, {cpu:.2f} s of CPU")
         text = f"plan: {ratio:.1f} x the CPU time of json.loads (at most {MAX_PLAN_RATIO})"
         goals.check(text, ratio <= MAX_PLAN_RATIO)
-        goals.bounded("plan", max(run.rss for run in runs), DEFAULT_MEMORY)
+        goals.bounded("plan", max(run.rss for run in runs), DEFAULT_MEMORY, MEMORY_SLACK)
     finally:
         remove(source)
-
-
-def startup(causeway, goals):
-    seconds = []
-    for _ in range(21):
-        start = time.perf_counter()
-        subprocess.run([causeway, "--version"], stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds)
-    limit = MAX_STARTUP_SECONDS
-    goals.check(f"start-up {median * 1e3:.1f} ms (at most {limit * 1e3:.0f})", median <= limit)
 
 
 def cpu_model():
@@ -377,7 +313,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--causeway", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
-    parser.add_argument("--case", choices=(*CASES, "plan"), action="append")
+    parser.add_argument("--case", choices=(*CASES, "plan", "logits"), action="append")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-python", action="store_true", help="leave the Python converters out")
     parser.add_argument("--keep", action="store_true", help="keep the random checkpoints for the next run")
@@ -386,9 +322,9 @@ def main():
 
     goals = Goals()
     print(f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}")
-    startup(args.causeway, goals)
-    for name in args.case or (*CASES, "plan"):
-        plan(args, goals) if name == "plan" else race(args, name, goals)
+    startup(args.causeway, goals, MAX_STARTUP_SECONDS)
+    for name in args.case or (*CASES, "plan", "logits"):
+        {"plan": lambda: plan(args, goals), "logits": lambda: bench_logits.race(args, goals)}.get(name, lambda: race(args, name, goals))()
     missed = goals.checks.count(False)
     print(f"\n{len(goals.checks)} goals, {missed} missed (load {os.getloadavg()[0]:.1f})")
     return 1 if missed else 0

@@ -1,0 +1,118 @@
+"""causeway-verify needs no more memory than the largest layers of both sides, what a prompt needs in one of them, and LibTorch; with experts
+no more than a few of them."""
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from interop.conftest import DATA
+
+LIBTORCH = 600 << 20
+HIDDEN, VOCAB = 768, 512
+
+
+def _config(family, **sizes):
+    return dict(architectures=[f"{family}ForCausalLM"], model_type=sizes.pop("model_type"), hidden_size=HIDDEN, num_attention_heads=16, num_key_value_heads=16,
+                head_dim=HIDDEN // 16, vocab_size=VOCAB, rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=False, torch_dtype="bfloat16", hidden_act="silu",
+                max_position_embeddings=2048, **sizes)
+
+
+MANY_LAYERS = _config("Llama", model_type="llama", num_hidden_layers=60, intermediate_size=3072)
+# One layer of 0.5 GB in BF16
+MANY_EXPERTS = _config("Qwen3Moe", model_type="qwen3_moe", num_hidden_layers=1, intermediate_size=64, moe_intermediate_size=448, num_experts=256, num_experts_per_tok=8,
+                       norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])
+
+
+def _mlp(name, width):
+    yield f"{name}.gate_proj.weight", (width, HIDDEN)
+    yield f"{name}.up_proj.weight", (width, HIDDEN)
+    yield f"{name}.down_proj.weight", (HIDDEN, width)
+
+
+def _layer(config, name):
+    for part in "qkvo":
+        yield f"{name}self_attn.{part}_proj.weight", (HIDDEN, HIDDEN)
+    yield f"{name}input_layernorm.weight", (HIDDEN,)
+    yield f"{name}post_attention_layernorm.weight", (HIDDEN,)
+    if "num_experts" not in config:
+        yield from _mlp(f"{name}mlp", config["intermediate_size"])
+        return
+    for part in "qk":
+        yield f"{name}self_attn.{part}_norm.weight", (config["head_dim"],)
+    yield f"{name}mlp.gate.weight", (config["num_experts"], HIDDEN)
+    for expert in range(config["num_experts"]):
+        yield from _mlp(f"{name}mlp.experts.{expert}", config["moe_intermediate_size"])
+
+
+def _shapes(config):
+    yield "model.embed_tokens.weight", (VOCAB, HIDDEN)
+    for layer in range(config["num_hidden_layers"]):
+        yield from _layer(config, f"model.layers.{layer}.")
+    yield "model.norm.weight", (HIDDEN,)
+    yield "lm_head.weight", (VOCAB, HIDDEN)
+
+
+def _bytes(shape):
+    return 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+
+
+def _model_of_zeros(config, folder):
+    """In BF16, no block of it on the disk. Gives its bytes and those of a layer."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    header, at = {}, 0
+    for name, shape in _shapes(config):
+        header[name] = dict(dtype="BF16", shape=shape, data_offsets=[at, at + _bytes(shape)])
+        at += _bytes(shape)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    return at, sum(_bytes(shape) for _, shape in _layer(config, ""))
+
+
+def spawned(argv, folder):
+    """[exit status, CPU seconds, peak bytes], measured by the command line tests' spawner."""
+    spawner = pathlib.Path(__file__).parent.parent / "cli" / "spawner.py"
+    request = json.dumps([list(map(str, argv)), str(folder), str(folder / "out"), str(folder / "err"), 110])
+    done = subprocess.run([sys.executable, "-I", "-S", spawner], input=request + "\n", capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def peak_of(a, b, folder, *options):
+    """Of causeway-verify, which must find them equal."""
+    binary = pathlib.Path(os.environ["CAUSEWAY"]).with_name("causeway-verify")
+    code, _, peak = spawned([binary, a, b, "--threads", "2", *options], folder)
+    assert code == 0, (folder / "err").read_text()
+    return peak
+
+
+def test_memory_is_that_of_a_layer(causeway, tmp_path):
+    """Of each side the largest layer, LibTorch, nothing to speak of for 32 tokens; each checkpoint alone is more."""
+    size, layer = _model_of_zeros(MANY_LAYERS, tmp_path / "hf")
+    causeway("convert-hf", tmp_path / "hf", tmp_path / "root")
+    peak, allowed = peak_of(tmp_path / "hf", tmp_path / "root", tmp_path), 2 * layer + LIBTORCH
+    print(f"{peak >> 20} MiB, {allowed >> 20} allowed, {size >> 20} in each checkpoint")
+    assert allowed < size and peak <= allowed
+
+
+def test_experts_are_read_one_by_one(causeway, tmp_path):
+    """The layer of one side, as it is stored, would not fit beside LibTorch's own."""
+    _, layer = _model_of_zeros(MANY_EXPERTS, tmp_path / "hf")
+    causeway("convert-hf", tmp_path / "hf", tmp_path / "root")
+    peak = peak_of(tmp_path / "hf", tmp_path / "root", tmp_path)
+    print(f"{peak >> 20} MiB, a layer {layer >> 20}")
+    assert peak <= min(layer, LIBTORCH)
+
+
+@pytest.mark.parametrize("name", ["bridge_written/qwen3_6_moe_vl", "deepseek_v4_fp8fp4"])
+def test_a_long_prompt(name, tmp_path):
+    """Scores of every token for every token would take 768 MiB in a layer; full, linear and compressed attention."""
+    peak = peak_of(DATA / name / "hf", DATA / name / "hf", tmp_path, "--prompt-length", 4000)
+    print(f"{peak >> 20} MiB")
+    assert peak <= LIBTORCH

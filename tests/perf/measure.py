@@ -1,0 +1,80 @@
+"""What the benches measure with: processes under time(1), goals that are met or missed."""
+
+import dataclasses
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+MIB = 1 << 20
+TIMEOUT_SECONDS = 1800
+
+
+@dataclasses.dataclass
+class Run:
+    wall: float
+    user: float
+    cpu: float  # with the kernel's part
+    rss: int  # bytes
+
+
+def measure(command, log):
+    """Runs the command under time(1): a child of this process would report this process's memory as its peak."""
+    figures = log.with_suffix(".time")
+    timed = [shutil.which("time"), "-f", "%U %S %M", "-o", figures, *command]
+    with open(log, "wb") as output:
+        start = time.perf_counter()
+        status = subprocess.run(
+            timed, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=TIMEOUT_SECONDS
+        ).returncode
+        wall = time.perf_counter() - start
+    if status != 0:
+        sys.exit(f"failed: {' '.join(map(str, command))}\n{log.read_text(errors='replace')[-3000:]}")
+    user, system, kilobytes = figures.read_text().split()
+    return Run(wall, float(user), float(user) + float(system), int(kilobytes) * 1024)
+
+
+def files_in(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def bytes_in(folder):
+    return sum(path.stat().st_size for path in files_in(folder))
+
+
+def warm(folder):
+    for path in files_in(folder):
+        with open(path, "rb", buffering=0) as file:
+            while file.read(8 * MIB):
+                pass
+
+
+def remove(path):
+    if path.exists():
+        shutil.rmtree(path)
+
+
+class Goals:
+    def __init__(self):
+        self.checks = []
+
+    def check(self, text, good):
+        self.checks.append(good)
+        print(f"{'ok    ' if good else 'MISSED'} {text}", flush=True)
+
+    def bounded(self, name, peak, *limits):
+        """limits: what is allowed, as a sum."""
+        text = " + ".join(f"{limit // MIB}" for limit in limits)
+        self.check(f"{name}: peak RSS {peak / MIB:.0f} MiB (at most {text})", peak <= sum(limits))
+
+
+def startup(binary, goals, limit, runs=21):
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run([binary, "--version"], stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds)
+    goals.check(f"{binary.name}: start-up {median * 1e3:.1f} ms (at most {limit * 1e3:.0f})", median <= limit)
