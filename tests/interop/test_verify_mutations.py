@@ -6,7 +6,6 @@ B: bytes of the converted checkpoint that changed after the conversion: hash mod
 N: another order of the experts that is the same model: the forward verdict passes, the tensors verdict names the order.
 V: tables wrong about the vision tower, which the views leave out: what escapes.
 """
-import json
 import re
 import shutil
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 
 from interop.mutations import REWRITTEN, ROTATED, VISION, WRONG
-from interop.test_deepseek_v4_mistakes import folder_of, set_option
 from interop.test_deepseek_v4_trained import save_trained
 from interop.test_forward_views import EQUAL, verdicts
 from interop.test_table_mistakes import convert_with, read_table
@@ -58,12 +56,11 @@ def first_state(done):
 
 # ---- S ----
 
-# Rows that no checkpoint here shows: those of the vision tower (V), and those of attention without its gate.
-NOT_SHOWN = {("qwen3_5", "group"), ("qwen3_5", "qkv"), ("deepseek_v4", "columns")}
+# Rows of the vision tower (V).
+NOT_SHOWN = {("qwen3_5", "group")}
 
 
 def test_every_op_of_every_table_is_in_the_set():
-    """`columns` has a test of its own below."""
     ops, touched = set(), set()
     for name in TABLES:
         ops |= {(name, entry[1]) for entry in read_table(name)["rows"]}
@@ -104,21 +101,6 @@ def test_experts_rotated_without_the_router(name, causeway, causeway_verify, sou
     experts = source.config["n_routed_experts"] if name == "deepseek_v4" else source.arch.moe.experts
     moved = ", ".join(f"{i}->{(i - 1) % experts}" for i in range(experts))
     assert f"  experts of layer 0 are permuted: {moved}; the router's rows not alike\n" in done.stdout
-
-
-@pytest.mark.mutation("S")
-def test_halves_of_a_joined_projection(causeway, causeway_verify, v4_sources, tmp_path):
-    """Op `columns`, of a spelling that only old checkpoints have: compared with the release's."""
-    source, table = v4_sources("mistakes"), read_table("deepseek_v4")
-    folder = folder_of(source, "joined", tmp_path / "hf")
-    (found,) = [row for row in table["rows"] if row[1] == "columns"]
-    found[3]["split"] = found[3]["split"][::-1]
-    (tmp_path / "table.jsonc").write_text(json.dumps(table))
-    causeway("convert-hf", folder, tmp_path / "root", "--mapping", tmp_path / "table.jsonc")
-    causeway("verify", "--mode", "hash", folder, tmp_path / "root", "--mapping", tmp_path / "table.jsonc")
-    done = causeway_verify(source.folder, tmp_path / "root", expect=1)
-    assert set(differing(done)) == {f"mtp.{depth}.{side}_projection" for depth in range(2) for side in ("embedding", "hidden")}
-    assert first_state(done) == "mtp_hidden.0"
 
 
 def rewritten(folder, target, change):
