@@ -1,5 +1,5 @@
 // Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what
-// counts: its settings are in text_config, tie_word_embeddings beside it. The three position numbers of a multi-section rotary encoding
+// runs: its settings are in text_config, tie_word_embeddings and vision_config beside it. The three position numbers of a multi-section rotary encoding
 // are one and the same for text, which makes it a plain one.
 // attn_output_gate is vLLM's to read: transformers has no model without the gate.
 // Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py;
@@ -13,6 +13,7 @@
 #include "bridge/io/error.h"
 #include "models/hf_weights_config.h"
 #include "models/hf_weights_rotary.h"
+#include "models/hf_weights_vision.h"
 
 namespace models {
 namespace {
@@ -123,6 +124,7 @@ ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp) {
                        "one depth is what these models are read with here");
   }
   model.mtp.assign(static_cast<size_t>(depths), layer_of(text, type, layers - 1, /*linear=*/false));
+  model.vision = hf_vision_tower(config);
   bridge::with_context(text.where(), [&] { check(model); });
   return model;
 }

@@ -242,7 +242,8 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
   const auto is_left_out = [&](std::string_view field) {
     if (!layers) return false;
     const int64_t layer = layer_of(field);
-    return field.starts_with("mtp.") || (layer >= 0 && !layers->contains(layer));
+    return field.starts_with("mtp.") || field.starts_with("vision.") ||
+           (layer >= 0 && !layers->contains(layer));
   };
   std::map<std::string, std::string> other;
   for (auto& [field, value] : describe(b)) {
