@@ -23,14 +23,13 @@
 #include <vector>
 
 #include "models/forward_state.h"
-#include "models/hyper_connection.h"
 #include "models/weights.h"
 
 namespace models {
 
-// The residual stream at one point of the pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
+// The residual stream at one place of a pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
 // "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
-struct PassState {
+struct HiddenState {
   std::string name;
   at::Tensor hidden;
 };
@@ -58,39 +57,39 @@ struct PassOptions {
   Coverage* coverage = nullptr;
 };
 
-// A pass that stops at every state, so that two go side by side and no more than one state of each is in memory. One thread.
-// weights and options.coverage must outlive it.
+// One forward pass, a place after the other, so that two of them can go side by side and nothing but the last state is
+// kept. `weights` must outlive it. One thread.
 class ForwardPass {
  public:
   // ids: [B, S] int64. Error: kBadInput for a token that the vocabulary does not have, and an empty prompt.
   ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
               const PassOptions& options = {});
 
-  // Runs on to the next state; nullopt: that was the last.
-  std::optional<PassState> next();
-  // What every head reads, the main one first; all of them once next() gave the last state.
+  // Goes to the next place; nullopt at the end.
+  std::optional<HiddenState> next();
+  // After the end: what every head reads, the main one first; empty where only some layers ran.
   const std::vector<at::Tensor>& heads() const { return heads_; }
 
  private:
-  bool has_streams() const { return config_.hyper.streams > 0; }
-  SectionWeights section(Section section, size_t index) const;
-  at::Tensor norm(const at::Tensor& x, const SectionWeights& weights, Role role) const;
+  SectionWeights section(Section section, int64_t index) const;
   at::Tensor embedding(const at::Tensor& ids) const;
-  template <typename Part>
-  at::Tensor around(const at::Tensor& hidden, const HyperWeights& weights, const Part& part) const;
   void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights);
   at::Tensor head(const SectionWeights& weights, Role final_norm) const;
   at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
                     const at::Tensor& previous) const;
-  at::Tensor mtp(size_t depth, const at::Tensor& previous);
+  HiddenState first_state();
+  HiddenState decoder_layer(int64_t index);
+  HiddenState final_state();
+  HiddenState mtp(int64_t depth);
 
   Weights& weights_;
   const ModelConfig& config_;
   Compute compute_;
-  PassOptions options_;
+  LayerRange layers_;
+  bool has_heads_;
+  Coverage* coverage_;
+  int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
   ForwardState state_;
-  size_t layer_ = 0;  // the next one
-  bool embedded_ = false;
   std::vector<at::Tensor> heads_;
 };
 

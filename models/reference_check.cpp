@@ -35,7 +35,7 @@ Difference compare_state(const std::string& name, const at::Tensor& state, const
   difference.rows = state.size(0) * judged;
   // One number has no deviation.
   const double deviation = reference.numel() > 1 ? reference.std().item<double>() : 0;
-  difference.allowed = allowed_difference(compute, deviation);
+  difference.allowed = allowed_difference(compute, deviation, name);
   const auto rows = [&](const at::Tensor& x) {
     return x.narrow(1, 0, judged).flatten(0, 1).flatten(1);
   };
@@ -71,8 +71,8 @@ class HeadCheck {
 
   Difference finish(const Compute& compute) {
     const double variance = (squares_ - sum_ * sum_ / count_) / (count_ - 1);
-    difference_.allowed =
-        allowed_difference(compute, count_ > 1 ? std::sqrt(std::max(0.0, variance)) : 0);
+    difference_.allowed = allowed_difference(
+        compute, count_ > 1 ? std::sqrt(std::max(0.0, variance)) : 0, difference_.name);
     difference_.judged = judged_difference(compute, difference_.largest, quartile_.value());
     for (const Part& part : parts_) {
       if (!part.ours.tokens().defined()) continue;
@@ -132,7 +132,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   check_heads(config, reference);
   std::vector<Difference> differences;
   ForwardPass pass(weights, compute, reference.ids());
-  while (const std::optional<PassState> state = pass.next()) {
+  while (const std::optional<HiddenState> state = pass.next()) {
     if (!reference.has(state->name)) continue;
     const at::Tensor recorded = reference.tensor(state->name, state->hidden.sizes().slice(2));
     differences.push_back(
