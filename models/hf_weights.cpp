@@ -16,6 +16,7 @@
 #include "bridge/io/json_strict.h"
 #include "models/hf_weights_config.h"
 #include "models/hf_weights_names.h"
+#include "models/hf_weights_vision.h"
 #include "models/tensor_bytes.h"
 
 namespace models {
@@ -52,6 +53,11 @@ std::string prefix_of(const bridge::HfFolder& folder) {
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config);
+  // A text model cut out of a multimodal one may have kept its configuration.
+  const bool has_tower =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
+  if (!has_tower) model.vision.reset();
   if (drop_mtp) {
     model.mtp.clear();
     return model;
