@@ -48,6 +48,13 @@ _NORMS_OF_MOE = exchange("{L}.self_attention.linear_qkv.layer_norm_weight", "{L}
 _EMBEDDING_AND_OUTPUT = exchange("embedding.word_embeddings.weight", "output_layer.weight")
 
 
+def _exchange_split(op):
+    def edit(table):
+        (found,) = [entry for entry in table["rows"] if entry[1] == op]
+        found[3]["split"] = found[3]["split"][::-1]
+    return edit
+
+
 def untied(head):
     return without("drop", head, _EMBEDDING_AND_OUTPUT)
 
@@ -157,6 +164,7 @@ def _all():
         # The first layer's streams are equal, so that it does not matter how they are mixed before and beside a sublayer.
         first = "hidden.1" if what == "alphas reversed" else None
         yield f"deepseek_v4: {what}", Mutation("deepseek_v4", v4.SOURCE, v4.MISTAKES[what][0], shown, first)
+    yield "deepseek_v4: halves of a joined projection", Mutation("deepseek_v4", "joined", _exchange_split("columns"), r"mtp\.\d\.(embedding|hidden)_projection")
     yield "deepseek_v4: embedding and output", Mutation("deepseek_v4", v4.SOURCE, untied("{head}.weight"), "embedding|output")
 
 
