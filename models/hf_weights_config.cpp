@@ -248,13 +248,19 @@ int64_t hf_layer_count(const Settings& config, std::string_view name,
   return count;
 }
 
-ModelConfig hf_model_config(const Settings& config) {
+bool hf_passes_over_mtp(const Settings& config) {
+  constexpr std::string_view kCount = "num_nextn_predict_layers";
+  return hf_family(config) == HfFamily::kDeepseekV4 && config.has(kCount) &&
+         config.integer(kCount) == 0;
+}
+
+ModelConfig hf_model_config(const Settings& config, bool drop_mtp) {
   const HfFamily family = hf_family(config);
   if (config.has("per_layer_config")) {
     config.not_supported("per_layer_config", "settings of single layers are not read here");
   }
-  if (family == HfFamily::kDeepseekV4) return deepseek_v4_config(config);
-  if (family == HfFamily::kQwen3_5) return qwen3_5_config(config);
+  if (family == HfFamily::kDeepseekV4) return deepseek_v4_config(config, drop_mtp);
+  if (family == HfFamily::kQwen3_5) return qwen3_5_config(config, drop_mtp);
   if (config.text_or("hidden_act", "silu") != "silu") {
     config.not_supported("hidden_act", "silu is the one that is computed here");
   }
@@ -268,7 +274,7 @@ ModelConfig hf_model_config(const Settings& config) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     model.layers.push_back(layer_of(family, config, layer));
   }
-  if (family == HfFamily::kDeepseekV3) {
+  if (family == HfFamily::kDeepseekV3 && !drop_mtp) {
     const int64_t depths = hf_layer_count(config, "num_nextn_predict_layers", 0);
     const LayerConfig depth = {latent_attention_of(config), experts_part(family, config)};
     model.mtp.assign(static_cast<size_t>(depths), depth);

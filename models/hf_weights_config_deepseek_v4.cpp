@@ -146,9 +146,10 @@ MixtureOfExperts experts_of(const Settings& config, bool hashed) {
 
 }  // namespace
 
-ModelConfig deepseek_v4_config(const Settings& config) {
+ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp) {
   for (const std::string_view name : {"dspark_block_size", "dspark_target_layer_ids"}) {
-    if (config.has(name)) config.not_supported(name, "the draft model DSpark is not computed here");
+    if (drop_mtp || !config.has(name)) continue;
+    config.not_supported(name, "the draft model DSpark is not computed here");
   }
   if (config.integer_or("num_key_value_heads", 1) != 1) {
     config.not_supported("num_key_value_heads", "one key and value head is what is computed here");
@@ -165,7 +166,7 @@ ModelConfig deepseek_v4_config(const Settings& config) {
   model.hyper = {config.integer("hc_mult"), config.integer_or("hc_sinkhorn_iters", 20),
                  config.real_or("hc_eps", 1e-6)};
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
-  const int64_t depths = hf_layer_count(config, "num_nextn_predict_layers", 0);
+  const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, "num_nextn_predict_layers", 0);
   for (int64_t layer = 0; layer < layers + depths; ++layer) {
     const bool is_depth = layer >= layers;
     (is_depth ? model.mtp : model.layers)

@@ -1,7 +1,9 @@
 // Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what
-// counts: its settings are in text_config, tie_word_embeddings beside it. The three position numbers of a multi-section rotary encoding
+// runs: its settings are in text_config, tie_word_embeddings and vision_config beside it. The three position numbers of a multi-section rotary encoding
 // are one and the same for text, which makes it a plain one.
-// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py.
+// attn_output_gate is vLLM's to read: transformers has no model without the gate.
+// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py;
+// vLLM's qwen3_next.py (Qwen3NextAttention, which qwen3_5.py takes).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include "bridge/io/error.h"
 #include "models/hf_weights_config.h"
 #include "models/hf_weights_rotary.h"
+#include "models/hf_weights_vision.h"
 
 namespace models {
 namespace {
@@ -41,7 +44,7 @@ GroupedAttention full_attention_of(const Settings& text) {
   attention.kv_heads = text.integer("num_key_value_heads");
   attention.head_dim = text.integer_or("head_dim", 256);
   attention.qk_norm = true;
-  attention.gated = true;
+  attention.gated = text.flag_or("attn_output_gate", true);
   const std::optional<Settings> rope = hf_rope_section(text);
   const double top = text.real_or("partial_rotary_factor", 0.25);
   const double part = rope ? rope->real_or("partial_rotary_factor", top) : top;
@@ -92,7 +95,7 @@ LayerConfig layer_of(const Settings& text, const std::string& type, int64_t laye
 
 }  // namespace
 
-ModelConfig qwen3_5_config(const Settings& config) {
+ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp) {
   const std::optional<Settings> inner = config.section("text_config");
   const Settings& text = inner ? *inner : config;
   const std::string type = config.text_or("model_type", "");
@@ -103,10 +106,8 @@ ModelConfig qwen3_5_config(const Settings& config) {
     text.not_supported("hidden_act", "silu is the one that is computed here");
   }
   for (const std::string_view flag : {"attention_bias", "mtp_use_dedicated_embeddings"}) {
+    if (drop_mtp && flag.starts_with("mtp_")) continue;
     if (text.flag_or(flag, false)) text.not_supported(flag, "not computed here");
-  }
-  if (!text.flag_or("attn_output_gate", true)) {
-    text.not_supported("attn_output_gate", "attention without its gate is not computed here");
   }
   ModelConfig model;
   model.hidden = text.integer("hidden_size");
@@ -117,12 +118,13 @@ ModelConfig qwen3_5_config(const Settings& config) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     model.layers.push_back(layer_of(text, type, layer, is_linear(text, layer)));
   }
-  const int64_t depths = hf_layer_count(text, "mtp_num_hidden_layers", 0);
+  const int64_t depths = drop_mtp ? 0 : hf_layer_count(text, "mtp_num_hidden_layers", 0);
   if (depths > 1) {
     text.not_supported("mtp_num_hidden_layers",
                        "one depth is what these models are read with here");
   }
   model.mtp.assign(static_cast<size_t>(depths), layer_of(text, type, layers - 1, /*linear=*/false));
+  model.vision = hf_vision_tower(config);
   bridge::with_context(text.where(), [&] { check(model); });
   return model;
 }

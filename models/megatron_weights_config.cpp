@@ -7,6 +7,7 @@
 
 #include "bridge/io/checked.h"
 #include "bridge/io/error.h"
+#include "models/megatron_weights_vision.h"
 
 namespace models {
 namespace {
@@ -311,6 +312,7 @@ ModelConfig megatron_model_config(const Settings& model) {
                                                 experts_of(model, /*hashed=*/false)};
     }
   }
+  config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });
   return config;
 }
