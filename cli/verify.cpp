@@ -61,8 +61,8 @@ int verify(const VerifyCommand& command) {
   bridge::CommonOptions first_part = command.options;
   first_part.report.clear();
   const int hash_status = finish(first_part, report, stopwatch.seconds());
-  const bool drop_mtp = bridge::conversion_dropped_mtp(fs, command.options);
-  const LogitsRun run = run_causeway_verify(*program, command, drop_mtp);
+  const bridge::LeftOut left_out = bridge::left_out_by_conversion(fs, command.options);
+  const LogitsRun run = run_causeway_verify(*program, command, left_out);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());

@@ -22,7 +22,7 @@ constexpr int kPollMilliseconds = 10;
 constexpr int64_t kLargestReport = 64 << 20;
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
-                                   const bridge::Path& report, bool drop_mtp) {
+                                   const bridge::Path& report, const bridge::LeftOut& left_out) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
   const auto add = [&](std::string_view option, std::string value) {
@@ -36,7 +36,8 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (drop_mtp) add("--mtp", "drop");
+  if (left_out.mtp) add("--mtp", "drop");
+  if (left_out.parts) add("--parts", "text");
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -94,14 +95,14 @@ std::optional<bridge::Path> find_causeway_verify() {
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              bool drop_mtp) {
+                              const bridge::LeftOut& left_out) {
   bridge::FileSystem& fs = bridge::real_file_system();
   bridge::Path report = command.options.report;
   if (!report.empty()) {
     report += ".logits";
     if (fs.lstat(report)) fs.remove_file(report);
   }
-  const pid_t child = start(arguments(program, command, report, drop_mtp));
+  const pid_t child = start(arguments(program, command, report, left_out));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   if (!report.empty() && fs.lstat(report)) {

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "bridge/io/error.h"
+#include "models/hf_weights_vision.h"
+#include "models/vision_tensors.h"
 
 namespace models {
 namespace {
@@ -95,6 +97,7 @@ const LayerConfig& HfNames::layer(const TensorId& id) const {
 }
 
 std::vector<HfPlace> HfNames::places(const TensorId& id) const {
+  if (is_vision(id)) return hf_vision_places(config_.vision.value(), id);
   switch (family_) {
     case HfFamily::kDeepseekV4:
       return deepseek_v4_places(id);
@@ -121,9 +124,7 @@ std::vector<HfPlace> HfNames::plain_places(const TensorId& id) const {
 }
 
 bool HfNames::is_unused(std::string_view name) const {
-  if (copy_of(name) || name.ends_with("rotary_emb.inv_freq")) return true;
-  return family_ == HfFamily::kQwen3_5 &&
-         (name.starts_with("model.visual.") || name.starts_with("visual."));
+  return copy_of(name) || name.ends_with("rotary_emb.inv_freq");
 }
 
 std::optional<HfNames::InDepth> HfNames::in_depth(std::string_view name) const {

@@ -43,7 +43,7 @@ class HfNames {
   // The ways; a checkpoint has one of them. Never empty.
   std::vector<HfPlace> places(const TensorId& id) const;
   // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and the output layer, tables
-  // of rotary frequencies, the vision part.
+  // of rotary frequencies.
   bool is_unused(std::string_view name) const;
   // Of a multi-token prediction depth, whatever the configuration counts.
   bool is_mtp(std::string_view name) const;
