@@ -14,9 +14,9 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;         // hash, logits, both, train-step
+  std::string mode;         // hash, logits, both
   bool mode_given = false;  // else both, as far as the forward pass knows the model
-  // For causeway-verify: options of the forward pass and their values as they were given; empty ones were not.
+  // For causeway-verify: the options of the forward pass that were given, and their values.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };
 

@@ -80,8 +80,7 @@ CompressedAttention attention_of(const Settings& config, const Compression& comp
   attention.heads = config.integer("num_attention_heads");
   attention.head_dim = config.integer("head_dim");
   const double part = config.real_or("partial_rotary_factor", kHeadPartTurned);
-  attention.rope_dim = config.integer_or(
-      "qk_rope_head_dim", static_cast<int64_t>(static_cast<double>(attention.head_dim) * part));
+  attention.rope_dim = config.integer_or("qk_rope_head_dim", part_of(attention.head_dim, part));
   attention.q_rank = config.integer("q_lora_rank");
   attention.window = config.integer("sliding_window");
   attention.output_groups = config.integer("o_groups");
