@@ -14,8 +14,7 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;         // hash, logits, both
-  bool mode_given = false;  // else both, as far as the forward pass knows the model
+  std::string mode;  // hash, logits, both
   // For causeway-verify: the options of the forward pass that were given, and their values.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };

@@ -21,17 +21,6 @@ int worst(int hash, int logits) {
   return std::max(hash, logits);
 }
 
-// The user said something of the forward pass, so that its errors count.
-bool forward_is_asked_for(const VerifyCommand& command) {
-  return command.mode_given || !command.forward_options.empty();
-}
-
-// The checkpoint or the model is none that causeway-verify can run.
-bool is_refusal(int status) {
-  return status == static_cast<int>(bridge::Code::kBadInput) ||
-         status == static_cast<int>(bridge::Code::kUnsupported);
-}
-
 }  // namespace
 
 int verify(const VerifyCommand& command) {
@@ -72,15 +61,8 @@ int verify(const VerifyCommand& command) {
   bridge::CommonOptions first_part = command.options;
   first_part.report.clear();
   const int hash_status = finish(first_part, report, stopwatch.seconds());
-  const bool drop_mtp = bridge::conversion_dropped_mtp(fs, command.options);
-  LogitsRun run = run_causeway_verify(*program, command, drop_mtp);
-  // The tables know spellings that the forward pass does not read; bytes that were compared stay compared.
-  if (!forward_is_asked_for(command) && hash_status == 0 && is_refusal(run.status)) {
-    fmt::print(stderr,
-               "notice: the bytes were compared, the logits were not, for the reason above; "
-               "--mode both makes that an error\n");
-    run.status = 0;
-  }
+  const bridge::LeftOut left_out = bridge::left_out_by_conversion(fs, command.options);
+  const LogitsRun run = run_causeway_verify(*program, command, left_out);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());

@@ -22,7 +22,7 @@ constexpr int kPollMilliseconds = 10;
 constexpr int64_t kLargestReport = 64 << 20;
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
-                                   const bridge::Path& report, bool drop_mtp) {
+                                   const bridge::Path& report, const bridge::LeftOut& left_out) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
   const auto add = [&](std::string_view option, const std::string& value) {
@@ -37,7 +37,8 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   if (!report.empty()) add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (drop_mtp) add("--mtp", "drop");
+  if (left_out.mtp) add("--mtp", "drop");
+  if (left_out.parts) add("--parts", "text");
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -124,10 +125,10 @@ std::optional<bridge::Path> find_causeway_verify() {
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              bool drop_mtp) {
+                              const bridge::LeftOut& left_out) {
   bridge::FileSystem& fs = bridge::real_file_system();
   const ReportFile report(fs, command.options.report);
-  const pid_t child = start(arguments(program, command, report.path(), drop_mtp));
+  const pid_t child = start(arguments(program, command, report.path(), left_out));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   run.json = report.read();

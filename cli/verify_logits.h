@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "bridge/convert/verify_hash.h"
 #include "bridge/io/file_system.h"
 #include "cli/commands.h"
 
@@ -24,9 +25,9 @@ struct LogitsRun {
 // The program, or nullopt where there is none.
 std::optional<bridge::Path> find_causeway_verify();
 
-// drop_mtp: the conversion left multi-token prediction out. Errors: kIo when it cannot be started or was killed, kInternal
+// left_out: by the conversion, so that its lack is no difference. Errors: kIo when it cannot be started or was killed, kInternal
 // when it crashed. Ends this process with SIGPIPE where that ended the other.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              bool drop_mtp);
+                              const bridge::LeftOut& left_out);
 
 }  // namespace cli

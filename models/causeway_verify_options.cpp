@@ -53,6 +53,11 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
          "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")
       ->check(CLI::IsMember({"keep", "drop"}))
       ->type_name("WHAT");
+  app.add_option_function<std::string>(
+         "--parts", [&options](const std::string& what) { options.text_only = what == "text"; },
+         "all, or text: the other side was made without the vision tower of one (default all)")
+      ->check(CLI::IsMember({"all", "text"}))
+      ->type_name("WHAT");
 }
 
 void add_run_options(CLI::App& app, models::VerificationOptions& options) {

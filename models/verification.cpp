@@ -22,6 +22,7 @@
 #include "models/megatron_weights.h"
 #include "models/prompt.h"
 #include "models/reference_check.h"
+#include "models/text_model.h"
 #include "models/verify_report.h"
 #include "models/view_comparison.h"
 
@@ -89,8 +90,8 @@ class Verification {
   }
 
   bool run() {
-    const auto a = open_weights(options_.a, options_, fs_, budget_);
-    const auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
+    auto a = open_weights(options_.a, options_, fs_, budget_);
+    auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
     check_megatron_options(fs_, options_);
     layers_ = layers_of(options_.layers, static_cast<int64_t>(a->config().layers.size()));
     if (reference_) ids_ = reference_->ids();
@@ -103,6 +104,7 @@ class Verification {
     report_.emplace(options_.quiet, layers_);
     report_->checkpoints(options_.a, options_.b);
     report_->prompt(ids_, prompt_source(), options_.compute, compute_.device.str());
+    if (b && options_.text_only) leave_out_tower(a, b);
     bool equal = true;
     if (b) equal = compare(*a, *b);
     if (reference_) {
@@ -139,6 +141,15 @@ class Verification {
     auto result = work(counted_a, counted_b);
     progress.finish();
     return result;
+  }
+
+  // The side that alone has a vision tower is compared without it.
+  void leave_out_tower(std::unique_ptr<Weights>& a, std::unique_ptr<Weights>& b) {
+    const bool first = a->config().vision.has_value();
+    if (first == b->config().vision.has_value()) return;
+    std::unique_ptr<Weights>& whole = first ? a : b;
+    whole = std::make_unique<TextModel>(std::move(whole));
+    report_->text_only(first ? options_.a : options_.b);
   }
 
   bool compare(Weights& a, Weights& b) {

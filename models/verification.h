@@ -28,7 +28,8 @@ struct VerificationOptions {
   std::string device = "cpu";
   std::string report;  // JSON file; empty: none
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
-  bool drop_mtp = false;  // of the Hugging Face side
+  bool drop_mtp = false;   // of the Hugging Face side
+  bool text_only = false;  // a vision tower that one side alone has is not compared
   bool quiet = false;
   int threads = 0;  // 0: one a core, at most 16
   uint64_t memory = 256 << 20;

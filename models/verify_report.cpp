@@ -130,6 +130,14 @@ void VerifyReport::prompt(const at::Tensor& ids, const std::string& from,
   json_["device"] = device;
 }
 
+void VerifyReport::text_only(const std::string& side) {
+  print(
+      "parts          the text model only: what the other side was made without is the vision "
+      "tower of {}\n",
+      bridge::printable(side));
+  json_["parts"] = "text";
+}
+
 bool VerifyReport::configuration(const std::vector<FieldDifference>& fields) {
   const bool equal = fields.empty();
   print("configuration  {}\n", verdict_text(equal));

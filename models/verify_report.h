@@ -34,6 +34,8 @@ class VerifyReport {
   // ids: [B, S]; from: where they come from, "seed 1".
   void prompt(const at::Tensor& ids, const std::string& from, const std::string& compute,
               const std::string& device);
+  // A vision tower that `side` alone has is not compared.
+  void text_only(const std::string& side);
   // Each prints a verdict, keeps it for the JSON, and is false where something differs.
   bool configuration(const std::vector<FieldDifference>& fields);
   bool tensors(const TensorVerdict& verdict);

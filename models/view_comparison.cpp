@@ -59,6 +59,7 @@ class Values {
 
   void add(const at::Tensor& a, const at::Tensor& b) {
     const int64_t here = count_different(a, b);
+    types_differ_ = a.scalar_type() != b.scalar_type();
     if (different_ == 0 && here > 0) {
       rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type());
       rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type());
@@ -72,6 +73,8 @@ class Values {
   }
 
   int64_t different() const { return different_; }
+  bool types_differ() const { return types_differ_; }
+  bool is_rounding() const { return !rounds_a_.empty() || !rounds_b_.empty(); }
   // Of the first and of the second; nullptr: it is no rounding.
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
@@ -89,6 +92,7 @@ class Values {
   }
 
   Role role_;
+  bool types_differ_ = false;
   int64_t different_ = 0;
   double largest_ = 0;
   std::vector<Rounding> rounds_a_;
@@ -110,13 +114,20 @@ Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a
 
 void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape,
                     TensorVerdict& verdict) {
-  const Values values = compare_values(
-      id.role, shape, [&](int64_t first, int64_t last) { return a.rows(id, first, last); },
-      [&](int64_t first, int64_t last) { return b.rows(id, first, last); });
+  const auto compare = [&](auto rows) {
+    return compare_values(
+        id.role, shape, [&](int64_t first, int64_t last) { return (a.*rows)(id, first, last); },
+        [&](int64_t first, int64_t last) { return (b.*rows)(id, first, last); });
+  };
+  Values values = compare(&Weights::rows);
   if (values.different() == 0) return;
   const std::string name = to_string(id);
   const std::string what = values.text(bridge::element_count(shape));
-  const auto list_rounded = [&](Roundings& side, const Rounding& rounding, std::string_view who) {
+  // FP8 that became FP16 was never BF16.
+  const bool of_exact = values.types_differ() && !values.is_rounding();
+  if (of_exact) values = compare(&Weights::exact_rows);
+  const auto list_rounded = [&](Roundings& side, Rounding rounding, std::string_view who) {
+    rounding.of_exact = of_exact;
     side.emplace(name, rounding);
     verdict.rounded.push_back(
         {name, fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
@@ -236,7 +247,8 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
   const auto is_left_out = [&](std::string_view field) {
     if (!layers) return false;
     const int64_t layer = layer_of(field);
-    return field.starts_with("mtp.") || (layer >= 0 && !layers->contains(layer));
+    return field.starts_with("mtp.") || field.starts_with("vision.") ||
+           (layer >= 0 && !layers->contains(layer));
   };
   std::map<std::string, std::string> other;
   for (auto& [field, value] : describe(b)) {

@@ -273,16 +273,22 @@ Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
   return Verification(fs, options, sides).run();
 }
 
-bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options) {
+LeftOut left_out_by_conversion(FileSystem& fs, const VerifyOptions& options) {
+  LeftOut left;
   for (const Path& path : {options.a, options.b}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
     const MegatronFolder checkpoint = open_megatron(fs, path, options.iteration, budget);
     const Path& sidecar = options.sidecar;
-    if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) continue;
-    if (find_origin(fs, checkpoint, sidecar, {}, budget).mtp_was_dropped()) return true;
+    if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) {
+      left.parts = left.parts || detect_prefix(checkpoint).empty();
+      continue;
+    }
+    const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    left.mtp = left.mtp || origin.mtp_was_dropped();
+    left.parts = left.parts || origin.parts_were_left_out();
   }
-  return false;
+  return left;
 }
 
 }  // namespace bridge

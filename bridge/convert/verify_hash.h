@@ -17,7 +17,13 @@ namespace bridge {
 // errors are for inputs that cannot be compared at all.
 Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 
-// The sidecar of the Megatron side says that its conversion left multi-token prediction out.
-bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options);
+// What the Megatron side was made without on purpose.
+struct LeftOut {
+  bool mtp = false;    // multi-token prediction
+  bool parts = false;  // what a multimodal model has besides its text model
+};
+
+// The sidecar says it; without one, keys as a text model has them on its own say it of the parts.
+LeftOut left_out_by_conversion(FileSystem& fs, const VerifyOptions& options);
 
 }  // namespace bridge

@@ -220,6 +220,20 @@ def test_a_cast_is_listed_and_is_no_difference(name, report, causeway, sources, 
     assert [tensor["name"] for tensor in found["tensors"]["differences"]] == ["layers.1.o"]
 
 
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("name", ["qwen3_fp8", "fp8"])
+def test_fp8_in_other_types(name, dtype, report, causeway, sources, tmp_path):
+    """Code times scale, rounded to that type once; a code that changed shows."""
+    source = sources(name)
+    causeway("convert-hf", source.folder, tmp_path / "root", "--dtype", dtype)
+    found = report(source.folder, tmp_path / "root")["logits"]
+    assert found["equal"] and found["forward"]["identical"] and found["tensors"]["rounded"] and found["tensors"]["differences"] == []
+    tensor = "model.layers.1.self_attn.o_proj.weight"
+    hf = changed_copy(source, tmp_path / "hf", tensor, lambda t: t.view(torch.uint8)[5, 3].bitwise_xor_(1))
+    found = report("--mode", "logits", hf, tmp_path / "root", expect=1)["logits"]
+    assert [each["name"] for each in found["tensors"]["differences"]] == ["layers.1.o"]
+
+
 def test_what_runtimes_keep_in_fp32_may_not_be_rounded(causeway_verify, sources, tmp_path):
     source = sources("deepseek_v3_mtp2_fp32")
     shutil.copytree(source.folder, tmp_path / "hf")
