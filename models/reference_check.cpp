@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "bridge/io/error.h"
@@ -70,9 +72,11 @@ class HeadCheck {
   }
 
   Difference finish(const Compute& compute) {
-    const double variance = (squares_ - sum_ * sum_ / count_) / (count_ - 1);
+    reference_.check_finite(difference_.name, unusable_, values_);
+    const double count = static_cast<double>(values_);
+    const double variance = (squares_ - sum_ * sum_ / count) / (count - 1);
     difference_.allowed = allowed_difference(
-        compute, count_ > 1 ? std::sqrt(std::max(0.0, variance)) : 0, difference_.name);
+        compute, values_ > 1 ? std::sqrt(std::max(0.0, variance)) : 0, difference_.name);
     difference_.judged = judged_difference(compute, difference_.largest, quartile_.value());
     for (const Part& part : parts_) {
       if (!part.ours.tokens().defined()) continue;
@@ -91,9 +95,10 @@ class HeadCheck {
            int64_t judged, size_t number) {
     const at::Tensor reference =
         reference_.logits(difference_.name, vocab, row, rows, first, block.size(0));
+    unusable_ += reference.numel() - reference.isfinite().sum().item<int64_t>();
+    values_ += reference.numel();
     sum_ += reference.sum(at::kDouble).item<double>();
     squares_ += reference.to(at::kDouble).pow(2).sum().item<double>();
-    count_ += static_cast<double>(reference.numel());
     if (judged == 0) return;
     const at::Tensor ours =
         linear(hidden_.narrow(0, row, std::min(judged, rows)), block).to(at::kCPU, at::kFloat);
@@ -109,17 +114,36 @@ class HeadCheck {
   Difference difference_;
   double sum_ = 0;
   double squares_ = 0;
-  double count_ = 0;
+  int64_t values_ = 0;
+  int64_t unusable_ = 0;
   RowQuartile quartile_;
   std::vector<Part> parts_;
 };
 
-void check_heads(const ModelConfig& config, const ReferenceLogits& reference) {
-  const int64_t depths = static_cast<int64_t>(config.mtp.size());
-  const std::string one_too_many = ReferenceLogits::head_name(depths + 1);
-  if (reference.has(one_too_many)) {
-    bridge::bad_input(
-        fmt::format("the reference has {}, the model has {} MTP depths", one_too_many, depths));
+bool is_number_below(std::string_view text, size_t end) {
+  size_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && stop == text.data() + text.size() && number < end;
+}
+
+// Nothing is recorded of a layer or depth that the model does not have.
+void check_names(const ModelConfig& config, const ReferenceLogits& reference) {
+  struct Counted {
+    std::string_view prefix;
+    size_t count;
+    std::string_view what;
+  };
+  const Counted counted_names[] = {{"mtp_logits.", config.mtp.size(), "MTP depths"},
+                                   {"mtp_hidden.", config.mtp.size(), "MTP depths"},
+                                   {"hidden.", config.layers.size(), "layers"}};
+  for (const std::string& name : reference.names()) {
+    for (const Counted& counted : counted_names) {
+      if (!name.starts_with(counted.prefix)) continue;
+      const std::string_view number = std::string_view(name).substr(counted.prefix.size());
+      if (is_number_below(number, counted.count)) continue;
+      bridge::bad_input(fmt::format("the reference has {}, the model has {} {}",
+                                    bridge::printable(name), counted.count, counted.what));
+    }
   }
 }
 
@@ -129,7 +153,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
                                       const ReferenceLogits& reference) {
   const c10::InferenceMode no_autograd;
   const ModelConfig& config = weights.config();
-  check_heads(config, reference);
+  check_names(config, reference);
   std::vector<Difference> differences;
   ForwardPass pass(weights, compute, reference.ids());
   while (const std::optional<HiddenState> state = pass.next()) {

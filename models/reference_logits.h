@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bridge/io/file_system.h"
 #include "bridge/io/memory_budget.h"
@@ -30,13 +31,17 @@ class ReferenceLogits {
   // Rows of a sequence that can be judged: those before the first near-tie.
   int64_t judged_rows() const { return judged_rows_; }
 
+  // Of all tensors of the file.
+  std::vector<std::string> names() const;
   bool has(const std::string& name) const;
-  // fp32 [B, S, ..]; the axes after S must be `sizes`.
+  // fp32 [B, S, ..]; the axes after S must be `sizes`, the values finite (kBadInput).
   at::Tensor tensor(const std::string& name, at::IntArrayRef sizes) const;
   // A head's logits of `vocab` tokens, of all sequences one after the other: rows [row, row + rows), of the tokens first ..
   // first + count - 1. fp32 [rows, count].
   at::Tensor logits(const std::string& name, int64_t vocab, int64_t row, int64_t rows,
                     int64_t first, int64_t count) const;
+  // kBadInput where some of the values of a tensor are not finite.
+  void check_finite(const std::string& name, int64_t unusable, int64_t values) const;
   // "logits", "mtp_logits.0", ...
   static std::string head_name(int64_t head);
 

@@ -2,8 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 
-#include <cstring>
-
 namespace models {
 namespace {
 
@@ -29,13 +27,6 @@ bool is_kept_in_fp32(Role role) {
   }
 }
 
-// What is equal usually is so already as it is stored; then there is nothing to widen.
-bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.is_contiguous() && b.is_contiguous() &&
-         a.numel() == b.numel() &&
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
-}
-
 }  // namespace
 
 at::Tensor Rounding::operator()(const at::Tensor& x) const {
@@ -51,13 +42,6 @@ std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType t
     }
   }
   return found;
-}
-
-int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
-  if (same_bytes(a, b)) return 0;
-  const at::Tensor ours = a.to(at::kFloat).view(at::kInt);
-  const at::Tensor theirs = b.to(at::kFloat).view(at::kInt);
-  return ours.ne(theirs).sum().item().toLong();
 }
 
 at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) {

@@ -54,9 +54,13 @@ at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::De
 at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights) {
   const double scale =
       1 / std::sqrt(static_cast<double>(q.size(-1)) * static_cast<double>(q.size(-2)));
-  const at::Tensor dots =
-      q.to(at::kFloat).matmul(keys.to(at::kFloat).transpose(-1, -2).unsqueeze(1));
-  return (dots.relu() * (weights.to(at::kFloat) * scale).unsqueeze(-1)).sum(2);
+  // All queries and heads have the same keys: one product.
+  const at::Tensor dots = q.to(at::kFloat)
+                              .flatten(1, 2)
+                              .matmul(keys.to(at::kFloat).transpose(1, 2))
+                              .relu_()
+                              .unflatten(1, {q.size(1), q.size(2)});
+  return dots.mul_((weights.to(at::kFloat) * scale).unsqueeze(-1)).sum(2);
 }
 
 at::Tensor best_summaries(const at::Tensor& scores, const at::Tensor& finished, int64_t chosen) {

@@ -15,6 +15,7 @@
 
 #include "bridge/io/dtype.h"
 #include "bridge/io/error.h"
+#include "models/bits.h"
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
@@ -48,6 +49,10 @@ bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
   return !layers || (id.section == Section::kLayer && layers->contains(id.index));
 }
 
+void keep_larger(double& largest, double value) {
+  if (!(value <= largest)) largest = value;  // a NaN stays
+}
+
 // The values of one tensor on two sides, a block of rows after the other.
 class Values {
  public:
@@ -65,8 +70,7 @@ class Values {
     keep_those(rounds_b_, b, a);
     if (here == 0) return;
     different_ += here;
-    const at::Tensor distance = (a.to(at::kFloat) - b.to(at::kFloat)).abs();
-    largest_ = std::max(largest_, distance.nan_to_num(0, 0).max().item().toDouble());
+    keep_larger(largest_, distance_of(a, b).max().item().toDouble());
   }
 
   int64_t different() const { return different_; }
@@ -76,7 +80,9 @@ class Values {
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
   std::string text(int64_t elements) const {
-    return fmt::format("{} of {} values differ, by {:.3g} at most", different_, elements, largest_);
+    const std::string found = fmt::format("{} of {} values differ", different_, elements);
+    return std::isfinite(largest_) ? fmt::format("{}, by {:.3g} at most", found, largest_)
+                                   : found + ", NaN or infinity among them";
   }
 
  private:
@@ -176,16 +182,16 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
 
 StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
                               const Compute& compute) {
-  const at::Tensor distance = (a - b).abs();
+  const at::Tensor distance = distance_of(a, b);
   StateDifference out;
   out.name = name;
-  out.identical = a.equal(b);
+  out.identical = count_different(a, b) == 0;
   out.largest = distance.max().item().toDouble();
   out.mean = distance.mean(at::kDouble).item().toDouble();
   RowQuartile quartile;
   quartile.add(distance.flatten(0, 1).flatten(1), 0);
   out.judged = judged_difference(compute, out.largest, quartile.value());
-  const double deviation = a.numel() > 1 ? a.std().item().toDouble() : 0;
+  const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation, name);
   return out;
 }
@@ -236,11 +242,10 @@ class HeadComparison {
 
   void add(const at::Tensor& ours, const at::Tensor& theirs, int64_t first, size_t number) {
     Part& part = parts_[number];
-    const at::Tensor distance = (ours - theirs).abs();
+    const at::Tensor distance = distance_of(ours, theirs);
     quartile_.add(distance, number);
-    out_.identical = out_.identical && ours.equal(theirs);
-    const double largest = distance.max().item().toDouble();
-    if (!(largest <= out_.largest)) out_.largest = largest;  // a NaN stays
+    out_.identical = out_.identical && count_different(ours, theirs) == 0;
+    keep_larger(out_.largest, distance.max().item().toDouble());
     distance_ += distance.sum(at::kDouble).item().toDouble();
     sum_ += ours.sum(at::kDouble).item().toDouble();
     squares_ += ours.to(at::kDouble).pow(2).sum().item().toDouble();
