@@ -16,6 +16,7 @@
 #include "bridge/io/json_strict.h"
 #include "models/hf_weights_config.h"
 #include "models/hf_weights_names.h"
+#include "models/hf_weights_vision.h"
 #include "models/tensor_bytes.h"
 
 namespace models {
@@ -60,6 +61,11 @@ std::string prefix_of(const bridge::HfFolder& folder) {
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config, drop_mtp);
+  // A text model cut out of a multimodal one may have kept its configuration.
+  const bool has_tower =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
+  if (!has_tower) model.vision.reset();
   const HfFamily family = hf_family(config);
   if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
   const HfNames names(family, model, prefix_of(folder));
