@@ -14,6 +14,7 @@
 #include "bridge/io/error.h"
 #include "bridge/io/interrupt.h"
 #include "bridge/io/json_strict.h"
+#include "bridge/io/standard_output.h"
 
 namespace cli {
 namespace {
@@ -48,7 +49,7 @@ pid_t start(const std::vector<std::string>& words) {
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  std::fflush(stdout);  // our lines come before its own
+  bridge::flush_standard_output();  // our lines come before its own
   pid_t child = 0;
   const int error = ::posix_spawn(&child, argv[0], nullptr, nullptr, argv.data(), ::environ);
   if (error != 0) bridge::io_error(words[0], "posix_spawn", error);

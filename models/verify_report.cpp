@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "bridge/io/error.h"
+#include "bridge/io/standard_output.h"
 
 namespace models {
 namespace {
@@ -48,6 +50,11 @@ Json json_of(const Coverage& coverage, int64_t vocab) {
           {"experts", std::move(experts)}};
 }
 
+// Not "-nan", which is what some processors make.
+double plain(double number) {
+  return std::isnan(number) ? std::numeric_limits<double>::quiet_NaN() : number;
+}
+
 bool passes(const StateDifference& found) {
   return found.identical || (found.allowed > 0 && found.judged <= found.allowed);
 }
@@ -86,7 +93,7 @@ template <typename... Args>
 void VerifyReport::print(fmt::format_string<Args...> text, Args&&... args) const {
   if (quiet_) return;
   fmt::print(text, std::forward<Args>(args)...);
-  std::fflush(stdout);  // the next verdict may take hours
+  bridge::flush_standard_output();  // the next verdict may take hours
 }
 
 // Without the blanks of empty columns.
@@ -185,7 +192,8 @@ void VerifyReport::print_states(const ForwardVerdict& verdict, int64_t vocab) co
       }
     }
     print_line(fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g}  {:<18}{}", found.name,
-                           found.largest, found.mean, found.allowed, used, mark(passes(found))));
+                           plain(found.largest), plain(found.mean), found.allowed, used,
+                           mark(passes(found))));
   }
 }
 
@@ -195,8 +203,8 @@ void VerifyReport::print_heads(const ForwardVerdict& verdict) const {
         "allowed", "KL", "top-1", "top-5");
   for (const HeadDifference& head : verdict.heads) {
     print_line(fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g} {:>12.3g} {:>9} {:>9}{}",
-                           head.name, head.largest, head.mean, head.allowed, head.divergence,
-                           fmt::format("{}/{}", head.top1, head.rows),
+                           head.name, plain(head.largest), plain(head.mean), head.allowed,
+                           plain(head.divergence), fmt::format("{}/{}", head.top1, head.rows),
                            fmt::format("{}/{}", head.top5, head.rows), mark(passes(head))));
   }
 }
@@ -236,7 +244,7 @@ bool VerifyReport::forward(ForwardVerdict verdict, bool bit_for_bit, const Tenso
   }
   if (first != verdict.states.end()) {
     print("  first in {}: by {:.3g}, {:.3g} allowed\n", first->name,
-          first->allowed > 0 ? first->judged : first->largest, first->allowed);
+          plain(first->allowed > 0 ? first->judged : first->largest), first->allowed);
     const std::vector<std::string> names = tensors_of(layer_of(first->name), tensors);
     if (!names.empty()) {
       const size_t shown = std::min(names.size(), kShownNames);
@@ -269,8 +277,8 @@ bool VerifyReport::reference(const std::string& side, const std::vector<Differen
     const std::string top1 =
         difference.top1 < 0 ? "" : fmt::format("{}/{}", difference.top1, difference.rows);
     print_line(fmt::format("{:<16} {:>12.3g} {:>12.3g} {:>12.3g} {:>12}{}", difference.name,
-                           difference.largest, difference.judged, difference.allowed, top1,
-                           mark(difference.passes())));
+                           plain(difference.largest), plain(difference.judged), difference.allowed,
+                           top1, mark(difference.passes())));
     list.push_back({{"name", difference.name},
                     {"max", difference.largest},
                     {"judged", difference.judged},

@@ -48,7 +48,7 @@ std::string repeated(std::string_view text, size_t times) {
 }
 
 constexpr const char* kQwen3 = R"({"model_type": "qwen3", "hidden_size": 8, "vocab_size": 10,
-  "num_attention_heads": 2, "intermediate_size": 12, "head_dim": 4, "num_hidden_layers": 4096)";
+  "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 12, "head_dim": 4, "num_hidden_layers": 4096)";
 
 TEST(HostileConfig, ManyLayersAndLongLists) {
   const std::string list = "[" + repeated("\"full_attention\",", 8191) + "\"full_attention\"]";
@@ -59,7 +59,7 @@ TEST(HostileConfig, ManyLayersAndLongLists) {
             "config.json: layer_types: a list of 100001, more than 8192");
   std::string keys = kQwen3;
   for (int i = 0; i < 5000; ++i) keys += fmt::format(", \"k{}\": 0", i);
-  EXPECT_EQ(refused_json(keys + "}"), "config.json: 5007 settings, more than 4096");
+  EXPECT_EQ(refused_json(keys + "}"), "config.json: 5008 settings, more than 4096");
   EXPECT_EQ(refused_json(std::string(kQwen3) +
                          R"(, "rope_scaling": {"rope_type": "linear", "factor": 2, "x": [)" +
                          repeated("[],", 1 << 19) + "[]]}}"),
@@ -71,7 +71,7 @@ TEST(HostileConfig, NumbersThatAreNoSizes) {
     return refused_json(
         R"({"model_type": "qwen3_next", "hidden_size": 8, "vocab_size": 10, "num_hidden_layers": 1,
             "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 12,
-            "full_attention_interval": 1, )" +
+            "full_attention_interval": 1, "num_experts": 0, )" +
         more + "}");
   };
   EXPECT_EQ(with(R"("head_dim": 8, "partial_rotary_factor": 0.5)"), "accepted");
