@@ -99,6 +99,7 @@ Settings megatron_settings(std::string_view yaml) {
           fmt::format("line {}, column {}: {}", error.mark.line + 1, error.mark.column + 1, what));
     }
   });
+  return Settings("run_config.yaml: model", std::move(values));
 }
 
 }  // namespace models
