@@ -31,9 +31,6 @@ struct Rounding {
 // The roundings by which values of type `from` may have become those of type `to`. None of rule 2.
 std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to);
 
-// As fp32 bits.
-int64_t count_different(const at::Tensor& a, const at::Tensor& b);
-
 // By canonical name.
 using Roundings = std::map<std::string, Rounding>;
 
