@@ -43,8 +43,8 @@ at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
     return unit_length(heads).repeat_interleave(shared, 1);
   };
   const at::Tensor q =
-      for_value_heads(convolved(weights, x, Role::kQ, Role::kQConv, config.key_heads)) /
-      std::sqrt(static_cast<double>(config.key_dim));
+      for_value_heads(convolved(weights, x, Role::kQ, Role::kQConv, config.key_heads)) *
+      std::pow(static_cast<double>(config.key_dim), -0.5);
   const at::Tensor k =
       for_value_heads(convolved(weights, x, Role::kK, Role::kKConv, config.key_heads));
   const at::Tensor v = convolved(weights, x, Role::kV, Role::kVConv, config.value_heads);
@@ -53,8 +53,8 @@ at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
                                        weights.get_f32(Role::kDecayBias));
   const at::Tensor decay = by_head(-weights.get_f32(Role::kDecay).exp() * step);
 
-  const at::Tensor out = x.size(1) < kChunk ? delta_rule_by_token(q, k, v, decay, beta)
-                                            : delta_rule_by_chunk(q, k, v, decay, beta, kChunk);
+  const at::Tensor out = x.size(1) == 1 ? delta_rule_by_token(q, k, v, decay, beta)
+                                        : delta_rule_by_chunk(q, k, v, decay, beta, kChunk);
   const NormConfig head_norm{NormKind::kCastThenScale, norm.eps};
   const at::Tensor normed =
       rms_norm(out.to(x.scalar_type()), weights.get_f32(Role::kHeadNorm), head_norm);

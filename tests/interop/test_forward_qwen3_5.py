@@ -3,6 +3,7 @@ against transformers' layer in megatron-core's frame (oracles/qwen3_5_reference.
 import json
 
 import pytest
+import torch
 
 from interop import cases
 from interop import qwen3_5_cases as qwen_cases
@@ -56,6 +57,13 @@ def test_sizes_nobody_chose(seed, forward, causeway, tmp_path):
     if not case.form.witnesses:
         causeway("convert-hf", source.folder, tmp_path / "root")
         forward(tmp_path / "root", reference)
+
+
+def test_small_results_that_a_norm_enlarges(forward, tmp_path):
+    """Linear keys of three channels: what the norm after the rule is given may be tiny, and every other order of addition before it shows."""
+    source = qwen_cases.make(qwen_cases.random_case(5005), tmp_path)
+    ids = torch.randint(0, source.arch.vocab, (65,), generator=torch.Generator().manual_seed(1)).tolist()
+    forward(source.folder, write_reference(tmp_path / "reference.safetensors", ids, source.logits(ids)))
 
 
 def test_a_depth_that_the_configuration_does_not_count(forward, causeway, tmp_path):
