@@ -74,8 +74,8 @@ int verify(const VerifyCommand& command) {
   bridge::CommonOptions first_part = command.options;
   first_part.report.clear();
   const int hash_status = finish(first_part, report, stopwatch.seconds());
-  const bool drop_mtp = bridge::conversion_dropped_mtp(fs, command.options);
-  LogitsRun run = run_causeway_verify(*program, command, drop_mtp);
+  LogitsRun run =
+      run_causeway_verify(*program, command, bridge::recorded_choices(fs, command.options));
   // The tables know spellings that the forward pass does not read; bytes that were compared stay compared.
   if (!forward_is_asked_for(command) && hash_status == 0 && is_refusal(run.status)) {
     fmt::print(stderr,

@@ -22,7 +22,8 @@ constexpr int kPollMilliseconds = 10;
 constexpr int64_t kLargestReport = 64 << 20;
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
-                                   const bridge::Path& report, bool drop_mtp) {
+                                   const bridge::Path& report,
+                                   const bridge::RecordedChoices& choices) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
   const auto add = [&](std::string_view option, std::string value) {
@@ -36,7 +37,8 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (drop_mtp) add("--mtp", "drop");
+  if (choices.dropped_mtp) add("--mtp", "drop");
+  add("--dtype", choices.dtype);
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -79,6 +81,8 @@ int exit_status(int status) {
                         "where memory ran out, a shorter prompt or fewer --threads need less");
   }
   if (signal == SIGINT || signal == SIGTERM) throw bridge::Interrupted(signal);
+  if (signal == SIGPIPE)
+    ::raise(SIGPIPE);  // who read our stdout has gone; we end as any program does
   bridge::internal_error(fmt::format("causeway-verify ended by signal {}", signal));
 }
 
@@ -94,14 +98,14 @@ std::optional<bridge::Path> find_causeway_verify() {
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              bool drop_mtp) {
+                              const bridge::RecordedChoices& choices) {
   bridge::FileSystem& fs = bridge::real_file_system();
   bridge::Path report = command.options.report;
   if (!report.empty()) {
     report += ".logits";
     if (fs.lstat(report)) fs.remove_file(report);
   }
-  const pid_t child = start(arguments(program, command, report, drop_mtp));
+  const pid_t child = start(arguments(program, command, report, choices));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   if (!report.empty() && fs.lstat(report)) {

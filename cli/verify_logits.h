@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "bridge/convert/verify_hash.h"
 #include "bridge/io/file_system.h"
 #include "cli/commands.h"
 
@@ -24,9 +25,9 @@ struct LogitsRun {
 // The program, or nullopt where it was not built.
 std::optional<bridge::Path> find_causeway_verify();
 
-// drop_mtp: the conversion left multi-token prediction out. Errors: kIo when it cannot be started or was killed, kInternal
+// choices: of the conversion. Errors: kIo when it cannot be started or was killed, kInternal
 // when it crashed.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              bool drop_mtp);
+                              const bridge::RecordedChoices& choices);
 
 }  // namespace cli

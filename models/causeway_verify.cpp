@@ -51,6 +51,7 @@ struct Options {
   std::string layers;
   std::string compute = "fp32";
   std::string device = "cpu";
+  std::string dtype;
   std::string report;
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
   bool drop_mtp = false;
@@ -91,6 +92,15 @@ std::optional<models::LayerRange> layers_of(const std::string& text, int64_t cou
   bridge::usage_error(
       fmt::format("--layers {}: not A:B with 0 <= A < B <= {}", bridge::printable(text), count),
       "0:4 are the layers 0 to 3");
+}
+
+// What --dtype of the conversion lets tensors be rounded to; "": it is not known.
+models::RoundedTypes rounded_types(const std::string& dtype) {
+  if (dtype == "source") return {};
+  if (dtype == "bf16") return {at::kBFloat16};
+  if (dtype == "fp16") return {at::kHalf};
+  if (dtype == "fp32") return {at::kFloat};
+  return models::kAnyRoundedType;
 }
 
 class Verification {
@@ -155,8 +165,9 @@ class Verification {
   bool compare(models::Weights& a, models::Weights& b) {
     const bool configuration =
         report_->configuration(models::compare_configurations(a.config(), b.config(), layers_));
-    const models::TensorVerdict tensors = with_progress(
-        "tensors", a, b, [&](auto& x, auto& y) { return models::compare_tensors(x, y, layers_); });
+    const models::TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
+      return models::compare_tensors(x, y, layers_, rounded_types(options_.dtype));
+    });
     const bool same = report_->tensors(tensors);
     a_is_rounded_ = !tensors.rounded_b.empty();
     b_is_rounded_ = !tensors.rounded_a.empty();
@@ -237,6 +248,11 @@ void add_pass_options(CLI::App& app, Options& options) {
   app.add_option("--device", options.device,
                  "auto (says what it chose), cpu, cuda, cuda:N (default cpu)")
       ->type_name("DEVICE");
+  app.add_option("--dtype", options.dtype,
+                 "What the conversion rounded weights to: source (nothing), bf16, fp16, fp32; "
+                 "another rounding is then a difference (default: not known)")
+      ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
+      ->type_name("DTYPE");
   app.add_option_function<std::string>(
          "--mtp", [&options](const std::string& what) { options.drop_mtp = what == "drop"; },
          "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")

@@ -215,13 +215,17 @@ class MegatronWeights : public Weights {
         stacked.add(id.index, config_.layers.size());
         return find_key("decoder.layers.", place, id, stacked);
       }
-      case Section::kMtp:
-        // The frame; the layer in it; the layer as newer Megatron-Core names the module.
-        for (const std::string_view module : {"", "transformer_layer.", "mtp_model_layer."}) {
-          const std::string of = fmt::format("mtp.layers.{}.{}", id.index, module);
-          if (std::optional<Location> found = find_key(of, place, id, {})) return found;
+      case Section::kMtp: {
+        const std::string depth = fmt::format("mtp.layers.{}.", id.index);
+        if (is_of_frame(id.role)) return find_key(depth, place, id, {});
+        // The second is how newer Megatron-Core names the module.
+        for (const std::string_view layer : {"transformer_layer.", "mtp_model_layer."}) {
+          if (std::optional<Location> found =
+                  find_key(fmt::format("{}{}", depth, layer), place, id, {}))
+            return found;
         }
         return std::nullopt;
+      }
     }
     return std::nullopt;
   }

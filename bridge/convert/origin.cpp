@@ -51,6 +51,12 @@ int64_t Origin::glu_interleave() const {
                                                                              : 0;
 }
 
+std::string Origin::dtype() const {
+  if (!sidecar) return "";
+  const auto it = sidecar->choices.find("dtype");
+  return it != sidecar->choices.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
 bool Origin::mtp_was_dropped() const {
   return sidecar && sidecar->choices.value("mtp", nlohmann::ordered_json()) == "drop";
 }

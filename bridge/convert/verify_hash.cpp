@@ -267,16 +267,23 @@ Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
   return Verification(fs, options, sides).run();
 }
 
-bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options) {
-  for (const Path& path : {options.a, options.b}) {
+RecordedChoices recorded_choices(FileSystem& fs, const VerifyOptions& options) {
+  RecordedChoices choices;
+  for (const auto& [other, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
     const MegatronFolder checkpoint = open_megatron(fs, path, options.iteration, budget);
     const Path& sidecar = options.sidecar;
     if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) continue;
-    if (find_origin(fs, checkpoint, sidecar, {}, budget).mtp_was_dropped()) return true;
+    const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    choices.dropped_mtp = choices.dropped_mtp || origin.mtp_was_dropped();
+    if (!fs.stat(other) || looks_like_megatron(fs, other) || !looks_like_hf_folder(fs, other))
+      continue;
+    const HfFolder source = open_hf_folder(fs, other, budget);
+    if (origin.sidecar->identity == source_identity(fs, source, budget))
+      choices.dtype = origin.dtype();
   }
-  return false;
+  return choices;
 }
 
 }  // namespace bridge

@@ -7,6 +7,8 @@
 //             side files included
 #pragma once
 
+#include <string>
+
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
 #include "bridge/io/file_system.h"
@@ -17,7 +19,12 @@ namespace bridge {
 // errors are for inputs that cannot be compared at all.
 Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 
-// The sidecar of the Megatron side says that its conversion left multi-token prediction out.
-bool conversion_dropped_mtp(FileSystem& fs, const VerifyOptions& options);
+// What the sidecar of the Megatron side says of its conversion.
+struct RecordedChoices {
+  bool dropped_mtp = false;
+  std::string
+      dtype;  // --dtype; "": nothing is recorded, or of another source than the Hugging Face side
+};
+RecordedChoices recorded_choices(FileSystem& fs, const VerifyOptions& options);
 
 }  // namespace bridge
