@@ -123,10 +123,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   add_forward_options(*command, verify_command.forward_options);
   add_run_options(*command, verify_command.options);
   add_resource_options(*command, verify_command.options);
-  command->callback([command, &verify_command, &status] {
-    verify_command.mode_given = command->count("--mode") > 0;
-    status = verify(verify_command);
-  });
+  command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
 
 void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {

@@ -14,8 +14,7 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;         // hash, logits, both, train-step
-  bool mode_given = false;  // else both, as far as the forward pass knows the model
+  std::string mode;  // hash, logits, both, train-step
   // For causeway-verify: options of the forward pass and their values as they were given; empty ones were not.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };

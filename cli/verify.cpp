@@ -20,19 +20,6 @@ int worst(int hash, int logits) {
   return std::max(hash, logits);
 }
 
-// The user said something of the forward pass, so that its errors count.
-bool forward_is_asked_for(const VerifyCommand& command) {
-  return command.mode_given ||
-         std::any_of(command.forward_options.begin(), command.forward_options.end(),
-                     [](const auto& option) { return !option.second.empty(); });
-}
-
-// The checkpoint or the model is none that causeway-verify can run.
-bool is_refusal(int status) {
-  return status == static_cast<int>(bridge::Code::kBadInput) ||
-         status == static_cast<int>(bridge::Code::kUnsupported);
-}
-
 }  // namespace
 
 int verify(const VerifyCommand& command) {
@@ -74,15 +61,8 @@ int verify(const VerifyCommand& command) {
   bridge::CommonOptions first_part = command.options;
   first_part.report.clear();
   const int hash_status = finish(first_part, report, stopwatch.seconds());
-  LogitsRun run =
-      run_causeway_verify(*program, command, bridge::recorded_choices(fs, command.options));
-  // The tables know spellings that the forward pass does not read; bytes that were compared stay compared.
-  if (!forward_is_asked_for(command) && hash_status == 0 && is_refusal(run.status)) {
-    fmt::print(stderr,
-               "notice: the bytes were compared, the logits were not, for the reason above; "
-               "--mode both makes that an error\n");
-    run.status = 0;
-  }
+  const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
+  const LogitsRun run = run_causeway_verify(*program, command, facts);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());

@@ -23,7 +23,7 @@ constexpr int64_t kLargestReport = 64 << 20;
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
                                    const bridge::Path& report,
-                                   const bridge::RecordedChoices& choices) {
+                                   const bridge::ConversionFacts& facts) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
   const auto add = [&](std::string_view option, std::string value) {
@@ -37,8 +37,9 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (choices.dropped_mtp) add("--mtp", "drop");
-  add("--dtype", choices.dtype);
+  if (facts.without_mtp) add("--mtp", "drop");
+  if (facts.without_parts) add("--parts", "text");
+  add("--dtype", facts.dtype);
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -98,14 +99,14 @@ std::optional<bridge::Path> find_causeway_verify() {
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              const bridge::RecordedChoices& choices) {
+                              const bridge::ConversionFacts& facts) {
   bridge::FileSystem& fs = bridge::real_file_system();
   bridge::Path report = command.options.report;
   if (!report.empty()) {
     report += ".logits";
     if (fs.lstat(report)) fs.remove_file(report);
   }
-  const pid_t child = start(arguments(program, command, report, choices));
+  const pid_t child = start(arguments(program, command, report, facts));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   if (!report.empty() && fs.lstat(report)) {

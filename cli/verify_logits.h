@@ -25,9 +25,9 @@ struct LogitsRun {
 // The program, or nullopt where it was not built.
 std::optional<bridge::Path> find_causeway_verify();
 
-// choices: of the conversion. Errors: kIo when it cannot be started or was killed, kInternal
+// facts: what the conversion left out on purpose is no difference. Errors: kIo when it cannot be started or was killed, kInternal
 // when it crashed.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              const bridge::RecordedChoices& choices);
+                              const bridge::ConversionFacts& facts);
 
 }  // namespace cli

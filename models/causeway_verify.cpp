@@ -31,6 +31,7 @@
 #include "models/megatron_weights.h"
 #include "models/prompt.h"
 #include "models/reference_check.h"
+#include "models/text_model.h"
 #include "models/verify_report.h"
 #include "models/view_comparison.h"
 
@@ -55,6 +56,7 @@ struct Options {
   std::string report;
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
   bool drop_mtp = false;
+  bool text_only = false;
   bool quiet = false;
   int threads = 0;
   uint64_t memory = 256 << 20;
@@ -98,8 +100,9 @@ std::optional<models::LayerRange> layers_of(const std::string& text, int64_t cou
 models::RoundedTypes rounded_types(const std::string& dtype) {
   if (dtype == "source") return {};
   if (dtype == "bf16") return {at::kBFloat16};
-  if (dtype == "fp16") return {at::kHalf};
-  if (dtype == "fp32") return {at::kFloat};
+  // What is quantized is read as BF16.
+  if (dtype == "fp16") return {at::kHalf, at::kBFloat16};
+  if (dtype == "fp32") return {at::kFloat, at::kBFloat16};
   return models::kAnyRoundedType;
 }
 
@@ -116,8 +119,8 @@ class Verification {
   }
 
   bool run() {
-    const auto a = open_weights(options_.a, options_, fs_, budget_);
-    const auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
+    auto a = open_weights(options_.a, options_, fs_, budget_);
+    auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
     layers_ = layers_of(options_.layers, static_cast<int64_t>(a->config().layers.size()));
     if (reference_) ids_ = reference_->ids();
     if (!ids_.defined()) {
@@ -125,6 +128,7 @@ class Verification {
     }
     models::check_prompt(ids_, a->config().vocab);
     report_.emplace(options_.quiet, layers_);
+    if (b && options_.text_only) leave_out_tower(a, b);
     bool equal = true;
     if (b) equal = compare(*a, *b);
     if (reference_) {
@@ -160,6 +164,15 @@ class Verification {
     auto result = work(counted_a, counted_b);
     progress.finish();
     return result;
+  }
+
+  // The side that alone has a vision tower is compared without it.
+  void leave_out_tower(std::unique_ptr<models::Weights>& a, std::unique_ptr<models::Weights>& b) {
+    const bool first = a->config().vision.has_value();
+    if (first == b->config().vision.has_value()) return;
+    std::unique_ptr<models::Weights>& whole = first ? a : b;
+    whole = std::make_unique<models::TextModel>(std::move(whole));
+    report_->text_only(first ? options_.a : options_.b);
   }
 
   bool compare(models::Weights& a, models::Weights& b) {
@@ -257,6 +270,11 @@ void add_pass_options(CLI::App& app, Options& options) {
          "--mtp", [&options](const std::string& what) { options.drop_mtp = what == "drop"; },
          "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")
       ->check(CLI::IsMember({"keep", "drop"}))
+      ->type_name("WHAT");
+  app.add_option_function<std::string>(
+         "--parts", [&options](const std::string& what) { options.text_only = what == "text"; },
+         "all, or text: the other side was made without the vision tower of one (default all)")
+      ->check(CLI::IsMember({"all", "text"}))
       ->type_name("WHAT");
 }
 

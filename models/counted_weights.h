@@ -22,6 +22,9 @@ class CountedWeights : public Weights {
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
     return counted(weights_.rows(id, begin, end));
   }
+  at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
+    return counted(weights_.exact_rows(id, begin, end));
+  }
   std::vector<Copy> copies() override { return weights_.copies(); }
   bridge::Shape copy_shape(const Copy& copy) override { return weights_.copy_shape(copy); }
   at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) override {

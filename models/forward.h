@@ -18,18 +18,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "models/forward_state.h"
 #include "models/weights.h"
 
 namespace models {
 
-// The residual stream as it passes: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
+// The residual stream at one place of a pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
 // "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
-using HiddenVisitor = std::function<void(const std::string& name, const at::Tensor& hidden)>;
+struct HiddenState {
+  std::string name;
+  at::Tensor hidden;
+};
 
 // What of the weights a pass used; the rest of them it says nothing about.
 struct Coverage {
@@ -54,10 +57,41 @@ struct PassOptions {
   Coverage* coverage = nullptr;
 };
 
-// ids: [B, S] int64. What every head reads, the main one first. Error: kBadInput for a token that the vocabulary does
-// not have, and an empty prompt.
-std::vector<at::Tensor> run_layers(Weights& weights, const Compute& compute, const at::Tensor& ids,
-                                   const HiddenVisitor& on_hidden, const PassOptions& options = {});
+// One forward pass, a place after the other, so that two of them can go side by side and nothing but the last state is
+// kept. `weights` must outlive it. One thread.
+class ForwardPass {
+ public:
+  // ids: [B, S] int64. Error: kBadInput for a token that the vocabulary does not have, and an empty prompt.
+  ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
+              const PassOptions& options = {});
+
+  // Goes to the next place; nullopt at the end.
+  std::optional<HiddenState> next();
+  // After the end: what every head reads, the main one first; empty where only some layers ran.
+  const std::vector<at::Tensor>& heads() const { return heads_; }
+
+ private:
+  SectionWeights section(Section section, int64_t index) const;
+  at::Tensor embedding(const at::Tensor& ids) const;
+  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights);
+  at::Tensor head(const SectionWeights& weights, Role final_norm) const;
+  at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
+                    const at::Tensor& previous) const;
+  HiddenState first_state();
+  HiddenState decoder_layer(int64_t index);
+  HiddenState final_state();
+  HiddenState mtp(int64_t depth);
+
+  Weights& weights_;
+  const ModelConfig& config_;
+  Compute compute_;
+  LayerRange layers_;
+  bool has_heads_;
+  Coverage* coverage_;
+  int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
+  ForwardState state_;
+  std::vector<at::Tensor> heads_;
+};
 
 // The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
 class OutputLayer {

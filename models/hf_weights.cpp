@@ -48,19 +48,16 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
-// Where multi-token prediction is called mtp.*, its tensors say whether it is there: transformers leaves it out and writes the
+// Its tensors say whether there is multi-token prediction in DeepSeek-V4 and Qwen3.5: transformers leaves it out and writes the
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
-  ModelConfig model = hf_model_config(config);
-  if (drop_mtp) {
-    model.mtp.clear();
-    return model;
-  }
+  ModelConfig model = hf_model_config(config, drop_mtp);
   const HfFamily family = hf_family(config);
-  if (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5) return model;
+  if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
+  const HfNames names(family, model, prefix_of(folder));
   const bool has_depths =
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
-                  [](const HfTensor& tensor) { return tensor.name.starts_with("mtp."); });
+                  [&](const HfTensor& tensor) { return names.is_mtp(tensor.name); });
   if (!has_depths) model.mtp.clear();
   if (!has_depths || !model.mtp.empty() || family != HfFamily::kQwen3_5) return model;
   // A depth's layer is as the last that is not linear.
@@ -118,10 +115,10 @@ class HfWeights : public Weights {
       : fs_(fs),
         folder_(bridge::open_hf_folder(fs, path, budget)),
         settings_(read_config(fs, folder_.path)),
-        config_(model_config_of(settings_, folder_, drop_mtp)),
+        drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
+        config_(model_config_of(settings_, folder_, drop_mtp_)),
         names_(hf_family(settings_), config_, prefix_of(folder_)),
-        block_(block_of(settings_)),
-        drop_mtp_(drop_mtp) {
+        block_(block_of(settings_)) {
     check_shapes(*this);
     check_all_used();
   }
@@ -134,6 +131,9 @@ class HfWeights : public Weights {
 
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
     return rows(locate(id), begin, end);
+  }
+  at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
+    return rows(locate(id), begin, end, at::kFloat);
   }
 
   std::vector<Copy> copies() override {
@@ -154,15 +154,21 @@ class HfWeights : public Weights {
     int64_t first_row;  // of the matrix in the stored tensor, whose first axis may be the experts'
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
+    HfColumns columns = {};
   };
 
-  at::Tensor rows(const Location& location, int64_t begin, int64_t end) {
+  // quantized_as: the type of what is dequantized.
+  at::Tensor rows(const Location& location, int64_t begin, int64_t end,
+                  at::ScalarType quantized_as = at::kBFloat16) {
     const HfTensor& found = *location.tensor;
     return bridge::with_context(
         [&] { return bridge::printable(found.name); },
         [&] {
-          at::Tensor stored = stored_rows(location, begin, end);
-          return is_quantized(found) ? dequantized(location, stored, begin, end) : stored;
+          at::Tensor out = stored_rows(location, begin, end);
+          if (is_quantized(found)) out = dequantized(location, out, begin, end).to(quantized_as);
+          const HfColumns& columns = location.columns;
+          return columns.count == 0 ? out
+                                    : out.narrow(1, columns.first, columns.count).contiguous();
         });
   }
 
@@ -192,7 +198,7 @@ class HfWeights : public Weights {
   }
 
   Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
-    Location location{&tensor, 0, tensor.shape, place.rows};
+    Location location{&tensor, 0, tensor.shape, place.rows, place.columns};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
       if (shape.empty() || shape[0] != experts_of(id)) {
@@ -212,6 +218,12 @@ class HfWeights : public Weights {
                                     bridge::shape_text(tensor.shape), place.rows.total));
     }
     shape[0] = location.rows.count;
+    if (place.columns.count == 0) return location;
+    if (shape.size() != 2 || shape[1] != place.columns.total) {
+      bridge::bad_input(fmt::format("shape {}, but {} columns are expected",
+                                    bridge::shape_text(tensor.shape), place.columns.total));
+    }
+    shape[1] = place.columns.count;
     return location;
   }
 
@@ -281,6 +293,7 @@ class HfWeights : public Weights {
     const HfTensor& found = *location.tensor;
     bridge::Shape shape = location.shape;
     shape.at(0) = end - begin;
+    if (location.columns.count > 0) shape.back() = location.columns.total;
     if (is_fp4(found)) shape.back() /= 2;
     at::Tensor out = at::empty(shape, at::TensorOptions().dtype(torch_type(found.dtype)));
     const std::span<std::byte> bytes = bytes_of(out);
@@ -296,6 +309,7 @@ class HfWeights : public Weights {
     return out;
   }
 
+  // In fp32.
   at::Tensor dequantized(const Location& location, const at::Tensor& codes, int64_t begin,
                          int64_t end) {
     const HfTensor& found = *location.tensor;
@@ -313,16 +327,16 @@ class HfWeights : public Weights {
     const at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
     const at::Tensor by_column = at::arange(values.size(1), at::kLong).floor_divide(block.columns);
     const at::Tensor by_element = scales.index_select(0, by_row).index_select(1, by_column);
-    return (values * by_element).to(at::kBFloat16);
+    return values * by_element;
   }
 
   bridge::FileSystem& fs_;
   bridge::HfFolder folder_;
   Settings settings_;
+  bool drop_mtp_;
   ModelConfig config_;
   HfNames names_;
   Block block_;
-  bool drop_mtp_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
 };
 

@@ -40,15 +40,27 @@ RotaryConfig rotary_config(const Settings& config, int64_t channels, double defa
   return hf_rotary_config(config, rope, channels, default_base);
 }
 
+// Of Qwen's classes; 0: none. null says none, absence says the class's own.
+int64_t qwen_window(const Settings& config) {
+  if (!config.flag_or("use_sliding_window", false)) return 0;
+  return config.integer_or("sliding_window", config.mentions("sliding_window") ? 0 : 4096);
+}
+
 // layer_types where there is one, else from max_window_layers: Qwen2 and Qwen3.
 bool qwen_layer_slides(const Settings& config, int64_t layer) {
-  if (!config.flag_or("use_sliding_window", false)) return false;
   const std::vector<std::string> types = config.texts("layer_types");
   if (types.empty()) return layer >= config.integer_or("max_window_layers", 28);
   if (static_cast<size_t>(layer) >= types.size()) {
     config.refuse("layer_types", fmt::format("{} of them, none for layer {}", types.size(), layer));
   }
-  return types[static_cast<size_t>(layer)] == "sliding_attention";
+  const std::string& type = types[static_cast<size_t>(layer)];
+  if (type == "full_attention") return false;
+  if (type != "sliding_attention") {
+    config.not_supported("layer_types",
+                         fmt::format("'{}' is not computed here", bridge::printable(type)));
+  }
+  if (qwen_window(config) == 0) config.refuse("layer_types", "some slide, but there is no window");
+  return true;
 }
 
 int64_t window_of(HfFamily family, const Settings& config, int64_t layer) {
@@ -56,21 +68,38 @@ int64_t window_of(HfFamily family, const Settings& config, int64_t layer) {
     case HfFamily::kMixtral:
       return config.integer_or("sliding_window", 0);
     case HfFamily::kQwen3Moe:
-      return config.flag_or("use_sliding_window", false) ? config.integer_or("sliding_window", 4096)
-                                                         : 0;
+      return qwen_window(config);
     case HfFamily::kQwen2:
     case HfFamily::kQwen3:
-      return qwen_layer_slides(config, layer) ? config.integer_or("sliding_window", 4096) : 0;
+      return qwen_layer_slides(config, layer) ? qwen_window(config) : 0;
     default:
       return 0;
   }
   return 0;
 }
 
+// null says one for each head; what absence says is the class's own.
+int64_t kv_heads_of(HfFamily family, const Settings& config, int64_t heads) {
+  constexpr std::string_view kName = "num_key_value_heads";
+  if (config.mentions(kName)) return config.integer_or(kName, heads);
+  switch (family) {
+    case HfFamily::kQwen2:
+    case HfFamily::kQwen3:
+      return 32;
+    case HfFamily::kQwen3Moe:
+      return 4;
+    case HfFamily::kMixtral:
+      return 8;
+    default:
+      return heads;
+  }
+  return heads;
+}
+
 GroupedAttention grouped_attention_of(HfFamily family, const Settings& config, int64_t layer) {
   GroupedAttention attention;
   attention.heads = config.integer("num_attention_heads");
-  attention.kv_heads = config.integer_or("num_key_value_heads", attention.heads);
+  attention.kv_heads = kv_heads_of(family, config, attention.heads);
   if (config.has("head_dim") || family == HfFamily::kQwen3) {
     attention.head_dim = config.integer_or("head_dim", 128);
   } else {
@@ -94,7 +123,7 @@ LatentAttention latent_attention_of(const Settings& config) {
     config.not_supported("attention_bias", "latent attention with biases is not computed here");
   }
   attention.heads = config.integer("num_attention_heads");
-  attention.q_rank = config.integer_or("q_lora_rank", 0);
+  attention.q_rank = config.integer_or("q_lora_rank", config.mentions("q_lora_rank") ? 0 : 1536);
   attention.kv_rank = config.integer("kv_lora_rank");
   attention.nope_dim = config.integer("qk_nope_head_dim");
   attention.rope_dim = config.integer("qk_rope_head_dim");
@@ -143,7 +172,7 @@ RouterConfig grouped_router(const Settings& config) {
     router.ranked_by = 2;
   }
   router.selection_bias = true;
-  router.normalized = config.flag_or("norm_topk_prob", true);
+  router.normalized = config.flag_or("norm_topk_prob", !config.mentions("norm_topk_prob"));
   router.factor = config.real_or("routed_scaling_factor", 2.5);
   return router;
 }
@@ -219,10 +248,19 @@ int64_t hf_layer_count(const Settings& config, std::string_view name,
   return count;
 }
 
-ModelConfig hf_model_config(const Settings& config) {
+bool hf_passes_over_mtp(const Settings& config) {
+  constexpr std::string_view kCount = "num_nextn_predict_layers";
+  return hf_family(config) == HfFamily::kDeepseekV4 && config.has(kCount) &&
+         config.integer(kCount) == 0;
+}
+
+ModelConfig hf_model_config(const Settings& config, bool drop_mtp) {
   const HfFamily family = hf_family(config);
-  if (family == HfFamily::kDeepseekV4) return deepseek_v4_config(config);
-  if (family == HfFamily::kQwen3_5) return qwen3_5_config(config);
+  if (config.has("per_layer_config")) {
+    config.not_supported("per_layer_config", "settings of single layers are not read here");
+  }
+  if (family == HfFamily::kDeepseekV4) return deepseek_v4_config(config, drop_mtp);
+  if (family == HfFamily::kQwen3_5) return qwen3_5_config(config, drop_mtp);
   if (config.text_or("hidden_act", "silu") != "silu") {
     config.not_supported("hidden_act", "silu is the one that is computed here");
   }
@@ -236,7 +274,7 @@ ModelConfig hf_model_config(const Settings& config) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     model.layers.push_back(layer_of(family, config, layer));
   }
-  if (family == HfFamily::kDeepseekV3) {
+  if (family == HfFamily::kDeepseekV3 && !drop_mtp) {
     const int64_t depths = hf_layer_count(config, "num_nextn_predict_layers", 0);
     const LayerConfig depth = {latent_attention_of(config), experts_part(family, config)};
     model.mtp.assign(static_cast<size_t>(depths), depth);

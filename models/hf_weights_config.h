@@ -26,12 +26,16 @@ enum class HfFamily {
 // By model_type. kUnsupported for others, naming it.
 HfFamily hf_family(const Settings& config);
 
+// drop_mtp: as if it had no multi-token prediction, whatever it says of that.
 // Errors: kBadInput "config.json: name: what", kUnsupported for what the forward pass does not compute.
-ModelConfig hf_model_config(const Settings& config);
+ModelConfig hf_model_config(const Settings& config, bool drop_mtp = false);
 
 // Of the families that have little in common with the others.
-ModelConfig deepseek_v4_config(const Settings& config);
-ModelConfig qwen3_5_config(const Settings& config);
+ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp);
+ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp);
+
+// Runtimes pass over multi-token prediction that is in the checkpoint: DeepSeek-V4's where it is counted as none.
+bool hf_passes_over_mtp(const Settings& config);
 
 // A number of layers that lists may be made for. absent: kBadInput without it where the setting is absent.
 int64_t hf_layer_count(const Settings& config, std::string_view name,

@@ -39,22 +39,35 @@ Compression compression_of_type(const Settings& config, const std::string& type)
                        fmt::format("'{}' is not computed here", bridge::printable(type)));
 }
 
-// layer: of a depth, counted after the last decoder layer.
-Compression compression_of(const Settings& config, int64_t layer, int64_t layers) {
-  const size_t at = static_cast<size_t>(layer);
-  if (config.has("compress_ratios")) {
-    const std::vector<int64_t> ratios = config.integers("compress_ratios");
-    if (at < ratios.size()) return {ratios[at], ratios[at] == kIndexedRatio};
-    if (layer >= layers) return {};
-    config.refuse("compress_ratios",
-                  fmt::format("{} of them, none for layer {}", ratios.size(), layer));
-  }
-  if (layer >= layers) return {};
+Compression compression_by_types(const Settings& config, int64_t layer) {
   const std::vector<std::string> types = config.texts("layer_types");
+  const size_t at = static_cast<size_t>(layer);
   if (at >= types.size()) {
     config.refuse("layer_types", fmt::format("{} of them, none for layer {}", types.size(), layer));
   }
   return compression_of_type(config, types[at]);
+}
+
+// layer: of a depth, counted after the last decoder layer. The release reads the ratios, transformers the types.
+Compression compression_of(const Settings& config, int64_t layer, int64_t layers) {
+  const bool is_depth = layer >= layers;
+  if (!config.has("compress_ratios")) {
+    return is_depth ? Compression{} : compression_by_types(config, layer);
+  }
+  const std::vector<int64_t> ratios = config.integers("compress_ratios");
+  const size_t at = static_cast<size_t>(layer);
+  if (at >= ratios.size()) {
+    if (is_depth) return {};
+    config.refuse("compress_ratios",
+                  fmt::format("{} of them, none for layer {}", ratios.size(), layer));
+  }
+  const int64_t ratio = ratios[at];
+  if (config.has("layer_types") && !is_depth &&
+      compression_by_types(config, layer).ratio != ratio) {
+    config.refuse("layer_types",
+                  fmt::format("compress_ratios say {} of layer {}, these do not", ratio, layer));
+  }
+  return {ratio, ratio == kIndexedRatio};
 }
 
 RotaryConfig rotary_of(const Settings& config, int64_t channels, bool compressed) {
@@ -80,8 +93,13 @@ CompressedAttention attention_of(const Settings& config, const Compression& comp
   attention.heads = config.integer("num_attention_heads");
   attention.head_dim = config.integer("head_dim");
   const double part = config.real_or("partial_rotary_factor", kHeadPartTurned);
-  attention.rope_dim = config.integer_or(
-      "qk_rope_head_dim", static_cast<int64_t>(static_cast<double>(attention.head_dim) * part));
+  const int64_t turned = static_cast<int64_t>(static_cast<double>(attention.head_dim) * part);
+  attention.rope_dim = config.integer_or("qk_rope_head_dim", turned);
+  if (config.has("partial_rotary_factor") && attention.rope_dim != turned) {
+    config.refuse("partial_rotary_factor",
+                  fmt::format("{} of a head's channels, qk_rope_head_dim says {}", turned,
+                              attention.rope_dim));
+  }
   attention.q_rank = config.integer("q_lora_rank");
   attention.window = config.integer("sliding_window");
   attention.output_groups = config.integer("o_groups");
@@ -128,9 +146,10 @@ MixtureOfExperts experts_of(const Settings& config, bool hashed) {
 
 }  // namespace
 
-ModelConfig deepseek_v4_config(const Settings& config) {
+ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp) {
   for (const std::string_view name : {"dspark_block_size", "dspark_target_layer_ids"}) {
-    if (config.has(name)) config.not_supported(name, "the draft model DSpark is not computed here");
+    if (drop_mtp || !config.has(name)) continue;
+    config.not_supported(name, "the draft model DSpark is not computed here");
   }
   if (config.integer_or("num_key_value_heads", 1) != 1) {
     config.not_supported("num_key_value_heads", "one key and value head is what is computed here");
@@ -147,7 +166,7 @@ ModelConfig deepseek_v4_config(const Settings& config) {
   model.hyper = {config.integer("hc_mult"), config.integer_or("hc_sinkhorn_iters", 20),
                  config.real_or("hc_eps", 1e-6)};
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
-  const int64_t depths = hf_layer_count(config, "num_nextn_predict_layers", 0);
+  const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, "num_nextn_predict_layers", 0);
   for (int64_t layer = 0; layer < layers + depths; ++layer) {
     const bool is_depth = layer >= layers;
     (is_depth ? model.mtp : model.layers)

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "bridge/io/error.h"
+#include "models/hf_weights_vision.h"
+#include "models/vision_tensors.h"
 
 namespace models {
 namespace {
@@ -95,6 +97,7 @@ const LayerConfig& HfNames::layer(const TensorId& id) const {
 }
 
 std::vector<HfPlace> HfNames::places(const TensorId& id) const {
+  if (is_vision(id)) return hf_vision_places(config_.vision.value(), id);
   switch (family_) {
     case HfFamily::kDeepseekV4:
       return deepseek_v4_places(id);
@@ -121,34 +124,46 @@ std::vector<HfPlace> HfNames::plain_places(const TensorId& id) const {
 }
 
 bool HfNames::is_unused(std::string_view name) const {
-  if (copy_of(name) || name.ends_with("rotary_emb.inv_freq")) return true;
-  return family_ == HfFamily::kQwen3_5 &&
-         (name.starts_with("model.visual.") || name.starts_with("visual."));
+  return copy_of(name) || name.ends_with("rotary_emb.inv_freq");
+}
+
+std::optional<HfNames::InDepth> HfNames::in_depth(std::string_view name) const {
+  // What stands before the number, and what number the first depth has.
+  struct Start {
+    std::string text;
+    size_t first;
+  };
+  const size_t layers = config_.layers.size();
+  std::vector<Start> starts;
+  if (family_ == HfFamily::kDeepseekV3) starts = {{prefix_ + "layers.", layers}};
+  if (family_ == HfFamily::kDeepseekV4) {
+    starts = {{"mtp.", 0}, {"layers.", layers}, {"model.layers.", layers}};
+  }
+  for (const Start& start : starts) {
+    if (!name.starts_with(start.text)) continue;
+    const std::string_view rest = name.substr(start.text.size());
+    size_t number = 0;
+    const char* const last = rest.data() + rest.size();
+    const auto [end, error] = std::from_chars(rest.data(), last, number);
+    if (error != std::errc() || end == last || *end != '.' || number < start.first) continue;
+    return InDepth{number - start.first, rest.substr(static_cast<size_t>(end - rest.data()) + 1)};
+  }
+  return std::nullopt;
 }
 
 bool HfNames::is_mtp(std::string_view name) const {
-  if (name.starts_with("mtp.")) return true;
-  const std::string layers = prefix_ + "layers.";
-  if (family_ != HfFamily::kDeepseekV3 || !name.starts_with(layers)) return false;
-  size_t layer = 0;
-  const char* const last = name.data() + name.size();
-  const auto [end, error] = std::from_chars(name.data() + layers.size(), last, layer);
-  return error == std::errc() && end != last && *end == '.' && layer >= config_.layers.size();
+  return name.starts_with("mtp.") || in_depth(name).has_value();
 }
 
 std::optional<TensorId> HfNames::copy_of(std::string_view name) const {
   const TensorId embedding{Role::kEmbedding};
   const TensorId output = config_.tied ? embedding : TensorId{Role::kOutput};
   if (config_.tied && (name == "lm_head.weight" || name == "head.weight")) return embedding;
-  if (family_ != HfFamily::kDeepseekV3) return std::nullopt;
-  for (size_t depth = 0; depth < config_.mtp.size(); ++depth) {
-    const std::string layer = fmt::format("{}layers.{}.", prefix_, config_.layers.size() + depth);
-    if (!name.starts_with(layer)) continue;
-    name.remove_prefix(layer.size());
-    if (name == "embed_tokens.weight") return embedding;
-    if (name == "shared_head.head.weight") return output;
-    return std::nullopt;
-  }
+  const std::optional<InDepth> found = in_depth(name);
+  if (!found || found->depth >= config_.mtp.size()) return std::nullopt;
+  const bool v3 = family_ == HfFamily::kDeepseekV3;
+  if (found->inner == (v3 ? "embed_tokens.weight" : "embed.weight")) return embedding;
+  if (found->inner == (v3 ? "shared_head.head.weight" : "head.weight")) return output;
   return std::nullopt;
 }
 

@@ -1,6 +1,10 @@
 // DeepSeek-V4: the release's names, those of transformers' modules, and what transformers saves again, where `kv_norm` is cut
-// short.
+// short. Of multi-token prediction also the older names: a depth's tensors in a layer after the last; eh_proj, which takes the
+// embedding and then the hidden state, for e_proj and h_proj; final_layernorm.
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
 
 #include "bridge/io/error.h"
 #include "models/hf_weights_names.h"
@@ -27,7 +31,7 @@ constexpr Spellings kDepth[] = {
     {Role::kMtpHiddenNorm, {"hnorm.weight"}},
     {Role::kMtpEmbeddingProjection, {"e_proj.weight"}},
     {Role::kMtpHiddenProjection, {"h_proj.weight"}},
-    {Role::kMtpFinalNorm, {"norm.weight"}},
+    {Role::kMtpFinalNorm, {"norm.weight", "final_layernorm.weight"}},
     {Role::kHeadMapping, {"hc_head_fn"}},
     {Role::kHeadMappingBase, {"hc_head_base"}},
     {Role::kHeadMappingScale, {"hc_head_scale"}},
@@ -98,14 +102,10 @@ std::vector<HfPlace> spelled(const Spellings (&list)[N], const TensorId& id,
 
 }  // namespace
 
-std::vector<HfPlace> HfNames::deepseek_v4_places(const TensorId& id) const {
-  if (id.role == Role::kOutput) return {{"head.weight"}, {"lm_head.weight"}};
-  if (id.section == Section::kModel) return spelled(kModel, id, prefix_);
-  const bool is_depth = id.section == Section::kMtp;
-  const std::string prefix =
-      is_depth ? fmt::format("mtp.{}.", id.index) : fmt::format("{}layers.{}.", prefix_, id.index);
-  std::vector<HfPlace> places = is_depth ? spelled(kDepth, id, prefix) : std::vector<HfPlace>{};
-  if (places.empty()) places = spelled(kLayer, id, prefix);
+// Experts are one by one, or all in one tensor.
+std::vector<HfPlace> HfNames::deepseek_v4_layer_places(const TensorId& id,
+                                                       const std::string& prefix) const {
+  std::vector<HfPlace> places = spelled(kLayer, id, prefix);
   if (places.empty()) {
     bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
   }
@@ -115,6 +115,29 @@ std::vector<HfPlace> HfNames::deepseek_v4_places(const TensorId& id) const {
     const int64_t width = std::get<MixtureOfExperts>(layer(id).mlp).width;
     places.push_back(
         {prefix + "mlp.experts.gate_up_proj", true, gate_or_up(width, id.role == Role::kExpertUp)});
+  }
+  return places;
+}
+
+std::vector<HfPlace> HfNames::deepseek_v4_places(const TensorId& id) const {
+  if (id.role == Role::kOutput) return {{"head.weight"}, {"lm_head.weight"}};
+  if (id.section == Section::kModel) return spelled(kModel, id, prefix_);
+  if (id.section == Section::kLayer) {
+    return deepseek_v4_layer_places(id, fmt::format("{}layers.{}.", prefix_, id.index));
+  }
+  std::vector<HfPlace> places;
+  const int64_t layer = static_cast<int64_t>(config_.layers.size()) + id.index;
+  for (const std::string& prefix :
+       {fmt::format("mtp.{}.", id.index), fmt::format("layers.{}.", layer),
+        fmt::format("model.layers.{}.", layer)}) {
+    std::vector<HfPlace> here = spelled(kDepth, id, prefix);
+    if (here.empty()) here = deepseek_v4_layer_places(id, prefix);
+    if (id.role == Role::kMtpEmbeddingProjection || id.role == Role::kMtpHiddenProjection) {
+      const int64_t first = id.role == Role::kMtpHiddenProjection ? config_.hidden : 0;
+      here.push_back(
+          {prefix + "eh_proj.weight", false, {}, {first, config_.hidden, 2 * config_.hidden}});
+    }
+    std::move(here.begin(), here.end(), std::back_inserter(places));
   }
   return places;
 }

@@ -1,5 +1,5 @@
 // Qwen3.5, Qwen3.6 and Qwen3-Next. What is stored together:
-//   self_attn.q_proj           of each head, rows of the query, then of its gate
+//   self_attn.q_proj           of each head, rows of the query, then of its gate; without gates the queries alone
 //   linear_attn.in_proj_qkv    rows of all queries, of all keys, of all values; conv1d likewise
 //   linear_attn.in_proj_qkvz   of Qwen3-Next, of each key head, rows of its query, its key, its values and their z;
 //                              in_proj_ba likewise of beta and alpha
@@ -147,9 +147,9 @@ std::vector<HfPlace> places_of_full(const GroupedAttention& attention, const Ten
   if (id.role == Role::kQ || id.role == Role::kQGate) {
     const int64_t dim = attention.head_dim;
     const int64_t count = attention.heads * dim;
-    return {{prefix + "self_attn.q_proj.weight",
-             false,
-             {count, id.role == Role::kQGate ? dim : 0, dim, 2 * dim, 2 * count}}};
+    const std::string name = prefix + "self_attn.q_proj.weight";
+    if (!attention.gated) return {{name}};
+    return {{name, false, {count, id.role == Role::kQGate ? dim : 0, dim, 2 * dim, 2 * count}}};
   }
   const std::string_view name = find(kFull, id.role);
   if (name.empty()) return {};

@@ -10,7 +10,8 @@
 
 namespace models {
 
-// transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling.
+// transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling; where both say something, transformers
+// reads the latter.
 std::optional<Settings> hf_rope_section(const Settings& config);
 
 // "default" where there is none.

@@ -15,7 +15,9 @@
 #include "bridge/io/torch_dist.h"
 #include "models/megatron_weights_config.h"
 #include "models/megatron_weights_layout.h"
+#include "models/megatron_weights_vision.h"
 #include "models/tensor_bytes.h"
+#include "models/vision_tensors.h"
 
 namespace models {
 namespace {
@@ -23,7 +25,6 @@ namespace {
 using bridge::DcpTensor;
 
 constexpr int64_t kLargestRunConfig = 16 << 20;
-constexpr std::string_view kVision = "vision_model.";  // takes no part in the text's forward pass
 
 Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder,
                        const bridge::Path& run_config) {
@@ -135,20 +136,19 @@ class MegatronWeights : public Weights {
   // module: of the key, up to place.inner.
   std::optional<Location> find_key(const std::string& module, const MegatronPlace& place,
                                    const TensorId& id, Leading leading) const {
-    const DcpTensor* tensor = folder_.find(prefix_ + module + place.inner);
+    const DcpTensor* tensor = folder_.find(module + place.inner);
     if (tensor == nullptr) return std::nullopt;
     if (place.expert_axis) leading.add(id.expert, experts_of(id));
-    return bridge::with_context(
-        [&] { return bridge::printable(tensor->key); },
-        [&] {
-          Location location = located(*tensor, place, leading);
-          location.without_one = place.without_one;
-          for (const std::string& name : place.then) {
-            location.then.push_back(number_beside(*tensor, prefix_ + module + name));
-          }
-          location.shape[0] += static_cast<int64_t>(place.then.size());
-          return location;
-        });
+    return bridge::with_context([&] { return bridge::printable(tensor->key); },
+                                [&] {
+                                  Location location = located(*tensor, place, leading);
+                                  location.without_one = place.without_one;
+                                  for (const std::string& name : place.then) {
+                                    location.then.push_back(number_beside(*tensor, module + name));
+                                  }
+                                  location.shape[0] += static_cast<int64_t>(place.then.size());
+                                  return location;
+                                });
   }
 
   const DcpTensor* number_beside(const DcpTensor& first, const std::string& key) const {
@@ -205,24 +205,30 @@ class MegatronWeights : public Weights {
   }
 
   std::optional<Location> find_place(const MegatronPlace& place, const TensorId& id) const {
+    const std::string prefix = prefix_for(id);
+    // In a key of its own, or with all layers on a first axis.
+    const auto find_in_layer = [&](size_t layers) -> std::optional<Location> {
+      const std::string own = fmt::format("{}decoder.layers.{}.", prefix, id.index);
+      if (std::optional<Location> found = find_key(own, place, id, {})) return found;
+      Leading stacked;
+      stacked.add(id.index, layers);
+      return find_key(prefix + "decoder.layers.", place, id, stacked);
+    };
     switch (id.section) {
       case Section::kModel:
-        return find_key("", place, id, {});
-      case Section::kLayer: {
-        const std::string own = fmt::format("decoder.layers.{}.", id.index);
-        if (std::optional<Location> found = find_key(own, place, id, {})) return found;
-        Leading stacked;
-        stacked.add(id.index, config_.layers.size());
-        return find_key("decoder.layers.", place, id, stacked);
-      }
+      case Section::kVision:
+        return find_key(prefix, place, id, {});
+      case Section::kLayer:
+        return find_in_layer(config_.layers.size());
+      case Section::kVisionBlock:
+        return find_in_layer(static_cast<size_t>(config_.vision.value().blocks));
       case Section::kMtp: {
-        const std::string depth = fmt::format("mtp.layers.{}.", id.index);
+        const std::string depth = fmt::format("{}mtp.layers.{}.", prefix, id.index);
         if (is_of_frame(id.role)) return find_key(depth, place, id, {});
         // The second is how newer Megatron-Core names the module.
         for (const std::string_view layer : {"transformer_layer.", "mtp_model_layer."}) {
-          if (std::optional<Location> found =
-                  find_key(fmt::format("{}{}", depth, layer), place, id, {}))
-            return found;
+          const std::string of = fmt::format("{}{}", depth, layer);
+          if (std::optional<Location> found = find_key(of, place, id, {})) return found;
         }
         return std::nullopt;
       }
@@ -235,9 +241,10 @@ class MegatronWeights : public Weights {
     for (const MegatronPlace& place : places) {
       if (std::optional<Location> found = find_place(place, id)) return *std::move(found);
     }
+    const std::string prefix = prefix_for(id);
     bridge::bad_input(fmt::format("{}: {} is missing: no key for {} ({})",
                                   bridge::printable(folder_.dist_dir.native()), to_string(id),
-                                  places[0].inner, prefix_.empty() ? "no prefix" : prefix_));
+                                  places[0].inner, prefix.empty() ? "no prefix" : prefix));
   }
 
   void check_all_used() const {
@@ -248,11 +255,20 @@ class MegatronWeights : public Weights {
       for (const DcpTensor* tensor : location.then) used[index_of(*tensor)] = true;
     });
     for (size_t i = 0; i < used.size(); ++i) {
-      if (used[i] || folder_.metadata.tensors[i].key.starts_with(kVision)) continue;
-      bridge::bad_input(fmt::format("{}: {}: the configured model has no such tensor",
-                                    bridge::printable(folder_.dist_dir.native()),
-                                    bridge::printable(folder_.metadata.tensors[i].key)));
+      if (used[i]) continue;
+      const std::string where = fmt::format("{}: {}", bridge::printable(folder_.dist_dir.native()),
+                                            bridge::printable(folder_.metadata.tensors[i].key));
+      if (folder_.metadata.tensors[i].key.starts_with(kMegatronVision) && !config_.vision) {
+        bridge::unsupported(where + ": nothing says the sizes of the vision tower",
+                            "vision_config in run_config.yaml does; --run-config FILE names one "
+                            "for a checkpoint without");
+      }
+      bridge::bad_input(where + ": the configured model has no such tensor");
     }
+  }
+
+  std::string prefix_for(const TensorId& id) const {
+    return is_vision(id) ? std::string(kMegatronVision) : prefix_;
   }
 
   bridge::MegatronFolder folder_;

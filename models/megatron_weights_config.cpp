@@ -7,6 +7,7 @@
 
 #include "bridge/io/checked.h"
 #include "bridge/io/error.h"
+#include "models/megatron_weights_vision.h"
 
 namespace models {
 namespace {
@@ -73,14 +74,19 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   const std::string kind = model.text_or("position_embedding_type", "learned_absolute");
   if (kind == "yarn") {
     rotary.channels = head_dim;  // YarnRotaryEmbedding has no partial form
+    for (const std::string_view name :
+         {kGroupedYarn.factor, kGroupedYarn.original, kGroupedYarn.beta_fast,
+          kGroupedYarn.beta_slow, kGroupedYarn.mscale, kGroupedYarn.mscale_all_dim}) {
+      if (!model.has(name)) model.refuse(name, "missing");  // GPTModel passes on the None it has
+    }
     read_yarn(model, kGroupedYarn, 1, 1, rotary);
-    rotary.round_range = model.flag_or("yarn_correction_range_round_to_int", true);
+    rotary.round_range = model.flag_or("yarn_correction_range_round_to_int", false);
   } else if (kind != "rope" &&
              kind != "mrope") {  // the sections of mrope are all the same for text
     model.not_supported("position_embedding_type",
                         fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
                                     bridge::printable(kind)));
-  } else if (model.flag_or("rope_scaling", false)) {
+  } else if (kind == "rope" && model.flag_or("rope_scaling", false)) {
     rotary.scaling = RotaryScaling::kLlama3;
     rotary.factor = model.real_or("rope_scaling_factor", 8);
     rotary.low_freq_factor = 1;  // constants of RotaryEmbedding._apply_scaling
@@ -160,7 +166,7 @@ LatentAttention latent_attention_of(const Settings& model) {
   }
   LatentAttention attention;
   attention.heads = model.integer("num_attention_heads");
-  attention.q_rank = model.integer_or("q_lora_rank", 0);
+  attention.q_rank = model.integer_or("q_lora_rank", model.mentions("q_lora_rank") ? 0 : 512);
   attention.kv_rank = model.integer_or("kv_lora_rank", 512);
   attention.nope_dim = model.integer_or("qk_head_dim", 128);
   attention.rope_dim = model.integer_or("qk_pos_emb_head_dim", 64);
@@ -271,37 +277,10 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   return out;
 }
 
-void check_kind(const Settings& model) {
-  if (model.text_or("normalization", "LayerNorm") != "RMSNorm") {
-    model.not_supported("normalization", "RMSNorm is the one that is computed here");
-  }
-  const std::optional<Settings> activation = model.section("activation_func");
-  const std::string function = activation ? activation->text_or("_target_", "") : "";
-  if (!model.flag_or("gated_linear_unit", false) || function != "torch.nn.functional.silu") {
-    model.not_supported("activation_func",
-                        "a gated unit with torch.nn.functional.silu is what is computed here");
-  }
-  for (const std::string_view flag :
-       {"mtp_use_repeated_layer", "qk_l2_norm", "apply_residual_connection_post_layernorm",
-        "enable_mhc_connections", "head_wise_attn_gate"}) {
-    if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
-  }
-  for (const std::string_view setting : {"softmax_scale", "no_rope_freq", "moe_latent_size"}) {
-    if (model.has(setting)) model.not_supported(setting, "not computed here");
-  }
-  const bool is_dsv4 = variant_of(model) == Variant::kDsv4;
-  if (model.has("activation_func_clamp_value") && !is_dsv4) {
-    model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
-  }
-  if (model.flag_or("enable_hyper_connections", false) != is_dsv4) {
-    model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");
-  }
-}
-
 }  // namespace
 
 ModelConfig megatron_model_config(const Settings& model) {
-  check_kind(model);
+  check_computed(model, variant_of(model) == Variant::kDsv4);
   ModelConfig config;
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
@@ -333,6 +312,7 @@ ModelConfig megatron_model_config(const Settings& model) {
                                                 experts_of(model, /*hashed=*/false)};
     }
   }
+  config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });
   return config;
 }

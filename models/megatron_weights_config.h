@@ -21,6 +21,9 @@ Settings megatron_settings(const bridge::PickleNode& args);
 // Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
 ModelConfig megatron_model_config(const Settings& model);
 
+// Refuses what would change the forward pass and is not computed here (kUnsupported). is_dsv4: dsv4_hybrid.
+void check_computed(const Settings& model, bool is_dsv4);
+
 // Of dsv4_hybrid; depths are counted after the last decoder layer.
 CompressedAttention dsv4_attention(const Settings& model, int64_t layer);
 

@@ -6,6 +6,8 @@
 #include <variant>
 
 #include "bridge/io/error.h"
+#include "models/megatron_weights_vision.h"
+#include "models/vision_tensors.h"
 
 namespace models {
 namespace {
@@ -214,6 +216,7 @@ std::vector<MegatronPlace> MegatronLayout::places_of_linear(const TensorId& id) 
 }
 
 std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
+  if (is_vision(id)) return megatron_vision_places(config_.vision.value(), id);
   if (id.section != Section::kModel &&
       std::holds_alternative<DeltaAttention>(layer(id).attention)) {
     std::vector<MegatronPlace> places = places_of_linear(id);

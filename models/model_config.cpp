@@ -314,6 +314,10 @@ std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& con
   top.add("mtp", config.mtp.size());
   describe_layers(config.layers, top.part("layers"));
   describe_layers(config.mtp, top.part("mtp"));
+  if (config.vision) {
+    Description::Part vision = top.part("vision");
+    for (const auto& [field, size] : describe(*config.vision)) vision.add(field, size);
+  }
   return description.take();
 }
 
@@ -340,6 +344,7 @@ void check(const ModelConfig& config) {
     }
   }
   if (config.layers.empty()) bridge::bad_input("no layers");
+  if (config.vision) check(*config.vision);
 }
 
 }  // namespace models

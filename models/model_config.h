@@ -8,10 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "models/vision_tower.h"
 
 namespace models {
 
@@ -159,6 +162,8 @@ struct ModelConfig {
   HyperConnections hyper;
   std::vector<LayerConfig> layers;
   std::vector<LayerConfig> mtp;  // the transformer layer of each multi-token prediction depth
+  std::optional<VisionTower>
+      vision;  // of a multimodal model; the forward pass is that of its text model
 };
 
 // Every field by name ("layers.3.attention.heads", "8"), in a fixed order.

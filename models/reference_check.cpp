@@ -74,21 +74,22 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   check_heads(config, reference);
   const int64_t rows = reference.judged_rows();
   std::vector<Difference> differences;
-  const std::vector<at::Tensor> hidden = run_layers(
-      weights, compute, reference.ids(), [&](const std::string& name, const at::Tensor& state) {
-        if (!reference.has(name)) return;
-        Comparison comparison(name, compute, reference.tensor(name, state.sizes().slice(2)), rows);
-        comparison.add(state.flatten(2), 0);
-        differences.push_back(comparison.finish());
-      });
+  ForwardPass pass(weights, compute, reference.ids());
+  while (const std::optional<HiddenState> state = pass.next()) {
+    if (!reference.has(state->name)) continue;
+    Comparison comparison(state->name, compute,
+                          reference.tensor(state->name, state->hidden.sizes().slice(2)), rows);
+    comparison.add(state->hidden.flatten(2), 0);
+    differences.push_back(comparison.finish());
+  }
 
   std::vector<Comparison> heads;
   std::vector<at::Tensor> judged;
-  for (size_t head = 0; head < hidden.size(); ++head) {
+  for (size_t head = 0; head < pass.heads().size(); ++head) {
     const std::string name = ReferenceLogits::head_name(static_cast<int64_t>(head));
     if (head > 0 && !reference.has(name)) continue;
     heads.emplace_back(name, compute, reference.tensor(name, {config.vocab}), rows);
-    judged.push_back(hidden[head]);
+    judged.push_back(pass.heads()[head]);
   }
   const OutputLayer output(weights, compute);
   for (int64_t first = 0; first < config.vocab; first += output.step()) {

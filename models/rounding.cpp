@@ -55,9 +55,11 @@ int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) {
-  const at::Tensor stored = weights_.rows(id, begin, end);
-  const auto rounding = roundings_.find(to_string(id));
-  return rounding == roundings_.end() ? stored : rounding->second(stored);
+  const auto found = roundings_.find(to_string(id));
+  if (found == roundings_.end()) return weights_.rows(id, begin, end);
+  const Rounding& rounding = found->second;
+  return rounding(rounding.of_exact ? weights_.exact_rows(id, begin, end)
+                                    : weights_.rows(id, begin, end));
 }
 
 }  // namespace models

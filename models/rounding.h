@@ -1,7 +1,8 @@
 // Tensors whose values one side holds rounded: what a conversion with --dtype makes, and one that stores a weight around zero.
 //
 //   1. rounded: every value of the one, rounded once as below, is the other's value, bit for bit
-//        narrower      to the type of the other, where it is one that the conversion was asked for
+//        narrower      to the type of the other, where it is one that the conversion was asked for; a quantized tensor has no
+//                      type of its own, and what it stands for is rounded
 //        around zero   x is kept as x - 1 in a type that has not the bits for it: (x - 1 in that type) + 1; the norm of
 //                      linear attention's heads, which Megatron-Core stores so and transformers does not
 //   2. no such thing: what the runtimes keep in fp32 whatever the model's type (biases of a router's choice, sinks,
@@ -23,6 +24,7 @@ namespace models {
 struct Rounding {
   at::ScalarType type = at::kFloat;
   bool around_zero = false;
+  bool of_exact = false;  // of Weights::exact_rows
 
   at::Tensor operator()(const at::Tensor& x) const;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -29,6 +30,11 @@ void Settings::not_supported(std::string_view name, std::string_view what) const
 
 bool Settings::has(std::string_view name) const {
   return find(name) != nullptr;
+}
+
+bool Settings::has_sections() const {
+  return std::any_of(values_.begin(), values_.end(),
+                     [](const Json& value) { return value.is_object(); });
 }
 
 int64_t Settings::integer(std::string_view name) const {

@@ -19,6 +19,11 @@ class Settings {
   Settings(std::string where, Json values);
 
   bool has(std::string_view name) const;
+  // There, be it null: for who makes a difference between a setting left out and one that says none.
+  bool mentions(std::string_view name) const { return values_.contains(name); }
+  bool empty() const { return values_.empty(); }
+  // Whether some setting is an object.
+  bool has_sections() const;
   // Without a default: kBadInput where it is absent. A number of another kind or text is kBadInput always.
   int64_t integer(std::string_view name) const;
   int64_t integer_or(std::string_view name, int64_t absent) const;

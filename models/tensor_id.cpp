@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "models/vision_tensors.h"
+
 namespace models {
 namespace {
 
@@ -183,168 +185,14 @@ bool is_of_frame(Role role) {
   }
 }
 
-std::string_view role_name(Role role) {
-  switch (role) {
-    case Role::kEmbedding:
-      return "embedding";
-    case Role::kFinalNorm:
-    case Role::kMtpFinalNorm:
-      return "final_norm";
-    case Role::kOutput:
-      return "output";
-    case Role::kAttentionNorm:
-      return "attention_norm";
-    case Role::kMlpNorm:
-      return "mlp_norm";
-    case Role::kQ:
-      return "q";
-    case Role::kK:
-      return "k";
-    case Role::kV:
-      return "v";
-    case Role::kO:
-      return "o";
-    case Role::kQBias:
-      return "q_bias";
-    case Role::kKBias:
-      return "k_bias";
-    case Role::kVBias:
-      return "v_bias";
-    case Role::kOBias:
-      return "o_bias";
-    case Role::kQNorm:
-      return "q_norm";
-    case Role::kKNorm:
-      return "k_norm";
-    case Role::kQDown:
-      return "q_down";
-    case Role::kQDownNorm:
-      return "q_down_norm";
-    case Role::kQUp:
-      return "q_up";
-    case Role::kKvDown:
-      return "kv_down";
-    case Role::kKvDownNorm:
-      return "kv_down_norm";
-    case Role::kKvUp:
-      return "kv_up";
-    case Role::kQGate:
-      return "q_gate";
-    case Role::kKv:
-      return "kv";
-    case Role::kKvNorm:
-      return "kv_norm";
-    case Role::kSink:
-      return "sink";
-    case Role::kODown:
-      return "o_down";
-    case Role::kOUp:
-      return "o_up";
-    case Role::kSummaryValue:
-      return "summary.value";
-    case Role::kSummaryGate:
-      return "summary.gate";
-    case Role::kSummaryPlace:
-      return "summary.place";
-    case Role::kSummaryNorm:
-      return "summary.norm";
-    case Role::kIndexQ:
-      return "index.q";
-    case Role::kIndexWeights:
-      return "index.weights";
-    case Role::kIndexValue:
-      return "index.value";
-    case Role::kIndexGate:
-      return "index.gate";
-    case Role::kIndexPlace:
-      return "index.place";
-    case Role::kIndexNorm:
-      return "index.norm";
-    case Role::kZ:
-      return "z";
-    case Role::kBeta:
-      return "beta";
-    case Role::kAlpha:
-      return "alpha";
-    case Role::kQConv:
-      return "q_conv";
-    case Role::kKConv:
-      return "k_conv";
-    case Role::kVConv:
-      return "v_conv";
-    case Role::kDecay:
-      return "decay";
-    case Role::kDecayBias:
-      return "decay_bias";
-    case Role::kHeadNorm:
-      return "head_norm";
-    case Role::kGate:
-    case Role::kExpertGate:
-      return "gate";
-    case Role::kUp:
-    case Role::kExpertUp:
-      return "up";
-    case Role::kDown:
-    case Role::kExpertDown:
-      return "down";
-    case Role::kGateBias:
-      return "gate_bias";
-    case Role::kUpBias:
-      return "up_bias";
-    case Role::kDownBias:
-      return "down_bias";
-    case Role::kRouter:
-      return "router";
-    case Role::kRouterBias:
-      return "router_bias";
-    case Role::kRouterTable:
-      return "router_table";
-    case Role::kSharedGate:
-      return "shared.gate";
-    case Role::kSharedUp:
-      return "shared.up";
-    case Role::kSharedDown:
-      return "shared.down";
-    case Role::kSharedWeight:
-      return "shared.weight";
-    case Role::kAttentionMapping:
-      return "attention_mapping";
-    case Role::kAttentionMappingBase:
-      return "attention_mapping.base";
-    case Role::kAttentionMappingScale:
-      return "attention_mapping.scale";
-    case Role::kMlpMapping:
-      return "mlp_mapping";
-    case Role::kMlpMappingBase:
-      return "mlp_mapping.base";
-    case Role::kMlpMappingScale:
-      return "mlp_mapping.scale";
-    case Role::kHeadMapping:
-      return "head_mapping";
-    case Role::kHeadMappingBase:
-      return "head_mapping.base";
-    case Role::kHeadMappingScale:
-      return "head_mapping.scale";
-    case Role::kMtpEmbeddingNorm:
-      return "embedding_norm";
-    case Role::kMtpHiddenNorm:
-      return "hidden_norm";
-    case Role::kMtpProjection:
-      return "projection";
-    case Role::kMtpEmbeddingProjection:
-      return "embedding_projection";
-    case Role::kMtpHiddenProjection:
-      return "hidden_projection";
-  }
-  return "";
-}
-
 std::string to_string(const TensorId& id) {
   std::string name;
   if (id.section == Section::kLayer) name = fmt::format("layers.{}.", id.index);
   if (id.section == Section::kMtp) {
     name = fmt::format("mtp.{}.{}", id.index, is_of_frame(id.role) ? "" : "layer.");
   }
+  if (id.section == Section::kVision) name = "vision.";
+  if (id.section == Section::kVisionBlock) name = fmt::format("vision.blocks.{}.", id.index);
   if (id.expert >= 0) name += fmt::format("experts.{}.", id.expert);
   return name.append(role_name(id.role));
 }
@@ -372,6 +220,7 @@ void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit) {
     depth.add(Role::kMtpFinalNorm, {hidden});
   }
   if (!config.tied) visit({Role::kOutput}, {config.vocab, hidden});
+  if (config.vision) for_each_vision_tensor(*config.vision, visit);
 }
 
 }  // namespace models

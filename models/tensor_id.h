@@ -4,6 +4,7 @@
 //   "embedding", "output", "final_norm"           of the model
 //   "layers.3.q", "layers.3.experts.5.gate"       of a decoder layer
 //   "mtp.0.projection", "mtp.0.layer.q"           of a multi-token prediction depth: the frame, and its layer
+//   "vision.places", "vision.blocks.3.q"          of a vision tower (vision_tensors.h): the frame, and a block
 // A linear weight is [out, in], whatever it is packed with or stacked into on disk.
 #pragma once
 
@@ -106,14 +107,26 @@ enum class Role {
   kMtpEmbeddingProjection,  // with hyper-connections there is one for each
   kMtpHiddenProjection,
   kMtpFinalNorm,
+  // vision tower: of a block kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp, kDown, all with their biases; of the tower
+  kAttentionNormBias,
+  kMlpNormBias,
+  kPatchEmbedding,  // [width, channels, frames, patch, patch]
+  kPatchEmbeddingBias,
+  kPlaces,  // a row a place of the grid
+  kMergerNorm,
+  kMergerNormBias,
+  kMergerUp,  // columns of each of the patches that become one, one patch after the other
+  kMergerUpBias,
+  kMergerDown,
+  kMergerDownBias,
 };
 
-enum class Section { kModel, kLayer, kMtp };
+enum class Section { kModel, kLayer, kMtp, kVision, kVisionBlock };
 
 struct TensorId {
   Role role;
   Section section = Section::kModel;
-  int64_t index = 0;    // of the layer or depth
+  int64_t index = 0;    // of the layer, depth or block
   int64_t expert = -1;  // -1: not an expert's
 };
 
@@ -124,7 +137,8 @@ std::string to_string(const TensorId& id);
 
 using TensorVisitor = std::function<void(const TensorId&, const bridge::Shape&)>;
 
-// Every tensor the model must have, with its shape, in the order in which a forward pass meets them.
+// Every tensor the model must have, with its shape, in the order in which a forward pass meets them; those of a vision tower,
+// which it does not meet, are the last.
 void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit);
 
 }  // namespace models

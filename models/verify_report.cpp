@@ -94,6 +94,14 @@ std::string VerifyReport::verdict_text(bool equal) const {
   return (equal ? "equal" : "DIFFERENT") + partial_;
 }
 
+void VerifyReport::text_only(const std::string& side) {
+  print(
+      "parts          the text model only: what the other side was made without is the vision "
+      "tower of {}\n",
+      bridge::printable(side));
+  json_["parts"] = "text";
+}
+
 bool VerifyReport::configuration(const std::vector<FieldDifference>& fields) {
   const bool equal = fields.empty();
   print("configuration  {}\n", verdict_text(equal));

@@ -25,6 +25,8 @@ class VerifyReport {
   // quiet: nothing is printed.
   VerifyReport(bool quiet, const std::optional<LayerRange>& layers);
 
+  // A vision tower that `side` alone has is not compared.
+  void text_only(const std::string& side);
   // Each prints a verdict, keeps it for the JSON, and is false where something differs.
   bool configuration(const std::vector<FieldDifference>& fields);
   bool tensors(const TensorVerdict& verdict);

@@ -54,6 +54,7 @@ class Values {
 
   void add(const at::Tensor& a, const at::Tensor& b) {
     const int64_t here = count_different(a, b);
+    types_differ_ = a.scalar_type() != b.scalar_type();
     if (different_ == 0 && here > 0) {
       rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type(), types_);
       rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type(), types_);
@@ -68,6 +69,8 @@ class Values {
   }
 
   int64_t different() const { return different_; }
+  bool types_differ() const { return types_differ_; }
+  bool is_rounding() const { return !rounds_a_.empty() || !rounds_b_.empty(); }
   // Of the first and of the second; nullptr: it is no rounding.
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
@@ -84,6 +87,7 @@ class Values {
 
   Role role_;
   RoundedTypes types_;
+  bool types_differ_ = false;
   int64_t different_ = 0;
   double largest_ = 0;
   std::vector<Rounding> rounds_a_;
@@ -105,13 +109,21 @@ Values compare_values(Role role, const RoundedTypes& types, const bridge::Shape&
 
 void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape,
                     const RoundedTypes& types, TensorVerdict& verdict) {
-  const Values values = compare_values(
-      id.role, types, shape, [&](int64_t first, int64_t last) { return a.rows(id, first, last); },
-      [&](int64_t first, int64_t last) { return b.rows(id, first, last); });
+  const auto compare = [&](auto rows) {
+    return compare_values(
+        id.role, types, shape,
+        [&](int64_t first, int64_t last) { return (a.*rows)(id, first, last); },
+        [&](int64_t first, int64_t last) { return (b.*rows)(id, first, last); });
+  };
+  Values values = compare(&Weights::rows);
   if (values.different() == 0) return;
   const std::string name = to_string(id);
   const std::string what = values.text(bridge::element_count(shape));
-  const auto list_rounded = [&](Roundings& side, const Rounding& rounding, std::string_view who) {
+  // FP8 that became FP16 was never BF16.
+  const bool of_exact = values.types_differ() && !values.is_rounding();
+  if (of_exact) values = compare(&Weights::exact_rows);
+  const auto list_rounded = [&](Roundings& side, Rounding rounding, std::string_view who) {
+    rounding.of_exact = of_exact;
     side.emplace(name, rounding);
     verdict.rounded.push_back(
         {name, fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
@@ -163,14 +175,17 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   return "";
 }
 
-void compare_state(const at::Tensor& a, const at::Tensor& b, const Compute& compute,
-                   StateDifference& out) {
+StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
+                              const Compute& compute) {
   const at::Tensor distance = (a - b).abs();
+  StateDifference out;
+  out.name = name;
   out.identical = a.equal(b);
   out.largest = distance.max().item().toDouble();
   out.mean = distance.mean(at::kDouble).item().toDouble();
   const double deviation = a.numel() > 1 ? a.std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation);
+  return out;
 }
 
 // The logits of one head on both sides, block after block.
@@ -229,7 +244,8 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
   const auto is_left_out = [&](std::string_view field) {
     if (!layers) return false;
     const int64_t layer = layer_of(field);
-    return field.starts_with("mtp.") || (layer >= 0 && !layers->contains(layer));
+    return field.starts_with("mtp.") || field.starts_with("vision.") ||
+           (layer >= 0 && !layers->contains(layer));
   };
   std::map<std::string, std::string> other;
   for (auto& [field, value] : describe(b)) {
@@ -294,26 +310,16 @@ ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
   ForwardVerdict verdict;
   verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
   if (!verdict.not_comparable.empty()) return verdict;
-  std::vector<at::Tensor> states;
-  const std::vector<at::Tensor> ours =
-      run_layers(a, compute, ids,
-                 [&](const std::string&, const at::Tensor& state) { states.push_back(state); },
-                 {.layers = layers, .coverage = &verdict.coverage});
-  size_t next = 0;
-  const std::vector<at::Tensor> theirs =
-      run_layers(b, compute, ids,
-                 [&](const std::string& name, const at::Tensor& state) {
-                   StateDifference difference;
-                   difference.name = name;
-                   compare_state(states[next], state, compute, difference);
-                   verdict.states.push_back(std::move(difference));
-                   states[next++].reset();
-                 },
-                 {.layers = layers});
+  ForwardPass pass_a(a, compute, ids, {.layers = layers, .coverage = &verdict.coverage});
+  ForwardPass pass_b(b, compute, ids, {.layers = layers});
+  while (const std::optional<HiddenState> ours = pass_a.next()) {
+    const HiddenState theirs = pass_b.next().value();
+    verdict.states.push_back(compare_state(ours->name, ours->hidden, theirs.hidden, compute));
+  }
   if (layers) return verdict;
 
   std::vector<HeadComparison> heads;
-  for (size_t head = 0; head < ours.size(); ++head) {
+  for (size_t head = 0; head < pass_a.heads().size(); ++head) {
     heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1), compute);
   }
   const OutputLayer output_a(a, compute);
@@ -322,7 +328,8 @@ ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
     const at::Tensor block_a = output_a.block(first);
     const at::Tensor block_b = output_b.block(first);
     for (size_t head = 0; head < heads.size(); ++head) {
-      heads[head].add(linear(ours[head], block_a), linear(theirs[head], block_b), first);
+      heads[head].add(linear(pass_a.heads()[head], block_a), linear(pass_b.heads()[head], block_b),
+                      first);
     }
   }
   for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());

@@ -26,6 +26,10 @@ class Weights {
   // Rows [begin, end) of a tensor (elements of a vector) in a buffer of their own, on the CPU, in the type they are stored
   // in; quantized ones in BF16, the scale applied and rounded once.
   virtual at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) = 0;
+  // The same, but quantized ones in fp32, the scale applied and nothing rounded: for who rounds them to another type.
+  virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
+    return rows(id, begin, end);
+  }
   // What the checkpoint calls it, for messages.
   virtual std::string source(const TensorId& id) = 0;
 

@@ -21,16 +21,13 @@ architecture_of() {
   python3 -c 'import json, sys; print(json.load(open(sys.argv[1] + "/config.json"))["architectures"][0])' "$1"
 }
 
-# What verify compares: logits only of the checkpoints as they are; the views read spellings that runtimes read, tables more.
-mode=both
-
 # round_trip HF_DIR OPTION...: leaves $work/megatron, $work/report.json and $work/log.
 round_trip() {
   local hf=$1
   shift
   rm -rf "$work/megatron" "$work/back" "$work/report.json" "$work/verify.json"
   "$causeway" convert-hf --quiet --report "$work/report.json" "$hf" "$work/megatron" "$@" &&
-    "$causeway" verify --quiet --mode "$mode" --report "$work/verify.json" "$hf" "$work/megatron" &&
+    "$causeway" verify --quiet --report "$work/verify.json" "$hf" "$work/megatron" &&
     "$causeway" export-to-hf --quiet "$work/megatron" "$work/back" "$@" &&
     compare_folders "$hf" "$work/back"
 } >"$work/log" 2>&1 </dev/null
@@ -99,13 +96,11 @@ while IFS= read -r -d '' hf; do
     skipped=$((skipped + 1))
     continue
   fi
-  mode=both
   try "$hf" "$hf"
   if ! respelled "$hf"; then
     fail "$hf: cannot be spelled otherwise"
     continue
   fi
-  mode=hash
   while IFS=$'\t' read -r folder what options; do
     # shellcheck disable=SC2086  # options are words
     try "$hf: $what" "$folder" $options

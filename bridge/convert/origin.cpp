@@ -54,7 +54,10 @@ int64_t Origin::glu_interleave() const {
 std::string Origin::dtype() const {
   if (!sidecar) return "";
   const auto it = sidecar->choices.find("dtype");
-  return it != sidecar->choices.end() && it->is_string() ? it->get<std::string>() : "";
+  if (it == sidecar->choices.end() || !it->is_string()) return "";
+  const auto dtype = it->get<std::string>();
+  const bool known = dtype == "source" || dtype == "bf16" || dtype == "fp16" || dtype == "fp32";
+  return known ? dtype : "";
 }
 
 bool Origin::mtp_was_dropped() const {

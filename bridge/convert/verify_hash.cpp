@@ -267,23 +267,28 @@ Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
   return Verification(fs, options, sides).run();
 }
 
-RecordedChoices recorded_choices(FileSystem& fs, const VerifyOptions& options) {
-  RecordedChoices choices;
-  for (const auto& [other, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
+ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options) {
+  ConversionFacts facts;
+  for (const auto& [source, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
     const MegatronFolder checkpoint = open_megatron(fs, path, options.iteration, budget);
     const Path& sidecar = options.sidecar;
-    if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) continue;
-    const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
-    choices.dropped_mtp = choices.dropped_mtp || origin.mtp_was_dropped();
-    if (!fs.stat(other) || looks_like_megatron(fs, other) || !looks_like_hf_folder(fs, other))
+    if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) {
+      facts.without_parts = facts.without_parts || detect_prefix(checkpoint).empty();
       continue;
-    const HfFolder source = open_hf_folder(fs, other, budget);
-    if (origin.sidecar->identity == source_identity(fs, source, budget))
-      choices.dtype = origin.dtype();
+    }
+    const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    facts.without_mtp = facts.without_mtp || origin.mtp_was_dropped();
+    facts.without_parts = facts.without_parts || origin.parts_were_left_out();
+    if (!fs.stat(source) || looks_like_megatron(fs, source) || !looks_like_hf_folder(fs, source)) {
+      continue;
+    }
+    const HfFolder folder = open_hf_folder(fs, source, budget);
+    if (origin.sidecar->identity == source_identity(fs, folder, budget))
+      facts.dtype = origin.dtype();
   }
-  return choices;
+  return facts;
 }
 
 }  // namespace bridge

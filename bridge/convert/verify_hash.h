@@ -19,12 +19,15 @@ namespace bridge {
 // errors are for inputs that cannot be compared at all.
 Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 
-// What the sidecar of the Megatron side says of its conversion.
-struct RecordedChoices {
-  bool dropped_mtp = false;
-  std::string
-      dtype;  // --dtype; "": nothing is recorded, or of another source than the Hugging Face side
+// What is known of how the Megatron side was made.
+struct ConversionFacts {
+  bool without_mtp = false;    // multi-token prediction was left out on purpose
+  bool without_parts = false;  // so was what a multimodal model has besides its text model
+  // --dtype; "": not known, as where the Hugging Face side is not what was converted.
+  std::string dtype;
 };
-RecordedChoices recorded_choices(FileSystem& fs, const VerifyOptions& options);
+
+// The sidecar says it; without one, keys as a text model has them on its own say it of the parts.
+ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options);
 
 }  // namespace bridge

@@ -5,7 +5,7 @@ import pathlib
 
 import torch
 
-from oracles import deepseek_v4_model, hf_files
+from oracles import deepseek_v4, deepseek_v4_model, deepseek_v4_names, hf_files
 
 DATA = pathlib.Path(__file__).resolve().parent.parent.parent / "data"
 FIXTURE = DATA / "deepseek_v4_fp8fp4" / "hf"
@@ -37,6 +37,8 @@ GENERATED = {
     "mistakes": ("fp8fp4", deepseek_v4_model.config(mtp=2, hidden_size=64, moe_intermediate_size=64, q_lora_rank=64, head_dim=64, index_head_dim=64,
                                                     o_lora_rank=32, compress_ratios=[4, 4, 128, 4, 0]), 8, 1),
 }
+# The plain weights of another, multi-token prediction in its oldest names.
+OLDER = {"joined": ("mistakes", dict(joined=True, norm="final_layernorm"))}
 NAMES = ["fixture", *GENERATED]
 QUANTIZED = [name for name in NAMES if name != "bf16"]
 
@@ -45,10 +47,17 @@ def make(name, folder):
     """The Source of a case; what is generated lies in `folder`/model."""
     if name == "fixture":
         return Source(json.loads((FIXTURE / "config.json").read_text()), FIXTURE, hf_files.read_safetensors(FIXTURE))
-    form, config, seed, files = GENERATED[name]
     path = folder / "model"
+    if name in OLDER:
+        of, how = OLDER[name]
+        form, config, seed, files = GENERATED[of]
+        state = deepseek_v4.plain(deepseek_v4_model.state_dict(config, form, seed))
+        state = deepseek_v4_names.older(state, config["num_hidden_layers"], deepseek_v4.Joins, **how)
+        config = {key: value for key, value in config.items() if key not in ("quantization_config", "expert_dtype")}
+    else:
+        form, config, seed, files = GENERATED[name]
+        state = deepseek_v4_model.state_dict(config, form, seed)
     path.mkdir()
-    state = deepseek_v4_model.state_dict(config, form, seed)
     (path / "config.json").write_text(json.dumps(config, indent=2))
     (path / "tokenizer.json").write_text('{"version": "1.0"}')
     hf_files.write_safetensors(path, state, files)

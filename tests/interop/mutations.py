@@ -17,6 +17,7 @@ from interop.test_deepseek_v4_mistakes import both, set_family
 from interop.test_table_mistakes import all_queries_first, exchange, exchange_halves, exchange_keys_and_values, row, split_part
 
 LAYER = r"(layers\.\d+|mtp\.\d+\.layer)\."
+BLOCK = r"vision\.blocks\.\d+\."
 FIRST_TWO = set_family("hf", "{P}layers.{l < 2 ? 1 - l : l}", "decoder")
 
 
@@ -45,6 +46,13 @@ def without(kind, name, edit):
 
 _NORMS_OF_MOE = exchange("{L}.self_attention.linear_qkv.layer_norm_weight", "{L}.pre_mlp_layernorm.weight")
 _EMBEDDING_AND_OUTPUT = exchange("embedding.word_embeddings.weight", "output_layer.weight")
+
+
+def _exchange_split(op):
+    def edit(table):
+        (found,) = [entry for entry in table["rows"] if entry[1] == op]
+        found[3]["split"] = found[3]["split"][::-1]
+    return edit
 
 
 def untied(head):
@@ -83,7 +91,9 @@ _QWEN_HELD = _HELD | {
     "linear_qkv.weight": LAYER + "(q|q_gate|k|v)", "in_proj.weight": r"layers\.\d+\.([qkvz]|alpha|beta)", "conv1d.weight": r"layers\.\d+\.[qkv]_conv",
     "in_proj.weight.alpha": r"layers\.\d+\.(alpha|beta)", "A_log": r"layers\.\d+\.decay(_bias)?", "out_norm": r"layers\.\d+\.head_norm",
     "final_layernorm": "final_norm", "mtp.layers.0.enorm": r"mtp\.0\.(embedding|hidden)_norm", "mtp.layers.0.final_layernorm": r"mtp\.0\.(hidden|final)_norm",
-    "decoder.layers.0": r"layers\..*",
+    "decoder.layers.0": r"layers\..*", "vision_model.decoder.layers": BLOCK + ".*",
+    "vision_model.decoder.layers.self_attention.linear_qkv.weight": BLOCK + "[qkv]",
+    "vision_model.decoder.layers.self_attention.linear_qkv.layer_norm_weight": BLOCK + "(attention|mlp)_norm",
 }
 _FRAME = r"mtp\.[01]\.((embedding|hidden)_(norm|projection)|final_norm|head_mapping.*)"
 _V4_SHOWN = {
@@ -101,6 +111,31 @@ _V4_SHOWN = {
 }
 
 
+def of_the_next_block(megatron, hf):
+    """One row reads the block after its own, the last one the first: its family is a copy that does."""
+    def edit(table):
+        table["families"]["another"] = {**table["families"]["vision"], "hf": "{V}blocks.{(l + 1) % blocks}"}
+        qwen.row(table, megatron, hf)[3]["family"] = "another"
+    return edit
+
+
+_NORM1, _NORM2 = "linear_qkv.layer_norm_", "linear_fc1.layer_norm_"
+_VISION = {
+    "heads of the biases as one": (qwen.other_option("linear_qkv.bias", "attn.qkv.", groups="1"), BLOCK + "[qkv]_bias"),
+    "biases of the norms": (qwen.exchange((_NORM1 + "bias", "norm1.bias"), (_NORM2 + "bias", "norm2.bias")), BLOCK + "(attention|mlp)_norm_bias"),
+    "weight and bias of a norm": (qwen.exchange((_NORM2 + "weight", "norm2.weight"), (_NORM2 + "bias", "norm2.bias")), BLOCK + "mlp_norm(_bias)?"),
+    "biases of attention and MLP": (qwen.exchange(("linear_proj.bias", "attn.proj.bias"), ("linear_fc2.bias", "{H}.mlp.linear_fc2.bias")), BLOCK + "(o|down)_bias"),
+    "weight and bias of the merger's norm": (qwen.exchange(("patch_norm.weight", "merger"), ("patch_norm.bias", "merger")), r"vision\.merger\.norm(_bias)?"),
+    "the merger's norm in a block": (qwen.exchange(("patch_norm.bias", "merger"), ("patch_embed.proj.bias", "patch_embed")), r"vision\.(merger\.norm|patch_embedding)_bias"),
+} | {
+    f"{hf} of the next block": (of_the_next_block(megatron, "{H}." + hf), BLOCK + shown) for megatron, hf, shown in [
+        ("linear_qkv.bias", "attn.qkv.bias", "[qkv]_bias"), ("linear_proj.weight", "attn.proj.weight", "o"), ("linear_fc1.weight", "mlp.linear_fc1.weight", "up"),
+        ("linear_fc1.bias", "mlp.linear_fc1.bias", "up_bias"), ("linear_fc2.weight", "mlp.linear_fc2.weight", "down"),
+        ("linear_fc2.bias", "mlp.linear_fc2.bias", "down_bias"), (_NORM1 + "weight", "norm1.weight", "attention_norm"),
+        (_NORM2 + "weight", "norm2.weight", "mlp_norm")]
+}
+
+
 def _all():
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
         for what, (edit, shown) in (_dense() | _BIASED[name]).items():
@@ -115,8 +150,12 @@ def _all():
         "qwen3_moe", "qwen3_moe", without("rows", "{L}.mlp.linear_fc1.layer_norm_weight", _NORMS_OF_MOE), LAYER + "(attention|mlp)_norm")
     yield "mixtral: norms of a layer", Mutation("mixtral", "mixtral", _NORMS_OF_MOE, LAYER + "(attention|mlp)_norm")
     for i, (name, case, edit, where) in enumerate(qwen.MISTAKES):
-        if not where.startswith("vision_model."):
-            yield f"{name}: {i} {where}", Mutation(name, case, edit, _QWEN_HELD[where])
+        yield f"{name}: {i} {where}", Mutation(name, case, edit, _QWEN_HELD[where])
+    # With two heads, as three are as many as a head has parts.
+    yield "vision: parts for heads", Mutation(
+        "qwen3_5", "dense_no_mtp", qwen.other_option("linear_qkv.weight", "attn.qkv.", groups="3", blocks="vision_heads"), BLOCK + "[qkv]")
+    for what, (edit, shown) in _VISION.items():
+        yield f"vision: {what}", Mutation("qwen3_5", "dense", edit, shown)
     for name, case in {"qwen3_5": "moe", "qwen3_next": "next"}.items():
         yield f"{name}: embedding and output", Mutation(name, case, untied("lm_head.weight"), "embedding|output")
     yield "qwen3_next: gate and up", Mutation("qwen3_next", "next", qwen.exchange_parts("{e}.linear_fc1.weight", "gate_proj"), _HELD["experts.linear_fc1"])
@@ -125,6 +164,7 @@ def _all():
         # The first layer's streams are equal, so that it does not matter how they are mixed before and beside a sublayer.
         first = "hidden.1" if what == "alphas reversed" else None
         yield f"deepseek_v4: {what}", Mutation("deepseek_v4", v4.SOURCE, v4.MISTAKES[what][0], shown, first)
+    yield "deepseek_v4: halves of a joined projection", Mutation("deepseek_v4", "joined", _exchange_split("columns"), r"mtp\.\d\.(embedding|hidden)_projection")
     yield "deepseek_v4: embedding and output", Mutation("deepseek_v4", v4.SOURCE, untied("{head}.weight"), "embedding|output")
 
 
@@ -170,7 +210,7 @@ SETTINGS = {
     "groups of experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_group_topk", "topk_group + 1"), r"(layers|mtp)\.\d\.mlp\.router\.(chosen_groups|ranked_by)"),
     "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
-    "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "null"), r"(layers|mtp)\.\d\.mlp\.limit"),
+    "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 
@@ -204,15 +244,13 @@ def in_columns(megatron):
 # A runtime would not find the tensor, or one of another shape. {what: (table, case, edit, what is said)}
 PLACES = {
     "a frame's norm in the layer": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.enorm.weight", "mtp"), "mtp.0.embedding_norm is missing"),
-    "a layer's norm in the frame": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.input_layernorm.weight", "decoder", "mtp_frame"), "mtp.0.attention_norm is missing"),
+    "a layer's norm in the frame": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.input_layernorm.weight", "decoder", "mtp_frame"), "mtp.0.layer.attention_norm is missing"),
     "a router dropped": ("mixtral", "mixtral", dropped("router.weight"), "layers.0.router is missing"),
     "queries, keys and values dropped": ("qwen3", "qwen3", dropped("linear_qkv.weight"), "layers.0.q is missing"),
     "a head's mapping dropped": ("deepseek_v4", v4.SOURCE, dropped("decoder.hc_head_fn"), "head_mapping is missing"),
     "a key misspelt": ("qwen3_moe", "qwen3_moe", misspelt("linear_proj.weight"), "layers.0.o is missing"),
     "columns as rows": ("llama", "llama_biased", in_columns("{L}.self_attention.linear_proj.weight"), "layers.0.o has shape [144, 48], the configuration asks for [72, 96]"),
 }
-# Of the vision tower, which neither view reads.
-VISION = {f"{name}: {i} {where}": (name, case, edit) for i, (name, case, edit, where) in enumerate(qwen.MISTAKES) if where.startswith("vision_model.")}
 
 
 # ---- what no table can say ----
@@ -274,6 +312,28 @@ def _shift_scales(state):
     state[name] = state[name].view(torch.uint8).flip(1).contiguous().view(state[name].dtype)
 
 
+VISUAL = "model.visual."
+
+
+def _reverse_heads_of_vision(state):
+    for kind in ("weight", "bias"):
+        name = f"{VISUAL}blocks.1.attn.qkv.{kind}"  # 3 heads of 8
+        state[name] = state[name].unflatten(0, (3, 3, 8)).flip(1).flatten(0, 2).contiguous()
+
+
+def _exchange_queries_and_keys_of_vision(state):
+    for kind in ("weight", "bias"):
+        name = f"{VISUAL}blocks.0.attn.qkv.{kind}"
+        queries, keys, values = state[name].chunk(3)
+        state[name] = torch.cat([keys, queries, values])
+
+
+def _of_vision(name, change):
+    def edit(state):
+        state[VISUAL + name] = change(state[VISUAL + name]).contiguous()
+    return edit
+
+
 # {what: (kind of source, case, change of its tensors, the tensors that differ)}
 REWRITTEN = {
     "heads reversed in their group": ("plain", "qwen3", _reverse_heads_of_a_group, {"layers.1.q"}),
@@ -290,4 +350,20 @@ REWRITTEN = {
     "scales of another fp4 expert": ("v4", "fp8fp4", _exchange_scales("layers.0.ffn.experts.0.w3.scale", "layers.0.ffn.experts.3.w3.scale"),
                                      {"layers.0.experts.0.up", "layers.0.experts.3.up"}),
     "fp4 scales of the next block": ("v4", "fp8fp4", _shift_scales, {"layers.3.experts.2.down"}),
+    "vision heads reversed": ("qwen", "dense", _reverse_heads_of_vision, {f"vision.blocks.1.{part}{kind}" for part in "qkv" for kind in ("", "_bias")}),
+    "vision queries and keys": ("qwen", "dense", _exchange_queries_and_keys_of_vision,
+                                {f"vision.blocks.0.{part}{kind}" for part in "qk" for kind in ("", "_bias")}),
+    "vision projection transposed": ("qwen", "dense", _of_vision("blocks.2.attn.proj.weight", torch.t), {"vision.blocks.2.o"}),
+    "patches transposed": ("qwen", "dense", _of_vision("patch_embed.proj.weight", lambda t: t.transpose(-1, -2)), {"vision.patch_embedding"}),
+    "patches with channels last": ("qwen", "dense", _of_vision("patch_embed.proj.weight", lambda t: t.movedim(1, -1).reshape(t.shape)), {"vision.patch_embedding"}),
+    "patches with frames exchanged": ("qwen", "dense", _of_vision("patch_embed.proj.weight", lambda t: t.flip(2)), {"vision.patch_embedding"}),
+    "places shifted": ("qwen", "dense", _of_vision("pos_embed.weight", lambda t: t.roll(1, 0)), {"vision.places"}),
+    "places transposed": ("qwen", "dense", _of_vision("pos_embed.weight", lambda t: t.unflatten(0, (4, 4)).transpose(0, 1).flatten(0, 1)), {"vision.places"}),
+    "merger transposed": ("qwen", "dense", _of_vision("merger.linear_fc1.weight", torch.t), {"vision.merger.up"}),
+    "merged patches in columns": ("qwen", "dense", _of_vision("merger.linear_fc1.weight", lambda t: t.unflatten(1, (2, 2, -1)).transpose(1, 2).flatten(1)),
+                                  {"vision.merger.up"}),
+    "merger's halves": ("qwen", "dense", _of_vision("merger.linear_fc2.weight", lambda t: torch.cat(t.chunk(2, 1)[::-1], 1)), {"vision.merger.down"}),
+    "merger's biases shifted": ("qwen", "dense", lambda state: (_of_vision("merger.linear_fc1.bias", lambda t: t.roll(1))(state),
+                                                                _of_vision("merger.linear_fc2.bias", lambda t: t.roll(1))(state)),
+                                {"vision.merger.up_bias", "vision.merger.down_bias"}),
 }

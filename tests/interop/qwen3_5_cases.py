@@ -21,9 +21,9 @@ _SHORT = (True, False)
 _IRREGULAR = (True, True, False, True, False)
 
 
-def _arch(family, linear=None, *, tied=False, mtp=1, key_heads=None, dense=(), **other):
+def _arch(family, linear=None, *, tied=False, mtp=1, key_heads=None, dense=(), gated=True, **other):
     usual = awkward(family, tied=tied, dtype="bfloat16", mtp=mtp, **other)
-    gdn = dataclasses.replace(usual.gdn, linear=linear or usual.gdn.linear)
+    gdn = dataclasses.replace(usual.gdn, linear=linear or usual.gdn.linear, gated=gated)
     if key_heads:  # as many value heads
         gdn = dataclasses.replace(gdn, key_heads=key_heads, value_heads=key_heads)
     moe = usual.moe and dataclasses.replace(usual.moe, dense=dense)
@@ -45,7 +45,7 @@ class Source:
     form: Form
     folder: pathlib.Path
     state: dict[str, torch.Tensor]  # codes dequantized
-    plain: pathlib.Path             # a folder of `state`
+    plain: pathlib.Path             # a folder of `state`, or of the same function where transformers has no such model
 
     @property
     def prefix(self):
@@ -77,6 +77,7 @@ CASES = {
     "next_some_dense": Case(_arch("qwen3_next", _SHORT, dense=(0,), key_heads=4), Form(packed=False, ssm=_BF16, interval=2), 12),
     "dense_fp8": Case(_arch("qwen3_5", _SHORT, hidden=144), Form(Vision()), 13, files=3, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
     "moe_fp8": Case(_arch("qwen3_5_moe", _SHORT, hidden=144), Form(Vision(), packed=False), 14, files=2, fp8=Fp8((128, 128), _BF16, kept=_KEPT)),
+    "dense_ungated": Case(_arch("qwen3_5", _SHORT, gated=False), Form(Vision()), 19, files=2),
     "dense_text_witnesses": Case(_arch("qwen3_5", _SHORT), Form(witnesses=True), 15),
     "moe_3_6_witnesses": Case(_arch("qwen3_5_moe", _SHORT), Form(Vision(), mtp_packed=True, ssm=_BF16, witnesses=True), 16),
 }
@@ -110,6 +111,18 @@ def random_case(seed):
     return Case(arch, form, seed, files=dice.choice([1, 3]))
 
 
+def with_gates(arch, state):
+    """The same function with output gates, which transformers always has: those of zero halve what o_proj then doubles."""
+    out = dict(state)
+    for name, tensor in state.items():
+        if name.endswith("self_attn.q_proj.weight"):
+            heads = tensor.unflatten(0, (arch.heads, 1, arch.head_dim))
+            out[name] = torch.cat([heads, torch.zeros_like(heads)], dim=1).flatten(0, 2)
+        elif name.endswith("self_attn.o_proj.weight"):
+            out[name] = 2 * tensor
+    return out
+
+
 def make(case, folder):
     """The Source of a case, its files in `folder`/model."""
     path, state = folder / "model", qwen3_5_model.state_dict(case.arch, case.form, case.seed)
@@ -118,6 +131,8 @@ def make(case, folder):
     (path / "config.json").write_text(json.dumps(qwen3_5_model.config(case.arch, case.form), indent=2))
     (path / "tokenizer.json").write_text('{"version": "1.0"}')
     hf_files.write_safetensors(path, stored, case.files)
+    if not case.arch.gdn.gated:
+        return Source(case.arch, case.form, path, state, hf_files.copy_with_tensors(path, folder / "plain", with_gates(case.arch, state)))
     if not case.fp8:
         return Source(case.arch, case.form, path, state, path)
     state = fp8.plain(stored, case.fp8.block)

@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from interop import deepseek_v4_cases as v4_cases
+from interop.test_forward_views import EQUAL, verdicts
 from interop.test_fp8 import digests
 from oracles import dcp, deepseek_v4, deepseek_v4_names, hf_files
 
@@ -46,7 +47,8 @@ def logits(folder):
 def check_there_and_back(folder, expected, causeway, tmp_path, *options):
     causeway("convert-hf", folder, tmp_path / "root", *options)
     assert not dcp.different(expected, dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
-    assert "identical" in causeway("verify", folder, tmp_path / "root", "--mode", "hash").stdout
+    done = causeway("verify", folder, tmp_path / "root", "--mode", "both", "--prompt-length", "20")
+    assert "identical" in done.stdout and "equal, bit for bit" in done.stdout
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", *options)
     assert digests(tmp_path / "hf") == digests(folder)
 
@@ -123,20 +125,25 @@ OLDER = deepseek_v4_names.OLDER
 
 @pytest.mark.parametrize("how", OLDER)
 @pytest.mark.parametrize("name", ["fixture", "bf16"])
-def test_older_names(name, how, v4_sources, causeway, tmp_path):
+def test_older_names(name, how, v4_sources, causeway, causeway_verify, tmp_path):
+    """The forward pass finds in them what it finds in the release, whose logits are known (test_forward_deepseek_v4.py)."""
     source = v4_sources(name)
     tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER[how])
     folder = write_folder(tmp_path / "older", source.config, tensors, 3)
     check_there_and_back(folder, deepseek_v4.to_dist(source.state, source.config), causeway, tmp_path)
+    if name == "bf16":
+        assert verdicts(causeway_verify(source.folder, folder, "--prompt-length", 9)) == EQUAL
 
 
 @pytest.mark.parametrize("how", ["MTP in layers, joined", "MTP in both, joined", "MTP in model.layers, all in model"])
 def test_older_names_can_be_dropped(how, v4_sources, causeway, tmp_path):
+    """Draft stages too, of which Megatron-Core and the forward pass know nothing else."""
     source = v4_sources("bf16")
     tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER[how])
-    folder = write_folder(tmp_path / "older", source.config, tensors)
+    folder = write_folder(tmp_path / "older", {**source.config, "dspark_block_size": 5}, tensors)
     causeway("convert-hf", folder, tmp_path / "root", "--mtp", "drop")
     assert not dcp.different(deepseek_v4.to_dist(source.state, source.config, mtp=False), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
+    assert verdicts(causeway("verify", folder, tmp_path / "root")) == EQUAL
 
 
 @pytest.mark.parametrize("how", OLDER)
@@ -169,7 +176,7 @@ def test_tensors_gone_astray_are_refused(what, v4_sources, causeway, tmp_path):
     assert not (tmp_path / "root").exists()
 
 
-def test_tensors_that_repeat_the_top(v4_sources, causeway, tmp_path):
+def test_tensors_that_repeat_the_top(v4_sources, causeway, causeway_verify, tmp_path):
     """A depth may hold embedding and head again; equal ones are no loss and come back, others are refused."""
     source = v4_sources("fixture")
     tensors = {**source.state, "mtp.0.embed.weight": source.state["embed.weight"].clone(), "mtp.0.head.weight": source.state["head.weight"].clone()}
@@ -178,14 +185,4 @@ def test_tensors_that_repeat_the_top(v4_sources, causeway, tmp_path):
     tensors["mtp.0.head.weight"][3, 4] += 1
     other = write_folder(tmp_path / "other", source.config, tensors)
     assert "mtp.0.head.weight" in causeway("convert-hf", other, tmp_path / "none", expect=3).stderr
-
-
-def test_verify_says_where_it_compares_bytes_only(v4_sources, causeway, tmp_path):
-    """The forward pass reads MTP in its released spelling; without a mode asked for, the bytes decide and a line says so."""
-    source = v4_sources("bf16")
-    tensors = deepseek_v4_names.older(source.state, source.config["num_hidden_layers"], deepseek_v4.Joins, **OLDER["MTP in layers, joined"])
-    folder = write_folder(tmp_path / "older", source.config, tensors)
-    causeway("convert-hf", folder, tmp_path / "root")
-    done = causeway("verify", folder, tmp_path / "root")
-    assert "identical" in done.stdout and "the logits were not" in done.stderr
-    causeway("verify", folder, tmp_path / "root", "--mode", "both", expect=3)
+    assert "  mtp.0.head.weight: no copy of output: 1 of " in causeway_verify(folder, other, expect=1).stdout

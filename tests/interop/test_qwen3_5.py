@@ -9,6 +9,7 @@ import torch
 
 from interop import cases, qwen3_5_cases
 from interop.conftest import DATA
+from interop.test_forward_views import EQUAL, verdicts
 from interop.test_fp8 import digests
 from interop.test_qwen3_5_oracle import BRIDGE
 from oracles import dcp, fp8, hf_files, qwen3_5, qwen3_5_reference, sharding
@@ -219,8 +220,17 @@ UNSUPPORTED = {
     "another kind of layer": ("moe_text", lambda config, text: text["layer_types"].__setitem__(1, "sliding_attention"), "sliding_attention"),
     "another activation": ("dense", lambda config, text: text.update(hidden_act="gelu"), "hidden_act"),
     "NVFP4": ("moe", lambda config, text: config.update(quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}), "NVFP4"),
+    "no gates": ("next", lambda config, text: config.update(attn_output_gate=False), "attn_output_gate false"),
     "another architecture": ("moe", lambda config, text: (config.update(model_type="qwen4_exp", architectures=["Qwen4ExpForConditionalGeneration"])), "qwen4_exp"),
 }
+
+
+@pytest.mark.parametrize("which", ["two depths, one fc", "own embeddings"])
+def test_what_is_not_supported_may_be_dropped(which, qwen_sources, causeway, tmp_path):
+    name, edit, _ = UNSUPPORTED[which]
+    hf = edited_copy(qwen_sources(name), tmp_path / "hf", edit)
+    causeway("convert-hf", hf, tmp_path / "root", "--mtp", "drop")
+    assert verdicts(causeway("verify", hf, tmp_path / "root")) == EQUAL
 
 
 @pytest.mark.parametrize("which", UNSUPPORTED)

@@ -11,7 +11,7 @@ from interop.test_table_mistakes import convert_with, hf_parts, read_table, spli
 from oracles import dcp
 
 # "moe" has a vision tower, packed experts in the decoder and MTP's one by one, "moe_3_6" both packed.
-SOURCES = {"qwen3_5": ["moe", "moe_3_6", "dense"], "qwen3_next": ["next", "next_some_dense"]}
+SOURCES = {"qwen3_5": ["moe", "moe_3_6", "dense", "dense_ungated"], "qwen3_next": ["next", "next_some_dense"]}
 
 
 def row(table, megatron, hf):
@@ -79,13 +79,20 @@ _QKV, _IN, _CONV = ("linear_qkv.weight", "q_proj"), ("in_proj.weight", "in_proj_
 _VISION = ("linear_qkv.weight", "attn.qkv.")
 
 
-def gated(edit):
-    """For a table that has a row for ungated attention too: the edit sees the gated one alone."""
+def _without(op, edit):
     def only(table):
-        rows = table["rows"]
-        table["rows"] = [row for row in rows if not (row[0].endswith("linear_qkv.weight") and row[1] == "qkv")]
+        table["rows"] = [row for row in table["rows"] if not (row[0] == "{L}.self_attention.linear_qkv.weight" and row[1] == op)]
         edit(table)
     return only
+
+
+# For a table that has a row for each: the edit sees the one alone.
+def gated(edit):
+    return _without("qkv", edit)
+
+
+def ungated(edit):
+    return _without("gated_qkv", edit)
 
 
 MISTAKES = [
@@ -109,6 +116,8 @@ MISTAKES = [
     ("qwen3_5", "dense", other_option(*_VISION, groups="1"), "vision_model.decoder.layers.self_attention.linear_qkv.weight"),
     ("qwen3_5", "dense", exchange(("linear_qkv.layer_norm_weight", "norm1.weight"), ("linear_fc1.layer_norm_weight", "norm2.weight")),
      "vision_model.decoder.layers.self_attention.linear_qkv.layer_norm_weight"),
+    ("qwen3_5", "dense_ungated", ungated(exchange_parts(*_QKV, 1, 2)), "linear_qkv.weight"),
+    ("qwen3_5", "dense_ungated", ungated(other_option(*_QKV, groups="1")), "linear_qkv.weight"),
     ("qwen3_next", "next", gated(other_op(*_QKV, "qkv", ["heads"])), "linear_qkv.weight"),
     ("qwen3_next", "next", parts_in_order("in_proj.weight", "in_proj_qkvz", ".key", ".query", ".value", ".z"), "in_proj.weight"),
     ("qwen3_next", "next", parts_in_order("in_proj.weight", "in_proj_qkvz", ".query", ".key", ".z", ".value"), "in_proj.weight"),
@@ -161,7 +170,9 @@ def served_by(entry, case):
     """Whether a row is for tensors that a case has."""
     when, arch = (entry[3] if len(entry) > 3 else {}).get("when", ""), qwen3_5_cases.CASES[case].arch
     conditions = when.split(" && ")
-    if "!gated" in conditions or "moe" in conditions and arch.moe is None or "!moe" in conditions and arch.moe and not arch.moe.dense:
+    if "moe" in conditions and arch.moe is None or "!moe" in conditions and arch.moe and not arch.moe.dense:
+        return False
+    if "!gated" in conditions and arch.gdn.gated or "gated" in conditions and not arch.gdn.gated:
         return False
     return not ("!together" in conditions and case == "moe_3_6")
 

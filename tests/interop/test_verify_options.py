@@ -240,9 +240,12 @@ def test_a_cast_that_nobody_asked_for_is_a_difference(report, causeway, causeway
     for sides in ((source.folder, tmp_path / "root"), (tmp_path / "root", source.folder)):
         found = report("--mode", "logits", *sides, expect=1)["logits"]["tensors"]
         assert [tensor["name"] for tensor in found["differences"]] == outputs and not found["rounded"]
-    for dtype, expect in {None: 0, "bf16": 0, "fp16": 1, "source": 1}.items():
+    for dtype, expect in {None: 0, "bf16": 0, "source": 1}.items():
         done = causeway_verify(source.folder, tmp_path / "root", *(["--dtype", dtype] if dtype else []), expect=expect)
         assert (f"tensors        equal: 0 of 35 differ, {len(outputs)} rounded" in done.stdout) == (expect == 0)
+    manifest = tmp_path / "root" / "causeway" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"dtype": "source"', '"dtype": "none that there is"'))
+    assert len(report("--mode", "logits", source.folder, tmp_path / "root")["logits"]["tensors"]["rounded"]) == len(outputs)
 
 
 def test_what_the_sidecar_says_counts_for_its_own_source_alone(report, causeway, sources, tmp_path):
@@ -252,6 +255,20 @@ def test_what_the_sidecar_says_counts_for_its_own_source_alone(report, causeway,
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--dtype", "bf16")
     found = report("--mode", "logits", tmp_path / "hf", tmp_path / "root")["logits"]
     assert found["equal"] and len(found["tensors"]["rounded"]) == 35
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("name", ["qwen3_fp8", "fp8"])
+def test_fp8_in_other_types(name, dtype, report, causeway, sources, tmp_path):
+    """Code times scale, rounded to that type once; a code that changed shows."""
+    source = sources(name)
+    causeway("convert-hf", source.folder, tmp_path / "root", "--dtype", dtype)
+    found = report(source.folder, tmp_path / "root")["logits"]
+    assert found["equal"] and found["forward"]["identical"] and found["tensors"]["rounded"] and found["tensors"]["differences"] == []
+    tensor = "model.layers.1.self_attn.o_proj.weight"
+    hf = changed_copy(source, tmp_path / "hf", tensor, lambda t: t.view(torch.uint8)[5, 3].bitwise_xor_(1))
+    found = report("--mode", "logits", hf, tmp_path / "root", expect=1)["logits"]
+    assert [each["name"] for each in found["tensors"]["differences"]] == ["layers.1.o"]
 
 
 def test_what_runtimes_keep_in_fp32_may_not_be_rounded(causeway_verify, sources, tmp_path):

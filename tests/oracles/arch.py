@@ -36,8 +36,8 @@ class Mla:
 
 @dataclasses.dataclass(frozen=True)
 class Gdn:
-    """Gated DeltaNet instead of attention in some layers; the attention of the others has an output gate, and every norm but
-    GDN's own scales by 1 + weight."""
+    """Gated DeltaNet instead of attention in some layers; the attention of the others has an output gate or none, and every norm
+    but GDN's own scales by 1 + weight."""
 
     linear: tuple[bool, ...]  # for each layer
     key_heads: int
@@ -45,6 +45,7 @@ class Gdn:
     key_dim: int              # of one head
     value_dim: int
     rotary: float             # the part of a head that positions rotate
+    gated: bool = True        # the attention of the other layers has an output gate
 
     @property
     def keys(self):

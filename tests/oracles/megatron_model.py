@@ -107,7 +107,7 @@ def _gdn_settings(arch):
     return dict(
         experimental_attention_variant="gated_delta_net", linear_attention_freq=[int(linear) for linear in gdn.linear], linear_conv_kernel_dim=4,
         linear_num_key_heads=gdn.key_heads, linear_num_value_heads=gdn.value_heads, linear_key_head_dim=gdn.key_dim,
-        linear_value_head_dim=gdn.value_dim, attention_output_gate=True, layernorm_zero_centered_gamma=True, deterministic_mode=True)
+        linear_value_head_dim=gdn.value_dim, attention_output_gate=gdn.gated, layernorm_zero_centered_gamma=True, deterministic_mode=True)
 
 
 def _config(arch, grouped, dtype):

@@ -4,7 +4,7 @@ models, not from Causeway's tables.
 In-memory Megatron names as in mapping.py; the vision tower, which megatron-core does not have, under its torch_dist keys.
 The facts used:
   attention.py (megatron-core)   with an output gate, linear_qkv's rows are viewed as [groups, 2 * heads/groups + 2, head_dim]:
-                                 the group's query heads, as many gates, its key, its value.
+                                 the group's query heads, as many gates, its key, its value; without one, no gates.
   modeling_qwen3_5.py            q_proj's rows are viewed as [heads, 2, head_dim]: a head's query, then its gate.
   gated_delta_net.py             in_proj's rows are q, k, v, z, beta, alpha; conv1d's are q, k, v. Heads are whole in each.
   modeling_qwen3_5.py            in_proj_qkv is q, k, v; in_proj_z, in_proj_b (beta), in_proj_a (alpha); conv1d is q, k, v.
@@ -40,12 +40,13 @@ def _mlp(arch, hf, h, m, is_moe):
 
 def _attention(arch, hf, h, m):
     h, m = h + "self_attn.", m + "self_attention."
-    heads = hf[h + "q_proj.weight"].unflatten(0, (arch.heads, 2, arch.head_dim))
+    parts = 2 if arch.gdn.gated else 1
+    heads = hf[h + "q_proj.weight"].unflatten(0, (arch.heads, parts, arch.head_dim))
     keys, values = (hf[f"{h}{x}_proj.weight"].unflatten(0, (arch.groups, arch.head_dim)) for x in "kv")
     n, rows = arch.heads // arch.groups, []
     for group in range(arch.groups):
         mine = range(group * n, (group + 1) * n)
-        rows += [heads[head, 0] for head in mine] + [heads[head, 1] for head in mine] + [keys[group], values[group]]
+        rows += [heads[head, part] for part in range(parts) for head in mine] + [keys[group], values[group]]
     return {m + "linear_qkv.weight": torch.cat(rows), m + "linear_proj.weight": hf[h + "o_proj.weight"],
             m + "q_layernorm.weight": hf[h + "q_norm.weight"], m + "k_layernorm.weight": hf[h + "k_norm.weight"]}
 

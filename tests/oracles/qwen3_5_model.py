@@ -39,7 +39,7 @@ def _text_config(arch, form):
     gdn, moe, half = arch.gdn, arch.moe, int(arch.head_dim * arch.gdn.rotary) // 2
     kinds = ["linear_attention" if linear else "full_attention" for linear in gdn.linear]
     config = dict(
-        attention_bias=False, attention_dropout=0.0, attn_output_gate=True, bos_token_id=1, eos_token_id=2, dtype=arch.dtype, head_dim=arch.head_dim,
+        attention_bias=False, attention_dropout=0.0, attn_output_gate=gdn.gated, bos_token_id=1, eos_token_id=2, dtype=arch.dtype, head_dim=arch.head_dim,
         hidden_act="silu", hidden_size=arch.hidden, initializer_range=0.02, linear_conv_kernel_dim=4, linear_key_head_dim=gdn.key_dim,
         linear_num_key_heads=gdn.key_heads, linear_num_value_heads=gdn.value_heads, linear_value_head_dim=gdn.value_dim, mamba_ssm_dtype="float32",
         max_position_embeddings=arch.positions, model_type=arch.family + "_text", mtp_num_hidden_layers=arch.mtp, mtp_use_dedicated_embeddings=False,
@@ -116,7 +116,7 @@ def _mlp(tensors, arch, prefix, is_moe, packed):
 
 
 def _attention(tensors, arch, prefix):
-    tensors.add(prefix + "q_proj.weight", 2 * arch.heads * arch.head_dim, arch.hidden)
+    tensors.add(prefix + "q_proj.weight", (2 if arch.gdn.gated else 1) * arch.heads * arch.head_dim, arch.hidden)
     tensors.add(prefix + "k_proj.weight", arch.groups * arch.head_dim, arch.hidden)
     tensors.add(prefix + "v_proj.weight", arch.groups * arch.head_dim, arch.hidden)
     tensors.add(prefix + "o_proj.weight", arch.hidden, arch.heads * arch.head_dim)

@@ -1,0 +1,150 @@
+// What a configuration says by leaving something out, or by saying null, and what is refused because nothing computes it.
+#include <gtest/gtest.h>
+
+#include "bridge/io/error.h"
+#include "bridge/io/json_strict.h"
+#include "models/hf_weights_config.h"
+#include "models/megatron_weights_config.h"
+
+namespace models {
+namespace {
+
+ModelConfig hf(const std::string& json) {
+  return hf_model_config(Settings("config.json", bridge::parse_json(json)));
+}
+
+template <typename Read>
+std::string refusal(const Read& read) {
+  try {
+    read();
+  } catch (const bridge::Error& error) {
+    return error.message();
+  }
+  return "accepted";
+}
+
+std::string sized(const std::string& type, const std::string& more) {
+  return R"({"model_type": ")" + type + R"(", "hidden_size": 64, "vocab_size": 10,
+    "num_hidden_layers": 2, "num_attention_heads": 64, "intermediate_size": 12)" +
+         more + "}";
+}
+
+const GroupedAttention& grouped(const ModelConfig& config, size_t layer = 1) {
+  return std::get<GroupedAttention>(config.layers.at(layer).attention);
+}
+
+// The defaults of configuration_qwen2.py, configuration_qwen3_moe.py, configuration_mixtral.py.
+TEST(HfConfig, AbsentIsTheClassesOwnAndNullIsNone) {
+  const auto heads = [](const std::string& type, const std::string& more) {
+    return grouped(hf(sized(type, more))).kv_heads;
+  };
+  const std::string null = R"(, "head_dim": 2, "num_key_value_heads": null)";
+  EXPECT_EQ(heads("llama", R"(, "head_dim": 2)"), 64);
+  EXPECT_EQ(heads("qwen2", R"(, "head_dim": 2)"), 32);
+  EXPECT_EQ(heads("qwen3", R"(, "head_dim": 2)"), 32);
+  EXPECT_EQ(heads("qwen2", null), 64);
+  const std::string experts = R"(, "num_local_experts": 2, "num_experts_per_tok": 1,
+    "moe_intermediate_size": 4, "head_dim": 2)";
+  EXPECT_EQ(heads("mixtral", experts), 8);
+  EXPECT_EQ(heads("qwen3_moe", experts), 4);
+
+  const auto window = [](const std::string& more, size_t layer = 1) {
+    return grouped(hf(sized("qwen2", R"(, "head_dim": 2, "max_window_layers": 1)" + more)), layer)
+        .window;
+  };
+  EXPECT_EQ(window(R"(, "use_sliding_window": true)"), 4096);
+  EXPECT_EQ(window(R"(, "use_sliding_window": true)", 0), 0);
+  EXPECT_EQ(window(R"(, "use_sliding_window": true, "sliding_window": null)"), 0);
+  EXPECT_EQ(window(R"(, "sliding_window": 3)"), 0);
+}
+
+TEST(HfConfig, ExpertsOfQwen3_5AreEverywhereOrNowhere) {
+  const std::string more = R"(, "num_key_value_heads": 2, "head_dim": 8, "num_experts": 4,
+    "num_experts_per_tok": 2, "moe_intermediate_size": 4, "shared_expert_intermediate_size": 4,
+    "mlp_only_layers": [0])";
+  const auto dense = [&](const std::string& type) {
+    std::string layers;
+    for (const LayerConfig& layer : hf(sized(type, more)).layers) {
+      layers += std::holds_alternative<DenseMlp>(layer.mlp) ? "dense " : "experts ";
+    }
+    return layers;
+  };
+  EXPECT_EQ(dense("qwen3_5_text"), "dense dense ");
+  EXPECT_EQ(dense("qwen3_5_moe_text"), "experts experts ");
+  EXPECT_EQ(dense("qwen3_next"), "dense experts ");
+}
+
+TEST(HfConfig, SettingsOfSingleLayersAreRefused) {
+  EXPECT_EQ(refusal([] { hf(sized("llama", R"(, "per_layer_config": {"0": {"head_dim": 4}})")); }),
+            "config.json: per_layer_config: settings of single layers are not read here");
+}
+
+constexpr const char* kModel = R"(model:
+  hidden_size: 8
+  vocab_size: 10
+  num_layers: 2
+  num_attention_heads: 2
+  ffn_hidden_size: 12
+  normalization: RMSNorm
+  gated_linear_unit: true
+  activation_func: {_target_: torch.nn.functional.silu}
+  add_bias_linear: false
+)";
+
+ModelConfig megatron(const std::string& more) {
+  return megatron_model_config(megatron_settings(kModel + more));
+}
+
+// Each changes Megatron-Core's logits and none is computed.
+TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
+  for (const std::string line :
+       {"softmax_scale: 0.3", "softmax_type: off-by-one", "glu_linear_offset: 1.0",
+        "moe_expert_capacity_factor: 0.5", "moe_router_load_balancing_type: sinkhorn",
+        "moe_router_load_balancing_type: [aux_loss, sinkhorn]", "moe_apply_probs_on_input: true",
+        "moe_router_force_load_balancing: true", "use_mup: true", "heterogeneous_block_specs: true",
+        "moe_shared_expert_glu_interleave_size: 32", "rotary_base_per_layer: [1.0e4, 1.0e6]"}) {
+    const std::string name = line.substr(0, line.find(':'));
+    const std::string message =
+        refusal([&] { megatron("  position_embedding_type: rope\n  " + line + "\n"); });
+    EXPECT_EQ(message.rfind("run_config.yaml: model: " + name + ": ", 0), 0U) << message;
+  }
+  const auto ropes = [](const std::string& more) { return refusal([&] { megatron(more); }); };
+  EXPECT_EQ(ropes("  position_embedding_type: rope\n  rope_scaling: true\n"
+                  "  seq_len_interpolation_factor: 2.0\n"),
+            "run_config.yaml: model: seq_len_interpolation_factor: not computed with rope_scaling");
+  EXPECT_EQ(ropes("  position_embedding_type: yarn\n"),
+            "run_config.yaml: model: yarn_rotary_scaling_factor: missing");
+}
+
+constexpr const char* kLatent = R"(  multi_latent_attention: true
+  qk_layernorm: true
+)";
+
+// MLATransformerConfig's defaults, and what of a rotary encoding latent attention does not share with the other.
+TEST(MegatronConfig, LatentAttention) {
+  const std::string rope = std::string(kLatent) + "  position_embedding_type: rope\n";
+  const auto rank = [](const ModelConfig& config) {
+    return std::get<LatentAttention>(config.layers.at(0).attention).q_rank;
+  };
+  EXPECT_EQ(rank(megatron(rope)), 512);
+  EXPECT_EQ(rank(megatron(rope + "  q_lora_rank: null\n")), 0);
+  EXPECT_EQ(refusal([] { megatron(kLatent); }),
+            "run_config.yaml: model: position_embedding_type: learned positions are not computed "
+            "here");
+  for (const std::string line : {"rotary_interleaved: true", "window_size: [3, 0]"}) {
+    EXPECT_NE(refusal([&] { megatron(rope + "  " + line + "\n"); }), "accepted") << line;
+  }
+}
+
+// The llama3 scaling is RotaryEmbedding's; that of mrope has none.
+TEST(MegatronConfig, MultiSectionRotaryHasNoScaling) {
+  const auto scaling = [](const std::string& kind) {
+    return grouped(megatron("  rope_scaling: true\n  position_embedding_type: " + kind + "\n"))
+        .rotary.scaling;
+  };
+  EXPECT_EQ(scaling("rope"), RotaryScaling::kLlama3);
+  EXPECT_EQ(scaling("mrope"), RotaryScaling::kNone);
+}
+
+}  // namespace
+}  // namespace models
