@@ -113,8 +113,8 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->add_option("CONVERTED", verify_command.options.b, "The other one")->required();
   command
       ->add_option("--mode", verify_command.mode,
-                   "hash (bytes), logits (forward pass), both, train-step (default both)")
-      ->check(CLI::IsMember({"hash", "logits", "both", "train-step"}))
+                   "hash (bytes), logits (forward pass), both (default both)")
+      ->check(CLI::IsMember({"hash", "logits", "both"}))
       ->type_name("MODE")
       ->default_val("both");
   command->add_flag("--dry-run", verify_command.options.dry_run,

@@ -14,8 +14,8 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;  // hash, logits, both, train-step
-  // For causeway-verify: options of the forward pass and their values as they were given; empty ones were not.
+  std::string mode;  // hash, logits, both
+  // For causeway-verify: the options of the forward pass that were given, and their values.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };
 

@@ -3,9 +3,11 @@
 
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "bridge/io/error.h"
 #include "bridge/io/interrupt.h"
+#include "bridge/io/standard_output.h"
 #include "cli/app.h"
 
 namespace {
@@ -21,7 +23,9 @@ int print_error(const bridge::Error& error) {
 int main(int argc, char** argv) {
   try {
     bridge::install_interrupt_handlers();
-    return cli::run(argc, argv);
+    const int status = cli::run(argc, argv);
+    bridge::flush_standard_output();
+    return status;
   } catch (const bridge::Error& error) {
     return print_error(error);
   } catch (const bridge::Interrupted& interrupted) {
@@ -29,6 +33,8 @@ int main(int argc, char** argv) {
     return interrupted.exit_status();
   } catch (const std::bad_alloc&) {
     return print_error({bridge::Code::kIo, "out of memory", "use a smaller --memory"});
+  } catch (const std::system_error& error) {
+    return print_error(bridge::error_of(error));
   } catch (const std::exception& error) {
     return print_error({bridge::Code::kInternal, error.what(),
                         "this is a bug of causeway: please report it with the command line"});

@@ -57,11 +57,7 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
       ->type_name("FILE");
   app.add_option_function<std::string>(
          "--progress",
-         [&options](const std::string& mode) {
-           options.progress = mode == "always"  ? bridge::ProgressMode::kAlways
-                              : mode == "never" ? bridge::ProgressMode::kNever
-                                                : bridge::ProgressMode::kAuto;
-         },
+         [&options](const std::string& mode) { options.progress = bridge::progress_mode(mode); },
          "Progress on stderr: auto, always, never (default auto)")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->type_name("MODE");
@@ -84,6 +80,21 @@ void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
       ->type_name("N");
 }
 
+namespace {
+
+std::string refuse_nothing(const std::string& value) {
+  return value.empty() ? "nothing given" : "";
+}
+
+std::string refuse_no_seed(const std::string& value) {
+  uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seed);
+  if (error == std::errc() && end == value.data() + value.size()) return "";
+  return fmt::format("'{}' is not a number from 0 to {}", value, UINT64_MAX);
+}
+
+}  // namespace
+
 void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given) {
   const auto add = [&](const char* name, const char* type, const char* help) {
     return app
@@ -91,13 +102,14 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
             name, [&given, name](const std::string& value) { given.emplace_back(name, value); },
             help)
         ->type_name(type)
+        ->check(refuse_nothing, "", "")
         ->group("Forward pass (--mode logits, both)");
   };
   add("--tokens", "FILE|IDS",
       "The prompt: numbers with commas between, or a file of them, a prompt a line");
   add("--prompt-length", "N", "Tokens of a prompt made from --seed (default 32)")
       ->check(CLI::Range(int64_t{1}, kLongestPrompt));
-  add("--seed", "S", "Which prompt (default 1)")->check(CLI::NonNegativeNumber);
+  add("--seed", "S", "Which prompt (default 1)")->check(refuse_no_seed, "", "");
   add("--reference-logits", "FILE",
       "Also compare both sides with recorded logits: safetensors with input_ids, logits, "
       "mtp_logits.K");

@@ -5,6 +5,7 @@
 #include "bridge/convert/verify_hash.h"
 #include "bridge/io/error.h"
 #include "bridge/io/file_system.h"
+#include "bridge/io/json_file.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
@@ -24,10 +25,6 @@ int worst(int hash, int logits) {
 
 int verify(const VerifyCommand& command) {
   const Stopwatch stopwatch;
-  if (command.mode == "train-step") {
-    bridge::unsupported("verify --mode train-step: not in this version",
-                        "--mode logits compares the forward pass");
-  }
   const bool hash = command.mode != "logits";
   const bool logits = command.mode != "hash";
   const std::optional<bridge::Path> program = find_causeway_verify();
@@ -47,6 +44,9 @@ int verify(const VerifyCommand& command) {
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
+  if (!command.options.report.empty()) {
+    bridge::check_json_file_can_be_written(fs, command.options.report);
+  }
   bridge::Report report;
   if (hash) {
     report = bridge::verify_hash(fs, command.options);

@@ -26,20 +26,21 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
                                    const bridge::ConversionFacts& facts) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
-  const auto add = [&](std::string_view option, std::string value) {
-    if (!value.empty()) words.push_back(fmt::format("{}={}", option, std::move(value)));
+  const auto add = [&](std::string_view option, const std::string& value) {
+    words.push_back(fmt::format("{}={}", option, value));
   };
-  add("--iteration", options.iteration);
+  add("--called-by-version", CAUSEWAY_VERSION);
+  if (!options.iteration.empty()) add("--iteration", options.iteration);
   add("--memory", std::to_string(options.memory));
   if (options.threads > 0) add("--threads", std::to_string(options.threads));
   if (options.progress != bridge::ProgressMode::kAuto) {
     add("--progress", options.progress == bridge::ProgressMode::kAlways ? "always" : "never");
   }
-  add("--report", report.native());
+  if (!report.empty()) add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
   if (facts.without_mtp) add("--mtp", "drop");
   if (facts.without_parts) add("--parts", "text");
-  add("--dtype", facts.dtype);
+  if (!facts.dtype.empty()) add("--dtype", facts.dtype);
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -82,10 +83,37 @@ int exit_status(int status) {
                         "where memory ran out, a shorter prompt or fewer --threads need less");
   }
   if (signal == SIGINT || signal == SIGTERM) throw bridge::Interrupted(signal);
-  if (signal == SIGPIPE)
-    ::raise(SIGPIPE);  // who read our stdout has gone; we end as any program does
+  if (signal == SIGPIPE) ::raise(SIGPIPE);  // nobody reads our results either
   bridge::internal_error(fmt::format("causeway-verify ended by signal {}", signal));
 }
+
+// Its report, beside ours; gone when we are done, whatever happened.
+class ReportFile {
+ public:
+  ReportFile(bridge::FileSystem& fs, const bridge::Path& ours) : fs_(fs) {
+    if (ours.empty()) return;
+    path_ = ours;
+    path_ += fmt::format(".logits-{}", ::getpid());
+  }
+  ReportFile(const ReportFile&) = delete;
+  ReportFile& operator=(const ReportFile&) = delete;
+  ~ReportFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+    path_ += ".partial";
+    std::filesystem::remove(path_, ignored);
+  }
+
+  const bridge::Path& path() const { return path_; }  // empty: none is wanted
+  nlohmann::ordered_json read() const {
+    if (path_.empty() || !fs_.lstat(path_)) return {};
+    return bridge::parse_json(bridge::read_whole_file(fs_, path_, kLargestReport));
+  }
+
+ private:
+  bridge::FileSystem& fs_;
+  bridge::Path path_;
+};
 
 }  // namespace
 
@@ -94,25 +122,18 @@ std::optional<bridge::Path> find_causeway_verify() {
   const bridge::Path self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) return std::nullopt;
   bridge::Path program = self.parent_path() / "causeway-verify";
-  if (::access(program.c_str(), X_OK) != 0) return std::nullopt;
+  if (::access(program.c_str(), F_OK) != 0) return std::nullopt;
   return program;
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts) {
   bridge::FileSystem& fs = bridge::real_file_system();
-  bridge::Path report = command.options.report;
-  if (!report.empty()) {
-    report += ".logits";
-    if (fs.lstat(report)) fs.remove_file(report);
-  }
-  const pid_t child = start(arguments(program, command, report, facts));
+  const ReportFile report(fs, command.options.report);
+  const pid_t child = start(arguments(program, command, report.path(), facts));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
-  if (!report.empty() && fs.lstat(report)) {
-    run.json = bridge::parse_json(bridge::read_whole_file(fs, report, kLargestReport));
-    fs.remove_file(report);
-  }
+  run.json = report.read();
   return run;
 }
 

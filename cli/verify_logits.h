@@ -22,11 +22,11 @@ struct LogitsRun {
       json;  // its report; null without --report, or when it ended before writing one
 };
 
-// The program, or nullopt where it was not built.
+// The program, or nullopt where there is none.
 std::optional<bridge::Path> find_causeway_verify();
 
 // facts: what the conversion left out on purpose is no difference. Errors: kIo when it cannot be started or was killed, kInternal
-// when it crashed.
+// when it crashed. Ends this process with SIGPIPE where that ended the other.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts);
 

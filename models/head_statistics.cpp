@@ -6,7 +6,10 @@
 #include <ATen/ops/maximum.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
+
+#include "models/bits.h"
 
 namespace models {
 
@@ -23,15 +26,18 @@ void BestTokens::add(const at::Tensor& block, int64_t first) {
 }
 
 void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {
-  const at::Tensor block_largest = std::get<0>(x.max(1));
+  // Of a block that is all -inf: what keeps differences from it numbers.
+  const at::Tensor block_largest =
+      std::get<0>(x.max(1)).clamp_min(std::numeric_limits<double>::lowest());
   const at::Tensor now = largest.defined() ? at::maximum(largest, block_largest) : block_largest;
   const at::Tensor powers = (x - now.unsqueeze(1)).exp();
   const at::Tensor block_sum = powers.sum(1);
-  const at::Tensor block_weighted = (powers * weight).sum(1);
+  // What has no probability adds nothing, by however much it differs.
+  const at::Tensor block_weighted = (powers * weight).masked_fill(powers.eq(0), 0).sum(1);
   if (largest.defined()) {
     const at::Tensor scale = (largest - now).exp();
     sum = sum * scale + block_sum;
-    weighted = weighted * scale + block_weighted;
+    weighted = (weighted * scale).masked_fill(scale.eq(0), 0) + block_weighted;
   } else {
     sum = block_sum;
     weighted = block_weighted;
@@ -44,13 +50,17 @@ at::Tensor Divergence::Sum::log() const {
 }
 
 void Divergence::add(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor difference = a.to(at::kDouble) - b.to(at::kDouble);
+  const at::Tensor same = same_bits(a, b);
+  const at::Tensor difference = (a.to(at::kDouble) - b.to(at::kDouble)).masked_fill(same, 0);
   a_.add(a.to(at::kDouble), difference);
   b_.add(b.to(at::kDouble), difference);
+  const at::Tensor rows = same.all(1);
+  same_ = same_.defined() ? same_.logical_and(rows) : rows;
 }
 
 double Divergence::mean() const {
-  return (a_.weighted / a_.sum - a_.log() + b_.log()).mean().item().toDouble();
+  const at::Tensor rows = a_.weighted / a_.sum - a_.log() + b_.log();
+  return rows.masked_fill(same_, 0).mean().item().toDouble();
 }
 
 }  // namespace models

@@ -1,7 +1,8 @@
 // What is compared of two heads' logits, gathered while the blocks of the vocabulary pass by.
 //
 //   divergence: KL(p || q) = E_p[a - b] - log sum exp a + log sum exp b; each sum is kept relative to the largest value so
-//   far and rescaled when a larger one comes
+//   far and rescaled when a larger one comes; a row whose bits are the same has none, and one with a NaN or +inf that
+//   is not the same has no number
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,6 +45,7 @@ class Divergence {
 
   Sum a_;
   Sum b_;
+  at::Tensor same_;  // rows that are so far
 };
 
 }  // namespace models

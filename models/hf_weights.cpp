@@ -16,6 +16,7 @@
 #include "bridge/io/json_strict.h"
 #include "models/hf_weights_config.h"
 #include "models/hf_weights_names.h"
+#include "models/hf_weights_vision.h"
 #include "models/tensor_bytes.h"
 
 namespace models {
@@ -28,12 +29,20 @@ constexpr std::string_view kScaleSuffix = "_scale_inv";  // after X.weight
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScale = ".scale";  // in its place
 constexpr size_t kMostOpenFiles = 64;
-constexpr int64_t kLargestConfig = 64 << 20;
+constexpr int64_t kLargestConfig = 4 << 20;
+
+// Errors of what fn does say where the checkpoint lies.
+template <typename Fn>
+auto in(const bridge::Path& folder, const Fn& fn) {
+  return bridge::with_context([&] { return bridge::printable(folder.native()); }, fn);
+}
 
 Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
-  const std::string text = bridge::read_whole_file(fs, folder / "config.json", kLargestConfig);
-  return bridge::with_context("config.json",
-                              [&] { return Settings("config.json", bridge::parse_json(text)); });
+  const bridge::Path path = folder / "config.json";
+  const std::string text = bridge::read_whole_file(fs, path, kLargestConfig);
+  const nlohmann::ordered_json values = bridge::with_context(
+      bridge::printable(path.native()), [&] { return bridge::parse_json(text); });
+  return in(folder, [&] { return Settings("config.json", values); });
 }
 
 // A bare model's tensors have no "model." in front, DeepSeek-V4's released ones neither; a vision-language model's text part
@@ -52,6 +61,11 @@ std::string prefix_of(const bridge::HfFolder& folder) {
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config, drop_mtp);
+  // A text model cut out of a multimodal one may have kept its configuration.
+  const bool has_tower =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
+  if (!has_tower) model.vision.reset();
   const HfFamily family = hf_family(config);
   if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
   const HfNames names(family, model, prefix_of(folder));
@@ -116,11 +130,13 @@ class HfWeights : public Weights {
         folder_(bridge::open_hf_folder(fs, path, budget)),
         settings_(read_config(fs, folder_.path)),
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
-        config_(model_config_of(settings_, folder_, drop_mtp_)),
+        config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
         names_(hf_family(settings_), config_, prefix_of(folder_)),
-        block_(block_of(settings_)) {
-    check_shapes(*this);
-    check_all_used();
+        block_(in(folder_.path, [&] { return block_of(settings_); })) {
+    in(folder_.path, [&] {
+      check_shapes(*this);
+      check_all_used();
+    });
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -186,8 +202,7 @@ class HfWeights : public Weights {
       return bridge::with_context([&] { return bridge::printable(tensor->name); },
                                   [&] { return located(*tensor, place, id); });
     }
-    bridge::bad_input(fmt::format("{}: {} is missing: the configuration asks for {}",
-                                  bridge::printable(folder_.path.native()),
+    bridge::bad_input(fmt::format("{} is missing: the configuration asks for {}",
                                   bridge::printable(places[0].name), to_string(id)));
   }
 
@@ -268,8 +283,7 @@ class HfWeights : public Weights {
     });
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || is_unused(folder_.tensors[i].name)) continue;
-      bridge::bad_input(fmt::format("{}: {}: the model of config.json has no such tensor",
-                                    bridge::printable(folder_.path.native()),
+      bridge::bad_input(fmt::format("{}: the model of config.json has no such tensor",
                                     bridge::printable(folder_.tensors[i].name)));
     }
   }

@@ -15,7 +15,6 @@
 namespace models {
 namespace {
 
-constexpr int64_t kMostLayers = 1 << 16;  // no list is made for a number that is surely wrong
 constexpr double kLatentEps = 1e-6;  // DeepseekV3RMSNorm's own default, whatever rms_norm_eps says
 constexpr std::pair<std::string_view, HfFamily> kFamilies[] = {
     {"llama", HfFamily::kLlama},

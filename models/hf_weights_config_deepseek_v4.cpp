@@ -93,7 +93,7 @@ CompressedAttention attention_of(const Settings& config, const Compression& comp
   attention.heads = config.integer("num_attention_heads");
   attention.head_dim = config.integer("head_dim");
   const double part = config.real_or("partial_rotary_factor", kHeadPartTurned);
-  const int64_t turned = static_cast<int64_t>(static_cast<double>(attention.head_dim) * part);
+  const int64_t turned = part_of(attention.head_dim, part);
   attention.rope_dim = config.integer_or("qk_rope_head_dim", turned);
   if (config.has("partial_rotary_factor") && attention.rope_dim != turned) {
     config.refuse("partial_rotary_factor",

@@ -48,8 +48,7 @@ GroupedAttention full_attention_of(const Settings& text) {
   const std::optional<Settings> rope = hf_rope_section(text);
   const double top = text.real_or("partial_rotary_factor", 0.25);
   const double part = rope ? rope->real_or("partial_rotary_factor", top) : top;
-  const int64_t channels = static_cast<int64_t>(static_cast<double>(attention.head_dim) * part);
-  attention.rotary = hf_rotary_config(text, rope, channels, 10000);
+  attention.rotary = hf_rotary_config(text, rope, part_of(attention.head_dim, part), 10000);
   return attention;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -37,6 +39,9 @@ constexpr Name kBlock[] = {
     {Role::kK, "attn.qkv.weight"},          {Role::kKBias, "attn.qkv.bias"},
     {Role::kV, "attn.qkv.weight"},          {Role::kVBias, "attn.qkv.bias"},
 };
+
+// A bare model's tensors have no "model." in front.
+constexpr std::string_view kPrefixes[] = {"model.visual.", "visual."};
 
 template <size_t N>
 std::string_view find(const Name (&names)[N], Role role) {
@@ -83,6 +88,11 @@ std::optional<VisionTower> hf_vision_tower(const Settings& config) {
   return tower;
 }
 
+bool is_hf_vision_name(std::string_view name) {
+  return std::any_of(std::begin(kPrefixes), std::end(kPrefixes),
+                     [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
 std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& id) {
   const bool in_block = id.section == Section::kVisionBlock;
   const std::string_view name = in_block ? find(kBlock, id.role) : find(kTower, id.role);
@@ -95,8 +105,11 @@ std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& 
   }
   const std::string inner =
       in_block ? fmt::format("blocks.{}.{}", id.index, name) : std::string(name);
-  // A bare model's tensors have no "model." in front.
-  return {{"model.visual." + inner, false, rows}, {"visual." + inner, false, rows}};
+  std::vector<HfPlace> places;
+  for (const std::string_view prefix : kPrefixes) {
+    places.push_back({std::string(prefix) + inner, false, rows});
+  }
+  return places;
 }
 
 }  // namespace models

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "models/hf_weights_names.h"
@@ -16,6 +17,9 @@ namespace models {
 
 // config: the whole config.json. nullopt: the model has no tower. Errors: kBadInput "config.json: vision_config: name: what".
 std::optional<VisionTower> hf_vision_tower(const Settings& config);
+
+// Of a tower, whatever the configuration says.
+bool is_hf_vision_name(std::string_view name);
 
 // The ways; a checkpoint has one of them.
 std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& id);

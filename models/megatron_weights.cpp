@@ -24,7 +24,17 @@ namespace {
 
 using bridge::DcpTensor;
 
-constexpr int64_t kLargestRunConfig = 16 << 20;
+constexpr int64_t kLargestRunConfig = 1 << 20;  // known ones have some 20 KB
+
+// Errors of what fn does say where the checkpoint lies.
+template <typename Fn>
+auto in(const bridge::Path& folder, const Fn& fn) {
+  return bridge::with_context([&] { return bridge::printable(folder.native()); }, fn);
+}
+
+int64_t interleave_of(const Settings& settings) {
+  return settings.integer_or("moe_mlp_glu_interleave_size", 0);
+}
 
 Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& folder,
                        const bridge::Path& run_config) {
@@ -40,11 +50,12 @@ Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& fol
         });
   }
   if (folder.has_run_config) {
-    return megatron_settings(
-        bridge::read_whole_file(fs, folder.dist_dir / "run_config.yaml", kLargestRunConfig));
+    const std::string text =
+        bridge::read_whole_file(fs, folder.dist_dir / "run_config.yaml", kLargestRunConfig);
+    return in(folder.dist_dir, [&] { return megatron_settings(text); });
   }
   const bridge::PickleNode* args = folder.common ? folder.common->get("args") : nullptr;
-  if (args != nullptr) return megatron_settings(*args);
+  if (args != nullptr) return in(folder.dist_dir, [&] { return megatron_settings(*args); });
   bridge::unsupported(
       fmt::format("{}: neither run_config.yaml nor args in the common state, so the model's "
                   "configuration is not known",
@@ -63,12 +74,14 @@ class MegatronWeights : public Weights {
                   bridge::MemoryBudget& budget, const bridge::Path& run_config)
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
         settings_(read_settings(fs, folder_, run_config)),
-        config_(megatron_model_config(settings_)),
-        layout_(config_, settings_.integer_or("moe_mlp_glu_interleave_size", 0)),
+        config_(in(folder_.dist_dir, [&] { return megatron_model_config(settings_); })),
+        layout_(config_, in(folder_.dist_dir, [&] { return interleave_of(settings_); })),
         prefix_(prefix_of(folder_)),
         reader_(fs, folder_.dist_dir, folder_.metadata) {
-    check_shapes(*this);
-    check_all_used();
+    in(folder_.dist_dir, [&] {
+      check_shapes(*this);
+      check_all_used();
+    });
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -242,8 +255,7 @@ class MegatronWeights : public Weights {
       if (std::optional<Location> found = find_place(place, id)) return *std::move(found);
     }
     const std::string prefix = prefix_for(id);
-    bridge::bad_input(fmt::format("{}: {} is missing: no key for {} ({})",
-                                  bridge::printable(folder_.dist_dir.native()), to_string(id),
+    bridge::bad_input(fmt::format("{} is missing: no key for {} ({})", to_string(id),
                                   places[0].inner, prefix.empty() ? "no prefix" : prefix));
   }
 
@@ -256,8 +268,7 @@ class MegatronWeights : public Weights {
     });
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i]) continue;
-      const std::string where = fmt::format("{}: {}", bridge::printable(folder_.dist_dir.native()),
-                                            bridge::printable(folder_.metadata.tensors[i].key));
+      const std::string where = bridge::printable(folder_.metadata.tensors[i].key);
       if (folder_.metadata.tensors[i].key.starts_with(kMegatronVision) && !config_.vision) {
         bridge::unsupported(where + ": nothing says the sizes of the vision tower",
                             "vision_config in run_config.yaml does; --run-config FILE names one "

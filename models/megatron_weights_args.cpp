@@ -13,6 +13,7 @@
 
 #include "bridge/io/error.h"
 #include "bridge/io/pickle.h"
+#include "models/expansion_limit.h"
 #include "models/megatron_weights_config.h"
 
 namespace models {
@@ -38,7 +39,8 @@ constexpr std::pair<std::string_view, std::string_view> kGroupedYarn[] = {
 };
 
 // nullopt for what is no plain datum: enumerations, functions, types.
-std::optional<Json> plain(const PickleNode& node) {
+std::optional<Json> plain(const PickleNode& node, ExpansionLimit& limit) {
+  limit.add(node.kind == PickleNode::Kind::kString ? node.text.size() : 0);
   switch (node.kind) {
     case PickleNode::Kind::kNone:
       return Json();
@@ -54,7 +56,7 @@ std::optional<Json> plain(const PickleNode& node) {
     case PickleNode::Kind::kTuple: {
       Json list = Json::array();
       for (const bridge::PickleValue& item : node.items) {
-        std::optional<Json> value = plain(*item);
+        std::optional<Json> value = plain(*item, limit);
         if (!value) return std::nullopt;
         list.push_back(*std::move(value));
       }
@@ -71,10 +73,14 @@ Json plain_arguments(const PickleNode& args) {
   const PickleNode* state = &args;
   if (args.kind == PickleNode::Kind::kObject && args.items.size() > 2) state = args.items[2].get();
   if (state->kind != PickleNode::Kind::kDict) bridge::bad_input("args are no Namespace");
+  if (state->items.size() / 2 > Settings::kMostSettings) bridge::bad_input("too many args");
+  ExpansionLimit limit;
   for (size_t i = 0; i + 1 < state->items.size(); i += 2) {
     const PickleNode& key = *state->items[i];
     if (key.kind != PickleNode::Kind::kString) continue;
-    if (std::optional<Json> value = plain(*state->items[i + 1])) out[key.text] = *std::move(value);
+    if (std::optional<Json> value = plain(*state->items[i + 1], limit)) {
+      out[key.text] = *std::move(value);
+    }
   }
   return out;
 }
@@ -92,7 +98,7 @@ void rename(Json& out, std::string_view from, std::string_view to) {
 }  // namespace
 
 Settings megatron_settings(const PickleNode& args) {
-  return bridge::with_context("common state", [&] {
+  Json values = bridge::with_context("common state", [&] {
     Json out = plain_arguments(args);
     for (const auto& [argument, field] : kRenamed) rename(out, argument, field);
     if (is_true(out, "swiglu")) {
@@ -108,8 +114,9 @@ Settings megatron_settings(const PickleNode& args) {
     if (!is_true(out, "multi_latent_attention")) {
       for (const auto& [argument, field] : kGroupedYarn) rename(out, argument, field);
     }
-    return Settings("common state: args", std::move(out));
+    return out;
   });
+  return Settings("common state: args", std::move(values));
 }
 
 }  // namespace models

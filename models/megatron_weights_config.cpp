@@ -12,8 +12,7 @@
 namespace models {
 namespace {
 
-constexpr int64_t kMostLayers = 1 << 16;  // no list is made for a number that is surely wrong
-constexpr double kHyperEps = 1e-6;        // a constant of hyper_connection.py
+constexpr double kHyperEps = 1e-6;  // a constant of hyper_connection.py
 
 // Of experimental_attention_variant.
 enum class Variant { kNone, kGatedDelta, kDsv4 };
@@ -68,7 +67,7 @@ double rotary_percent(const Settings& model) {
 
 RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   RotaryConfig rotary;
-  rotary.channels = static_cast<int64_t>(static_cast<double>(head_dim) * rotary_percent(model));
+  rotary.channels = part_of(head_dim, rotary_percent(model));
   rotary.base = model.real_or("rotary_base", 10000);
   if (model.flag_or("rotary_interleaved", false)) rotary.layout = RotaryLayout::kPairs;
   const std::string kind = model.text_or("position_embedding_type", "learned_absolute");

@@ -1,13 +1,16 @@
 // run_config.yaml into Settings. Scalars that are not quoted are read by YAML's core schema, as PyYAML's safe loader
-// does: null, true, 1, 1.0e-06; everything else is text. The number of values is limited: an alias may stand for a tree of
-// aliases, and so a small file for an endless configuration.
+// does: null, true, 1, 1.0e-06; everything else is text.
+#include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "bridge/io/error.h"
+#include "models/expansion_limit.h"
 #include "models/megatron_weights_config.h"
 
 namespace models {
@@ -16,7 +19,6 @@ namespace {
 using Json = Settings::Json;
 
 constexpr int kDeepest = 16;
-constexpr int64_t kMostValues = 1 << 20;
 
 template <typename Number>
 std::optional<Number> number(std::string_view text) {
@@ -43,7 +45,7 @@ class Conversion {
  public:
   Json run(const YAML::Node& node, int depth = 0) {
     if (depth > kDeepest) bridge::bad_input("nested too deeply");
-    if (++values_ > kMostValues) bridge::bad_input("too many values");
+    limit_.add(node.IsScalar() ? node.Scalar().size() : 0);
     switch (node.Type()) {
       case YAML::NodeType::Null:
       case YAML::NodeType::Undefined:
@@ -65,30 +67,36 @@ class Conversion {
  private:
   Json map(const YAML::Node& node, int depth) {
     Json out = Json::object();
+    auto& members = out.get_ref<Json::object_t&>();  // whose own insertion searches all keys
+    std::set<std::string> keys;
     for (const auto& entry : node) {
       if (!entry.first.IsScalar()) bridge::bad_input("a key that is no text");
       const std::string& key = entry.first.Scalar();
-      if (out.contains(key)) bridge::bad_input(bridge::printable(key) + " is there twice");
-      out[key] = run(entry.second, depth + 1);
+      limit_.add(key.size());
+      if (!keys.insert(key).second) bridge::bad_input(bridge::printable(key) + " is there twice");
+      members.emplace_back(key, run(entry.second, depth + 1));
     }
     return out;
   }
 
-  int64_t values_ = 0;
+  ExpansionLimit limit_;
 };
 
 }  // namespace
 
 Settings megatron_settings(std::string_view yaml) {
-  return bridge::with_context("run_config.yaml", [&] {
+  Json values = bridge::with_context("run_config.yaml", [&] {
     try {
       const YAML::Node top = YAML::Load(std::string(yaml));
       if (!top.IsMap()) bridge::bad_input("no model section");
       const YAML::Node model = top["model"];
       if (!model || !model.IsMap()) bridge::bad_input("no model section");
-      return Settings("run_config.yaml: model", Conversion().run(model));
+      return Conversion().run(model);
     } catch (const YAML::Exception& error) {
-      bridge::bad_input(bridge::printable(error.what()));
+      const std::string what = bridge::printable(error.msg);
+      if (error.mark.is_null()) bridge::bad_input(what);
+      bridge::bad_input(
+          fmt::format("line {}, column {}: {}", error.mark.line + 1, error.mark.column + 1, what));
     }
   });
 }

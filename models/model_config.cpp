@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kLargestSize =
     1 << 24;  // of a dimension, far beyond any model; products stay within 64 bits
-constexpr size_t kMostLayers = 4096;
+constexpr int64_t kMostSteps = 1024;  // of an iteration that is run as often
 
 std::string_view name_of(NormKind kind) {
   switch (kind) {
@@ -188,10 +188,10 @@ void describe_layers(const std::vector<LayerConfig>& layers, Description::Part o
   }
 }
 
-void check_size(std::string_view what, int64_t value, int64_t at_least = 1) {
-  if (value < at_least || value > kLargestSize) {
-    bridge::bad_input(
-        fmt::format("{} is {}, not in {} to {}", what, value, at_least, kLargestSize));
+void check_size(std::string_view what, int64_t value, int64_t at_least = 1,
+                int64_t at_most = kLargestSize) {
+  if (value < at_least || value > at_most) {
+    bridge::bad_input(fmt::format("{} is {}, not in {} to {}", what, value, at_least, at_most));
   }
 }
 
@@ -299,6 +299,11 @@ void check_part(const MixtureOfExperts& mlp) {
 
 }  // namespace
 
+int64_t part_of(int64_t size, double part) {
+  const bool is_sane = 0 <= size && size <= kLargestSize && 0 <= part && part <= 1;
+  return is_sane ? static_cast<int64_t>(static_cast<double>(size) * part) : 0;
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& config) {
   Description description;
   Description::Part top = description.top();
@@ -329,13 +334,13 @@ void check(const ModelConfig& config) {
   }
   check_size("the number of residual streams", config.hyper.streams, 0);
   if (config.hyper.streams > 0) {
-    check_size("the number of Sinkhorn steps", config.hyper.steps);
+    check_size("the number of Sinkhorn steps", config.hyper.steps, 1, kMostSteps);
     if (!(config.hyper.eps > 0)) {
       bridge::bad_input(fmt::format("the epsilon of the residual streams is {}", config.hyper.eps));
     }
   }
   for (const std::vector<LayerConfig>* layers : {&config.layers, &config.mtp}) {
-    if (layers->size() > kMostLayers) {
+    if (std::ssize(*layers) > kMostLayers) {
       bridge::bad_input(fmt::format("{} layers, more than {}", layers->size(), kMostLayers));
     }
     for (const LayerConfig& layer : *layers) {

@@ -166,6 +166,12 @@ struct ModelConfig {
       vision;  // of a multimodal model; the forward pass is that of its text model
 };
 
+constexpr int64_t kMostLayers = 4096;  // no list is made for a number that is surely wrong
+
+// The first channels of a head that are rotated: `part` (0 to 1) of `size`, rounded down; 0, which check() refuses, of what
+// is no size.
+int64_t part_of(int64_t size, double part);
+
 // Every field by name ("layers.3.attention.heads", "8"), in a fixed order.
 std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& config);
 

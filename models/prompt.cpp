@@ -13,7 +13,7 @@
 namespace models {
 namespace {
 
-constexpr int64_t kLargestFile = 64 << 20;
+constexpr int64_t kLargestFile = 16 << 20;
 constexpr std::string_view kBetween = ", \t\r";
 
 std::vector<int64_t> tokens_of(std::string_view line) {
@@ -51,8 +51,13 @@ at::Tensor batch_of(std::string_view text) {
     length = here;
     ++prompts;
     tokens.insert(tokens.end(), found.begin(), found.end());
+    if (std::ssize(tokens) > kMostTokens) {
+      bridge::bad_input(fmt::format("more than {} tokens", kMostTokens));
+    }
   }
-  if (prompts == 0) bridge::bad_input("no tokens");
+  if (prompts == 0) {
+    bridge::bad_input("no tokens", "write their numbers, a prompt a line: 1,15043,29892");
+  }
   at::Tensor ids = at::empty({prompts, length}, at::kLong);
   std::copy(tokens.begin(), tokens.end(), ids.mutable_data_ptr<int64_t>());
   return ids;
@@ -90,7 +95,8 @@ void check_prompt(const at::Tensor& ids, int64_t vocab) {
   const int64_t highest = ids.max().item<int64_t>();
   if (lowest < 0 || highest >= vocab) {
     bridge::bad_input(fmt::format("token {} of the prompt is not in the vocabulary of {}",
-                                  lowest < 0 ? lowest : highest, vocab));
+                                  lowest < 0 ? lowest : highest, vocab),
+                      fmt::format("tokens are numbers from 0 to {}", vocab - 1));
   }
 }
 

@@ -14,6 +14,8 @@
 
 namespace models {
 
+constexpr int64_t kMostTokens = 1 << 20;  // of all prompts together
+
 // [B, S] int64. Errors: kUsage where `text` is neither, kBadInput "file: line: what" for what is no prompt.
 at::Tensor given_prompt(bridge::FileSystem& fs, const std::string& text);
 

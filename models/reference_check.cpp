@@ -4,6 +4,9 @@
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
+#include <charconv>
+#include <string_view>
+
 #include "bridge/io/error.h"
 #include "models/forward.h"
 #include "models/head_statistics.h"
@@ -56,12 +59,30 @@ class Comparison {
   BestTokens theirs_{1};
 };
 
-void check_heads(const ModelConfig& config, const ReferenceLogits& reference) {
-  const int64_t depths = static_cast<int64_t>(config.mtp.size());
-  const std::string one_too_many = ReferenceLogits::head_name(depths + 1);
-  if (reference.has(one_too_many)) {
-    bridge::bad_input(
-        fmt::format("the reference has {}, the model has {} MTP depths", one_too_many, depths));
+bool is_number_below(std::string_view text, size_t end) {
+  size_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && stop == text.data() + text.size() && number < end;
+}
+
+// Nothing is recorded of a layer or depth that the model does not have.
+void check_names(const ModelConfig& config, const ReferenceLogits& reference) {
+  struct Counted {
+    std::string_view prefix;
+    size_t count;
+    std::string_view what;
+  };
+  const Counted counted_names[] = {{"mtp_logits.", config.mtp.size(), "MTP depths"},
+                                   {"mtp_hidden.", config.mtp.size(), "MTP depths"},
+                                   {"hidden.", config.layers.size(), "layers"}};
+  for (const std::string& name : reference.names()) {
+    for (const Counted& counted : counted_names) {
+      if (!name.starts_with(counted.prefix)) continue;
+      const std::string_view number = std::string_view(name).substr(counted.prefix.size());
+      if (is_number_below(number, counted.count)) continue;
+      bridge::bad_input(fmt::format("the reference has {}, the model has {} {}",
+                                    bridge::printable(name), counted.count, counted.what));
+    }
   }
 }
 
@@ -71,7 +92,7 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
                                       const ReferenceLogits& reference) {
   const c10::InferenceMode no_autograd;
   const ModelConfig& config = weights.config();
-  check_heads(config, reference);
+  check_names(config, reference);
   const int64_t rows = reference.judged_rows();
   std::vector<Difference> differences;
   ForwardPass pass(weights, compute, reference.ids());

@@ -1,9 +1,11 @@
 #include "models/reference_logits.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include "bridge/io/error.h"
+#include "models/prompt.h"
 #include "models/tensor_bytes.h"
 
 namespace models {
@@ -39,6 +41,12 @@ const bridge::SafetensorsEntry* ReferenceLogits::find(const std::string& name) c
   return nullptr;
 }
 
+std::vector<std::string> ReferenceLogits::names() const {
+  std::vector<std::string> names;
+  for (const bridge::SafetensorsEntry& entry : header_.entries) names.push_back(entry.name);
+  return names;
+}
+
 bool ReferenceLogits::has(const std::string& name) const {
   return find(name) != nullptr;
 }
@@ -58,6 +66,10 @@ void ReferenceLogits::read_ids() {
     refuse("input_ids",
            fmt::format("{} {}, not a prompt: [S] or [B, S] of I64",
                        bridge::safetensors_name(entry->dtype), bridge::shape_text(entry->shape)));
+  }
+  if (bridge::element_count(entry->shape) > kMostTokens) {
+    refuse("input_ids", fmt::format("{} tokens, more than {}", bridge::element_count(entry->shape),
+                                    kMostTokens));
   }
   batched_ = axes == 2;
   ids_ = batched_ ? read(*entry) : read(*entry).unsqueeze(0);
@@ -95,6 +107,10 @@ at::Tensor ReferenceLogits::tensor(const std::string& name, at::IntArrayRef size
                                bridge::shape_text(entry->shape), bridge::shape_text(shape)));
     }
     const at::Tensor values = read(*entry);
+    const int64_t unusable = values.numel() - values.isfinite().sum().item<int64_t>();
+    if (unusable > 0) {
+      refuse(name, fmt::format("{} of {} values are not finite", unusable, values.numel()));
+    }
     return batched_ ? values : values.unsqueeze(0);
   });
 }

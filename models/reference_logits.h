@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bridge/io/file_system.h"
 #include "bridge/io/memory_budget.h"
@@ -30,8 +31,10 @@ class ReferenceLogits {
   // Rows of a sequence that can be judged: those before the first near-tie.
   int64_t judged_rows() const { return judged_rows_; }
 
+  // Of all tensors of the file.
+  std::vector<std::string> names() const;
   bool has(const std::string& name) const;
-  // fp32 [B, S, ..]; the axes after S must be `sizes`.
+  // fp32 [B, S, ..]; the axes after S must be `sizes`, the values finite (kBadInput).
   at::Tensor tensor(const std::string& name, at::IntArrayRef sizes) const;
   // "logits", "mtp_logits.0", ...
   static std::string head_name(int64_t head);

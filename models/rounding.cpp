@@ -48,12 +48,6 @@ std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType t
   return found;
 }
 
-int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor ours = a.to(at::kFloat).view(at::kInt);
-  const at::Tensor theirs = b.to(at::kFloat).view(at::kInt);
-  return ours.ne(theirs).sum().item().toLong();
-}
-
 at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) {
   const auto found = roundings_.find(to_string(id));
   if (found == roundings_.end()) return weights_.rows(id, begin, end);

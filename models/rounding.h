@@ -38,9 +38,6 @@ inline const RoundedTypes kAnyRoundedType = {at::kBFloat16, at::kHalf, at::kFloa
 std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to,
                                 const RoundedTypes& types);
 
-// As fp32 bits.
-int64_t count_different(const at::Tensor& a, const at::Tensor& b);
-
 // By canonical name.
 using Roundings = std::map<std::string, Rounding>;
 

@@ -11,13 +11,28 @@
 namespace models {
 
 Settings::Settings(std::string where, Json values)
-    : where_(std::move(where)), values_(std::move(values)) {
-  if (!values_.is_object()) bridge::bad_input(fmt::format("{}: not an object", where_));
+    : where_(std::move(where)),
+      file_(std::make_shared<const Json>(std::move(values))),
+      values_(file_.get()) {
+  check_object();
+}
+
+Settings::Settings(std::string where, std::shared_ptr<const Json> file, const Json& values)
+    : where_(std::move(where)), file_(std::move(file)), values_(&values) {
+  check_object();
+}
+
+void Settings::check_object() const {
+  if (!values_->is_object()) bridge::bad_input(fmt::format("{}: not an object", where_));
+  if (values_->size() > kMostSettings) {
+    bridge::bad_input(
+        fmt::format("{}: {} settings, more than {}", where_, values_->size(), kMostSettings));
+  }
 }
 
 const Settings::Json* Settings::find(std::string_view name) const {
-  const auto it = values_.find(name);
-  return it == values_.end() || it->is_null() ? nullptr : &*it;
+  const auto it = values_->find(name);
+  return it == values_->end() || it->is_null() ? nullptr : &*it;
 }
 
 void Settings::refuse(std::string_view name, std::string_view what) const {
@@ -33,7 +48,7 @@ bool Settings::has(std::string_view name) const {
 }
 
 bool Settings::has_sections() const {
-  return std::any_of(values_.begin(), values_.end(),
+  return std::any_of(values_->begin(), values_->end(),
                      [](const Json& value) { return value.is_object(); });
 }
 
@@ -81,34 +96,45 @@ bool Settings::is_list(std::string_view name) const {
   return value != nullptr && value->is_array();
 }
 
-std::vector<int64_t> Settings::integers(std::string_view name) const {
+const Settings::Json::array_t* Settings::list(std::string_view name) const {
   const Json* value = find(name);
-  if (value == nullptr) return {};
+  if (value == nullptr) return nullptr;
   if (!value->is_array()) refuse(name, "not a list");
+  if (value->size() > kLongestList) {
+    refuse(name, fmt::format("a list of {}, more than {}", value->size(), kLongestList));
+  }
+  return &value->get_ref<const Json::array_t&>();
+}
+
+std::vector<int64_t> Settings::integers(std::string_view name) const {
+  const Json::array_t* items = list(name);
+  if (items == nullptr) return {};
   std::vector<int64_t> numbers;
-  for (const Json& item : *value) {
-    if (!item.is_number_integer()) refuse(name, "not a list of integers");
+  for (const Json& item : *items) {
+    if (!item.is_number_integer() ||
+        (item.is_number_unsigned() && item.get<uint64_t>() > INT64_MAX)) {
+      refuse(name, "not a list of integers");
+    }
     numbers.push_back(item.get<int64_t>());
   }
   return numbers;
 }
 
 std::vector<std::string> Settings::texts(std::string_view name) const {
-  const Json* value = find(name);
-  if (value == nullptr) return {};
-  if (!value->is_array()) refuse(name, "not a list");
-  std::vector<std::string> items;
-  for (const Json& item : *value) {
+  const Json::array_t* items = list(name);
+  if (items == nullptr) return {};
+  std::vector<std::string> texts;
+  for (const Json& item : *items) {
     if (!item.is_string()) refuse(name, "not a list of texts");
-    items.push_back(item.get<std::string>());
+    texts.push_back(item.get<std::string>());
   }
-  return items;
+  return texts;
 }
 
 std::optional<Settings> Settings::section(std::string_view name) const {
   const Json* value = find(name);
   if (value == nullptr) return std::nullopt;
-  return Settings(fmt::format("{}: {}", where_, name), *value);
+  return Settings(fmt::format("{}: {}", where_, name), file_, *value);
 }
 
 }  // namespace models

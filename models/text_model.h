@@ -21,6 +21,9 @@ class TextModel : public Weights {
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
     return whole_->rows(id, begin, end);
   }
+  at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
+    return whole_->exact_rows(id, begin, end);
+  }
   std::vector<Copy> copies() override { return whole_->copies(); }
   bridge::Shape copy_shape(const Copy& copy) override { return whole_->copy_shape(copy); }
   at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) override {

@@ -14,6 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kShownDifferences = 20;
+constexpr size_t kShownNames = 3;  // in a line
 
 Json json_of(const std::vector<TensorDifference>& differences) {
   Json list = Json::array();
@@ -50,6 +51,15 @@ Json json_of(const Coverage& coverage, int64_t vocab) {
           {"experts", std::move(experts)}};
 }
 
+bool passes(const StateDifference& found) {
+  return found.identical || (found.allowed > 0 && found.largest <= found.allowed);
+}
+
+// The end of a row that differs by more than it may.
+std::string_view mark(bool good) {
+  return good ? "" : "  DIFFERENT";
+}
+
 // "hidden.3" and "mtp_hidden.0" are what "layers.3" and "mtp.0" give.
 std::string layer_of(const std::string& state) {
   const auto after = [&](std::string_view prefix) { return state.substr(prefix.size()); };
@@ -82,6 +92,11 @@ void VerifyReport::print(fmt::format_string<Args...> text, Args&&... args) const
   std::fflush(stdout);  // the next verdict may take hours
 }
 
+// Without the blanks of empty columns.
+void VerifyReport::print_line(std::string_view line) const {
+  print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+}
+
 template <typename Items, typename Line>
 void VerifyReport::print_some(const Items& items, const Line& line) const {
   for (size_t i = 0; i < std::min(items.size(), kShownDifferences); ++i) line(items[i]);
@@ -92,6 +107,27 @@ void VerifyReport::print_some(const Items& items, const Line& line) const {
 
 std::string VerifyReport::verdict_text(bool equal) const {
   return (equal ? "equal" : "DIFFERENT") + partial_;
+}
+
+void VerifyReport::checkpoints(const std::string& a, const std::string& b) {
+  json_["a"] = bridge::printable(a);
+  json_["b"] = bridge::printable(b);
+  if (b.empty()) return;  // the verdict names it
+  print("first          {}\nsecond         {}\n", bridge::printable(a), bridge::printable(b));
+}
+
+void VerifyReport::prompt(const at::Tensor& ids, const std::string& from,
+                          const std::string& compute, const std::string& device) {
+  const int64_t prompts = ids.size(0);
+  const int64_t tokens = ids.size(1);
+  print("prompt         {}{} token{} ({}), {} on {}\n",
+        prompts == 1 ? "" : fmt::format("{} x ", prompts), tokens, tokens == 1 ? "" : "s", from,
+        compute, device);
+  json_["prompts"] = prompts;
+  json_["tokens"] = tokens;
+  json_["prompt"] = from;
+  json_["compute"] = compute;
+  json_["device"] = device;
 }
 
 void VerifyReport::text_only(const std::string& side) {
@@ -150,9 +186,8 @@ void VerifyReport::print_states(const ForwardVerdict& verdict, int64_t vocab) co
         used = fmt::format("{} of {} experts", layer.routed, layer.count);
       }
     }
-    const std::string line = fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g}  {}", found.name,
-                                         found.largest, found.mean, found.allowed, used);
-    print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+    print_line(fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g}  {:<18}{}", found.name,
+                           found.largest, found.mean, found.allowed, used, mark(passes(found))));
   }
 }
 
@@ -161,23 +196,25 @@ void VerifyReport::print_heads(const ForwardVerdict& verdict) const {
   print("  {:<14} {:>12} {:>12} {:>12} {:>12} {:>9} {:>9}\n", "head", "max |d|", "mean |d|",
         "allowed", "KL", "top-1", "top-5");
   for (const HeadDifference& head : verdict.heads) {
-    print("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g} {:>12.3g} {:>9} {:>9}\n", head.name, head.largest,
-          head.mean, head.allowed, head.divergence, fmt::format("{}/{}", head.top1, head.rows),
-          fmt::format("{}/{}", head.top5, head.rows));
+    print_line(fmt::format("  {:<14} {:>12.3g} {:>12.3g} {:>12.3g} {:>12.3g} {:>9} {:>9}{}",
+                           head.name, head.largest, head.mean, head.allowed, head.divergence,
+                           fmt::format("{}/{}", head.top1, head.rows),
+                           fmt::format("{}/{}", head.top5, head.rows), mark(passes(head))));
   }
 }
 
-bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
-                           const TensorVerdict& tensors, int64_t vocab) {
+bool VerifyReport::forward(ForwardVerdict verdict, bool bit_for_bit, const TensorVerdict& tensors,
+                           int64_t vocab) {
   Json& json = json_["forward"];
   if (!verdict.not_comparable.empty()) {
     print("forward        {}: not comparable ({})\n", verdict_text(false), verdict.not_comparable);
     json = {{"equal", false}, {"not_comparable", verdict.not_comparable}};
     return false;
   }
-  const auto passes = [&](const StateDifference& found) {
-    return found.identical || (!bit_for_bit && found.largest <= found.allowed);
-  };
+  if (bit_for_bit) {
+    for (StateDifference& found : verdict.states) found.allowed = 0;
+    for (HeadDifference& found : verdict.heads) found.allowed = 0;
+  }
   const auto first = std::find_if_not(verdict.states.begin(), verdict.states.end(), passes);
   const auto identical = [](const StateDifference& found) { return found.identical; };
   const bool equal = first == verdict.states.end() &&
@@ -186,6 +223,7 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
                     std::all_of(verdict.heads.begin(), verdict.heads.end(), identical);
   json = {{"equal", equal},
           {"identical", same},
+          {"bit_for_bit", bit_for_bit},
           {"states", Json::array()},
           {"heads", Json::array()},
           {"first_diverging", nullptr},
@@ -199,14 +237,13 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
   }
   if (first != verdict.states.end()) {
     print("  first in {}: by {:.3g}, {:.3g} allowed\n", first->name, first->largest,
-          bit_for_bit ? 0 : first->allowed);
+          first->allowed);
     const std::vector<std::string> names = tensors_of(layer_of(first->name), tensors);
     if (!names.empty()) {
-      print("  its tensors that differ:");
-      for (size_t i = 0; i < std::min(names.size(), kShownDifferences); ++i) {
-        print("{} {}", i == 0 ? "" : ",", names[i]);
-      }
-      print("\n");
+      const size_t shown = std::min(names.size(), kShownNames);
+      print("  its tensors that differ: {}{}\n",
+            fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+            names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
     }
     json["first_diverging"] = {{"state", first->name}, {"tensors", names}};
   }
@@ -218,14 +255,22 @@ bool VerifyReport::forward(const ForwardVerdict& verdict, bool bit_for_bit,
 bool VerifyReport::reference(const std::string& side, const std::vector<Difference>& found,
                              bool rounded, const ReferenceLogits& reference) {
   Json list = Json::array();
-  bool passes = true;
+  const bool equal =
+      std::all_of(found.begin(), found.end(), [](const Difference& d) { return d.passes(); });
+  print("reference      {}: {} {} the reference{}\n", verdict_text(equal), bridge::printable(side),
+        equal ? "meets" : "differs from", rounded ? " (tolerance of rounded weights)" : "");
+  const int64_t rows = reference.ids().size(1);
+  if (reference.judged_rows() < rows) {
+    print("  {} of {} rows follow a near-tie and were not judged\n", rows - reference.judged_rows(),
+          rows);
+  }
   print("{:<16} {:>12} {:>12} {:>12}\n", "compared", "max |d|", "allowed", "top-1");
   for (const Difference& difference : found) {
     const std::string top1 =
         difference.top1 < 0 ? "" : fmt::format("{}/{}", difference.top1, difference.rows);
-    print("{:<16} {:>12.3g} {:>12.3g} {:>12}{}\n", difference.name, difference.largest,
-          difference.allowed, top1, difference.passes() ? "" : "  DIFFERENT");
-    passes = passes && difference.passes();
+    print_line(fmt::format("{:<16} {:>12.3g} {:>12.3g} {:>12}{}", difference.name,
+                           difference.largest, difference.allowed, top1,
+                           mark(difference.passes())));
     list.push_back({{"name", difference.name},
                     {"max", difference.largest},
                     {"allowed", difference.allowed},
@@ -233,20 +278,13 @@ bool VerifyReport::reference(const std::string& side, const std::vector<Differen
                     {"equal", difference.passes()}});
     if (difference.top1 >= 0) list.back()["top1"] = difference.top1;
   }
-  const int64_t rows = reference.ids().size(1);
-  if (reference.judged_rows() < rows) {
-    print("{} of {} rows follow a near-tie and were not judged\n", rows - reference.judged_rows(),
-          rows);
-  }
-  print("{} the reference{}\n", passes ? "the forward pass meets" : "the forward pass differs from",
-        rounded ? " (tolerance of rounded weights)" : "");
   json_["reference"].push_back({{"checkpoint", bridge::printable(side)},
-                                {"equal", passes},
+                                {"equal", equal},
                                 {"rounded", rounded},
                                 {"rows", rows},
                                 {"judged_rows", reference.judged_rows()},
                                 {"compared", std::move(list)}});
-  return passes;
+  return equal;
 }
 
 }  // namespace models

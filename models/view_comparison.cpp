@@ -14,6 +14,7 @@
 
 #include "bridge/io/dtype.h"
 #include "bridge/io/error.h"
+#include "models/bits.h"
 #include "models/forward.h"
 #include "models/head_statistics.h"
 #include "models/linear.h"
@@ -47,6 +48,10 @@ bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
   return !layers || (id.section == Section::kLayer && layers->contains(id.index));
 }
 
+void keep_larger(double& largest, double value) {
+  if (!(value <= largest)) largest = value;  // a NaN stays
+}
+
 // The values of one tensor on two sides, a block of rows after the other.
 class Values {
  public:
@@ -64,8 +69,7 @@ class Values {
     keep_those(rounds_b_, b, a);
     if (here == 0) return;
     different_ += here;
-    const at::Tensor distance = (a.to(at::kFloat) - b.to(at::kFloat)).abs();
-    largest_ = std::max(largest_, distance.nan_to_num(0, 0).max().item().toDouble());
+    keep_larger(largest_, distance_of(a, b).max().item().toDouble());
   }
 
   int64_t different() const { return different_; }
@@ -75,7 +79,9 @@ class Values {
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
   std::string text(int64_t elements) const {
-    return fmt::format("{} of {} values differ, by {:.3g} at most", different_, elements, largest_);
+    const std::string found = fmt::format("{} of {} values differ", different_, elements);
+    return std::isfinite(largest_) ? fmt::format("{}, by {:.3g} at most", found, largest_)
+                                   : found + ", NaN or infinity among them";
   }
 
  private:
@@ -177,13 +183,13 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
 
 StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
                               const Compute& compute) {
-  const at::Tensor distance = (a - b).abs();
+  const at::Tensor distance = distance_of(a, b);
   StateDifference out;
   out.name = name;
-  out.identical = a.equal(b);
+  out.identical = count_different(a, b) == 0;
   out.largest = distance.max().item().toDouble();
   out.mean = distance.mean(at::kDouble).item().toDouble();
-  const double deviation = a.numel() > 1 ? a.std().item().toDouble() : 0;
+  const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation);
   return out;
 }
@@ -198,10 +204,9 @@ class HeadComparison {
   void add(const at::Tensor& a, const at::Tensor& b, int64_t first) {
     const at::Tensor ours = a.to(at::kCPU, at::kFloat).flatten(0, 1);
     const at::Tensor theirs = b.to(at::kCPU, at::kFloat).flatten(0, 1);
-    const at::Tensor distance = (ours - theirs).abs();
-    out_.identical = out_.identical && ours.equal(theirs);
-    const double largest = distance.max().item().toDouble();
-    if (!(largest <= out_.largest)) out_.largest = largest;  // a NaN stays
+    const at::Tensor distance = distance_of(ours, theirs);
+    out_.identical = out_.identical && count_different(ours, theirs) == 0;
+    keep_larger(out_.largest, distance.max().item().toDouble());
     distance_ += distance.sum(at::kDouble).item().toDouble();
     sum_ += ours.sum(at::kDouble).item().toDouble();
     squares_ += ours.to(at::kDouble).pow(2).sum().item().toDouble();

@@ -29,10 +29,16 @@ Sides tell_apart(FileSystem& fs, const Path& a, const Path& b) {
   }
   const bool a_megatron = looks_like_megatron(fs, a);
   const bool b_megatron = looks_like_megatron(fs, b);
+  for (const auto& [path, is_megatron] : {std::pair(a, a_megatron), {b, b_megatron}}) {
+    if (is_megatron || looks_like_hf_folder(fs, path)) continue;
+    usage_error(
+        printable(path.string()) + ": neither a Hugging Face folder nor a Megatron checkpoint",
+        "verify compares one with the other");
+  }
   if (a_megatron == b_megatron) {
     usage_error(fmt::format("{} and {} are both {}", printable(a.string()), printable(b.string()),
-                            a_megatron ? "Megatron checkpoints" : "no Megatron checkpoints"),
-                "verify compares a Hugging Face folder with a Megatron checkpoint");
+                            a_megatron ? "Megatron checkpoints" : "Hugging Face folders"),
+                "verify compares one with the other; causeway-verify takes two of a kind");
   }
   return a_megatron ? Sides{b, a} : Sides{a, b};
 }

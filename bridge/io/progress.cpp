@@ -40,6 +40,12 @@ double rate(int64_t bytes, double seconds) {
 
 }  // namespace
 
+ProgressMode progress_mode(std::string_view name) {
+  return name == "always"  ? ProgressMode::kAlways
+         : name == "never" ? ProgressMode::kNever
+                           : ProgressMode::kAuto;
+}
+
 Progress::Output Progress::to_stderr() {
   const char* term = std::getenv("TERM");
   const bool can_rewrite = term != nullptr && std::string_view(term) != "dumb";

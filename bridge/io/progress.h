@@ -26,6 +26,9 @@ namespace bridge {
 
 enum class ProgressMode { kAuto, kAlways, kNever };
 
+// auto, always, never: as --progress spells them. What is none of these is auto.
+ProgressMode progress_mode(std::string_view name);
+
 class Progress {
  public:
   using Time = std::chrono::steady_clock::time_point;

@@ -169,7 +169,7 @@ TEST_F(VerifyTest, ATiedOutputLayerThatDiffersIsADifference) {
 }
 
 TEST_F(VerifyTest, TwoOfAKindCannotBeCompared) {
-  expect_error(Code::kUsage, "are both no Megatron checkpoints", [&] { verify(hf_, hf_); });
+  expect_error(Code::kUsage, "are both Hugging Face folders", [&] { verify(hf_, hf_); });
   expect_error(Code::kUsage, "are both Megatron checkpoints",
                [&] { verify(megatron_, megatron_); });
   expect_error(Code::kBadInput, "no such file", [&] { verify(hf_, dir_ / "nowhere"); });

@@ -69,6 +69,8 @@ def main(out):
         seed("json_strict_fuzz", text.encode())
     for path in sorted((ROOT / "data").rglob("*.json")):
         seed("json_strict_fuzz", path.read_bytes())
+    for path in sorted((ROOT / "data").rglob("*config.json")) + sorted((ROOT / "data").rglob("*.yaml")):
+        seed("model_config_fuzz", path.read_bytes())
     for path in sorted((ROOT / "mappings").glob("*.jsonc")):
         seed("mapping_table_fuzz", path.read_bytes())
 

@@ -1,5 +1,6 @@
 """Fixtures of the interop tests: the real programs on one side, the `causeway` binary (environment variable CAUSEWAY) on the
 other. Nothing here skips: what is missing fails."""
+import functools
 import os
 import pathlib
 import subprocess
@@ -62,89 +63,43 @@ def forward(causeway_verify):
     return lambda folder, reference, *arguments, expect=0: run(folder, "--reference-logits", reference, *arguments, expect=expect)
 
 
+# ---- made once a session: name -> Source, a Hugging Face folder with its oracle, or the root that `causeway convert-hf` wrote ----
+
+
+def _conversion(causeway, folder, root, *options):
+    causeway("convert-hf", folder, root, *options)
+    return root
+
+
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
-    """sources(name) -> cases.Source: a Hugging Face folder, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            case = (cases.CASES | cases.FORWARD)[name]
-            made[name] = cases.make(case, tmp_path_factory.mktemp(f"hf-{name}"))
-        return made[name]
-
-    return get
+    return functools.cache(lambda name: cases.make((cases.CASES | cases.FORWARD)[name], tmp_path_factory.mktemp(f"hf-{name}")))
 
 
 @pytest.fixture(scope="session")
 def converted(sources, causeway, tmp_path_factory):
-    """converted(name, spec) -> checkpoint root that `causeway convert-hf` wrote, made once."""
-    made = {}
-
-    def get(name, spec):
-        if (name, spec) not in made:
-            root = tmp_path_factory.mktemp(f"megatron-{name}-{spec}") / "root"
-            causeway("convert-hf", sources(name).folder, root, "--spec", spec)
-            made[name, spec] = root
-        return made[name, spec]
-
-    return get
+    """converted(name, spec)"""
+    return functools.cache(lambda name, spec: _conversion(causeway, sources(name).folder, tmp_path_factory.mktemp(f"megatron-{name}-{spec}") / "root", "--spec", spec))
 
 
 @pytest.fixture(scope="session")
 def v4_sources(tmp_path_factory):
-    """v4_sources(name) -> Source, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = deepseek_v4_cases.make(name, tmp_path_factory.mktemp(f"hf-v4-{name}"))
-        return made[name]
-
-    return get
+    return functools.cache(lambda name: deepseek_v4_cases.make(name, tmp_path_factory.mktemp(f"hf-v4-{name}")))
 
 
 @pytest.fixture(scope="session")
 def v4_converted(v4_sources, causeway, tmp_path_factory):
-    """v4_converted(name) -> checkpoint root, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            root = tmp_path_factory.mktemp(f"megatron-v4-{name}") / "root"
-            causeway("convert-hf", v4_sources(name).folder, root)
-            made[name] = root
-        return made[name]
-
-    return get
+    return functools.cache(lambda name: _conversion(causeway, v4_sources(name).folder, tmp_path_factory.mktemp(f"megatron-v4-{name}") / "root"))
 
 
 @pytest.fixture(scope="session")
 def qwen_sources(tmp_path_factory):
-    """qwen_sources(name) -> Source, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = qwen3_5_cases.make(qwen3_5_cases.CASES[name], tmp_path_factory.mktemp(f"hf-qwen-{name}"))
-        return made[name]
-
-    return get
+    return functools.cache(lambda name: qwen3_5_cases.make(qwen3_5_cases.CASES[name], tmp_path_factory.mktemp(f"hf-qwen-{name}")))
 
 
 @pytest.fixture(scope="session")
 def qwen_converted(qwen_sources, causeway, tmp_path_factory):
-    """qwen_converted(name) -> checkpoint root, made once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            root = tmp_path_factory.mktemp(f"megatron-qwen-{name}") / "root"
-            causeway("convert-hf", qwen_sources(name).folder, root)
-            made[name] = root
-        return made[name]
-
-    return get
+    return functools.cache(lambda name: _conversion(causeway, qwen_sources(name).folder, tmp_path_factory.mktemp(f"megatron-qwen-{name}") / "root"))
 
 
 # ---- the table of mutations ----

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <tuple>
 #include <vector>
 
@@ -33,6 +35,14 @@ void by_blocks(const at::Tensor& whole, int64_t step, const Add& add) {
   }
 }
 
+double divergence_of(const at::Tensor& a, const at::Tensor& b, int64_t step) {
+  Divergence divergence;
+  by_blocks(a, step, [&](int64_t first, int64_t count) {
+    divergence.add(a.narrow(1, first, count), b.narrow(1, first, count));
+  });
+  return divergence.mean();
+}
+
 TEST(HeadStatistics, DivergenceOfBlocksIsThatOfTheWhole) {
   const at::Tensor a = logits(1);
   const at::Tensor b = logits(0.75).flip(1);
@@ -41,11 +51,25 @@ TEST(HeadStatistics, DivergenceOfBlocksIsThatOfTheWhole) {
   const double expected = (log_p.exp() * (log_p - log_q)).sum(1).mean().item().toDouble();
   ASSERT_GT(expected, 1);
   for (const int64_t step : {1, 2, 3, 7}) {
-    Divergence divergence;
-    by_blocks(a, step, [&](int64_t first, int64_t count) {
-      divergence.add(a.narrow(1, first, count), b.narrow(1, first, count));
-    });
-    EXPECT_NEAR(divergence.mean(), expected, 1e-9) << step;
+    EXPECT_NEAR(divergence_of(a, b, step), expected, 1e-9) << step;
+  }
+}
+
+// A masked token has no probability: e^0 / (e^0 + e^1) and the rest, against one and nothing.
+TEST(HeadStatistics, DivergenceWhereLogitsAreNotFinite) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const int64_t step : {1, 2, 3}) {
+    const at::Tensor masked = one_row({-inf, 0, 1});
+    EXPECT_EQ(divergence_of(masked, masked, step), 0) << step;
+    EXPECT_NEAR(divergence_of(masked, one_row({-inf, 1, 1}), step),
+                std::log(2) - (std::log(std::exp(1) + 1) - std::exp(1) / (std::exp(1) + 1)), 1e-6);
+    EXPECT_NEAR(divergence_of(masked, one_row({0, 0, 1}), step),
+                std::log((2 + std::exp(1)) / (1 + std::exp(1))), 1e-6);
+    EXPECT_EQ(divergence_of(one_row({0, 0, 1}), masked, step), inf) << step;
+    EXPECT_EQ(divergence_of(one_row({nan, inf, 1}), one_row({nan, inf, 1}), step), 0) << step;
+    EXPECT_TRUE(std::isnan(divergence_of(one_row({nan, 0, 1}), masked, step))) << step;
+    EXPECT_TRUE(std::isnan(divergence_of(one_row({inf, 0, 1}), masked, step))) << step;
   }
 }
 

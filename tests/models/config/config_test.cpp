@@ -241,7 +241,8 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(with("  num_layers: 0\n"), "run_config.yaml: model: no layers");
   EXPECT_EQ(with("  num_layers: 1000000000000\n"),
             "run_config.yaml: model: num_layers: 1000000000000 is no number of layers");
-  EXPECT_EQ(with("  num_layers: 5000\n"), "run_config.yaml: model: 5000 layers, more than 4096");
+  EXPECT_EQ(with("  num_layers: 5000\n"),
+            "run_config.yaml: model: num_layers: 5000 is no number of layers");
   EXPECT_EQ(with("  num_layers: 1\n  num_moe_experts: 4\n  moe_layer_freq: []\n"),
             "run_config.yaml: model: moe_layer_freq: none for layer 0");
   EXPECT_EQ(with("  num_layers: 1\n  num_moe_experts: 4\n  moe_router_topk: 5\n"),
