@@ -61,8 +61,8 @@ int verify(const VerifyCommand& command) {
   bridge::CommonOptions first_part = command.options;
   first_part.report.clear();
   const int hash_status = finish(first_part, report, stopwatch.seconds());
-  const bridge::LeftOut left_out = bridge::left_out_by_conversion(fs, command.options);
-  const LogitsRun run = run_causeway_verify(*program, command, left_out);
+  const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
+  const LogitsRun run = run_causeway_verify(*program, command, facts);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());

@@ -23,7 +23,8 @@ constexpr int kPollMilliseconds = 10;
 constexpr int64_t kLargestReport = 64 << 20;
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
-                                   const bridge::Path& report, const bridge::LeftOut& left_out) {
+                                   const bridge::Path& report,
+                                   const bridge::ConversionFacts& facts) {
   const bridge::VerifyOptions& options = command.options;
   std::vector<std::string> words = {program.native()};
   const auto add = [&](std::string_view option, const std::string& value) {
@@ -38,8 +39,9 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   if (!report.empty()) add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (left_out.mtp) add("--mtp", "drop");
-  if (left_out.parts) add("--parts", "text");
+  if (facts.without_mtp) add("--mtp", "drop");
+  if (facts.without_parts) add("--parts", "text");
+  if (!facts.dtype.empty()) add("--dtype", facts.dtype);
   for (const auto& [option, value] : command.forward_options) add(option, value);
   words.insert(words.end(), {"--", options.a.native(), options.b.native()});
   return words;
@@ -126,10 +128,10 @@ std::optional<bridge::Path> find_causeway_verify() {
 }
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              const bridge::LeftOut& left_out) {
+                              const bridge::ConversionFacts& facts) {
   bridge::FileSystem& fs = bridge::real_file_system();
   const ReportFile report(fs, command.options.report);
-  const pid_t child = start(arguments(program, command, report.path(), left_out));
+  const pid_t child = start(arguments(program, command, report.path(), facts));
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   run.json = report.read();

@@ -25,9 +25,9 @@ struct LogitsRun {
 // The program, or nullopt where there is none.
 std::optional<bridge::Path> find_causeway_verify();
 
-// left_out: by the conversion, so that its lack is no difference. Errors: kIo when it cannot be started or was killed, kInternal
+// facts: what the conversion left out on purpose is no difference. Errors: kIo when it cannot be started or was killed, kInternal
 // when it crashed. Ends this process with SIGPIPE where that ended the other.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
-                              const bridge::LeftOut& left_out);
+                              const bridge::ConversionFacts& facts);
 
 }  // namespace cli

@@ -48,6 +48,11 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
       ->type_name("DTYPE");
   add_text(app, "--device", options.device, "DEVICE",
            "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+  app.add_option("--dtype", options.dtype,
+                 "What the conversion rounded weights to: source (nothing), bf16, fp16, fp32; "
+                 "another rounding is then a difference (default: not known)")
+      ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
+      ->type_name("DTYPE");
   app.add_option_function<std::string>(
          "--mtp", [&options](const std::string& what) { options.drop_mtp = what == "drop"; },
          "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")

@@ -235,13 +235,16 @@ class MegatronWeights : public Weights {
         return find_in_layer(config_.layers.size());
       case Section::kVisionBlock:
         return find_in_layer(static_cast<size_t>(config_.vision.value().blocks));
-      case Section::kMtp:
-        // The frame; the layer in it; the layer as newer Megatron-Core names the module.
-        for (const std::string_view module : {"", "transformer_layer.", "mtp_model_layer."}) {
-          const std::string of = fmt::format("{}mtp.layers.{}.{}", prefix, id.index, module);
+      case Section::kMtp: {
+        const std::string depth = fmt::format("{}mtp.layers.{}.", prefix, id.index);
+        if (is_of_frame(id.role)) return find_key(depth, place, id, {});
+        // The second is how newer Megatron-Core names the module.
+        for (const std::string_view layer : {"transformer_layer.", "mtp_model_layer."}) {
+          const std::string of = fmt::format("{}{}", depth, layer);
           if (std::optional<Location> found = find_key(of, place, id, {})) return found;
         }
         return std::nullopt;
+      }
     }
     return std::nullopt;
   }

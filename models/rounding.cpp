@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <algorithm>
+
 namespace models {
 namespace {
 
@@ -33,11 +35,13 @@ at::Tensor Rounding::operator()(const at::Tensor& x) const {
   return around_zero ? (x.to(at::kFloat) - 1).to(type).to(at::kFloat) + 1 : x.to(type);
 }
 
-std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to) {
+std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to,
+                                const RoundedTypes& types) {
   std::vector<Rounding> found;
-  if (from != to && !is_kept_in_fp32(role)) found.push_back({to, false});
+  const bool asked_for = std::find(types.begin(), types.end(), to) != types.end();
+  if (from != to && asked_for && !is_kept_in_fp32(role)) found.push_back({to, false});
   if (role == Role::kHeadNorm) {
-    for (const at::ScalarType type : {at::kBFloat16, at::kHalf, at::kFloat}) {
+    for (const at::ScalarType type : kAnyRoundedType) {
       found.push_back({type, true});
     }
   }

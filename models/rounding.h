@@ -1,7 +1,8 @@
 // Tensors whose values one side holds rounded: what a conversion with --dtype makes, and one that stores a weight around zero.
 //
 //   1. rounded: every value of the one, rounded once as below, is the other's value, bit for bit
-//        narrower      to the type of the other; a quantized tensor has no type of its own, and what it stands for is rounded
+//        narrower      to the type of the other, where it is one that the conversion was asked for; a quantized tensor has no
+//                      type of its own, and what it stands for is rounded
 //        around zero   x is kept as x - 1 in a type that has not the bits for it: (x - 1 in that type) + 1; the norm of
 //                      linear attention's heads, which Megatron-Core stores so and transformers does not
 //   2. no such thing: what the runtimes keep in fp32 whatever the model's type (biases of a router's choice, sinks,
@@ -28,8 +29,14 @@ struct Rounding {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-// The roundings by which values of type `from` may have become those of type `to`. None of rule 2.
-std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to);
+// The types that a conversion may round tensors to.
+using RoundedTypes = std::vector<at::ScalarType>;
+inline const RoundedTypes kAnyRoundedType = {at::kBFloat16, at::kHalf, at::kFloat};
+
+// The roundings by which values of type `from` may have become those of type `to`: one of `types`, unless it is around zero.
+// None of rule 2.
+std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to,
+                                const RoundedTypes& types);
 
 // By canonical name.
 using Roundings = std::map<std::string, Rounding>;

@@ -7,24 +7,6 @@
 namespace models {
 namespace {
 
-// Of a multi-token prediction depth, and not of its layer.
-bool is_frame(Role role) {
-  switch (role) {
-    case Role::kMtpEmbeddingNorm:
-    case Role::kMtpHiddenNorm:
-    case Role::kMtpProjection:
-    case Role::kMtpEmbeddingProjection:
-    case Role::kMtpHiddenProjection:
-    case Role::kMtpFinalNorm:
-    case Role::kHeadMapping:
-    case Role::kHeadMappingBase:
-    case Role::kHeadMappingScale:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // The tensors of one layer, in the order of use.
 class LayerTensors {
  public:
@@ -186,11 +168,28 @@ class LayerTensors {
 
 }  // namespace
 
+bool is_of_frame(Role role) {
+  switch (role) {
+    case Role::kMtpEmbeddingNorm:
+    case Role::kMtpHiddenNorm:
+    case Role::kMtpProjection:
+    case Role::kMtpEmbeddingProjection:
+    case Role::kMtpHiddenProjection:
+    case Role::kMtpFinalNorm:
+    case Role::kHeadMapping:
+    case Role::kHeadMappingBase:
+    case Role::kHeadMappingScale:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::string to_string(const TensorId& id) {
   std::string name;
   if (id.section == Section::kLayer) name = fmt::format("layers.{}.", id.index);
   if (id.section == Section::kMtp) {
-    name = fmt::format("mtp.{}.{}", id.index, is_frame(id.role) ? "" : "layer.");
+    name = fmt::format("mtp.{}.{}", id.index, is_of_frame(id.role) ? "" : "layer.");
   }
   if (id.section == Section::kVision) name = "vision.";
   if (id.section == Section::kVisionBlock) name = fmt::format("vision.blocks.{}.", id.index);

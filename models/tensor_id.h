@@ -131,6 +131,8 @@ struct TensorId {
 };
 
 std::string_view role_name(Role role);
+// Of a multi-token prediction depth, and not of its layer.
+bool is_of_frame(Role role);
 std::string to_string(const TensorId& id);
 
 using TensorVisitor = std::function<void(const TensorId&, const bridge::Shape&)>;

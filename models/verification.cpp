@@ -64,6 +64,16 @@ std::optional<LayerRange> layers_of(const std::string& text, int64_t count) {
       "0:4 are the layers 0 to 3");
 }
 
+// What --dtype of the conversion lets tensors be rounded to; "": it is not known.
+RoundedTypes rounded_types(const std::string& dtype) {
+  if (dtype == "source") return {};
+  if (dtype == "bf16") return {at::kBFloat16};
+  // What is quantized is read as BF16.
+  if (dtype == "fp16") return {at::kHalf, at::kBFloat16};
+  if (dtype == "fp32") return {at::kFloat, at::kBFloat16};
+  return kAnyRoundedType;
+}
+
 // An option that nothing reads would be a mistake nobody sees.
 void check_megatron_options(bridge::FileSystem& fs, const VerificationOptions& options) {
   for (const auto& [name, value] :
@@ -159,8 +169,9 @@ class Verification {
   bool compare(Weights& a, Weights& b) {
     const bool configuration =
         report_->configuration(compare_configurations(a.config(), b.config(), layers_));
-    const TensorVerdict tensors = with_progress(
-        "tensors", a, b, [&](auto& x, auto& y) { return compare_tensors(x, y, layers_); });
+    const TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
+      return compare_tensors(x, y, layers_, rounded_types(options_.dtype));
+    });
     const bool same = report_->tensors(tensors);
     a_is_rounded_ = !tensors.rounded_b.empty();
     b_is_rounded_ = !tensors.rounded_a.empty();

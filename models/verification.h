@@ -26,6 +26,7 @@ struct VerificationOptions {
   std::string layers;      // "A:B"; empty: all
   std::string compute = "fp32";
   std::string device = "cpu";
+  std::string dtype;   // that of the conversion; "": not known
   std::string report;  // JSON file; empty: none
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
   bool drop_mtp = false;   // of the Hugging Face side

@@ -56,14 +56,14 @@ void keep_larger(double& largest, double value) {
 // The values of one tensor on two sides, a block of rows after the other.
 class Values {
  public:
-  explicit Values(Role role) : role_(role) {}
+  Values(Role role, RoundedTypes types) : role_(role), types_(std::move(types)) {}
 
   void add(const at::Tensor& a, const at::Tensor& b) {
     const int64_t here = count_different(a, b);
     types_differ_ = a.scalar_type() != b.scalar_type();
     if (different_ == 0 && here > 0) {
-      rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type());
-      rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type());
+      rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type(), types_);
+      rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type(), types_);
     }
     // What rounds the blocks that differ must leave equal ones as they are.
     keep_those(rounds_a_, a, b);
@@ -93,6 +93,7 @@ class Values {
   }
 
   Role role_;
+  RoundedTypes types_;
   bool types_differ_ = false;
   int64_t different_ = 0;
   double largest_ = 0;
@@ -101,11 +102,11 @@ class Values {
 };
 
 template <typename RowsA, typename RowsB>
-Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a,
-                      const RowsB& rows_b) {
+Values compare_values(Role role, const RoundedTypes& types, const bridge::Shape& shape,
+                      const RowsA& rows_a, const RowsB& rows_b) {
   const int64_t step = block_rows(shape);
   return_freed_memory();
-  Values values(role);
+  Values values(role, types);
   for (int64_t first = 0; first < shape[0]; first += step) {
     const int64_t last = std::min(first + step, shape[0]);
     values.add(rows_a(first, last), rows_b(first, last));
@@ -114,10 +115,11 @@ Values compare_values(Role role, const bridge::Shape& shape, const RowsA& rows_a
 }
 
 void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Shape& shape,
-                    TensorVerdict& verdict) {
+                    const RoundedTypes& types, TensorVerdict& verdict) {
   const auto compare = [&](auto rows) {
     return compare_values(
-        id.role, shape, [&](int64_t first, int64_t last) { return (a.*rows)(id, first, last); },
+        id.role, types, shape,
+        [&](int64_t first, int64_t last) { return (a.*rows)(id, first, last); },
         [&](int64_t first, int64_t last) { return (b.*rows)(id, first, last); });
   };
   Values values = compare(&Weights::rows);
@@ -156,7 +158,7 @@ void compare_copies(Weights& weights, TensorVerdict& verdict) {
       continue;
     }
     const Values values = compare_values(
-        copy.of.role, shape,
+        copy.of.role, {}, shape,
         [&](int64_t first, int64_t last) { return weights.copy_rows(copy, first, last); },
         [&](int64_t first, int64_t last) { return weights.rows(copy.of, first, last); });
     if (values.different() == 0) continue;
@@ -314,7 +316,8 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
   return differences;
 }
 
-TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers) {
+TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
+                              const RoundedTypes& types) {
   const c10::InferenceMode no_autograd;
   TensorVerdict verdict;
   auto others = tensors_of(b);
@@ -334,7 +337,7 @@ TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerR
           {name, fmt::format("{} and {}", bridge::shape_text(shape), bridge::shape_text(theirs))});
       return;
     }
-    compare_tensor(a, b, id, shape, verdict);
+    compare_tensor(a, b, id, shape, types, verdict);
   });
   for (const auto& [name, other] : others) {
     if (!is_meant(layers, other.first)) continue;

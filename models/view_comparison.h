@@ -47,8 +47,9 @@ struct TensorVerdict {
 
 // Streams all of both, a block of rows at a time. Values are compared as fp32 bits: a checkpoint may hold BF16 and the other
 // the same values in fp32. Tensors that a side holds twice are compared with each other too. layers: the tensors of these
-// only.
-TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {});
+// only. types: what the conversion may have rounded tensors to; another rounding is a difference.
+TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
+                              const RoundedTypes& types = kAnyRoundedType);
 
 struct StateDifference {
   std::string name;  // "hidden.3", "logits", "mtp_logits.0"

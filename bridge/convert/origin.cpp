@@ -51,6 +51,15 @@ int64_t Origin::glu_interleave() const {
                                                                              : 0;
 }
 
+std::string Origin::dtype() const {
+  if (!sidecar) return "";
+  const auto it = sidecar->choices.find("dtype");
+  if (it == sidecar->choices.end() || !it->is_string()) return "";
+  const auto dtype = it->get<std::string>();
+  const bool known = dtype == "source" || dtype == "bf16" || dtype == "fp16" || dtype == "fp32";
+  return known ? dtype : "";
+}
+
 bool Origin::mtp_was_dropped() const {
   return sidecar && sidecar->choices.value("mtp", nlohmann::ordered_json()) == "drop";
 }

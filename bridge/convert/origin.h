@@ -38,6 +38,8 @@ struct Origin {
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
   // What the conversion recorded of --glu-interleave; 0: nothing.
   int64_t glu_interleave() const;
+  // What the conversion recorded of --dtype: "source", "bf16", "fp16", "fp32"; "": none of these.
+  std::string dtype() const;
   // The conversion left MTP out.
   bool mtp_was_dropped() const;
   // The conversion wrote the text model only.

@@ -7,6 +7,8 @@
 //             side files included
 #pragma once
 
+#include <string>
+
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
 #include "bridge/io/file_system.h"
@@ -17,13 +19,15 @@ namespace bridge {
 // errors are for inputs that cannot be compared at all.
 Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 
-// What the Megatron side was made without on purpose.
-struct LeftOut {
-  bool mtp = false;    // multi-token prediction
-  bool parts = false;  // what a multimodal model has besides its text model
+// What is known of how the Megatron side was made.
+struct ConversionFacts {
+  bool without_mtp = false;    // multi-token prediction was left out on purpose
+  bool without_parts = false;  // so was what a multimodal model has besides its text model
+  // --dtype; "": not known, as where the Hugging Face side is not what was converted.
+  std::string dtype;
 };
 
 // The sidecar says it; without one, keys as a text model has them on its own say it of the parts.
-LeftOut left_out_by_conversion(FileSystem& fs, const VerifyOptions& options);
+ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options);
 
 }  // namespace bridge

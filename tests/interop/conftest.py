@@ -108,23 +108,24 @@ def qwen_converted(qwen_sources, causeway, tmp_path_factory):
 MUTATIONS = {
     "S": ("tables wrong both ways, that hash mode passes", "caught"),
     "B": ("bytes changed after the conversion", "caught"),
-    "N": ("the same model with its experts in another order", "named"),
+    "N": ("the same model with parts of it in another order", "named"),
     "clean": ("lossless conversions, without a false alarm", "equal"),
 }
 _counts = {kind: [0, 0] for kind in MUTATIONS}
+_of_ops = {}  # (kind, op of the rows that were changed)
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        item.user_properties += [("mutation", mark.args[0]) for mark in item.iter_markers("mutation")]
+        item.user_properties += [("mutation", mark.args) for mark in item.iter_markers("mutation")]
 
 
 def pytest_runtest_logreport(report):
     if report.when == "call" or report.failed:
-        for name, kind in report.user_properties:
-            if name == "mutation":
-                _counts[kind][0] += report.passed
-                _counts[kind][1] += 1
+        for name, (kind, *op) in (entry for entry in report.user_properties if entry[0] == "mutation"):
+            for count in [_counts[kind]] + [_of_ops.setdefault((kind, each), [0, 0]) for each in op]:
+                count[0] += report.passed
+                count[1] += 1
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -134,3 +135,6 @@ def pytest_terminal_summary(terminalreporter):
     for kind, (done, total) in shown.items():
         what, result = MUTATIONS[kind]
         terminalreporter.write_line(f"{kind:<6} {what:<58} {done:>4}/{total} {result}")
+        for (of, op), (done, total) in sorted(_of_ops.items()):
+            if of == kind:
+                terminalreporter.write_line(f"{'':<8}{op:<57} {done:>4}/{total}")

@@ -169,12 +169,87 @@ def _all():
 
 
 WRONG = dict(_all())
+
+
+def ops_of(mutation):
+    """Of the rows that the edit changes; of none: what else it concerns."""
+    table = tables.read_table(mutation.table)
+    rows, before = table["rows"], tables.read_table(mutation.table)["rows"]
+    mutation.edit(table)
+    left = set(map(id, table["rows"]))  # rows for other models may be gone
+    ops = {old[1] for new, old in zip(rows, before, strict=True) if new != old and id(new) in left}
+    if not ops:
+        ops = {"scales" if table.get("quantization") != tables.read_table(mutation.table).get("quantization") else "layers"}
+    return ", ".join(sorted(ops))
+
+
 # Experts that changed places, the router that did not.
 ROTATED = {
     "qwen3_moe": Mutation("qwen3_moe", "qwen3_moe", both(tables.rotate_experts("{e}.linear_fc1.weight"), tables.rotate_experts("{e}.linear_fc2.weight")),
                           LAYER + r"experts\.\d+\.(gate|up|down)"),
     "deepseek_v4": Mutation("deepseek_v4", v4.SOURCE, both(tables.rotate_experts("{e}.linear_fc1.weight"), tables.rotate_experts("{e}.linear_fc2.weight")),
                             LAYER + r"experts\.\d+\.(gate|up|down)"),
+}
+
+# ---- settings and keys ----
+
+
+def setting(field, value):
+    def edit(table):
+        assert field in table["megatron_config"]
+        table["megatron_config"][field] = value
+    return edit
+
+
+# Of the model's configuration, as a table writes it. {what: (table, case, edit, every field that differs)}
+SETTINGS = {
+    "rotary base": ("llama", "llama_biased", setting("rotary_base", "rope_theta_value + 1"), r"layers\.\d\.attention\.rotary\.base"),
+    "epsilon of the norms": ("qwen2", "qwen2", setting("layernorm_epsilon", "1e-5"), r"norm\.eps"),
+    "experts of a token": ("qwen3_moe", "qwen3_moe", setting("moe_router_topk", "2"), r"layers\.\d\.mlp\.router\.chosen"),
+    "factor of the experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_topk_scaling_factor", "1.0"), r"(layers|mtp)\.\d\.mlp\.router\.factor"),
+    "groups of experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_group_topk", "topk_group + 1"), r"(layers|mtp)\.\d\.mlp\.router\.(chosen_groups|ranked_by)"),
+    "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
+    "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
+    "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
+    "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
+}
+
+
+def other_families(megatron, *families):
+    return lambda table: row(table, megatron)[3].update(family=list(families))
+
+
+def dropped(megatron):
+    def edit(table):
+        found = row(table, megatron)
+        table["rows"].remove(found)
+        where = {name: value for name, value in (found[3] if len(found) > 3 else {}).items() if name in ("when", "family")}
+        table["drop"] += [[split_part(part)[0], "a mistake", where] for part in tables.hf_parts(found)]
+    return edit
+
+
+def misspelt(megatron):
+    def edit(table):
+        row(table, megatron)[0] += "s"
+    return edit
+
+
+def in_columns(megatron):
+    def edit(table):
+        found = row(table, megatron)
+        found[1:] = ["columns", found[2], {"groups": "2"}]
+    return edit
+
+
+# A runtime would not find the tensor, or one of another shape. {what: (table, case, edit, what is said)}
+PLACES = {
+    "a frame's norm in the layer": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.enorm.weight", "mtp"), "mtp.0.embedding_norm is missing"),
+    "a layer's norm in the frame": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.input_layernorm.weight", "decoder", "mtp_frame"), "mtp.0.layer.attention_norm is missing"),
+    "a router dropped": ("mixtral", "mixtral", dropped("router.weight"), "layers.0.router is missing"),
+    "queries, keys and values dropped": ("qwen3", "qwen3", dropped("linear_qkv.weight"), "layers.0.q is missing"),
+    "a head's mapping dropped": ("deepseek_v4", v4.SOURCE, dropped("decoder.hc_head_fn"), "head_mapping is missing"),
+    "a key misspelt": ("qwen3_moe", "qwen3_moe", misspelt("linear_proj.weight"), "layers.0.o is missing"),
+    "columns as rows": ("llama", "llama_biased", in_columns("{L}.self_attention.linear_proj.weight"), "layers.0.o has shape [144, 48], the configuration asks for [72, 96]"),
 }
 
 
@@ -221,6 +296,22 @@ def _forget_the_one(state):
     state[name] = (state[name].float() - 1).to(state[name].dtype)
 
 
+def _exchange_scales(a, b):
+    def change(state):
+        state[a], state[b] = state[b], state[a]
+    return change
+
+
+def _forget_the_scale(state):
+    name = "model.layers.1.mlp.experts.0.down_proj.weight_scale_inv"
+    state[name] = torch.ones_like(state[name])
+
+
+def _shift_scales(state):
+    name = "layers.3.ffn.experts.2.w2.scale"  # [96, 2], a scale for each 32 in a row
+    state[name] = state[name].view(torch.uint8).flip(1).contiguous().view(state[name].dtype)
+
+
 VISUAL = "model.visual."
 
 
@@ -253,6 +344,12 @@ REWRITTEN = {
     "heads of z reversed": ("qwen", "dense_text", _reverse_value_heads, {"layers.0.z"}),
     "convolution reversed in time": ("qwen", "dense_text", _reverse_time, {"layers.2.q_conv", "layers.2.k_conv", "layers.2.v_conv"}),
     "a norm without its one": ("qwen", "dense_text", _forget_the_one, {"layers.3.attention_norm"}),
+    "scales of gate and up": ("plain", "fp8", _exchange_scales(*(f"model.layers.2.mlp.experts.3.{name}_proj.weight_scale_inv" for name in ("gate", "up"))),
+                              {"layers.2.experts.3.gate", "layers.2.experts.3.up"}),
+    "a scale not applied": ("plain", "fp8", _forget_the_scale, {"layers.1.experts.0.down"}),
+    "scales of another fp4 expert": ("v4", "fp8fp4", _exchange_scales("layers.0.ffn.experts.0.w3.scale", "layers.0.ffn.experts.3.w3.scale"),
+                                     {"layers.0.experts.0.up", "layers.0.experts.3.up"}),
+    "fp4 scales of the next block": ("v4", "fp8fp4", _shift_scales, {"layers.3.experts.2.down"}),
     "vision heads reversed": ("qwen", "dense", _reverse_heads_of_vision, {f"vision.blocks.1.{part}{kind}" for part in "qkv" for kind in ("", "_bias")}),
     "vision queries and keys": ("qwen", "dense", _exchange_queries_and_keys_of_vision,
                                 {f"vision.blocks.0.{part}{kind}" for part in "qk" for kind in ("", "_bias")}),

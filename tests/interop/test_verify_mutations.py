@@ -11,7 +11,7 @@ import shutil
 import pytest
 import torch
 
-from interop.mutations import REWRITTEN, ROTATED, WRONG
+from interop.mutations import PLACES, REWRITTEN, ROTATED, SETTINGS, WRONG, ops_of
 from interop.test_deepseek_v4_trained import save_trained
 from interop.test_forward_views import EQUAL, verdicts
 from interop.test_table_mistakes import convert_with, read_table
@@ -56,23 +56,13 @@ def first_state(done):
 # ---- S ----
 
 def test_every_op_of_every_table_is_in_the_set():
-    ops, touched = set(), set()
-    for name in TABLES:
-        ops |= {(name, entry[1]) for entry in read_table(name)["rows"]}
-    for mutation in WRONG.values():
-        table = read_table(mutation.table)
-        rows, before = table["rows"], read_table(mutation.table)["rows"]
-        mutation.edit(table)
-        left = set(map(id, table["rows"]))  # rows for other models may be gone
-        touched |= {(mutation.table, old[1]) for new, old in zip(rows, before, strict=True) if new != old and id(new) in left}
-    assert ops == touched
+    ops = {(name, entry[1]) for name in TABLES for entry in read_table(name)["rows"]}
+    touched = {(mutation.table, op) for mutation in WRONG.values() for op in ops_of(mutation).split(", ")}
+    assert ops <= touched
 
 
 def caught(mutation, causeway, causeway_verify, source, folder):
-    table = read_table(mutation.table)
-    mutation.edit(table)
-    convert_with(table, source, causeway, folder)
-    causeway("verify", "--mode", "hash", source.folder, folder / "root", "--mapping", folder / "table.jsonc")
+    hash_mode_passes(mutation.table, mutation.edit, causeway, source, folder)
     # Long enough for the indexer of DeepSeek-V4 to have a choice.
     done = causeway_verify(source.folder, folder / "root", "--prompt-length", 61, expect=1)
     # The forward pass is the text model's.
@@ -84,13 +74,43 @@ def caught(mutation, causeway, causeway_verify, source, folder):
     return done
 
 
-@pytest.mark.mutation("S")
-@pytest.mark.parametrize("what", WRONG)
+def hash_mode_passes(name, edit, causeway, source, folder):
+    table = read_table(name)
+    edit(table)
+    convert_with(table, source, causeway, folder)
+    causeway("verify", "--mode", "hash", source.folder, folder / "root", "--mapping", folder / "table.jsonc")
+
+
+def of(op, names):
+    """Parameters that count under an op in the table of mutations."""
+    return [pytest.param(what, marks=pytest.mark.mutation("S", op if isinstance(op, str) else op(what))) for what in names]
+
+
+@pytest.mark.parametrize("what", of(lambda what: ops_of(WRONG[what]), WRONG))
 def test_a_wrong_table_passes_hash_mode_and_is_found_here(what, causeway, causeway_verify, source_of, tmp_path):
     caught(WRONG[what], causeway, causeway_verify, source_of(WRONG[what].table, WRONG[what].case), tmp_path)
 
 
-@pytest.mark.mutation("S")
+@pytest.mark.parametrize("what", of("configuration", SETTINGS))
+def test_a_wrong_setting(what, causeway, causeway_verify, source_of, tmp_path):
+    name, case, edit, shown = SETTINGS[what]
+    source = source_of(name, case)
+    hash_mode_passes(name, edit, causeway, source, tmp_path)
+    done = causeway_verify(source.folder, tmp_path / "root", "--prompt-length", 61, expect=1)
+    assert verdicts(done) == EQUAL | {"configuration": "DIFFERENT", "forward": "DIFFERENT"}, done.stdout
+    fields = re.findall(r"^  ([\w.]+): \S+ and \S+$", done.stdout, re.MULTILINE)
+    assert fields and all(re.fullmatch(shown, field) for field in fields), done.stdout
+
+
+@pytest.mark.parametrize("what", of("keys", PLACES))
+def test_a_tensor_in_the_wrong_place(what, causeway, causeway_verify, source_of, tmp_path):
+    name, case, edit, said = PLACES[what]
+    source = source_of(name, case)
+    hash_mode_passes(name, edit, causeway, source, tmp_path)
+    assert said in causeway_verify(source.folder, tmp_path / "root", expect=3).stderr
+
+
+@pytest.mark.mutation("S", "concat, copy")
 @pytest.mark.parametrize("name", ROTATED)
 def test_experts_rotated_without_the_router(name, causeway, causeway_verify, source_of, tmp_path):
     source = source_of(name, ROTATED[name].case)
@@ -108,8 +128,7 @@ def rewritten(folder, target, change):
     return target
 
 
-@pytest.mark.mutation("S")
-@pytest.mark.parametrize("what", REWRITTEN)
+@pytest.mark.parametrize("what", of("no table", REWRITTEN))
 def test_what_no_table_can_say(what, causeway, causeway_verify, source_of, tmp_path):
     kind, case, change, expected = REWRITTEN[what]
     wrong = rewritten(source_of(kind, case).folder, tmp_path / "hf", change)

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
+from interop.test_table_mistakes import convert_with, read_table, row
 
 
 @pytest.fixture
@@ -112,6 +113,15 @@ def test_ctrl_c_reaches_the_second_program(sources, converted):
         process.send_signal(signal.SIGINT)  # to the first program alone
         assert process.wait(timeout=20) == 130
     assert not pathlib.Path(f"/proc/{child}").exists()
+
+
+def test_a_reader_that_has_gone(sources, converted):
+    """As with any program in front of `head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([os.environ["CAUSEWAY"], "verify", "--mode", "logits", sources("qwen3").folder, converted("qwen3", "te")], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_quiet_says_nothing(causeway, sources, converted):
@@ -218,6 +228,33 @@ def test_a_cast_is_listed_and_is_no_difference(name, report, causeway, sources, 
     hf = changed_copy(source, tmp_path / "hf", tensor, lambda t: t[row].mul_(1 + 2**-7))
     found = report("--mode", "logits", hf, tmp_path / "root", expect=1)["logits"]
     assert [tensor["name"] for tensor in found["tensors"]["differences"]] == ["layers.1.o"]
+
+
+def test_a_cast_that_nobody_asked_for_is_a_difference(report, causeway, causeway_verify, sources, tmp_path):
+    """A table that keeps one tensor in a type too narrow: hash mode passes, as the sidecar has the bits. It also has what --dtype was."""
+    source, table = sources("qwen3_tied_fp32"), read_table("qwen3")
+    row(table, "linear_proj.weight").append({"keep": "BF16"})
+    convert_with(table, source, causeway, tmp_path)
+    assert report("--mode", "hash", "--mapping", tmp_path / "table.jsonc", source.folder, tmp_path / "root")["identical"]
+    outputs = [f"layers.{layer}.o" for layer in range(3)]
+    for sides in ((source.folder, tmp_path / "root"), (tmp_path / "root", source.folder)):
+        found = report("--mode", "logits", *sides, expect=1)["logits"]["tensors"]
+        assert [tensor["name"] for tensor in found["differences"]] == outputs and not found["rounded"]
+    for dtype, expect in {None: 0, "bf16": 0, "source": 1}.items():
+        done = causeway_verify(source.folder, tmp_path / "root", *(["--dtype", dtype] if dtype else []), expect=expect)
+        assert (f"tensors        equal: 0 of 35 differ, {len(outputs)} rounded" in done.stdout) == (expect == 0)
+    manifest = tmp_path / "root" / "causeway" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"dtype": "source"', '"dtype": "none that there is"'))
+    assert len(report("--mode", "logits", source.folder, tmp_path / "root")["logits"]["tensors"]["rounded"]) == len(outputs)
+
+
+def test_what_the_sidecar_says_counts_for_its_own_source_alone(report, causeway, sources, tmp_path):
+    """Exported with a cast: the sidecar is of another folder."""
+    source = sources("qwen3_tied_fp32")
+    causeway("convert-hf", source.folder, tmp_path / "root")
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--dtype", "bf16")
+    found = report("--mode", "logits", tmp_path / "hf", tmp_path / "root")["logits"]
+    assert found["equal"] and len(found["tensors"]["rounded"]) == 35
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])
