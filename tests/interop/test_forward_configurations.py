@@ -72,7 +72,7 @@ def test_refused_as_transformers_refuses_it(name, forward, sources, tmp_path):
     source, settings, left_out, status, message = REFUSED[name]
     ids = cases.tokens(sources(source).arch)
     folder = changed(sources(source), tmp_path / "hf", settings, left_out)
-    with pytest.raises((AssertionError, AttributeError, KeyError, RuntimeError, ValueError)):
+    with pytest.raises((AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)):
         logits(folder, ids)
     reference = write_reference(tmp_path / "reference.safetensors", ids, [torch.zeros(len(ids), sources(source).arch.vocab)])
     assert message in forward(folder, reference, "--mtp", "drop", expect=status).stderr
