@@ -3,6 +3,7 @@ other. Nothing here skips: what is missing fails."""
 import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 DATA = TESTS.parent / "data"
 sys.path.insert(0, str(TESTS))
 subprocess.run([sys.executable, DATA.parent / "scripts" / "packed_data.py"], check=True)
+
+# A shell ignores it for what it starts in the background, and so would every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch
 

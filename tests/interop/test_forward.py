@@ -185,9 +185,10 @@ def test_bf16_notices_a_wrong_weight(name, forward, sources, references, tmp_pat
     """Gate and up of one layer."""
     shutil.copytree(sources(name).folder, tmp_path / "hf")
     pair = [f"model.layers.0.mlp.{part}_proj.weight" for part in ("gate", "up")]
-    for path in (tmp_path / "hf").glob("*.safetensors"):
-        state = load_file(path)
-        save_file({pair[1 - pair.index(key)] if key in pair else key: tensor for key, tensor in state.items()}, path, metadata={"format": "pt"})
+    shards = {path: load_file(path) for path in (tmp_path / "hf").glob("*.safetensors")}
+    before = {key: tensor for state in shards.values() for key, tensor in state.items()}
+    for path, state in shards.items():
+        save_file({key: before[pair[1 - pair.index(key)] if key in pair else key] for key in state}, path, metadata={"format": "pt"})
     done = forward(tmp_path / "hf", references(name), "--compute", "bf16", expect=1)
     assert next(line for line in done.stdout.splitlines() if line.startswith("logits")).endswith("DIFFERENT")
 

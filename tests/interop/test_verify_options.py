@@ -1,5 +1,4 @@
 """`causeway verify` with the forward pass: modes, exit status, report, and the options of causeway-verify."""
-import functools
 import json
 import os
 import pathlib
@@ -104,8 +103,7 @@ def test_without_causeway_verify(alone, sources, converted):
 
 def test_ctrl_c_reaches_the_second_program(sources, converted):
     command = [os.environ["CAUSEWAY"], "verify", "--mode", "logits", sources("qwen3").folder, converted("qwen3", "te"), "--prompt-length", "6000"]
-    not_ignored = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # as it is in the background of a shell
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=not_ignored) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + 20
         while not (child := children.read_text().strip()):
