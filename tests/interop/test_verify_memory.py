@@ -12,6 +12,7 @@ import pytest
 from interop.conftest import DATA
 
 LIBTORCH = 600 << 20
+A_TOKEN = 64 << 10  # hidden states, queries, keys, values, summaries of one layer of the small checkpoints, on both sides
 HIDDEN, VOCAB = 768, 512
 
 
@@ -112,7 +113,8 @@ def test_experts_are_read_one_by_one(causeway, tmp_path):
 
 @pytest.mark.parametrize("name,tokens", [("bridge_written/qwen3_6_moe_vl", 4000), ("deepseek_v4_fp8fp4", 3000)])
 def test_a_long_prompt(name, tokens, tmp_path):
-    """Scores of every token for every token would take more; full, linear and compressed attention."""
+    """LibTorch and what grows with the tokens; scores of every token for every token would take more. Full, linear and compressed attention."""
     peak = peak_of(DATA / name / "hf", DATA / name / "hf", tmp_path, "--prompt-length", tokens)
-    print(f"{peak >> 20} MiB")
-    assert peak <= LIBTORCH
+    allowed = LIBTORCH + tokens * A_TOKEN
+    print(f"{peak >> 20} MiB, {allowed >> 20} allowed")
+    assert peak <= allowed
