@@ -8,6 +8,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT" || exit 1
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive PYTHONDONTWRITEBYTECODE=1
 JOBS=${CAUSEWAY_JOBS:-$(nproc)}
+# Threads of LibTorch that wait sleep: tests run beside each other, and one that spins takes the core of another.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
 say() { printf '== %s\n' "$*"; }
 die() {

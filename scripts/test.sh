@@ -64,7 +64,8 @@ python_suite "command line" tests/cli release
 [ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
 python_suite "full size" tests/full_size release
 
-python_suite "interoperability" tests/interop release -m "not gpu"
+# A worker keeps models in memory, 1 GB or more: no more than four.
+python_suite "interoperability" tests/interop release -m "not gpu" -n "$((JOBS < 4 ? JOBS : 4))" --dist worksteal
 if [ "$LAST_SKIPPED" -gt 0 ]; then
   printf 'FAILED: %d interop tests could not run\n' "$LAST_SKIPPED"
   ALL_WELL=0
