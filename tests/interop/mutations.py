@@ -247,7 +247,6 @@ PLACES = {
     "a layer's norm in the frame": ("deepseek_v3", "deepseek_v3_mtp3", other_families("{L}.input_layernorm.weight", "decoder", "mtp_frame"), "mtp.0.layer.attention_norm is missing"),
     "a router dropped": ("mixtral", "mixtral", dropped("router.weight"), "layers.0.router is missing"),
     "queries, keys and values dropped": ("qwen3", "qwen3", dropped("linear_qkv.weight"), "layers.0.q is missing"),
-    "a head's mapping dropped": ("deepseek_v4", v4.SOURCE, dropped("decoder.hc_head_fn"), "head_mapping is missing"),
     "a key misspelt": ("qwen3_moe", "qwen3_moe", misspelt("linear_proj.weight"), "layers.0.o is missing"),
     "columns as rows": ("llama", "llama_biased", in_columns("{L}.self_attention.linear_proj.weight"), "layers.0.o has shape [144, 48], the configuration asks for [72, 96]"),
 }
