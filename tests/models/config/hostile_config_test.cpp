@@ -17,7 +17,7 @@ namespace {
 
 using bridge::PickleNode;
 
-// What a read throws; it may take no more than some seconds.
+// What a read throws. It takes a second or two, a minute at most on a busy machine under the sanitizers; what is quadratic takes many.
 template <typename Read>
 std::string refusal(const Read& read) {
   const auto start = std::chrono::steady_clock::now();
