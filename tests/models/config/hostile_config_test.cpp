@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <memory>
 #include <string>
 
@@ -17,10 +17,10 @@ namespace {
 
 using bridge::PickleNode;
 
-// What a read throws. It takes a second or two, a minute at most on a busy machine under the sanitizers; what is quadratic takes many.
+// What a read throws. It takes some seconds of the processor under the sanitizers; what is quadratic takes minutes.
 template <typename Read>
 std::string refusal(const Read& read) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   std::string message = "accepted";
   try {
     read();
@@ -28,7 +28,7 @@ std::string refusal(const Read& read) {
     EXPECT_EQ(error.code(), bridge::Code::kBadInput) << error.message();
     message = error.message();
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 30);
   return message;
 }
 
