@@ -99,6 +99,7 @@ class ReportFile {
   ReportFile(const ReportFile&) = delete;
   ReportFile& operator=(const ReportFile&) = delete;
   ~ReportFile() {
+    if (path_.empty()) return;
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
     path_ += ".partial";

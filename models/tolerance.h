@@ -3,9 +3,9 @@
 //
 //   fp32      1e-4, the largest difference: room for another order of fp32 sums in as many layers, none for a wrong weight
 //   rounded   2^-8, likewise, fp32 with some weights that were rounded to BF16: one unit in the last place
-//   bf16      2^-4, of multi-token prediction 2^-3: the lower quartile of the rows' mean differences. The largest difference says nothing: where BF16 makes a
-//             router choose another expert, a row differs by several deviations, and with it some of those after it; the
-//             better rows differ by what every layer rounds. Measured: docs/verification.md
+//   bf16      2^-4, of multi-token prediction 2^-3: the lower quartile of the rows' mean differences. The largest difference
+//             says nothing: where BF16 makes a router choose another expert, a row differs by several deviations, and with
+//             it some of those after it; the better rows differ by what every layer rounds. Measured: docs/verification.md
 #pragma once
 
 #include <algorithm>

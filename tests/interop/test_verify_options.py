@@ -129,6 +129,13 @@ def test_quiet_says_nothing(causeway, sources, converted):
     assert done.stdout == "" and done.stderr == ""
 
 
+def test_without_a_report_no_file_goes(causeway, sources, converted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".partial").write_text("somebody's")
+    causeway("verify", "--mode", "logits", sources("qwen3").folder, converted("qwen3", "te"))
+    assert [path.name for path in tmp_path.iterdir()] == [".partial"]
+
+
 def test_dropped_mtp_is_not_compared(causeway, report, sources, tmp_path):
     source = sources("deepseek_v3")
     causeway("convert-hf", source.folder, tmp_path / "root", "--mtp", "drop")
