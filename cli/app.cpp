@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "bridge/io/error.h"
+#include "bridge/io/base/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 

@@ -1,5 +1,5 @@
 #include "bridge/convert/export.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 

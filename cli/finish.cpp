@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
-#include "bridge/io/error.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 
 namespace cli {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 
 namespace cli {

@@ -5,9 +5,9 @@
 #include <new>
 #include <system_error>
 
-#include "bridge/io/error.h"
-#include "bridge/io/interrupt.h"
-#include "bridge/io/standard_output.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/interrupt.h"
+#include "bridge/io/base/standard_output.h"
 #include "cli/app.h"
 
 namespace {

@@ -2,15 +2,17 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "bridge/convert/accounting.h"
-#include "bridge/convert/found_mtp.h"
-#include "bridge/convert/model_binding.h"
-#include "bridge/convert/source_match.h"
-#include "bridge/io/dtype.h"
-#include "bridge/io/error.h"
-#include "bridge/io/hf_folder.h"
+#include "bridge/convert/match/accounting.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/source_match.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/number/dtype.h"
 #include "cli/commands.h"
-#include "mappings/table.h"
+#include "mappings/binding/binding.h"
+#include "mappings/table/registry.h"
+#include "mappings/table/table.h"
 
 namespace cli {
 namespace {

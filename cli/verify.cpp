@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "bridge/convert/verify_hash.h"
-#include "bridge/io/error.h"
-#include "bridge/io/file_system.h"
-#include "bridge/io/json_file.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/file_system.h"
+#include "bridge/io/file/json_file.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"

@@ -11,10 +11,10 @@
 #include <filesystem>
 #include <vector>
 
-#include "bridge/io/error.h"
-#include "bridge/io/interrupt.h"
-#include "bridge/io/json_strict.h"
-#include "bridge/io/standard_output.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/interrupt.h"
+#include "bridge/io/base/json_strict.h"
+#include "bridge/io/base/standard_output.h"
 
 namespace cli {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "bridge/convert/verify_hash.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 
 namespace cli {

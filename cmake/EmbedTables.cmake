@@ -1,7 +1,7 @@
 # embed_tables(OUT.cpp FILE...): a C++ file that holds the text of each mapping table, as a byte array so that neither
 # length limits nor quoting matter, reachable through mappings::embedded_tables().
 function(embed_tables out)
-  set(body "#include \"mappings/embedded.h\"\n\nnamespace mappings {\nnamespace {\n")
+  set(body "#include \"mappings/table/embedded.h\"\n\nnamespace mappings {\nnamespace {\n")
   set(rows "")
   foreach(file ${ARGN})
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "bridge/io/dtype.h"
+#include "bridge/io/number/dtype.h"
 
 namespace bridge {
 

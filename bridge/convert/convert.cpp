@@ -7,20 +7,18 @@
 #include <numeric>
 #include <optional>
 
-#include "bridge/convert/convert_plan.h"
-#include "bridge/convert/expected_hashes.h"
-#include "bridge/convert/found_mtp.h"
-#include "bridge/convert/megatron_files.h"
-#include "bridge/convert/model_binding.h"
-#include "bridge/convert/mtp_check.h"
-#include "bridge/convert/output_dir.h"
-#include "bridge/convert/replaceable.h"
-#include "bridge/convert/source_crcs.h"
-#include "bridge/convert/torch_dist_sink.h"
-#include "bridge/convert/witness_check.h"
-#include "bridge/io/crc32.h"
-#include "bridge/io/sidecar.h"
-#include "mappings/megatron_args.h"
+#include "bridge/convert/commit/expected_hashes.h"
+#include "bridge/convert/commit/megatron_files.h"
+#include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/plan/convert_plan.h"
+#include "bridge/convert/stream/source_crcs.h"
+#include "bridge/convert/stream/torch_dist_sink.h"
+#include "bridge/convert/stream/witness_check.h"
+#include "bridge/io/file/crc32.h"
+#include "bridge/io/sidecar/sidecar.h"
+#include "mappings/megatron/megatron_args.h"
 
 namespace bridge {
 namespace {

@@ -3,11 +3,11 @@
 
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 
 namespace bridge {
 
-// Nothing is under options.target unless everything is. Errors: see bridge/io/error.h.
+// Nothing is under options.target unless everything is. Errors: see bridge/io/base/error.h.
 Report convert_hf(FileSystem& fs, const ConvertOptions& options);
 
 }  // namespace bridge

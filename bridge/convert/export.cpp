@@ -6,18 +6,16 @@
 #include <algorithm>
 #include <numeric>
 
-#include "bridge/convert/config_patch.h"
-#include "bridge/convert/export_plan.h"
-#include "bridge/convert/export_reader.h"
-#include "bridge/convert/export_shards.h"
-#include "bridge/convert/found_mtp.h"
-#include "bridge/convert/model_binding.h"
-#include "bridge/convert/mtp_check.h"
-#include "bridge/convert/output_dir.h"
-#include "bridge/convert/replaceable.h"
-#include "bridge/convert/safetensors_sink.h"
-#include "bridge/convert/text_form.h"
-#include "bridge/io/file_crc.h"
+#include "bridge/convert/commit/config_patch.h"
+#include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/text_form.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/plan/export_plan.h"
+#include "bridge/convert/plan/export_shards.h"
+#include "bridge/convert/stream/export_reader.h"
+#include "bridge/convert/stream/safetensors_sink.h"
+#include "bridge/io/file/file_crc.h"
 
 namespace bridge {
 namespace {

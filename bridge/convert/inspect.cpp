@@ -7,10 +7,10 @@
 #include <map>
 #include <vector>
 
-#include "bridge/convert/model_binding.h"
-#include "bridge/io/json_strict.h"
-#include "bridge/io/sidecar.h"
-#include "bridge/io/torch_dist.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/io/base/json_strict.h"
+#include "bridge/io/sidecar/sidecar.h"
+#include "bridge/io/torch_dist/torch_dist.h"
 
 namespace bridge {
 namespace {

@@ -5,9 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "bridge/io/dtype.h"
-#include "bridge/io/file_system.h"
-#include "bridge/io/progress.h"
+#include "bridge/io/base/progress.h"
+#include "bridge/io/file/file_system.h"
+#include "bridge/io/number/dtype.h"
 
 namespace bridge {
 

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "bridge/io/json_file.h"
-#include "bridge/io/progress.h"
+#include "bridge/io/base/progress.h"
+#include "bridge/io/file/json_file.h"
 
 namespace bridge {
 

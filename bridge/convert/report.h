@@ -7,16 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "bridge/convert/match/accounting.h"
 #include "bridge/convert/options.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 
 namespace bridge {
-
-// A tensor and why something was done with it.
-struct NamedReason {
-  std::string name;  // printable
-  std::string reason;
-};
 
 struct Report {
   std::vector<std::string> lines;     // stdout

@@ -6,14 +6,14 @@
 #include <map>
 #include <optional>
 
-#include "bridge/convert/compare_sink.h"
-#include "bridge/convert/export_plan.h"
-#include "bridge/convert/export_reader.h"
-#include "bridge/convert/found_mtp.h"
-#include "bridge/convert/model_binding.h"
-#include "bridge/io/crc32.h"
-#include "bridge/io/file_crc.h"
-#include "bridge/io/safetensors.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/plan/export_plan.h"
+#include "bridge/convert/stream/compare_sink.h"
+#include "bridge/convert/stream/export_reader.h"
+#include "bridge/io/file/crc32.h"
+#include "bridge/io/file/file_crc.h"
+#include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
 namespace {

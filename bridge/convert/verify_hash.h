@@ -11,7 +11,7 @@
 
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/file/file_system.h"
 
 namespace bridge {
 

@@ -4,7 +4,7 @@ tests/interop/test_forward_parts.py checks that transformers still gives it.
 Usage: python make_expected.py
 
 CASE.x, CASE.y            input and output of a layer
-CASE.layers.0.ROLE        its weights by the names of models/tensor_id.h, those stored together taken apart by hand
+CASE.layers.0.ROLE        its weights by the names of models/model/tensor_id.h, those stored together taken apart by hand
 CASE.ids                  token numbers, where they matter
 Sizes are small and no two of them equal; windows, ratios and limits are such that each of them shows."""
 import pathlib

@@ -1,4 +1,4 @@
-"""Makes expected.safetensors beside this file: what torch 2.11 computes for the quantized elements that bridge/io/block_codec.h
+"""Makes expected.safetensors beside this file: what torch 2.11 computes for the quantized elements that bridge/io/number/block_codec.h
 converts. tests/io/block_codec_torch_test.cpp reads it; tests/interop/test_block_codec.py checks that torch still gives it.
 Usage: python make_expected.py
 

@@ -6,7 +6,7 @@ import pytest
 from helpers import DATA, check_message, convert, copy_tree, export, hashes, hf_fixture, nothing_written, run
 from safetensors_raw import Model
 
-TABLES = DATA.parent / "mappings"
+TABLES = DATA.parent / "mappings" / "tables"
 QWEN = hf_fixture("qwen3_dense")
 
 

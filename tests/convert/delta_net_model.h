@@ -8,7 +8,7 @@
 #include <cstring>
 #include <random>
 
-#include "bridge/io/codec.h"
+#include "bridge/io/number/codec.h"
 #include "tests/convert/own_table.h"
 
 namespace bridge {

@@ -17,13 +17,13 @@
 #include <vector>
 
 #include "bridge/convert/options.h"
-#include "bridge/io/crc32.h"
-#include "bridge/io/error.h"
-#include "bridge/io/fault_file_system.h"
-#include "bridge/io/hf_folder.h"
-#include "bridge/io/safetensors.h"
-#include "bridge/io/torch_dist.h"
-#include "bridge/io/torch_item.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/crc32.h"
+#include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/hf/safetensors.h"
+#include "bridge/io/torch_dist/torch_dist.h"
+#include "bridge/io/torch_dist/torch_item.h"
+#include "tests/io/file/fault_file_system.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {

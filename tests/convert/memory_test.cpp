@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "bridge/convert/convert.h"
-#include "bridge/convert/executor.h"
 #include "bridge/convert/export.h"
+#include "bridge/convert/stream/executor.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "bridge/convert/export_plan.h"
-#include "bridge/convert/model_binding.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/plan/export_plan.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "bridge/convert/convert.h"
-#include "bridge/convert/convert_plan.h"
-#include "bridge/convert/model_binding.h"
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/plan/convert_plan.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {

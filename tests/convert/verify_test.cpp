@@ -5,7 +5,7 @@
 
 #include "bridge/convert/convert.h"
 #include "bridge/convert/verify_hash.h"
-#include "bridge/io/dcp_metadata.h"
+#include "bridge/io/torch_dist/dcp_metadata.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {

@@ -1,6 +1,6 @@
 // `.metadata`: chunks of what is accepted refer to files of the checkpoint and lie inside their
 // tensor, and the metadata written from it reads back with the same chunks.
-#include "bridge/io/dcp_metadata.h"
+#include "bridge/io/torch_dist/dcp_metadata.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

@@ -1,7 +1,7 @@
 // Expressions of mapping tables: parsing and evaluating never does more than fail with an Error.
 #include <nlohmann/json.hpp>
 
-#include "mappings/expr.h"
+#include "mappings/expr/expr.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

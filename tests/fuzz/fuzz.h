@@ -13,8 +13,8 @@
 #include <string_view>
 #include <utility>
 
-#include "bridge/io/error.h"
-#include "bridge/io/file_system.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/file_system.h"
 
 namespace fuzz {
 

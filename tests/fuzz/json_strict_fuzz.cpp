@@ -2,7 +2,7 @@
 // read survives being quoted and read again.
 #include <nlohmann/json.hpp>
 
-#include "bridge/io/json_strict.h"
+#include "bridge/io/base/json_strict.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

@@ -71,7 +71,7 @@ def main(out):
         seed("json_strict_fuzz", path.read_bytes())
     for path in sorted((ROOT / "data").rglob("*config.json")) + sorted((ROOT / "data").rglob("*.yaml")):
         seed("model_config_fuzz", path.read_bytes())
-    for path in sorted((ROOT / "mappings").glob("*.jsonc")):
+    for path in sorted((ROOT / "mappings" / "tables").glob("*.jsonc")):
         seed("mapping_table_fuzz", path.read_bytes())
 
     seed("safetensors_fuzz", safetensors_file({}))

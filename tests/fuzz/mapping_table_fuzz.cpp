@@ -2,7 +2,8 @@
 // every built-in table asks for.
 #include <nlohmann/json.hpp>
 
-#include "mappings/table.h"
+#include "mappings/binding/binding.h"
+#include "mappings/table/table.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

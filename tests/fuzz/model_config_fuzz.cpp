@@ -2,9 +2,9 @@
 // can be described.
 #include <nlohmann/json.hpp>
 
-#include "bridge/io/json_strict.h"
-#include "models/hf_weights_config.h"
-#include "models/megatron_weights_config.h"
+#include "bridge/io/base/json_strict.h"
+#include "models/hf/config.h"
+#include "models/megatron/config.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

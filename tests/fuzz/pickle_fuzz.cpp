@@ -1,5 +1,5 @@
 // pickle: from memory and from a file the same pickles are accepted, whatever classes they name.
-#include "bridge/io/pickle.h"
+#include "bridge/io/pickle/pickle.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

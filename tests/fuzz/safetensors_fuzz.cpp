@@ -1,6 +1,6 @@
 // safetensors: the input is a whole file. What is accepted tiles its payload, and the header
 // written from it reads back the same.
-#include "bridge/io/safetensors.h"
+#include "bridge/io/hf/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

@@ -1,6 +1,6 @@
 // zip records and the torch items in them: whatever is accepted lies inside the file.
-#include "bridge/io/torch_item.h"
-#include "bridge/io/zip_record.h"
+#include "bridge/io/torch_dist/torch_item.h"
+#include "bridge/io/torch_dist/zip_record.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_one(std::string_view input) {

@@ -1,5 +1,5 @@
 """The forward pass on a GPU: every family against logits that other software computed on the CPU, both views, twice the same. Skips where there
-is no GPU; without one, tests/models/one_device_test.cpp holds the pass to one device."""
+is no GPU; without one, tests/models/forward/one_device_test.cpp holds the pass to one device."""
 import json
 import os
 import pathlib

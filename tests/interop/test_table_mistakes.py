@@ -12,7 +12,7 @@ import pytest
 from interop.test_fp8 import digests
 from oracles import dcp, mapping, sharding
 
-TABLES = pathlib.Path(__file__).resolve().parent.parent.parent / "mappings"
+TABLES = pathlib.Path(__file__).resolve().parent.parent.parent / "mappings" / "tables"
 SOURCES = {"qwen3_moe": "qwen3_moe", "mixtral": "mixtral", "deepseek_v3": "deepseek_v3_mtp3"}
 
 

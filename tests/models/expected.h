@@ -6,10 +6,10 @@
 
 #include <string>
 
-#include "bridge/io/memory_budget.h"
-#include "bridge/io/safetensors.h"
-#include "models/tensor_bytes.h"
-#include "tests/io/memory_file.h"
+#include "bridge/io/base/memory_budget.h"
+#include "bridge/io/hf/safetensors.h"
+#include "models/weights/tensor_bytes.h"
+#include "tests/io/file/memory_file.h"
 
 namespace models {
 

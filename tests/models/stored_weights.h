@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "models/forward_state.h"
-#include "models/weights.h"
+#include "models/forward/forward_state.h"
+#include "models/weights/weights.h"
 #include "tests/models/expected.h"
 
 namespace models {

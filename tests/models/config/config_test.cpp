@@ -1,15 +1,16 @@
 // Configurations and names of the two views: against each other where real Megatron-Bridge translated one into the other, and
 // against the list of the tensors of a release.
+#include "models/hf/config.h"
+
 #include <gtest/gtest.h>
 
-#include "bridge/io/error.h"
-#include "bridge/io/json_strict.h"
-#include "models/hf_weights_config.h"
-#include "models/hf_weights_names.h"
-#include "models/megatron_weights_config.h"
-#include "models/tensor_id.h"
-#include "tests/io/memory_file.h"
-#include "tests/mappings/listed_tensors.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "models/hf/names.h"
+#include "models/megatron/config.h"
+#include "models/model/tensor_id.h"
+#include "tests/io/file/memory_file.h"
+#include "tests/mappings/table/listed_tensors.h"
 
 namespace models {
 namespace {

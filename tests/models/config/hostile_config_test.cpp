@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 
-#include "bridge/io/error.h"
-#include "bridge/io/json_strict.h"
-#include "bridge/io/pickle.h"
-#include "models/hf_weights_config.h"
-#include "models/megatron_weights_config.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "bridge/io/pickle/pickle.h"
+#include "models/hf/config.h"
+#include "models/megatron/config.h"
 
 namespace models {
 namespace {

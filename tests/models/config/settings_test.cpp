@@ -1,10 +1,10 @@
 // What a configuration says by leaving something out, or by saying null, and what is refused because nothing computes it.
 #include <gtest/gtest.h>
 
-#include "bridge/io/error.h"
-#include "bridge/io/json_strict.h"
-#include "models/hf_weights_config.h"
-#include "models/megatron_weights_config.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "models/hf/config.h"
+#include "models/megatron/config.h"
 
 namespace models {
 namespace {

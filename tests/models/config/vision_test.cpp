@@ -1,5 +1,7 @@
 // The vision tower in both views: sizes, names and rows. That they agree on what real Megatron-Bridge wrote is in
 // tests/interop/test_forward_vision.py.
+#include "models/hf/vision.h"
+
 #include <gtest/gtest.h>
 
 #include <map>
@@ -7,13 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "bridge/io/error.h"
-#include "bridge/io/json_strict.h"
-#include "models/hf_weights_vision.h"
-#include "models/megatron_weights_config.h"
-#include "models/megatron_weights_vision.h"
-#include "models/vision_tensors.h"
-#include "tests/mappings/listed_tensors.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "models/megatron/config.h"
+#include "models/megatron/vision.h"
+#include "models/model/vision_tensors.h"
+#include "tests/mappings/table/listed_tensors.h"
 
 namespace models {
 namespace {

@@ -1,0 +1,68 @@
+// The unit of a plan: one contiguous stretch of one output tensor, and how its bytes come about.
+// A plan is a vector of these plus what the output format needs; the executor turns them into bytes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "bridge/convert/algebra/block_scales.h"
+#include "bridge/convert/algebra/ops.h"
+#include "bridge/io/number/dtype.h"
+
+namespace bridge {
+
+inline int64_t bytes_of(Dtype dtype, int64_t elements) {
+  return elements * bits_of(dtype) / 8;
+}
+
+// A tensor that a transfer reads: an HF part, or the one logical tensor.
+struct TransferInput {
+  int32_t tensor = 0;  // index of the reader
+  Dtype dtype = Dtype::kBF16;
+  BlockScales scales;  // of the reader too
+};
+
+// How an output is quantized again (requantize.h).
+struct Requantize {
+  BlockScales source;  // the scales its blocks had
+  int32_t source_codes =
+      -1;  // tensor of the reader that holds the elements they had; -1: not at hand
+  int32_t scale_target = 0;   // output that receives the scales
+  bool power_of_two = false;  // what a new scale is rounded up to
+};
+
+struct Transfer {
+  static constexpr int kForward = -1;
+  std::shared_ptr<const OpLayout> layout;  // shared by all tensors of the same form
+  std::vector<TransferInput> inputs;
+  int32_t target = 0;       // output tensor, for messages and witnesses
+  int part = kForward;      // HF part that an inverse makes
+  Dtype to = Dtype::kBF16;  // dtype written
+  int64_t begin = 0;        // elements of the output tensor
+  int64_t end = 0;
+  std::shared_ptr<const Requantize> requantize;  // null: element by element
+
+  void runs(int64_t first, int64_t last, std::vector<Run>& out) const {
+    part == kForward ? layout->forward(first, last, out) : layout->inverse(part, first, last, out);
+  }
+  ValueChange value_change() const {
+    return part == kForward ? layout->value_change() : inverse_of(layout->value_change());
+  }
+  // The bytes of the inputs are those of the output.
+  bool verbatim() const {
+    return value_change() == ValueChange::kNone &&
+           std::all_of(inputs.begin(), inputs.end(), [&](const TransferInput& input) {
+             return input.dtype == to && !input.scales.quantized();
+           });
+  }
+  // Of one element, whichever side is wider.
+  int widest_bits() const {
+    int bits = bits_of(to);
+    for (const TransferInput& input : inputs) bits = std::max(bits, bits_of(input.dtype));
+    return bits;
+  }
+};
+
+}  // namespace bridge

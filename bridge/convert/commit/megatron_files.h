@@ -1,0 +1,38 @@
+// The files around the weights of a Megatron checkpoint, as megatron-core, Megatron-LM and Megatron-Bridge
+// expect them:
+//
+//   ROOT/iter_0000000/.metadata        chunks and _extra_state objects
+//   ROOT/iter_0000000/common.pt        checkpoint_version 3.0, iteration, content_metadata, args
+//   ROOT/iter_0000000/run_config.yaml  Megatron-Bridge's model configuration
+//   ROOT/iter_0000000/metadata.json    the format; written last of the folder
+//   ROOT/release -> iter_0000000       so that `--load` takes no optimizer; tracker "release"
+//   ROOT/latest_checkpointed_iteration.txt, ROOT/latest_train_state.pt
+// Truth: megatron/training/checkpointing.py, megatron/core/dist_checkpointing (0.16.1), Megatron-Bridge's
+// training/utils/train_utils.py.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "bridge/convert/plan/convert_plan.h"
+#include "bridge/io/file/file_system.h"
+#include "mappings/table/table.h"
+
+namespace bridge {
+
+constexpr std::string_view kIterationFolder = "iter_0000000";
+
+// dist_dir holds the data files already. Everything is synced.
+void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
+                          const mappings::Json& provider, const mappings::Json& args);
+
+// Tracker, release link, train state. Where symlinks fail the tracker names iteration 0.
+void write_root_files(FileSystem& fs, const Path& root);
+
+// The object "common.pt" holds, as a protocol-2 pickle.
+std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata);
+
+// A torch.save archive of Megatron-Bridge's train state at step 0: 0-dimensional tensors by name.
+std::string train_state_archive();
+
+}  // namespace bridge

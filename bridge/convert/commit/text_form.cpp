@@ -1,0 +1,57 @@
+#include "bridge/convert/commit/text_form.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "bridge/io/base/json_strict.h"
+
+namespace bridge {
+namespace {
+
+using Json = nlohmann::ordered_json;
+// Text that begins a name, and what it becomes.
+using Respelling = std::pair<std::string, std::string>;
+
+std::vector<Respelling> respellings(const mappings::Table& table, size_t dialect) {
+  std::vector<Respelling> found;
+  for (const auto& [placeholder, text] : table.dialects.at(dialect)) {
+    for (const auto& [changed, by] : table.text_form->dialect) {
+      if (changed == placeholder && !text.empty() && text != by) found.emplace_back(text, by);
+    }
+  }
+  return found;
+}
+
+void respell(Json& json, const std::vector<Respelling>& respellings) {
+  if (json.is_structured()) {
+    for (Json& item : json) respell(item, respellings);
+  } else if (json.is_string()) {
+    const std::string& name = json.get_ref<const std::string&>();
+    for (const auto& [from, to] : respellings) {
+      if (!name.starts_with(from)) continue;
+      json = to + name.substr(from.size());
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+std::string text_form_config(std::string_view config_text, const mappings::Binding& binding,
+                             size_t dialect) {
+  const mappings::Table& table = binding.table();
+  const Json whole = parse_json(config_text);
+  Json config = whole.at(binding.config_root());
+  const auto changes = respellings(table, dialect);
+  for (const std::string& key : table.text_form->keep) {
+    if (!whole.contains(key)) continue;
+    config[key] = whole[key];
+    respell(config[key], changes);
+  }
+  const mappings::Json own = binding.text_form_config();
+  for (const auto& [key, value] : own.items()) config[key] = value;
+  return config.dump(2) + "\n";
+}
+
+}  // namespace bridge

@@ -1,0 +1,32 @@
+// A configuration with the table that serves it: the start of every command that maps tensors.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bridge/convert/options.h"
+#include "bridge/io/file/file_system.h"
+#include "mappings/binding/binding.h"
+#include "mappings/table/table.h"
+
+namespace bridge {
+
+struct BoundModel {
+  std::unique_ptr<const mappings::Table> own_table;  // --mapping FILE; null: a built-in one
+  mappings::Binding binding;
+};
+
+// The MTP depths whose tensors are there, for tables that ask (mtp_found).
+using CountMtp = std::function<int64_t(const mappings::Binding&)>;
+
+// config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
+BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
+                      const CommonOptions& options, mappings::BindingOptions binding,
+                      const CountMtp& count_mtp);
+
+// Text of folder/config.json; kBadInput when it is not there.
+std::string read_config(FileSystem& fs, const Path& folder);
+
+}  // namespace bridge

@@ -1,0 +1,176 @@
+#include "bridge/convert/match/mtp.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <unordered_set>
+
+#include "bridge/convert/match/key_naming.h"
+#include "bridge/convert/match/source_match.h"
+
+namespace bridge {
+namespace {
+
+const std::string& name_of(const HfTensor& tensor) {
+  return tensor.name;
+}
+const std::string& name_of(const DcpTensor& tensor) {
+  return tensor.key;
+}
+
+// Tensors are sorted by name.
+template <typename Tensor>
+std::span<const Tensor> with_prefix(const std::vector<Tensor>& tensors, std::string_view prefix) {
+  const auto first = std::partition_point(tensors.begin(), tensors.end(), [&](const Tensor& t) {
+    return std::string_view(name_of(t)) < prefix;
+  });
+  const auto last = std::partition_point(
+      first, tensors.end(), [&](const Tensor& t) { return name_of(t).starts_with(prefix); });
+  return {first, last};
+}
+
+// One side's depths.
+struct Side {
+  std::string where;
+  std::function<std::vector<std::string>(int64_t)> prefixes_of;  // where the tensors of a depth lie
+  std::function<size_t(const std::string&)> count;               // of tensors under a prefix
+  std::function<bool(int64_t)> is_mtp;                           // a depth that has tensors
+  bool drops_uncounted = false;                                  // by a rule of the table
+};
+
+std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
+  const std::string& key = binding.table().mtp_key;
+  if (key.empty()) return {};
+  const int64_t promised = binding.promised_mtp_depths();
+  std::vector<std::string> present;
+  for (int64_t depth = 0;; ++depth) {
+    std::vector<std::string> prefixes = side.prefixes_of(depth);
+    // A prefix without a number serves every depth.
+    std::erase_if(prefixes, [&](const std::string& prefix) {
+      return std::find(present.begin(), present.end(), prefix) != present.end();
+    });
+    // The frame's may be the beginning of the layer's.
+    prefixes = mappings::outermost(std::move(prefixes));
+    size_t tensors = 0;
+    for (const std::string& prefix : prefixes) tensors += side.count(prefix);
+    if (depth >= promised && (tensors == 0 || side.drops_uncounted)) {
+      return mappings::outermost(std::move(present));
+    }
+    const std::string names = fmt::format("{}*", fmt::join(prefixes, "*, "));
+    if (keep_mtp && tensors == 0 && !prefixes.empty()) {
+      bad_input(
+          fmt::format("{}: config.json promises {} MTP layers ({}), but there are no tensors {}",
+                      side.where, promised, key, printable(names)),
+          "--mtp drop goes on without MTP");
+    }
+    if (keep_mtp && depth >= promised) {
+      bad_input(fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
+                            side.where, tensors, printable(names), depth, promised, key),
+                fmt::format("--mtp drop leaves them out; or correct {}", key));
+    }
+    if (!keep_mtp && tensors > 0 && !side.is_mtp(depth)) {
+      bad_input(fmt::format(
+                    "{}: --mtp drop would leave out {} tensors {}, which are those of an ordinary "
+                    "layer",
+                    side.where, tensors, printable(names)),
+                "config.json counts fewer layers than there are");
+    }
+    present.insert(present.end(), prefixes.begin(), prefixes.end());
+  }
+}
+
+int64_t count_depths(const std::function<std::vector<std::string>(int64_t)>& prefixes_of,
+                     const std::function<bool(const std::string&)>& has_tensors) {
+  std::vector<std::string> seen;
+  for (int64_t depth = 0;; ++depth) {
+    std::vector<std::string> prefixes = prefixes_of(depth);
+    // A prefix without a number serves every depth.
+    std::erase_if(prefixes, [&](const std::string& prefix) {
+      return std::find(seen.begin(), seen.end(), prefix) != seen.end();
+    });
+    if (std::none_of(prefixes.begin(), prefixes.end(), has_tensors)) return depth;
+    seen.insert(seen.end(), prefixes.begin(), prefixes.end());
+  }
+}
+
+}  // namespace
+
+std::span<const HfTensor> tensors_with_prefix(const HfFolder& folder, std::string_view prefix) {
+  return with_prefix(folder.tensors, prefix);
+}
+std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
+                                               std::string_view prefix) {
+  return with_prefix(folder.metadata.tensors, prefix);
+}
+
+std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
+                                   size_t dialect, bool keep_mtp) {
+  const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
+  return check(
+      {printable(folder.path.string()),
+       [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
+       [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
+       [&](int64_t depth) { return binding.is_mtp_layer(dialect, depth, has); },
+       binding.uncounted_mtp() != nullptr},
+      binding, keep_mtp);
+}
+
+std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,
+                                   std::string_view key_prefix, bool keep_mtp) {
+  return check(
+      {printable(folder.dist_dir.string()),
+       [&](int64_t depth) {
+         std::vector<std::string> prefixes = binding.mtp_megatron_prefixes(depth);
+         for (std::string& prefix : prefixes) prefix.insert(0, key_prefix);
+         return prefixes;
+       },
+       [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
+       [](int64_t) { return true; }},  // Megatron's keys say it
+      binding, keep_mtp);
+}
+
+int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& binding) {
+  const size_t dialect =
+      binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
+  return count_depths(
+      [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
+      [&](const std::string& prefix) { return !tensors_with_prefix(folder, prefix).empty(); });
+}
+
+int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding) {
+  const std::string key_prefix = detect_prefix(folder);
+  return count_depths([&](int64_t depth) { return binding.mtp_megatron_prefixes(depth); },
+                      [&](const std::string& prefix) {
+                        return !tensors_with_prefix(folder, key_prefix + prefix).empty();
+                      });
+}
+
+std::vector<const HfTensor*> uncounted_mtp(const HfFolder& folder, const mappings::Binding& binding,
+                                           size_t dialect) {
+  std::vector<const HfTensor*> found;
+  if (binding.uncounted_mtp() == nullptr) return found;
+  const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
+  // A prefix without a number names the same tensors in every depth.
+  std::unordered_set<const HfTensor*> seen;
+  const auto take = [&](const HfTensor* tensor) {
+    if (tensor != nullptr && seen.insert(tensor).second) found.push_back(tensor);
+  };
+  for (int64_t depth = binding.promised_mtp_depths();; ++depth) {
+    // An ordinary layer that config.json does not count is no MTP.
+    if (!binding.is_mtp_layer(dialect, depth, has)) return found;
+    const size_t before = found.size();
+    binding.for_each_mtp_name(dialect, depth, [&](const std::string& name) {
+      const HfTensor* tensor = folder.find(name);
+      if (tensor == nullptr) return;
+      take(tensor);
+      const mappings::BlockScheme* scheme = find_scheme(binding, tensor->dtype);
+      const auto scales = scheme == nullptr ? std::nullopt : scheme->scale_name(name);
+      if (scales) take(folder.find(*scales));
+    });
+    if (found.size() == before) return found;
+  }
+}
+
+}  // namespace bridge

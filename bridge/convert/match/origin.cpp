@@ -1,0 +1,110 @@
+#include "bridge/convert/match/origin.h"
+
+#include <algorithm>
+
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/io/hf/safetensors.h"
+
+namespace bridge {
+
+bool Origin::from_reference() const {
+  return reference && !reference->shards.empty();
+}
+
+const HfFolder* Origin::layout() const {
+  if (from_reference()) return &*reference;
+  return sidecar ? &sidecar->source : nullptr;
+}
+
+const HfFolder& Origin::side_files() const {
+  return reference ? *reference : sidecar->source;
+}
+
+Path Origin::side_file_path(size_t index) const {
+  return reference ? reference->path / reference->side_files[index].name
+                   : sidecar->file_path(index);
+}
+
+std::string Origin::config_text(FileSystem& fs) const {
+  return read_config(fs, reference ? reference->path : sidecar->path / "files");
+}
+
+Path Origin::index_path() const {
+  return (from_reference() ? reference->path : sidecar->path / "files") / kIndexFile;
+}
+
+std::string Origin::raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const {
+  const Path path = from_reference() ? reference->path / reference->shards[shard].name
+                                     : sidecar->header_path(shard);
+  return read_raw_safetensors_header(*fs.open_read(path), budget);
+}
+
+int32_t Origin::sidecar_tensor(std::string_view name) const {
+  const HfTensor* tensor = sidecar ? sidecar->source.find(name) : nullptr;
+  return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
+}
+
+int64_t Origin::glu_interleave() const {
+  if (!sidecar) return 0;
+  const auto it = sidecar->choices.find("glu_interleave");
+  return it != sidecar->choices.end() && it->is_number_integer() && *it >= 0 ? it->get<int64_t>()
+                                                                             : 0;
+}
+
+std::string Origin::dtype() const {
+  if (!sidecar) return "";
+  const auto it = sidecar->choices.find("dtype");
+  if (it == sidecar->choices.end() || !it->is_string()) return "";
+  const auto dtype = it->get<std::string>();
+  const bool known = dtype == "source" || dtype == "bf16" || dtype == "fp16" || dtype == "fp32";
+  return known ? dtype : "";
+}
+
+bool Origin::mtp_was_dropped() const {
+  return sidecar && sidecar->choices.value("mtp", nlohmann::ordered_json()) == "drop";
+}
+
+bool Origin::parts_were_left_out() const {
+  return sidecar && sidecar->choices.value("parts", nlohmann::ordered_json()) == "text";
+}
+
+bool Origin::sidecar_keeps(std::string_view name) const {
+  const int32_t index = sidecar_tensor(name);
+  if (index < 0 || !witnesses) return false;
+  const HfTensor& tensor = sidecar->source.tensors[static_cast<size_t>(index)];
+  return witnesses->covers(index, tensor.end - tensor.begin);
+}
+
+Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
+                   const Path& reference, MemoryBudget& budget) {
+  Origin origin;
+  const Path beside = checkpoint.root / kSidecarFolder;
+  if (!sidecar_dir.empty()) {
+    // A checkpoint root is as good as the sidecar inside it.
+    const Path inside = sidecar_dir / kSidecarFolder;
+    origin.sidecar = open_sidecar(fs, fs.stat(inside) ? inside : sidecar_dir, budget);
+  } else if (fs.stat(beside)) {
+    origin.sidecar = open_sidecar(fs, beside, budget);
+  }
+  if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
+  if (!origin.sidecar && !origin.reference) {
+    usage_error(
+        printable(checkpoint.root.string()) +
+            ": nothing says what the Hugging Face side looks like (no causeway/ folder here)",
+        "give --reference HF_DIR (config.json and tokenizer of the model) or --sidecar DIR");
+  }
+  if (origin.sidecar && origin.sidecar->has_witnesses) {
+    std::vector<int64_t> sizes;
+    for (const HfTensor& tensor : origin.sidecar->source.tensors) {
+      sizes.push_back(tensor.end - tensor.begin);
+    }
+    const Path path = origin.sidecar->witness_path();
+    with_context(printable(path.string()), [&] {
+      origin.witnesses =
+          std::make_unique<WitnessIndex>(fs, path, sizes, origin.sidecar->witness_crc, budget);
+    });
+  }
+  return origin;
+}
+
+}  // namespace bridge

@@ -1,0 +1,246 @@
+#include "bridge/convert/match/source_match.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/nvfp4_check.h"
+
+namespace bridge {
+namespace {
+
+class Matcher {
+ public:
+  Matcher(const HfFolder& folder, const mappings::Binding& binding, Accounting& accounting)
+      : folder_(folder),
+        binding_(binding),
+        accounting_(accounting),
+        used_(folder.tensors.size(), false) {}
+
+  std::optional<MatchedTensor> match(const mappings::LogicalTensor& logical) {
+    MatchedTensor matched{logical, {}, Dtype::kBF16};
+    bool fits = true;
+    for (const mappings::HfTensorSpec& spec : logical.hf) {
+      const HfTensor* tensor = folder_.find(spec.name);
+      if (tensor == nullptr) {
+        accounting_.missing(spec.name);
+        fits = false;
+        continue;
+      }
+      TransferInput part{use(*tensor), element_dtype(*tensor), {}};
+      fits = check(*tensor, spec, *logical.row, part.scales) && fits;
+      const Dtype dtype = part.scales.quantized() ? Dtype::kBF16 : tensor->dtype;
+      if (matched.parts.empty()) {
+        matched.dtype = dtype;
+      } else if (dtype != matched.dtype) {
+        const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0].tensor)];
+        accounting_.wrong(
+            spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype), first.name,
+                                   safetensors_name(first.dtype)));
+        fits = false;
+      }
+      matched.parts.push_back(part);
+    }
+    if (!fits) return std::nullopt;
+    return matched;
+  }
+
+  // What is there is as the table says, or there is something the user should know before it is left out.
+  void leave_out(const mappings::LogicalTensor& logical, SourceMatch& result) {
+    auto part = std::find_if(result.parts.begin(), result.parts.end(),
+                             [&](const auto& known) { return known.part == logical.row->part; });
+    if (part == result.parts.end()) {
+      part = result.parts.insert(part, PartLeftOut{logical.row->part});
+    }
+    const auto drop = [&](int32_t index) {
+      result.dropped.push_back({index, -1, fmt::format("{}: --parts text", part->part)});
+      ++part->tensors;
+    };
+    for (const mappings::HfTensorSpec& spec : logical.hf) {
+      const HfTensor* tensor = folder_.find(spec.name);
+      if (tensor == nullptr) {
+        ++part->missing;
+        continue;
+      }
+      drop(use(*tensor));
+      BlockScales scales;
+      if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
+      drop(scales.tensor);
+      scales_.pop_back();  // they are no other than the part's
+    }
+  }
+
+  void drop(const mappings::DroppedTensor& dropped, SourceMatch& result) {
+    const HfTensor* tensor = folder_.find(dropped.name);
+    if (tensor == nullptr) return;
+    DroppedSource source{use(*tensor), -1, dropped.drop->reason};
+    if (!dropped.equals.empty()) {
+      const HfTensor* original = folder_.find(dropped.equals);
+      if (original == nullptr) return;  // reported as missing by its own row
+      if (original->dtype != tensor->dtype || original->shape != tensor->shape) {
+        accounting_.wrong(
+            dropped.name,
+            fmt::format("{} {} where its original {} is {} {}", safetensors_name(tensor->dtype),
+                        shape_text(tensor->shape), dropped.equals,
+                        safetensors_name(original->dtype), shape_text(original->shape)));
+        return;
+      }
+      source.equals = index_of(*original);
+    }
+    result.dropped.push_back(std::move(source));
+  }
+
+  void leave_out(std::string_view prefix, SourceMatch& result) {
+    const auto tensors = tensors_with_prefix(folder_, prefix);
+    if (!tensors.empty()) result.mtp_prefixes.emplace_back(prefix);
+    for (const HfTensor& tensor : tensors) result.mtp.push_back(use(tensor));
+  }
+
+  void drop_uncounted(const HfTensor& tensor, const std::string& reason, SourceMatch& result) {
+    if (used_[static_cast<size_t>(index_of(tensor))]) return;
+    result.dropped.push_back({use(tensor), -1, reason});
+  }
+
+  void report_unused() {
+    for (size_t i = 0; i < used_.size(); ++i) {
+      if (!used_[i]) accounting_.unknown(folder_.tensors[i].name);
+    }
+  }
+
+  std::vector<int32_t> take_scales() { return std::move(scales_); }
+
+ private:
+  int32_t index_of(const HfTensor& tensor) const {
+    return static_cast<int32_t>(&tensor - folder_.tensors.data());
+  }
+  int32_t use(const HfTensor& tensor) {
+    const int32_t index = index_of(tensor);
+    used_[static_cast<size_t>(index)] = true;
+    return index;
+  }
+
+  // An I8 may hold two elements.
+  Dtype element_dtype(const HfTensor& tensor) const {
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    return scheme == nullptr ? tensor.dtype : scheme->quantization->dtype;
+  }
+
+  bool wrong(std::string_view name, std::string_view why) {
+    accounting_.wrong(name, why);
+    return false;
+  }
+
+  bool check(const HfTensor& tensor, const mappings::HfTensorSpec& spec, const mappings::Row& row,
+             BlockScales& scales) {
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    const std::optional<Shape> stored =
+        scheme == nullptr ? spec.shape : scheme->stored_shape(spec.shape);
+    if (tensor.shape != stored) {
+      return wrong(spec.name,
+                   fmt::format("shape {}, the configuration says {}", shape_text(tensor.shape),
+                               shape_text(stored.value_or(spec.shape))));
+    }
+    if (tensor.begin == tensor.end) return wrong(spec.name, "no elements");
+    if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
+      return true;  // scales of such a tensor are unknown tensors
+    }
+    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+        !scheme->scale_name(spec.name)) {
+      return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
+                                          safetensors_name(tensor.dtype)));
+    }
+    return find_scales(tensor, spec.shape, *scheme, scales);
+  }
+
+  bool find_scales(const HfTensor& tensor, const Shape& weight, const mappings::BlockScheme& scheme,
+                   BlockScales& scales) {
+    const std::string name = *scheme.scale_name(tensor.name);
+    const HfTensor* found = folder_.find(name);
+    if (found == nullptr) {
+      return wrong(tensor.name,
+                   fmt::format("{} without its scales {}", safetensors_name(tensor.dtype), name));
+    }
+    const int32_t index = use(*found);
+    const Shape shape = scheme.scale_shape(weight);
+    if (found->shape != shape) {
+      return wrong(name, fmt::format("shape {}, blocks of {} x {} of {} need {}",
+                                     shape_text(found->shape), scheme.block_rows,
+                                     scheme.block_columns, shape_text(weight), shape_text(shape)));
+    }
+    const auto& allowed = scheme.quantization->scale_dtypes;
+    if (std::find(allowed.begin(), allowed.end(), found->dtype) == allowed.end()) {
+      return wrong(name, fmt::format("dtype {} is not one the table allows for scales",
+                                     safetensors_name(found->dtype)));
+    }
+    scales_.push_back(index);
+    scales = {index, found->dtype, static_cast<int32_t>(scheme.block_rows),
+              static_cast<int32_t>(scheme.block_columns)};
+    return true;
+  }
+
+  const HfFolder& folder_;
+  const mappings::Binding& binding_;
+  Accounting& accounting_;
+  std::vector<bool> used_;
+  std::vector<int32_t> scales_;
+};
+
+}  // namespace
+
+const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype) {
+  for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
+    if (scheme.quantization->stored == dtype) return &scheme;
+  }
+  return nullptr;
+}
+
+bool may_be_quantized(const mappings::Row& row) {
+  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
+}
+
+SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding,
+                         const SourceMatchOptions& options, Accounting& accounting,
+                         const std::function<void(const MatchedTensor&)>& fn) {
+  refuse_nvfp4(folder);
+  SourceMatch result;
+  result.dialect =
+      binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
+  Matcher matcher(folder, binding, accounting);
+  const std::vector<std::string> present =
+      check_mtp(folder, binding, result.dialect, options.keep_mtp);
+  if (!options.keep_mtp) {
+    for (const std::string& prefix : present) matcher.leave_out(prefix, result);
+  }
+  const auto match = [&](const mappings::LogicalTensor& logical) {
+    if (options.text_only && !logical.row->part.empty()) {
+      matcher.leave_out(logical, result);
+    } else if (const auto matched = matcher.match(logical)) {
+      fn(*matched);
+    }
+  };
+  binding.for_each_tensor(result.dialect, options.local_spec, match);
+  binding.for_each_drop(result.dialect, [&](const mappings::DroppedTensor& dropped) {
+    matcher.drop(dropped, result);
+  });
+  for (const HfTensor* tensor : uncounted_mtp(folder, binding, result.dialect)) {
+    matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
+  }
+  matcher.report_unused();
+  result.scales = matcher.take_scales();
+  return result;
+}
+
+void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t dialect,
+                std::string_view part, Accounting& accounting,
+                const std::function<void(const MatchedTensor&)>& fn) {
+  Matcher matcher(folder, binding, accounting);
+  binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
+    if (logical.row->part != part) return;
+    if (const auto matched = matcher.match(logical)) fn(*matched);
+  });
+}
+
+}  // namespace bridge

@@ -1,0 +1,157 @@
+#include "bridge/convert/stream/executor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "bridge/convert/stream/slice_worker.h"
+#include "bridge/io/base/checked.h"
+#include "bridge/io/base/interrupt.h"
+
+namespace bridge {
+namespace {
+
+// Hands out slices in order. Thread-safe.
+class SliceQueue {
+ public:
+  SliceQueue(const std::vector<Transfer>& transfers, const ExecutorOptions& options)
+      : transfers_(transfers), slice_bytes_(options.slice_bytes), tile_bytes_(options.tile_bytes) {}
+
+  std::optional<Slice> next() {
+    const std::lock_guard lock(mutex_);
+    for (; index_ < transfers_.size(); ++index_, done_ = 0, tiles_.reset()) {
+      const Transfer& transfer = transfers_[index_];
+      // A multiple of two elements, so that sub-byte elements stay whole bytes.
+      const int64_t most = elements(slice_bytes_, transfer);
+      if (transfer.requantize) {
+        if (!tiles_) {
+          const BlockGrid grid(transfer.requantize->source,
+                               transfer.layout->part_shape(transfer.part));
+          // As wide as the matrix, where that is allowed: one read and one write instead of one a row.
+          tiles_.emplace(grid, std::max(most, std::min(grid.block_rows() * grid.columns(),
+                                                       elements(tile_bytes_, transfer))));
+        }
+        if (const auto tile = tiles_->next()) return Slice{index_, ticket_++, 0, 0, tile};
+      } else if (const int64_t begin = transfer.begin + done_; begin < transfer.end) {
+        const int64_t end = std::min(transfer.end, begin + most);
+        done_ += end - begin;
+        return Slice{index_, ticket_++, begin, end, std::nullopt};
+      }
+    }
+    return std::nullopt;
+  }
+
+  void stop() {
+    const std::lock_guard lock(mutex_);
+    index_ = transfers_.size();
+  }
+
+ private:
+  static int64_t elements(int64_t bytes, const Transfer& transfer) {
+    return bytes * 8 / transfer.widest_bits() / 2 * 2;
+  }
+
+  const std::vector<Transfer>& transfers_;
+  int64_t slice_bytes_;
+  int64_t tile_bytes_;
+  std::mutex mutex_;
+  size_t index_ = 0;
+  size_t ticket_ = 0;
+  int64_t done_ = 0;                 // of the current transfer's elements
+  std::optional<TileCursor> tiles_;  // of the current transfer
+};
+
+constexpr int64_t kLargestSlice = 1 << 20;  // fits the second-level cache; larger gains nothing
+constexpr int64_t kLargestTile = 8 << 20;   // a row of blocks of 128 x 32,768 in BF16
+// Input, output with scales, the reader's scratch and the witness check's: at most this many slices a thread.
+constexpr int64_t kBuffersPerThread = 4;
+
+int64_t whole_units(int64_t bytes) {
+  return (bytes + kSliceUnit - 1) / kSliceUnit * kSliceUnit;
+}
+
+// What is quantized again, in bytes of whole units.
+struct TileSizes {
+  int64_t block = kSliceUnit;  // the largest
+  int64_t row = kSliceUnit;    // of blocks, the widest
+};
+
+TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
+  TileSizes sizes;
+  for (const Transfer& transfer : transfers) {
+    if (!transfer.requantize) continue;
+    const BlockScales& blocks = transfer.requantize->source;
+    const int64_t high = int64_t{blocks.block_rows} * transfer.widest_bits();
+    const int64_t columns = transfer.layout->part_shape(transfer.part).at(1);
+    sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
+    sizes.row = std::max(sizes.row, whole_units(checked_mul(high, columns, "tile") / 8));
+  }
+  return sizes;
+}
+
+}  // namespace
+
+void Sink::write_scales(const Transfer& /*transfer*/, int64_t /*begin*/,
+                        std::span<const std::byte> /*data*/) {
+  internal_error("a sink without a place for scales");
+}
+
+ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfers,
+                               MemoryBudget& budget) {
+  if (threads <= 0) {
+    threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 16U));
+  }
+  const int64_t left = budget.left();
+  const TileSizes tiles = tile_sizes(transfers);
+  const int64_t least = kBuffersPerThread * tiles.block;
+  if (left < least) {
+    usage_error(fmt::format("--memory {} is too small: {} are needed", size_text(budget.limit()),
+                            size_text(budget.used() + least)),
+                fmt::format("use --memory {}KiB or more", (budget.used() + least + 1023) / 1024));
+  }
+  threads = static_cast<int>(std::min<int64_t>(threads, left / least));
+  const int64_t most = left / threads / kBuffersPerThread / kSliceUnit * kSliceUnit;
+  ExecutorOptions options;
+  options.threads = threads;
+  options.slice_bytes = std::min(most, std::max(kLargestSlice, tiles.block));
+  options.tile_bytes = std::max(options.slice_bytes, std::min({most, tiles.row, kLargestTile}));
+  options.reserved = options.threads * kBuffersPerThread * options.tile_bytes;
+  budget.reserve(options.reserved, "buffers");
+  return options;
+}
+
+void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
+             const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
+             const std::function<std::string(int32_t)>& name_of) {
+  SliceQueue queue(transfers, options);
+  std::mutex mutex;
+  std::exception_ptr first_error;
+  const auto work = [&] {
+    try {
+      SliceWorker worker(transfers, reader, sink, options, hooks, progress, name_of);
+      while (const auto slice = queue.next()) {
+        throw_if_interrupted();
+        worker.run(*slice);
+      }
+    } catch (...) {
+      queue.stop();
+      if (hooks.on_error) hooks.on_error();
+      const std::lock_guard lock(mutex);
+      if (!first_error) first_error = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 1; i < options.threads; ++i) threads.emplace_back(work);
+    work();
+  }
+  if (first_error) std::rethrow_exception(first_error);
+  reader.finish();
+  sink.finish();
+}
+
+}  // namespace bridge

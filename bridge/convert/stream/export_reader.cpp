@@ -1,0 +1,95 @@
+#include "bridge/convert/stream/export_reader.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "bridge/convert/stream/witness_check.h"
+
+namespace bridge {
+namespace {
+
+// Under a scale of ordinary size no two codes dequantize to the same BF16 or F32 value: both have an exponent range
+// that such products do not leave, and more digits than a code.
+bool codes_are_unique(Dtype value_dtype, float scale) {
+  constexpr float kLeast = 0x1p-100F;
+  constexpr float kMost = 0x1p100F;
+  return value_dtype != Dtype::kF16 && scale >= kLeast && scale <= kMost;
+}
+
+}  // namespace
+
+ExportReader::ExportReader(FileSystem& fs, const MegatronFolder& checkpoint, const ExportPlan& plan,
+                           const Origin& origin)
+    : checkpoint_(fs, checkpoint, plan.logical), plan_(plan), origin_(origin) {
+  const bool needs_reference =
+      std::any_of(plan.kept.begin(), plan.kept.end(),
+                  [](const ExportPlan::Kept& kept) { return kept.of_reference; });
+  if (needs_reference) reference_.emplace(fs, *origin.reference);
+}
+
+void ExportReader::read(size_t index, int64_t begin, std::span<std::byte> out) {
+  if (index < plan_.logical.size()) {
+    checkpoint_.read(index, begin, out);
+    return;
+  }
+  const ExportPlan::Kept kept = plan_.kept[index - plan_.logical.size()];
+  if (kept.of_reference) {
+    reference_->read(static_cast<size_t>(kept.tensor), begin, out);
+    return;
+  }
+  const int64_t end = begin + std::ssize(out);
+  for (const WitnessRecord& record : origin_.witnesses->find(kept.tensor, begin, end)) {
+    const int64_t from = std::max(begin, record.begin);
+    const int64_t to = std::min(end, record.begin + record.length);
+    origin_.witnesses->read(
+        record, from - record.begin,
+        out.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
+  }
+}
+
+ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportReader& reader,
+                           BlockCounts& blocks) {
+  ExecutorHooks hooks;
+  hooks.blocks = &blocks;
+  const auto output_of = [&plan](const Transfer& transfer) -> const ExportPlan::Output& {
+    return plan.outputs[static_cast<size_t>(transfer.target)];
+  };
+  if (origin.witnesses) {
+    hooks.on_slice = [&origin, &blocks, output_of](const SliceView& slice) {
+      const ExportPlan::Output& output = output_of(slice.transfer);
+      if (slice.segments.empty() || output.witnesses_of < 0) return;
+      const HfTensor& source =
+          origin.sidecar->source.tensors[static_cast<size_t>(output.witnesses_of)];
+      if (source.dtype == output.dtype && source.shape == output.shape) {
+        blocks.witnesses += apply_witnesses(slice, output.witnesses_of, *origin.witnesses);
+      }
+    };
+  }
+  // Most exports have nothing to look up; then the hook, which is called for every row of every block, is left out.
+  const bool any_codes = std::any_of(
+      plan.transfers.begin(), plan.transfers.end(), [&output_of](const Transfer& transfer) {
+        return transfer.requantize &&
+               (transfer.requantize->source_codes >= 0 || output_of(transfer).witnesses_of >= 0);
+      });
+  if (!any_codes) return hooks;
+  hooks.on_kept_codes = [&origin, &reader, &blocks, output_of](
+                            const Transfer& transfer, int64_t begin, int64_t length, float scale,
+                            std::span<const std::byte> values, std::span<std::byte> codes) {
+    const Dtype value_dtype = transfer.inputs[0].dtype;
+    const int64_t byte_begin = bytes_of(transfer.to, begin);
+    const int32_t source = transfer.requantize->source_codes;
+    if (source >= 0 && !codes_are_unique(value_dtype, scale)) {
+      std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(transfer.to, length)));
+      reader.read(static_cast<size_t>(source), byte_begin, bytes);
+      blocks.witnesses += apply_source_codes(transfer.to, value_dtype, scale, values, bytes, codes);
+    }
+    const int32_t witnesses = output_of(transfer).witnesses_of;
+    if (witnesses >= 0) {
+      blocks.witnesses += apply_code_witnesses(transfer.to, value_dtype, scale, values, witnesses,
+                                               byte_begin, *origin.witnesses, codes);
+    }
+  };
+  return hooks;
+}
+
+}  // namespace bridge

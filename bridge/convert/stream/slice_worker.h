@@ -1,0 +1,72 @@
+// What one thread of the executor does with a slice: gather, convert, hand over. Internal to the executor.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bridge/convert/algebra/tile.h"
+#include "bridge/convert/stream/executor.h"
+
+namespace bridge {
+
+struct Slice {
+  size_t transfer;
+  size_t ticket;
+  int64_t begin;  // elements of the output tensor
+  int64_t end;
+  std::optional<Tile> tile;  // instead of begin and end, where the transfer quantizes
+};
+
+// Owns the thread's buffers. One thread.
+class SliceWorker {
+ public:
+  SliceWorker(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
+              const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
+              const std::function<std::string(int32_t)>& name_of)
+      : transfers_(transfers),
+        reader_(reader),
+        sink_(sink),
+        options_(options),
+        hooks_(hooks),
+        progress_(progress),
+        name_of_(name_of) {}
+
+  void run(const Slice& slice);
+
+ private:
+  using Buffer = std::vector<std::byte>;
+
+  void run_elements(const Slice& slice);
+  void run_tile(const Slice& slice);
+  // Reads the runs one after another into input_; returns the CRC of all where anybody wants it.
+  uint32_t gather(const Transfer& transfer, std::span<std::byte> input);
+  // Returns the number of values that are too large for the output's dtype.
+  int64_t convert(const Transfer& transfer, std::span<const std::byte> input,
+                  std::span<std::byte> output);
+  // Bad input unless a hook replaced all `overflowed` values of segments_ by what the source held.
+  void check_overflow(const Transfer& transfer, int64_t overflowed);
+  void convert_run(const Transfer& transfer, const Segment& segment, int64_t& overflowed);
+  // Reads the scales of whole grid rows [first, last); returns them.
+  std::span<const std::byte> read_scales(const BlockScales& scales, const BlockGrid& grid,
+                                         int64_t first, int64_t last, Buffer& buffer, size_t at);
+  static std::span<std::byte> sized(Buffer& buffer, int64_t bytes);
+
+  const std::vector<Transfer>& transfers_;
+  TensorReader& reader_;
+  Sink& sink_;
+  const ExecutorOptions& options_;
+  const ExecutorHooks& hooks_;
+  Progress& progress_;
+  const std::function<std::string(int32_t)>& name_of_;
+  std::vector<Run> runs_;
+  std::vector<Segment> segments_;
+  Buffer input_;
+  Buffer output_;
+  Buffer scales_;
+  Buffer new_scales_;
+};
+
+}  // namespace bridge

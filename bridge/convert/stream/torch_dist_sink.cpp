@@ -1,0 +1,71 @@
+#include "bridge/convert/stream/torch_dist_sink.h"
+
+#include <string_view>
+
+#include "bridge/io/torch_dist/torch_item.h"
+
+namespace bridge {
+namespace {
+
+constexpr int64_t kSmallItem = 64 << 10;  // up to here, a copy is cheaper than two more writes
+
+std::span<const std::byte> bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+}  // namespace
+
+TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan)
+    : plan_(plan) {
+  for (size_t i = 0; i < plan.files.size(); ++i) {
+    files_.push_back(fs.create(dir / plan.files[i]));
+    files_.back()->allocate(plan.file_sizes[i]);
+  }
+  files_[0]->write_at(0, bytes(plan.extra_state_item));
+}
+
+void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
+                          std::span<const std::byte> data, uint32_t crc) {
+  const ConvertPlan::Item item = plan_.items[index];
+  const DcpTensor& tensor = plan_.tensors[static_cast<size_t>(item.tensor)];
+  const DcpChunk& chunk = tensor.chunks[static_cast<size_t>(item.chunk)];
+  const ZipLayout layout = tensor_item_layout(tensor.dtype, chunk.sizes);
+  const int64_t size = bytes_of(tensor.dtype, transfer.end - transfer.begin);
+  const auto length = static_cast<int64_t>(data.size());
+  File& file = *files_[static_cast<size_t>(chunk.file)];
+  if (length == size && length <= kSmallItem) {
+    const std::string head = layout.head();
+    const std::string tail = layout.tail(crc);
+    std::string whole;
+    whole.reserve(head.size() + data.size() + tail.size());
+    whole += head;
+    whole.append(reinterpret_cast<const char*>(data.data()), data.size());
+    whole += tail;
+    file.write_at(chunk.offset, bytes(whole));
+    ++items_written_;
+    return;
+  }
+  const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
+  file.write_at(chunk.offset + layout.streamed_offset() + offset, data);
+
+  uint32_t item_crc = crc;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [it, fresh] = open_items_.try_emplace(index, size);
+    it->second.add(offset, length, crc);
+    if (!it->second.complete()) return;
+    item_crc = it->second.value();
+    open_items_.erase(it);
+  }
+  const std::string tail = layout.tail(item_crc);
+  file.write_at(chunk.offset, bytes(layout.head()));
+  file.write_at(chunk.offset + chunk.length - std::ssize(tail), bytes(tail));
+  ++items_written_;
+}
+
+void TorchDistSink::finish() {
+  if (items_written_ != plan_.items.size()) internal_error("an item was not written to its end");
+  for (const auto& file : files_) file->sync();
+}
+
+}  // namespace bridge

@@ -1,0 +1,227 @@
+#include "bridge/convert/stream/witness_check.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "bridge/io/number/block_codec.h"
+
+namespace bridge {
+namespace {
+
+constexpr int64_t kCut = kSliceUnit / 8;      // elements
+constexpr size_t kStretchBytes = kSliceUnit;  // of that many of the largest elements
+
+// Elements of `elements` in `range` that differ bit for bit, as runs [first, last) of element numbers.
+std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byte> a,
+                                                        std::span<const std::byte> b,
+                                                        int64_t element_bytes) {
+  constexpr int64_t kBridged = 16;  // a piece's own header outweighs this many elements
+  std::vector<std::pair<int64_t, int64_t>> runs;
+  const int64_t count = std::ssize(a) / element_bytes;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<size_t>(i * element_bytes);
+    if (std::memcmp(a.data() + at, b.data() + at, static_cast<size_t>(element_bytes)) == 0)
+      continue;
+    if (!runs.empty() && i - runs.back().second <= kBridged) {
+      runs.back().second = i + 1;
+    } else {
+      runs.emplace_back(i, i + 1);
+    }
+  }
+  return runs;
+}
+
+// Every code of a format, once at least; those that are NaN last, for the vector forms' sake.
+std::span<const std::byte> every_code(Dtype format) {
+  if (format == Dtype::kF4E2M1) {
+    static constexpr std::array<uint8_t, 8> kPairs = {0x10, 0x32, 0x54, 0x76,
+                                                      0x98, 0xba, 0xdc, 0xfe};
+    return std::as_bytes(std::span(kPairs));
+  }
+  static constexpr auto kCodes = [] {
+    std::array<uint8_t, 258> codes{};  // two zeros fill up the last eight before the NaNs
+    size_t count = 0;
+    for (const int sign : {0x00, 0x80}) {
+      for (int magnitude = 0; magnitude < 0x7f; ++magnitude) {
+        codes[count++] = static_cast<uint8_t>(sign | magnitude);
+      }
+    }
+    codes[256] = 0x7f;
+    codes[257] = 0xff;
+    return codes;
+  }();
+  return std::as_bytes(std::span(kCodes));
+}
+
+// What becomes of a code depends on it and its scale alone. So where every code returns under each scale of a
+// segment, its elements return too, whatever they are: tried where that is less work than trying the elements.
+bool every_code_returns(const Transfer& transfer, const Segment& segment) {
+  const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
+  if (!from.scales.quantized()) return false;
+  const std::span<const std::byte> codes = every_code(from.dtype);
+  const auto scale_bytes = static_cast<size_t>(from.scales.scale_bytes());
+  if (segment.scales.size() / scale_bytes * codes.size() >= segment.source.size()) return false;
+  std::array<std::byte, 258 * sizeof(float)> forward;
+  std::array<std::byte, 258> back;
+  const auto values =
+      std::span(forward).first(codes.size() * 8 / static_cast<size_t>(bits_of(from.dtype)) *
+                               static_cast<size_t>(bits_of(transfer.to)) / 8);
+  const auto returned = std::span(back).first(codes.size());
+  for (size_t at = 0; at < segment.scales.size(); at += scale_bytes) {
+    const float scale = load_scale(from.scales.dtype, segment.scales.data() + at);
+    int64_t overflowed = 0;
+    block_codec().dequantize(from.dtype, codes, scale, transfer.to, values, overflowed);
+    block_codec().find_codes(from.dtype, transfer.to, values, scale, returned);
+    if (!std::equal(codes.begin(), codes.end(), returned.begin())) return false;
+  }
+  return true;
+}
+
+// A segment, cut where slices of another size might end too: pieces, and with them the bytes of the file, do not
+// depend on the number of threads. position: of the segment in the transfer.
+template <typename Fn>
+void for_each_stretch(const Transfer& transfer, const Segment& segment, int64_t position, Fn&& fn) {
+  const Dtype from = transfer.inputs[static_cast<size_t>(segment.input)].dtype;
+  const auto part = [](auto all, Dtype dtype, int64_t begin, int64_t length) {
+    return all.subspan(static_cast<size_t>(bytes_of(dtype, begin)),
+                       static_cast<size_t>(bytes_of(dtype, length)));
+  };
+  for (int64_t done = 0; done < segment.length;) {
+    const int64_t length = std::min(segment.length - done, kCut - (position + done) % kCut);
+    Segment stretch = segment;
+    stretch.begin += done;
+    stretch.length = length;
+    stretch.source = part(segment.source, from, done, length);
+    stretch.result = part(segment.result, transfer.to, done, length);
+    fn(stretch);
+    done += length;
+  }
+}
+
+// The source elements that the inverse of the conversion gives.
+void turn_back(const Transfer& transfer, const Segment& segment, std::span<std::byte> back) {
+  const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
+  if (!from.scales.quantized()) {
+    int64_t overflowed = 0;
+    change_values(inverse_of(transfer.value_change()), transfer.to, segment.result, from.dtype,
+                  back, overflowed);
+    return;
+  }
+  for_each_scaled_run(transfer, segment,
+                      [&](float scale, std::span<const std::byte> codes,
+                          std::span<std::byte> values, int64_t begin) {
+                        const auto at =
+                            static_cast<size_t>(bytes_of(from.dtype, begin - segment.begin));
+                        block_codec().find_codes(from.dtype, transfer.to, values, scale,
+                                                 back.subspan(at, codes.size()));
+                      });
+}
+
+}  // namespace
+
+void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
+  std::vector<WitnessWriter::Piece> pieces;
+  std::array<std::byte, kStretchBytes> buffer;
+  const Transfer& transfer = slice.transfer;
+  int64_t position = slice.begin - transfer.begin;
+  for (const Segment& segment : slice.segments) {
+    if (segment.input != Run::kZeros && !every_code_returns(transfer, segment)) {
+      const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
+      for_each_stretch(transfer, segment, position, [&](const Segment& stretch) {
+        const std::span<const std::byte> original = stretch.source;
+        const std::span<std::byte> back = std::span(buffer).first(original.size());
+        turn_back(transfer, stretch, back);
+        if (std::memcmp(original.data(), back.data(), back.size()) == 0) return;
+        const int64_t unit = std::max(1, bits_of(from.dtype) / 8);
+        for (const auto& [at, end] : differing_runs(original, back, unit)) {
+          pieces.push_back({from.tensor, bytes_of(from.dtype, stretch.begin) + at * unit,
+                            original.subspan(static_cast<size_t>(at * unit),
+                                             static_cast<size_t>((end - at) * unit))});
+        }
+      });
+    }
+    position += segment.length;
+  }
+  writer.write(slice.ticket, pieces);
+}
+
+int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses) {
+  const Transfer& transfer = slice.transfer;
+  const Dtype held = transfer.inputs[0].dtype;
+  const int64_t out_size = bits_of(transfer.to) / 8;
+  const int64_t in_size = bits_of(held) / 8;
+  std::vector<std::byte> witness;
+  std::vector<std::byte> forward;
+  int64_t changed = 0;
+  int64_t begin = slice.begin * out_size;
+  for (const Segment& segment : slice.segments) {
+    const int64_t end = begin + std::ssize(segment.result);
+    for (const WitnessRecord& record : witnesses.find(tensor, begin, end)) {
+      const int64_t from = std::max(begin, record.begin);
+      const int64_t to = std::min(end, record.begin + record.length);
+      witness.resize(static_cast<size_t>(to - from));
+      witnesses.read(record, from - record.begin, witness);
+      const int64_t count = (to - from) / out_size;
+      forward.resize(static_cast<size_t>(count * in_size));
+      int64_t overflowed = 0;
+      change_values(inverse_of(transfer.value_change()), transfer.to, witness, held, forward,
+                    overflowed);
+      const int64_t first = (from - begin) / out_size;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto current = segment.source.subspan(static_cast<size_t>((first + i) * in_size),
+                                                    static_cast<size_t>(in_size));
+        if (std::memcmp(current.data(), forward.data() + i * in_size,
+                        static_cast<size_t>(in_size)) == 0) {
+          std::byte* const result = segment.result.data() + (first + i) * out_size;
+          const std::byte* const own = witness.data() + i * out_size;
+          const auto size = static_cast<size_t>(out_size);
+          changed += std::memcmp(result, own, size) == 0 ? 0 : 1;
+          std::memcpy(result, own, size);
+        }
+      }
+    }
+    begin = end;
+  }
+  return changed;
+}
+
+int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
+                           std::span<const std::byte> values,
+                           std::span<const std::byte> source_codes, std::span<std::byte> codes) {
+  std::vector<std::byte> forward(values.size());
+  int64_t overflowed = 0;
+  block_codec().dequantize(format, source_codes, scale, value_dtype, forward, overflowed);
+  // A byte of codes at a time: two elements of FP4.
+  const size_t size = values.size() / codes.size();
+  int64_t changed = 0;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    if (std::memcmp(forward.data() + i * size, values.data() + i * size, size) == 0) {
+      changed += codes[i] == source_codes[i] ? 0 : 1;
+      codes[i] = source_codes[i];
+    }
+  }
+  return changed;
+}
+
+int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
+                             std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
+                             const WitnessIndex& witnesses, std::span<std::byte> codes) {
+  const int64_t byte_end = byte_begin + std::ssize(codes);
+  const size_t size = values.size() / codes.size();
+  std::vector<std::byte> witness;
+  int64_t changed = 0;
+  for (const WitnessRecord& record : witnesses.find(tensor, byte_begin, byte_end)) {
+    const int64_t from = std::max(byte_begin, record.begin);
+    const int64_t to = std::min(byte_end, record.begin + record.length);
+    witness.resize(static_cast<size_t>(to - from));
+    witnesses.read(record, from - record.begin, witness);
+    const auto at = static_cast<size_t>(from - byte_begin);
+    changed += apply_source_codes(format, value_dtype, scale,
+                                  values.subspan(at * size, witness.size() * size), witness,
+                                  codes.subspan(at, witness.size()));
+  }
+  return changed;
+}
+
+}  // namespace bridge

@@ -1,0 +1,29 @@
+// model.safetensors.index.json: {"metadata": {...}, "weight_map": {TENSOR: SHARD, ...}}.
+// Only weight_map counts, as for transformers (modeling_utils.py, utils/hub.py
+// get_checkpoint_shard_files); other keys are read over. A shard is one plain file name: a
+// weight_map must not lead out of its folder.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge/io/base/reservation.h"
+
+namespace bridge {
+
+struct WeightMapEntry {
+  std::string tensor;
+  int32_t shard;  // into WeightMap::shards
+};
+
+struct WeightMap {
+  std::vector<std::string> shards;      // sorted
+  std::vector<WeightMapEntry> entries;  // sorted by tensor
+};
+
+// grown counts what the result and the reader allocate. Error: kBadInput.
+WeightMap parse_weight_map(std::string_view json, Reservation& grown);
+
+}  // namespace bridge

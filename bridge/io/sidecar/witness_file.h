@@ -1,0 +1,86 @@
+// Witnesses: source bytes that the Megatron side cannot give back (what a cast loses, tensors that a named
+// rule drops), kept in the sidecar so that an export is byte-exact all the same.
+//
+//   1. 8 bytes "CSWYWIT1"
+//   2. records: i64 tensor, i64 byte offset in the source tensor, i64 length, payload
+// Little-endian. tensor is the index in the source's tensors sorted by name; records of one tensor do not overlap. The
+// file's CRC is in the sidecar's manifest and is checked when the file is opened. The format is our own.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "bridge/io/base/memory_budget.h"
+#include "bridge/io/file/file_system.h"
+
+namespace bridge {
+
+struct WitnessRecord {
+  int32_t tensor;
+  int64_t begin;  // bytes in the source tensor
+  int64_t length;
+  int64_t offset;  // of the payload in the file
+};
+
+// Appends records. Output bytes are the same for any number of threads: writers take turns by ticket.
+class WitnessWriter {
+ public:
+  WitnessWriter(FileSystem& fs, const Path& path);
+
+  struct Piece {
+    int32_t tensor;
+    int64_t begin;
+    std::span<const std::byte> bytes;
+  };
+  // Blocks until every ticket below this one was written. Every ticket must be written once, empty or not.
+  void write(size_t ticket, std::span<const Piece> pieces);
+  // Without tickets, from one thread, before or after the ticketed ones.
+  void append(const Piece& piece);
+  // An error elsewhere: nobody waits any longer.
+  void abort();
+  // Makes the file durable. Returns its CRC.
+  uint32_t finish();
+
+  int64_t records() const { return records_; }
+  int64_t size() const { return size_; }
+
+ private:
+  std::unique_ptr<File> file_;
+  std::mutex mutex_;
+  std::condition_variable turn_;
+  size_t next_ticket_ = 0;
+  bool aborted_ = false;
+  int64_t records_ = 0;
+  int64_t size_ = 0;  // with what is still in the buffer
+  uint32_t crc_ = 0;
+  std::vector<std::byte> buffer_;  // records are small and many
+
+  void append_bytes(std::span<const std::byte> bytes);
+  void flush();
+};
+
+// The records of a file, sorted by tensor and begin. tensor_bytes[i]: size of source tensor i; every record is checked
+// to lie inside its tensor and the file, and the file's CRC against `crc`. Errors: kBadInput.
+class WitnessIndex {
+ public:
+  WitnessIndex(FileSystem& fs, const Path& path, const std::vector<int64_t>& tensor_bytes,
+               uint32_t crc, MemoryBudget& budget);
+
+  // Records of `tensor` that overlap bytes [begin, end).
+  std::span<const WitnessRecord> find(int32_t tensor, int64_t begin, int64_t end) const;
+  bool covers(int32_t tensor, int64_t size) const;  // the tensor whole
+  bool any(int32_t tensor) const;
+  // Bytes [from, from + out.size()) of a record's payload.
+  void read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const;
+  size_t size() const { return records_.size(); }
+
+ private:
+  std::unique_ptr<File> file_;
+  std::vector<WitnessRecord> records_;
+};
+
+}  // namespace bridge

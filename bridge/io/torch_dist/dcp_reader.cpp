@@ -1,0 +1,302 @@
+#include "bridge/io/torch_dist/dcp_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "bridge/io/base/checked.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/crc32.h"
+#include "bridge/io/file/range_crc.h"
+#include "bridge/io/torch_dist/dcp_geometry.h"
+#include "bridge/io/torch_dist/torch_item.h"
+
+namespace bridge {
+namespace {
+
+constexpr int64_t kPiece = 1 << 20;    // bytes of scratch
+constexpr size_t kMostOpenFiles = 64;  // a checkpoint of many ranks has thousands
+constexpr size_t kLocks = 64;          // items share locks: one each would cost more than the items
+
+// What is known of the item of one chunk, once it has been touched.
+struct Item {
+  int64_t data_offset = 0;    // in the file, of the first element
+  int64_t record_offset = 0;  // in the file, of the bytes that the CRC covers
+  int64_t record_size = 0;
+  uint32_t record_crc = 0;
+  bool is_open = false;
+  std::unique_ptr<RangeCrc> progress;  // null: not touched, verified, or nothing to verify
+};
+
+// The first gap of progress inside [offset, offset + length).
+std::optional<std::pair<int64_t, int64_t>> first_gap(const RangeCrc& progress, int64_t offset,
+                                                     int64_t length) {
+  if (progress.covers(offset, length)) return std::nullopt;
+  for (const auto& [gap_offset, gap_length] : progress.missing()) {
+    const int64_t begin = std::max(gap_offset, offset);
+    const int64_t end = std::min(gap_offset + gap_length, offset + length);
+    if (begin < end) return std::make_pair(begin, end - begin);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+struct DcpReader::Impl {
+  Impl(FileSystem& fs_in, const Path& dir_in, const DcpMetadata& metadata_in);
+
+  void read(size_t index, int64_t begin, std::span<std::byte> out);
+  void finish();
+
+  // One chunk of one tensor and its item.
+  struct Place {
+    const DcpTensor& tensor;
+    const DcpChunk& chunk;
+    Item& item;
+    std::mutex& lock;
+  };
+  Place place(size_t tensor, size_t chunk);
+  template <typename Fn>
+  void with_place(const Place& at, Fn&& fn) {
+    with_context(
+        [&] {
+          return fmt::format("{}: {}", printable((dir / file_name(at.chunk)).native()),
+                             printable(at.tensor.key));
+        },
+        fn);
+  }
+  const std::string& file_name(const DcpChunk& chunk) const {
+    return metadata.files.at(static_cast<size_t>(chunk.file));
+  }
+
+  std::shared_ptr<File> open_file(int32_t index);
+  void open_item(const Place& at, const File& file);
+  void read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
+                  std::span<std::byte> out);
+  void account(const Place& at, int64_t record_at, std::span<const std::byte> bytes);
+  void complete(const Place& at);
+
+  FileSystem& fs;
+  const Path dir;
+  const DcpMetadata& metadata;
+  std::vector<size_t> first_item;     // by tensor; items of a tensor are in the order of its chunks
+  std::vector<int64_t> longest_span;  // by tensor: of its chunks, in elements
+  std::vector<Item> items;
+  std::array<std::mutex, kLocks> locks;
+  std::atomic<int64_t> items_without_crc{0};
+
+  std::mutex files_lock;
+  std::vector<std::shared_ptr<File>> files;
+  std::deque<int32_t> open_files;  // oldest first
+};
+
+DcpReader::Impl::Impl(FileSystem& fs_in, const Path& dir_in, const DcpMetadata& metadata_in)
+    : fs(fs_in), dir(dir_in), metadata(metadata_in), files(metadata_in.files.size()) {
+  first_item.reserve(metadata.tensors.size());
+  longest_span.reserve(metadata.tensors.size());
+  size_t count = 0;
+  for (const DcpTensor& tensor : metadata.tensors) {
+    first_item.push_back(count);
+    count += tensor.chunks.size();
+    int64_t longest = 0;
+    for (const DcpChunk& chunk : tensor.chunks) {
+      longest = std::max(longest, element_span(tensor.shape, chunk));
+    }
+    longest_span.push_back(longest);
+  }
+  items = std::vector<Item>(count);
+}
+
+DcpReader::Impl::Place DcpReader::Impl::place(size_t tensor, size_t chunk) {
+  const size_t item = first_item[tensor] + chunk;
+  return {metadata.tensors[tensor], metadata.tensors[tensor].chunks[chunk], items[item],
+          locks[item % kLocks]};
+}
+
+std::shared_ptr<File> DcpReader::Impl::open_file(int32_t index) {
+  const std::lock_guard guard(files_lock);
+  std::shared_ptr<File>& slot = files.at(static_cast<size_t>(index));
+  if (!slot) {
+    slot = fs.open_read(dir / metadata.files[static_cast<size_t>(index)]);
+    open_files.push_back(index);
+    if (open_files.size() > kMostOpenFiles) {
+      files[static_cast<size_t>(open_files.front())]
+          .reset();  // closed when its last reader is done
+      open_files.pop_front();
+    }
+  }
+  return slot;
+}
+
+void DcpReader::Impl::open_item(const Place& at, const File& file) {
+  const std::lock_guard guard(at.lock);
+  if (at.item.is_open) return;
+  const TensorItem found = read_tensor_item(file, at.chunk.offset, at.chunk.length);
+  if (found.dtype != at.tensor.dtype) {
+    bad_input(fmt::format("the item holds {}, .metadata says {}", torch_name(found.dtype),
+                          torch_name(at.tensor.dtype)));
+  }
+  if (found.shape != at.chunk.sizes) {
+    bad_input(fmt::format("the item holds {}, .metadata says {}", shape_text(found.shape),
+                          shape_text(at.chunk.sizes)));
+  }
+  at.item.data_offset = found.data_offset;
+  at.item.record_offset = found.record_offset;
+  at.item.record_size = found.record_size;
+  at.item.record_crc = found.record_crc;
+  if (found.has_crc) {
+    at.item.progress = std::make_unique<RangeCrc>(found.record_size);
+  } else {
+    ++items_without_crc;
+  }
+  at.item.is_open = true;
+}
+
+// Adds bytes just read, at record_at in the storage record, to the CRC of the item.
+void DcpReader::Impl::account(const Place& at, int64_t record_at,
+                              std::span<const std::byte> bytes) {
+  const auto length = static_cast<int64_t>(bytes.size());
+  while (true) {
+    std::optional<std::pair<int64_t, int64_t>> gap;
+    {
+      const std::lock_guard guard(at.lock);
+      if (!at.item.progress) return;
+      gap = first_gap(*at.item.progress, record_at, length);
+    }
+    if (!gap) return complete(at);
+    const auto [offset, size] = *gap;
+    const uint32_t crc =
+        crc32(bytes.subspan(static_cast<size_t>(offset - record_at), static_cast<size_t>(size)));
+    const std::lock_guard guard(at.lock);
+    // Another thread may have read some of it meanwhile; then the rest is done in the next round.
+    if (at.item.progress && first_gap(*at.item.progress, offset, size) == gap) {
+      at.item.progress->add(offset, size, crc);
+    }
+  }
+}
+
+void DcpReader::Impl::complete(const Place& at) {
+  const std::lock_guard guard(at.lock);
+  if (!at.item.progress || !at.item.progress->complete()) return;
+  const uint32_t crc = at.item.progress->value();
+  if (crc != at.item.record_crc) {  // progress stays: whoever comes next fails as well
+    bad_input(fmt::format("CRC-32 mismatch (stored {:08x}, computed {:08x}), the data is damaged",
+                          at.item.record_crc, crc));
+  }
+  at.item.progress.reset();
+}
+
+// Elements [first, last) of the chunk into out, which starts at byte `begin` of the tensor.
+void DcpReader::Impl::read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
+                                 std::span<std::byte> out) {
+  const int64_t element = bits_of(at.tensor.dtype) / 8;
+  const std::shared_ptr<File> file = open_file(at.chunk.file);
+  open_item(at, *file);
+  const int64_t data_at = at.item.data_offset;
+  const int64_t record_at = data_at - at.item.record_offset;
+  const auto place_in_out = [&](int64_t from, int64_t count) {
+    const int64_t to = element_index(at.tensor.shape, at.chunk, from) * element - begin;
+    return out.subspan(static_cast<size_t>(to), static_cast<size_t>(count * element));
+  };
+  const int64_t run = run_length(at.tensor.shape, at.chunk);
+  if (first / run == (last - 1) / run) {
+    const std::span<std::byte> target = place_in_out(first, last - first);
+    file->read_at(data_at + first * element, target);
+    account(at, record_at + first * element, target);
+    return;
+  }
+  const int64_t piece = std::min(kPiece, (last - first) * element) / element;
+  const auto scratch =
+      std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(piece * element));
+  for (int64_t next = first; next < last;) {
+    const int64_t count = std::min(piece, last - next);
+    const std::span<std::byte> bytes(scratch.get(), static_cast<size_t>(count * element));
+    file->read_at(data_at + next * element, bytes);
+    account(at, record_at + next * element, bytes);
+    for (int64_t done = 0; done < count;) {
+      const int64_t from = next + done;
+      const int64_t row = std::min(count - done, run - from % run);
+      const std::span<std::byte> target = place_in_out(from, row);
+      std::memcpy(target.data(), bytes.data() + done * element, target.size());
+      done += row;
+    }
+    next += count;
+  }
+}
+
+void DcpReader::Impl::read(size_t index, int64_t begin, std::span<std::byte> out) {
+  const DcpTensor& tensor = metadata.tensors.at(index);
+  const int64_t element = bits_of(tensor.dtype) / 8;
+  const auto size = static_cast<int64_t>(out.size());
+  if (begin < 0 || begin % element != 0 || size % element != 0 ||
+      size > byte_size(tensor.dtype, tensor.shape) - begin) {
+    internal_error(fmt::format("read of {} bytes at {} of {}", size, begin, printable(tensor.key)));
+  }
+  if (size == 0) return;
+  const int64_t from = begin / element;
+  const int64_t to = from + size / element;
+  // Chunks are sorted by their first element, and none is longer than the longest.
+  const auto candidate =
+      std::partition_point(tensor.chunks.begin(), tensor.chunks.end(), [&](const DcpChunk& chunk) {
+        return first_element(tensor.shape, chunk) + longest_span[index] <= from;
+      });
+  for (auto chunk = candidate; chunk != tensor.chunks.end(); ++chunk) {
+    if (first_element(tensor.shape, *chunk) >= to) break;
+    const int64_t first = elements_before(tensor.shape, *chunk, from);
+    const int64_t last = elements_before(tensor.shape, *chunk, to);
+    if (first == last) continue;
+    const Place at = place(index, static_cast<size_t>(chunk - tensor.chunks.begin()));
+    with_place(at, [&] { read_chunk(at, first, last, begin, out); });
+  }
+}
+
+void DcpReader::Impl::finish() {
+  std::vector<std::byte> scratch;
+  for (size_t tensor = 0; tensor < metadata.tensors.size(); ++tensor) {
+    for (size_t chunk = 0; chunk < metadata.tensors[tensor].chunks.size(); ++chunk) {
+      const Place at = place(tensor, chunk);
+      const auto next_gap = [&]() -> std::optional<std::pair<int64_t, int64_t>> {
+        const std::lock_guard guard(at.lock);
+        if (!at.item.progress) return std::nullopt;
+        return first_gap(*at.item.progress, 0, at.item.record_size);
+      };
+      with_place(at, [&] {
+        while (const auto gap = next_gap()) {
+          scratch.resize(static_cast<size_t>(kPiece));
+          const auto bytes =
+              std::span(scratch).first(static_cast<size_t>(std::min(kPiece, gap->second)));
+          open_file(at.chunk.file)->read_at(at.item.record_offset + gap->first, bytes);
+          account(at, gap->first, bytes);
+        }
+        complete(at);
+      });
+    }
+  }
+}
+
+DcpReader::DcpReader(FileSystem& fs, const Path& dist_dir, const DcpMetadata& metadata)
+    : impl_(std::make_unique<Impl>(fs, dist_dir, metadata)) {}
+
+DcpReader::~DcpReader() = default;
+
+void DcpReader::read(size_t index, int64_t begin, std::span<std::byte> out) {
+  impl_->read(index, begin, out);
+}
+
+void DcpReader::finish() {
+  impl_->finish();
+}
+
+int64_t DcpReader::items_without_crc() const {
+  return impl_->items_without_crc;
+}
+
+}  // namespace bridge

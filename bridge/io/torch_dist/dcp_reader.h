@@ -1,0 +1,49 @@
+// Byte ranges of the tensors of a torch_dist checkpoint, read across chunks with the CRCs verified.
+//
+//   1. A tensor is addressed as one row-major array. A range of it is cut at the chunks
+//      (dcp_geometry.h); what falls into one chunk is one read: straight into the caller's buffer,
+//      or, where the chunk cuts an inner axis, in bounded pieces that are then scattered row by
+//      row.
+//   2. A chunk's item (a torch.save archive) is parsed when the chunk is first touched and must
+//      agree with `.metadata` in dtype and shape.
+//   3. The CRC of an item is combined from the pieces as they are read, in any order, and compared
+//      with the archive's when the last one is there. finish() reads what nobody asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "bridge/io/file/file_system.h"
+#include "bridge/io/torch_dist/dcp_metadata.h"
+
+namespace bridge {
+
+// Thread-safe. metadata must outlive the reader. Memory: about 40 bytes a chunk (counted when
+// `.metadata` was read), at most 64 open files, and 1 MiB during a call that scatters. Errors:
+// kBadInput "file: key: what (numbers)".
+class DcpReader {
+ public:
+  DcpReader(FileSystem& fs, const Path& dist_dir, const DcpMetadata& metadata);
+  ~DcpReader();
+  DcpReader(const DcpReader&) = delete;
+  DcpReader& operator=(const DcpReader&) = delete;
+
+  // Bytes [begin, begin + out.size()) of tensor `index` (into metadata.tensors), both multiples of
+  // the element size. Reading bytes again is fine; they count once.
+  void read(size_t index, int64_t begin, std::span<std::byte> out);
+
+  // Completes and verifies every item that read() has touched: bytes nobody asked for (vocabulary
+  // padding, storages larger than their tensor) are read now.
+  void finish();
+
+  // Items touched that were written without CRCs: their bytes cannot be verified.
+  int64_t items_without_crc() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bridge

@@ -1,0 +1,94 @@
+// Parts of a multimodal model in a bound table: which object of config.json describes the text model, how its Megatron
+// keys begin, and how it is spelled on its own.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include "bridge/io/base/error.h"
+#include "mappings/binding/binding.h"
+#include "mappings/table/model_parts.h"
+#include "mappings/table/table.h"
+
+namespace mappings {
+
+using bridge::bad_input;
+using bridge::printable;
+
+std::string Binding::config_root() const {
+  return root_key(*table_, *config_);
+}
+
+// Names are looked up in the object of the text model; "config" is the whole file.
+void Binding::enter_root() {
+  scope_.config = config_.get();
+  if (table_->config_root.empty()) return;
+  const std::string key = config_root();
+  if (!key.empty()) {
+    const Json::const_iterator root = config_->find(key);
+    if (root == config_->end() || !root->is_object()) {
+      bad_input(fmt::format("{} is missing or no object", printable(key)));
+    }
+    scope_.config = &*root;
+  }
+  scope_.variables.emplace_back("config", *config_);
+}
+
+// Those who train the text model alone want it under the names that it has alone.
+void Binding::bind_name_prefix(const BindingOptions& options) {
+  const Json prefix = table_->name_prefix.evaluate(scope_);
+  if (prefix != "" && prefix != "language_model.") {
+    bad_input(fmt::format("{}: name_prefix '{}' gives neither '' nor 'language_model.'",
+                          printable(table_->file), printable(table_->name_prefix.text())));
+  }
+  if (!options.text_only) name_prefix_ = prefix.get<std::string>();
+}
+
+bool Binding::per_layer_keys(const Family* family) const {
+  if (family == nullptr) return per_layer_keys_;
+  return family_per_layer_keys_.at(static_cast<size_t>(family - table_->families.data()));
+}
+
+void Binding::bind_parts() {
+  const Walk walk{.few_experts = true};
+  walk_tensors(walk, [&](const LogicalTensor& tensor) {
+    const std::string& part = tensor.row->part;
+    if (!part.empty() && std::find(parts_.begin(), parts_.end(), part) == parts_.end()) {
+      parts_.push_back(part);
+    }
+  });
+}
+
+size_t Binding::text_dialect(size_t dialect) const {
+  if (!table_->text_form) {
+    bridge::unsupported(
+        fmt::format("--parts text: {} does not say how its text model is spelled on its own",
+                    printable(table_->file)),
+        "add 'text_form' to the table, or export --parts all");
+  }
+  return text_dialect_of(*table_, dialect);
+}
+
+// Conditions are those of the one dialect in both walks, so that the names come in the same order.
+void Binding::for_each_text_name(
+    size_t dialect,
+    const std::function<void(std::string name, std::string in_text_form)>& fn) const {
+  const auto names_of = [&](const Walk& walk, const std::function<void(const std::string&)>& sink) {
+    walk_tensors(walk, [&](const LogicalTensor& tensor) {
+      if (!tensor.row->part.empty()) return;
+      for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
+    });
+    walk_drops(walk, [&](const DroppedTensor& dropped) {
+      if (dropped.drop->part.empty()) sink(dropped.name);
+    });
+  };
+  std::deque<std::string> names;
+  names_of({.dialect = dialect}, [&](const std::string& name) { names.push_back(name); });
+  names_of({.dialect = dialect, .spelling = text_dialect(dialect)}, [&](const std::string& name) {
+    fn(std::move(names.front()), name);
+    names.pop_front();
+  });
+}
+
+}  // namespace mappings

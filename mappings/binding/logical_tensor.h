@@ -1,0 +1,70 @@
+// What a table says of one tensor, dropped name or module once it is bound to a configuration: names, shapes and
+// numbers are concrete, nothing is left to evaluate.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge/io/number/dtype.h"
+#include "mappings/table/table.h"
+
+namespace mappings {
+
+struct HfTensorSpec {
+  std::string name;
+  bridge::Shape shape;
+};
+
+// One logical Megatron tensor, with everything concrete.
+struct LogicalTensor {
+  const Row* row = nullptr;
+  std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
+  std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
+  std::vector<HfTensorSpec> hf;
+  int64_t groups = 0;  // as in Row
+  int64_t heads = 0;
+  int64_t blocks = 0;
+  std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
+  std::vector<int64_t> chunks;      // as in Row
+  const Family* family = nullptr;   // nullptr: not per layer
+  int64_t layer = -1;               // index in the family
+  int64_t layer_count = 0;
+  int64_t expert = -1;  // -1: not per expert
+  int64_t expert_count = 0;
+};
+
+struct DroppedTensor {
+  const Drop* drop = nullptr;
+  std::string name;
+  std::string equals;
+};
+
+struct ExtraStateModule {
+  std::string module;              // "decoder.layers.3.mlp.linear_fc1"
+  const Family* family = nullptr;  // nullptr: not per layer
+  int64_t layer = -1;
+  int64_t layer_count = 0;
+  int64_t expert = -1;  // -1: not per expert
+  int64_t expert_count = 0;
+  const ExtraState* state = nullptr;
+};
+
+// A Quantization with its block size known.
+struct BlockScheme {
+  const Quantization* quantization = nullptr;
+  int64_t block_rows = 0;
+  int64_t block_columns = 0;
+  bool power_of_two = false;
+
+  // The HF name of the scales; nullopt for a name without the suffix.
+  std::optional<std::string> scale_name(std::string_view weight_name) const;
+  // Of the scales of a weight [rows, columns].
+  bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
+  // Of the HF tensor that stores a weight; nullopt where its columns do not fill elements.
+  std::optional<bridge::Shape> stored_shape(bridge::Shape weight_shape) const;
+};
+
+}  // namespace mappings

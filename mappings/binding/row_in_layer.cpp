@@ -1,0 +1,59 @@
+#include "mappings/binding/row_in_layer.h"
+
+#include <fmt/format.h>
+
+#include "bridge/io/base/error.h"
+#include "mappings/binding/binding_check.h"
+
+namespace mappings {
+
+RowInLayer::RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec)
+    : scope_(scope) {
+  tensor_.row = &row;
+  std::vector<std::string> spellings = {local_spec ? row.megatron_local : row.megatron};
+  if (row.megatron_local != row.megatron) {
+    spellings.push_back(local_spec ? row.megatron : row.megatron_local);
+  }
+  spellings.insert(spellings.end(), row.aliases.begin(), row.aliases.end());
+  for (size_t prefix = 0; prefix < namer.prefix_count(); ++prefix) {
+    for (const std::string& name : spellings) megatron_.push_back(namer.fill(name, prefix));
+  }
+  for (const HfPart& part : row.hf) {
+    hf_.push_back(namer.fill(part.name));
+    HfTensorSpec spec;
+    for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
+    tensor_.hf.push_back(std::move(spec));
+  }
+  if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
+  if (!row.heads.empty()) tensor_.heads = row.heads.evaluate_int(scope);
+  if (!row.blocks.empty()) tensor_.blocks = row.blocks.evaluate_int(scope);
+  for (const Expr& rows : row.split_rows) tensor_.split_rows.push_back(rows.evaluate_int(scope));
+  for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
+  tensor_.aliases.resize(megatron_.size() - 1);
+  name_expert(0);
+  check_shapes(tensor_);
+  if (tensor_.split_rows.empty() && !row.split.empty()) {
+    const auto parts = std::ssize(row.split);
+    tensor_.split_rows.assign(row.split.size(), megatron_shape(tensor_)[0] / parts);
+  }
+}
+
+void RowInLayer::name_expert(int64_t expert) {
+  tensor_.name = megatron_[0].text(expert);
+  for (size_t i = 1; i < megatron_.size(); ++i) {
+    tensor_.aliases[i - 1] = megatron_[i].text(expert);
+  }
+  for (size_t i = 0; i < hf_.size(); ++i) {
+    tensor_.hf[i].name = hf_[i].text(hf_[i].number.empty() ? expert : number_of(hf_[i], expert));
+  }
+}
+
+int64_t RowInLayer::number_of(const Name& name, int64_t expert) const {
+  Scope scope = scope_;
+  scope.variables.emplace_back("e", expert);
+  const int64_t number = name.number.evaluate_int(scope);
+  if (number < 0) bridge::bad_input(fmt::format("expert number {} is negative", number));
+  return number;
+}
+
+}  // namespace mappings

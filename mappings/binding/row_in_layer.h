@@ -1,0 +1,31 @@
+// A row of a table in one layer: a logical tensor whose shapes are known, renamed for one expert after another. What the
+// experts of a layer share is evaluated once: a large model has tens of thousands. Internal to mappings.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "mappings/binding/logical_tensor.h"
+#include "mappings/binding/namer.h"
+#include "mappings/table/table.h"
+
+namespace mappings {
+
+class RowInLayer {
+ public:
+  // namer has entered the layer; scope outlives this. Errors: kBadInput for shapes that do not fit the op.
+  RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec);
+
+  LogicalTensor& tensor() { return tensor_; }
+  void name_expert(int64_t expert);
+
+ private:
+  int64_t number_of(const Name& name, int64_t expert) const;
+
+  const Scope& scope_;
+  LogicalTensor tensor_;
+  std::vector<Name> megatron_;
+  std::vector<Name> hf_;
+};
+
+}  // namespace mappings

@@ -1,0 +1,191 @@
+// A mapping table: one architecture, as data. The text format is documented in
+// docs/mapping-tables.md; a table is checked when it is loaded (unknown key, op or placeholder,
+// wrong arity, duplicate target, HF name reachable from two rows of one family), and never trusted:
+// --mapping FILE is input.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bridge/io/number/dtype.h"
+#include "mappings/expr/expr.h"
+
+namespace mappings {
+
+// The closed algebra; semantics, inverse and slice rule are in bridge/convert/algebra/ops.h.
+enum class Op {
+  kCopy,      // 1 part
+  kConcat,    // n parts joined on axis 0: [gate; up]
+  kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
+  kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
+  kGroup,  // 1 part [a; b; ...] of equal blocks, interleaved by group: the rows of a group from each
+  kUngroup,  // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
+  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
+  kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
+  kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
+};
+std::string_view op_name(Op op);
+
+// Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
+// prefixes, {e} is the expert, other placeholders are dialect variables; inside a family's prefixes {l} or
+// {l + expr}.
+struct HfPart {
+  std::string name;
+  std::vector<Expr> shape;
+};
+
+struct Row {
+  std::string megatron;        // torch_dist name with an explicit layer index, --spec te
+  std::string megatron_local;  // --spec local spelling (same unless the table says)
+  std::vector<std::string>
+      aliases;  // further spellings accepted when reading a Megatron checkpoint
+  Op op = Op::kCopy;
+  std::vector<HfPart> hf;
+  Expr
+      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kGroup, kUngroup), of blocks (kColumns)
+  Expr heads;                         // kGatedQkv: number of query heads
+  Expr blocks;                        // kGroup: number of blocks
+  std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
+  std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
+  Expr when;                          // may use the layer index l and what the family lets
+  Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
+  std::string family;  // empty: not per layer. A row of the file that names several
+                       // families becomes one Row for each.
+  // Not empty: the Megatron tensor lies in parts, by rows, under its name with each of these suffixes.
+  std::vector<std::string> split;
+  std::vector<Expr> split_rows;  // of each part; empty: equal parts
+  // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
+  std::vector<Expr> chunks;
+  bool gated = false;  // two halves written as two chunks, as Megatron does
+  std::string part;    // of a multimodal model ("vision"), left out with --parts text; empty: text
+  int line = 0;        // in the table's file, for messages
+};
+
+struct Drop {
+  std::string hf;  // HF name pattern
+  std::string family;
+  Expr when;
+  std::string equals;  // HF name that must hold the same bytes; empty: bytes kept in the sidecar
+  bool regenerate =
+      false;  // with equals: an export writes it even where nothing shows it was there
+  std::string reason;
+  std::string part;  // as in Row
+  int line = 0;
+};
+
+// A module of the TransformerEngine spec that may ask for "<module>._extra_state" objects on load.
+struct ExtraState {
+  std::string module;  // "{L}.self_attention.linear_qkv"
+  std::string family;
+  Expr when;
+  Expr experts;      // as in Row
+  std::string part;  // as in Row
+  int line = 0;
+};
+
+using NamedExprs = std::vector<std::pair<std::string, Expr>>;
+
+struct Family {
+  std::string name;                  // "decoder"
+  std::string megatron;              // "decoder.layers.{l}": {l} once, as a component of its own
+  std::vector<std::string> aliases;  // further Megatron prefixes accepted when reading
+  std::string hf;                    // "{P}layers.{l}"
+  Expr count;
+  NamedExprs let;       // variables of the family's conditions and shapes, in order; may use l
+  bool mtp = false;     // multi-token prediction: left out by --mtp drop, never stacked
+  std::string part;     // of its rows, drops and modules
+  Expr per_layer_keys;  // empty: the table's
+  int line = 0;
+};
+
+// How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
+// for each block of block_rows x block_columns elements, the last ones partial.
+struct Quantization {
+  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;   // of the elements
+  bridge::Dtype stored = bridge::Dtype::kF8E4M3;  // in HF files: F4_E2M1 lie two to an I8
+  std::string weight;                             // suffix of the HF name, replaced by scale
+  std::string scale;
+  Expr block_rows;
+  Expr block_columns;
+  std::vector<bridge::Dtype> scale_dtypes;
+  Expr
+      power_of_two;  // true: new scales are rounded up to powers of two, whatever they are stored in
+  int line = 0;
+};
+
+struct Notice {  // refusals (exit 5) and warnings
+  Expr when;
+  std::string text;  // {expr} stands for a value
+  int line = 0;
+};
+
+// A model that looks like the table's but is another: refused by name.
+struct OtherModel {
+  std::string name;    // an architecture or a model type
+  std::string text;    // why
+  std::string remedy;  // what to do
+  int line = 0;
+};
+
+// A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
+// that begins with '=' is an expression.
+struct ProviderField {
+  std::string name;
+  Expr value;  // empty: literal counts
+  Json literal;
+  Expr when;  // empty: always. Later fields of a name replace earlier ones
+  int line = 0;
+};
+
+// The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
+// top of config.json. A table that has it serves both.
+struct TextForm {
+  Json config;  // keys of its config.json besides those of config_root; "=..." are expressions
+  std::vector<std::string> keep;  // keys of the whole config.json that count for it too
+  // Placeholders that it spells otherwise: each dialect becomes the one with these texts.
+  std::vector<std::pair<std::string, std::string>> dialect;
+};
+
+struct Table {
+  std::string file;
+  std::vector<std::string> architectures;  // config.json "architectures" entries it serves
+  std::vector<std::string>
+      model_types;          // config.json "model_type", when architectures says nothing
+  std::string config_root;  // key of the sub-config that holds the text model; empty: the top
+  NamedExprs values;        // named values of any kind, in order
+  NamedExprs dims;          // named integers >= 0, in order, after the values
+  // Each: placeholder -> text. At least one; all have the same placeholders. Conditions of rows, drops and modules
+  // see them as variables.
+  std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
+  std::vector<Family> families;
+  std::string mtp_key;  // key of the (sub-)config that counts the MTP depths; empty: no MTP
+  // Where it holds, MTP tensors of depths that config.json does not count are dropped for its text; without it they
+  // stop the conversion.
+  std::optional<Notice> mtp_uncounted;
+  bool mtp_found =
+      false;  // where config.json does not count them, MTP depths are those that are there
+  std::vector<Quantization> quantization;
+  std::vector<Row> rows;
+  std::vector<Drop> drops;
+  std::vector<ExtraState> extra_state;
+  std::vector<Notice> refuse;
+  std::vector<Notice> warn;
+  std::vector<OtherModel> not_served;
+  Expr tied;  // true: no output layer of its own. Also the variable "tied" of later expressions
+  Expr per_layer_keys;  // --layer-keys auto: true = per-layer keys
+  Expr name_prefix;     // --name-prefix unless given: "" or "language_model."
+  std::optional<TextForm> text_form;
+  std::vector<ProviderField>
+      megatron_config;  // Megatron-Bridge provider fields; "_target_" included
+
+  const Family* find_family(std::string_view name) const;  // nullptr: none
+};
+
+// Errors: kBadInput "file: row at line N: what".
+Table parse_table(std::string_view text, std::string file);
+
+}  // namespace mappings

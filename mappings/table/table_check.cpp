@@ -1,0 +1,310 @@
+// What makes a table well-formed, whatever the configuration:
+//   1. it serves something, names are identifiers that hide nothing, dialects have the same
+//      placeholders
+//   2. families: one {l} in the Megatron prefix, known placeholders in both
+//   3. rows: known placeholders, names of plain characters, arity and ranks of the op
+//   4. drops and extra states: the same for their names; what a drop must equal is a row's tensor
+//   5. no Megatron spelling and no HF name twice in a family, unless conditions can tell them apart
+//   6. expressions inside texts and literals parse
+// What depends on numbers (counts, shapes, names under conditions) is checked by Binding.
+#include "mappings/table/table_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/number/codec.h"
+#include "mappings/table/model_parts.h"
+#include "mappings/table/name_check.h"
+#include "mappings/table/op_check.h"
+#include "mappings/table/pattern.h"
+#include "mappings/table/provider_fields.h"
+
+namespace mappings {
+namespace {
+
+using bridge::bad_input;
+using bridge::printable;
+using bridge::with_context;
+
+constexpr size_t kMostDialects = 64;
+constexpr size_t kMostFamilies = 64;
+
+std::string line_context(std::string_view kind, int line) {
+  return fmt::format("{} at line {}", kind, line);
+}
+
+void check_variables(const Table& table) {
+  // "l" is the layer index; the others are set by Binding.
+  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
+                                 "false", "null", "in",    "for",         "keep_mtp", "text_only"};
+  const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
+    for (const auto& [name, expr] : named) {
+      if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
+      if (!taken.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
+    }
+  };
+  // Conditions see the placeholders of dialects too.
+  for (const auto& [placeholder, text] : table.dialects[0]) {
+    if (!names.insert(placeholder).second) {
+      bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(placeholder)));
+    }
+  }
+  check(names, table.values);
+  check(names, table.dims);
+  for (const Family& family : table.families) {
+    std::set<std::string> own = names;
+    with_context([&] { return line_context("family", family.line); },
+                 [&] { check(own, family.let); });
+  }
+}
+
+void check_dialects(const Table& table) {
+  if (table.dialects.size() > kMostDialects) {
+    bad_input(fmt::format("{} dialects (at most {})", table.dialects.size(), kMostDialects));
+  }
+  for (const auto& dialect : table.dialects) {
+    for (const auto& [key, text] : dialect) {
+      if (!is_identifier(key) || key == "L" || key == "H" || key == "l" || key == "e") {
+        bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(key)));
+      }
+      if (!is_name_text(text) || text.size() > kLongestName) {
+        bad_input(fmt::format("dialect text '{}' does not fit a tensor name", printable(text)));
+      }
+    }
+    // Dialects are sorted by placeholder.
+    if (!std::equal(dialect.begin(), dialect.end(), table.dialects[0].begin(),
+                    table.dialects[0].end(),
+                    [](const auto& a, const auto& b) { return a.first == b.first; })) {
+      bad_input("dialects with different placeholders");
+    }
+  }
+}
+
+void check_family_exists(const Table& table, const std::string& family) {
+  if (!family.empty() && table.find_family(family) == nullptr) {
+    bad_input(fmt::format("unknown family '{}'", printable(family)));
+  }
+}
+
+void check_families(const Table& table) {
+  if (table.families.size() > kMostFamilies) {
+    bad_input(fmt::format("{} families (at most {})", table.families.size(), kMostFamilies));
+  }
+  for (const Family& family : table.families) {
+    with_context([&] { return line_context("family", family.line); },
+                 [&] {
+                   if (!is_identifier(family.name)) {
+                     bad_input(fmt::format("'{}' is no identifier", printable(family.name)));
+                   }
+                   check_prefix(table, family.megatron, true);
+                   for (const std::string& alias : family.aliases) check_prefix(table, alias, true);
+                   check_prefix(table, family.hf, false);
+                   if (family.mtp && table.mtp_key.empty()) {
+                     bad_input("'mtp' families need the table's 'mtp', the key that counts them");
+                   }
+                   if (family.mtp && !family.part.empty()) {
+                     bad_input("'part' has no meaning for MTP, which is of the text model");
+                   }
+                 });
+  }
+}
+
+void check_row(const Table& table, const Row& row) {
+  const bool per_expert = !row.experts.empty();
+  check_family_exists(table, row.family);
+  check_name(table, row.megatron, "L", row.family, per_expert);
+  check_name(table, row.megatron_local, "L", row.family, per_expert);
+  for (const std::string& alias : row.aliases) {
+    check_name(table, alias, "L", row.family, per_expert);
+  }
+  for (const HfPart& part : row.hf) check_name(table, part.name, "H", row.family, per_expert);
+  check_op(row);
+  for (const bridge::Dtype dtype : row.dtypes) {
+    if (row.keep && *row.keep != dtype && !bridge::can_cast(dtype, *row.keep)) {
+      bad_input(fmt::format("'keep' {} of a tensor that may be {}",
+                            bridge::safetensors_name(*row.keep), bridge::safetensors_name(dtype)));
+    }
+  }
+}
+
+void check_quantization(const Table& table) {
+  std::set<bridge::Dtype> dtypes;
+  for (const Quantization& entry : table.quantization) {
+    with_context(
+        [&] { return line_context("quantization", entry.line); },
+        [&] {
+          const bool packed = entry.dtype == bridge::Dtype::kF4E2M1;
+          if (!packed && entry.dtype != bridge::Dtype::kF8E4M3) {
+            bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 and F4 are)",
+                                  bridge::safetensors_name(entry.dtype)));
+          }
+          if (entry.stored != (packed ? bridge::Dtype::kI8 : entry.dtype)) {
+            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8)",
+                                  bridge::safetensors_name(entry.dtype),
+                                  bridge::safetensors_name(entry.stored)));
+          }
+          if (!dtypes.insert(entry.dtype).second) {
+            bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
+          }
+          if (entry.weight.empty() || entry.scale.empty() || entry.weight == entry.scale ||
+              !is_name_text(entry.weight) || !is_name_text(entry.scale)) {
+            bad_input("'weight' and 'scale' must be two different suffixes of tensor names");
+          }
+          for (const bridge::Dtype dtype : entry.scale_dtypes) {
+            const bool plain = dtype == bridge::Dtype::kF32 || dtype == bridge::Dtype::kBF16;
+            if (dtype != bridge::Dtype::kF8E8M0 && (packed || !plain)) {
+              bad_input(fmt::format("scales of {} are not supported ({} are)",
+                                    bridge::safetensors_name(dtype),
+                                    packed ? "F8_E8M0" : "F32, BF16, F8_E8M0"));
+            }
+          }
+          if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");
+        });
+  }
+}
+
+// Names already taken in one family, with the condition and line that took them.
+class Taken {
+ public:
+  // A second use is fine under another condition; whether the two exclude each other is seen when
+  // the table is bound to a configuration.
+  void add(const std::string& family, const std::string& name, const Expr& when, int line,
+           std::string_view what) {
+    for (const Use& use : uses_[{family, name}]) {
+      if (use.when.empty() || when.empty() || use.when == when.text()) {
+        bad_input(
+            fmt::format("{} '{}' is used at line {} already", what, printable(name), use.line));
+      }
+    }
+    uses_[{family, name}].push_back({when.text(), line});
+  }
+
+  bool has(const std::string& name) const {
+    return std::any_of(uses_.begin(), uses_.end(),
+                       [&](const auto& entry) { return entry.first.second == name; });
+  }
+
+ private:
+  struct Use {
+    std::string when;
+    int line = 0;
+  };
+  std::map<std::pair<std::string, std::string>, std::vector<Use>> uses_;
+};
+
+void check_rows_and_drops(const Table& table) {
+  Taken targets;
+  Taken sources;
+  for (const Row& row : table.rows) {
+    with_context(
+        [&] { return line_context("row", row.line); },
+        [&] {
+          check_row(table, row);
+          std::set<std::string> spellings = {row.megatron, row.megatron_local};
+          for (const std::string& alias : row.aliases) {
+            if (!spellings.insert(alias).second) {
+              bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
+            }
+          }
+          // Parts are names of their own: rows may share what comes before the suffix.
+          const std::vector<std::string> suffixes =
+              row.split.empty() ? std::vector<std::string>{""} : row.split;
+          for (const std::string& name : spellings) {
+            for (const std::string& suffix : suffixes) {
+              targets.add(row.family, name + suffix, row.when, row.line, "Megatron name");
+            }
+          }
+          for (const HfPart& part : row.hf) {
+            sources.add(row.family, part.name, row.when, row.line, "HF name");
+          }
+        });
+  }
+  const Taken row_sources = sources;
+  for (const Drop& drop : table.drops) {
+    with_context([&] { return line_context("drop", drop.line); },
+                 [&] {
+                   check_family_exists(table, drop.family);
+                   check_name(table, drop.hf, "H", drop.family);
+                   sources.add(drop.family, drop.hf, drop.when, drop.line, "HF name");
+                   if (!drop.equals.empty() && !row_sources.has(drop.equals)) {
+                     bad_input(fmt::format("'equals' names '{}', which no row reads",
+                                           printable(drop.equals)));
+                   }
+                 });
+  }
+}
+
+void check_extra_states(const Table& table) {
+  Taken modules;
+  for (const ExtraState& state : table.extra_state) {
+    with_context([&] { return line_context("extra_state", state.line); },
+                 [&] {
+                   check_family_exists(table, state.family);
+                   check_name(table, state.module, "L", state.family, !state.experts.empty());
+                   modules.add(state.family, state.module, state.when, state.line, "module");
+                 });
+  }
+}
+
+void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
+  for (const Notice& notice : notices) {
+    with_context([&] { return line_context(kind, notice.line); },
+                 [&] {
+                   for (const PatternPiece& piece : split_pattern(notice.text)) {
+                     if (piece.placeholder) Expr::parse(piece.text);
+                   }
+                 });
+  }
+}
+
+// What is refused by name cannot be served as well.
+void check_not_served(const Table& table) {
+  std::vector<std::string> names = table.architectures;
+  names.insert(names.end(), table.model_types.begin(), table.model_types.end());
+  for (const OtherModel& other : table.not_served) {
+    with_context([&] { return line_context("not_served", other.line); },
+                 [&] {
+                   names.push_back(other.name);
+                   check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");
+                   if (other.text.empty() || other.remedy.empty()) bad_input("an empty text");
+                 });
+  }
+}
+
+}  // namespace
+
+const Family* Table::find_family(std::string_view name) const {
+  const auto it = std::find_if(families.begin(), families.end(),
+                               [&](const Family& family) { return family.name == name; });
+  return it == families.end() ? nullptr : &*it;
+}
+
+void check_table(const Table& table) {
+  if (table.architectures.empty() && table.model_types.empty()) {
+    bad_input("'architectures' or 'model_types' must name what the table serves");
+  }
+  check_no_repeats(table.architectures, "'architectures'");
+  check_no_repeats(table.model_types, "'model_types'");
+  check_variables(table);
+  check_dialects(table);
+  check_families(table);
+  check_text_form(table);
+  if (table.rows.empty()) bad_input("the table has no rows");
+  check_quantization(table);
+  check_rows_and_drops(table);
+  check_extra_states(table);
+  check_notices(table.refuse, "refuse");
+  check_notices(table.warn, "warn");
+  if (table.text_form) with_context("text_form", [&] { check_literal(table.text_form->config); });
+  check_not_served(table);
+  if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
+    bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");
+  }
+  check_provider_fields(table);
+}
+
+}  // namespace mappings

@@ -1,0 +1,264 @@
+// Reads the text of a mapping table (docs/mapping-tables.md) into a Table, in three steps:
+//   1. strict JSON with comments (duplicate keys, depth and size are refused there)
+//   2. each section by its own reader: unknown keys, wrong kinds, unparsable expressions
+//   3. check_table(): what needs the whole table (placeholders, families, duplicates)
+// Every message carries the file and, for elements, their line.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <iterator>
+#include <map>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "mappings/table/model_parts.h"
+#include "mappings/table/provider_fields.h"
+#include "mappings/table/row_parse.h"
+#include "mappings/table/table.h"
+#include "mappings/table/table_check.h"
+#include "mappings/table/table_json.h"
+#include "mappings/table/table_lines.h"
+
+namespace mappings {
+namespace {
+
+using bridge::bad_input;
+using bridge::printable;
+using bridge::with_context;
+
+constexpr bridge::JsonLimits kLimits = {
+    .max_bytes = 4 << 20, .max_depth = 16, .allow_comments = true};
+constexpr size_t kMostElements = 4096;
+
+Quantization quantization_of(const Json& json, int line) {
+  expect_keys(expect_object(json, "an entry"),
+              {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two", "stored"});
+  Quantization result;
+  result.line = line;
+  result.dtype = dtype_of(optional_text(json, "dtype"));
+  result.stored = find(json, "stored") ? dtype_of(optional_text(json, "stored")) : result.dtype;
+  result.weight = optional_text(json, "weight");
+  result.scale = optional_text(json, "scale");
+  result.scale_dtypes = dtypes_of(json, "scale_dtypes");
+  result.power_of_two =
+      find(json, "power_of_two") ? optional_expr(json, "power_of_two") : Expr::parse("false");
+  const Json* const block = find(json, "block");
+  if (block == nullptr || texts_of(*block, "'block'").size() != 2) {
+    bad_input("'block' must be a list of two expressions: rows, columns");
+  }
+  result.block_rows = Expr::parse((*block)[0].get<std::string>());
+  result.block_columns = Expr::parse((*block)[1].get<std::string>());
+  return result;
+}
+
+Notice notice_of(const Json& json, int line) {
+  if (!json.is_array() || json.size() != 2) bad_input("a notice is [condition, text]");
+  Notice notice;
+  notice.line = line;
+  notice.when = Expr::parse(text_of(json[0], "the condition"));
+  notice.text = text_of(json[1], "the text");
+  if (notice.text.empty()) bad_input("the text is empty");
+  return notice;
+}
+
+OtherModel other_model_of(const Json& json, int line) {
+  if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
+  return {text_of(json[0], "the name"), text_of(json[1], "the text"),
+          text_of(json[2], "the remedy"), line};
+}
+
+class TableReader {
+ public:
+  TableReader(std::string_view text, std::string file) : lines_(element_lines(text)) {
+    table_.file = std::move(file);
+  }
+
+  Table read(const Json& top) {
+    expect_object(top, "the table");
+    expect_keys(top, {"architectures",
+                      "model_types",
+                      "config_root",
+                      "values",
+                      "dims",
+                      "dialects",
+                      "families",
+                      "mtp",
+                      "mtp_uncounted",
+                      "mtp_found",
+                      "tied",
+                      "per_layer_keys",
+                      "name_prefix",
+                      "text_form",
+                      "quantization",
+                      "rows",
+                      "drop",
+                      "extra_state",
+                      "refuse",
+                      "warn",
+                      "not_served",
+                      "megatron_config",
+                      "megatron_config_when"});
+    if (const Json* json = find(top, "architectures")) {
+      table_.architectures = texts_of(*json, "'architectures'");
+    }
+    if (const Json* json = find(top, "model_types")) {
+      table_.model_types = texts_of(*json, "'model_types'");
+    }
+    table_.config_root = optional_text(top, "config_root");
+    read_named_expressions(top, "values", table_.values);
+    read_named_expressions(top, "dims", table_.dims);
+    read_dialects(top);
+    read_families(top);
+    table_.mtp_key = optional_text(top, "mtp");
+    table_.mtp_found = optional_flag(top, "mtp_found");
+    if (const Json* const json = find(top, "mtp_uncounted")) {
+      with_context("'mtp_uncounted'",
+                   [&] { table_.mtp_uncounted = notice_of(*json, line_of("mtp_uncounted", 0)); });
+    }
+    each(top, "quantization", "quantization", [&](const Json& json, int line) {
+      table_.quantization.push_back(quantization_of(json, line));
+    });
+    table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
+    table_.per_layer_keys =
+        find(top, "per_layer_keys") ? optional_expr(top, "per_layer_keys") : Expr::parse("false");
+    table_.name_prefix =
+        find(top, "name_prefix") ? optional_expr(top, "name_prefix") : Expr::parse("''");
+    if (const Json* json = find(top, "text_form")) table_.text_form = text_form_of(*json);
+    each(top, "rows", "row", [&](const Json& json, int line) { read_row(json, line, table_); });
+    each(top, "drop", "drop", [&](const Json& json, int line) { read_drop(json, line, table_); });
+    each(top, "extra_state", "extra_state",
+         [&](const Json& json, int line) { read_extra_state(json, line, table_); });
+    each(top, "refuse", "refuse",
+         [&](const Json& json, int line) { table_.refuse.push_back(notice_of(json, line)); });
+    each(top, "warn", "warn",
+         [&](const Json& json, int line) { table_.warn.push_back(notice_of(json, line)); });
+    each(top, "not_served", "not_served", [&](const Json& json, int line) {
+      table_.not_served.push_back(other_model_of(json, line));
+    });
+    read_megatron_config(top);
+    check_table(table_);
+    return std::move(table_);
+  }
+
+ private:
+  int line_of(const std::string& section, size_t i) const {
+    const auto it = lines_.find(section);
+    return it == lines_.end() || i >= it->second.size() ? 0 : it->second[i];
+  }
+
+  template <typename Fn>
+  void each(const Json& top, const std::string& section, std::string_view kind, const Fn& fn) {
+    const Json* const json = find(top, section);
+    if (json == nullptr) return;
+    if (!json->is_array()) bad_input(fmt::format("'{}' must be a list", section));
+    if (json->size() > kMostElements) {
+      bad_input(
+          fmt::format("'{}' has {} elements (at most {})", section, json->size(), kMostElements));
+    }
+    for (size_t i = 0; i < json->size(); ++i) {
+      const int line = line_of(section, i);
+      with_context([&] { return fmt::format("{} at line {}", kind, line); },
+                   [&] { fn((*json)[i], line); });
+    }
+  }
+
+  template <typename Fn>
+  void each_member(const Json& top, const std::string& section, const Fn& fn) {
+    const Json* const json = find(top, section);
+    if (json == nullptr) return;
+    expect_object(*json, fmt::format("'{}'", section));
+    if (json->size() > kMostElements) {
+      bad_input(
+          fmt::format("'{}' has {} members (at most {})", section, json->size(), kMostElements));
+    }
+    size_t i = 0;
+    for (const auto& [key, value] : json->items()) {
+      const int line = line_of(section, i++);
+      const std::string& name = key;
+      const Json& member = value;
+      with_context(
+          [&] { return fmt::format("{} '{}' at line {}", section, printable(name), line); },
+          [&] { fn(name, member, line); });
+    }
+  }
+
+  void read_named_expressions(const Json& top, const std::string& section, NamedExprs& out) {
+    each_member(top, section, [&](const std::string& name, const Json& json, int) {
+      out.emplace_back(name, Expr::parse(text_of(json, "the value")));
+    });
+  }
+
+  void read_dialects(const Json& top) {
+    each(top, "dialects", "dialect", [&](const Json& json, int) {
+      expect_object(json, "a dialect");
+      std::vector<std::pair<std::string, std::string>> dialect;
+      for (const auto& [key, value] : json.items()) {
+        dialect.emplace_back(key, text_of(value, "a dialect's text"));
+      }
+      std::sort(dialect.begin(), dialect.end());
+      table_.dialects.push_back(std::move(dialect));
+    });
+    if (table_.dialects.empty()) table_.dialects.emplace_back();
+    // What a dialect leaves out is spelled as in the first; of equal placeholders, its own text is taken.
+    const auto first = table_.dialects.front();
+    for (auto& dialect : table_.dialects) {
+      const auto own = std::move(dialect);
+      dialect.clear();
+      std::set_union(own.begin(), own.end(), first.begin(), first.end(),
+                     std::back_inserter(dialect),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    }
+  }
+
+  void read_families(const Json& top) {
+    each_member(top, "families", [&](const std::string& name, const Json& json, int line) {
+      expect_keys(expect_object(json, "a family"),
+                  {"megatron", "aliases", "hf", "count", "let", "mtp", "part", "per_layer_keys"});
+      Family family;
+      family.name = name;
+      family.line = line;
+      family.megatron = optional_text(json, "megatron");
+      family.hf = optional_text(json, "hf");
+      family.count = optional_expr(json, "count");
+      family.mtp = optional_flag(json, "mtp");
+      family.part = part_option(json, nullptr);
+      family.per_layer_keys = optional_expr(json, "per_layer_keys");
+      if (const Json* aliases = find(json, "aliases")) {
+        family.aliases = texts_of(*aliases, "'aliases'");
+      }
+      if (const Json* let = find(json, "let")) {
+        for (const auto& [variable, value] : expect_object(*let, "'let'").items()) {
+          family.let.emplace_back(variable, Expr::parse(text_of(value, "the value")));
+        }
+      }
+      if (family.megatron.empty() || family.hf.empty() || family.count.empty()) {
+        bad_input("a family needs 'megatron', 'hf' and 'count'");
+      }
+      table_.families.push_back(std::move(family));
+    });
+  }
+
+  void read_megatron_config(const Json& top) {
+    each_member(top, "megatron_config", [&](const std::string& name, const Json& json, int line) {
+      table_.megatron_config.push_back(provider_field_of(name, json, line));
+    });
+    each(top, "megatron_config_when", "megatron_config_when",
+         [&](const Json& json, int line) { read_fields_when(json, line, table_); });
+  }
+
+  std::map<std::string, std::vector<int>> lines_;
+  Table table_;
+};
+
+}  // namespace
+
+Table parse_table(std::string_view text, std::string file) {
+  const std::string context = printable(file);
+  return with_context(context, [&] {
+    const Json top = bridge::parse_json(text, kLimits);
+    return TableReader(text, std::move(file)).read(top);
+  });
+}
+
+}  // namespace mappings

@@ -1,9 +1,0 @@
-// The command line of causeway-verify.
-#pragma once
-
-#include <optional>
-
-#include "models/verification.h"
-
-// nullopt: --help or --version was asked for and printed. Error: kUsage.
-std::optional<models::VerificationOptions> parse_command_line(int argc, char** argv);

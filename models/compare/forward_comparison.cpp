@@ -1,0 +1,159 @@
+#include "models/compare/forward_comparison.h"
+
+#include <ATen/TensorOperators.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "models/compare/bits.h"
+#include "models/compare/head_statistics.h"
+#include "models/compare/tolerance.h"
+#include "models/forward/linear.h"
+
+namespace models {
+namespace {
+
+constexpr int64_t kBest = 5;
+
+// Why the two have no states and logits in common; "" where they have.
+std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
+  const auto differ = [](std::string_view what, auto ours, auto theirs) {
+    return ours == theirs ? "" : fmt::format("{}: {} and {}", what, ours, theirs);
+  };
+  for (std::string reason :
+       {differ("the hidden size", a.hidden, b.hidden), differ("the vocabulary", a.vocab, b.vocab),
+        differ("residual streams", a.hyper.streams, b.hyper.streams),
+        differ("layers", a.layers.size(), b.layers.size()),
+        heads ? differ("MTP depths", a.mtp.size(), b.mtp.size()) : ""}) {
+    if (!reason.empty()) return reason;
+  }
+  return "";
+}
+
+StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
+                              const Compute& compute) {
+  const at::Tensor distance = distance_of(a, b);
+  StateDifference out;
+  out.name = name;
+  out.identical = count_different(a, b) == 0;
+  out.largest = distance.max().item().toDouble();
+  out.mean = distance.mean(at::kDouble).item().toDouble();
+  RowQuartile quartile;
+  quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  out.judged = judged_difference(compute, out.largest, quartile.value());
+  const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
+  out.allowed = allowed_difference(compute, deviation, name);
+  return out;
+}
+
+// The logits of one head on both sides, some rows of it and a block of the vocabulary at a time.
+class HeadComparison {
+ public:
+  HeadComparison(std::string name, const Compute& compute) : compute_(compute) {
+    out_.name = std::move(name);
+  }
+
+  // ours, theirs: [B S, D], what the head reads; a, b: a block of its weights from row `first` on. rows: so many at once.
+  void add(const at::Tensor& ours, const at::Tensor& theirs, const at::Tensor& a,
+           const at::Tensor& b, int64_t first, int64_t rows) {
+    out_.rows = ours.size(0);
+    size_t part = 0;
+    for (int64_t row = 0; row < out_.rows; row += rows, ++part) {
+      const int64_t count = std::min(rows, out_.rows - row);
+      if (part == parts_.size()) parts_.emplace_back();
+      add(linear(ours.narrow(0, row, count), a).to(at::kCPU, at::kFloat),
+          linear(theirs.narrow(0, row, count), b).to(at::kCPU, at::kFloat), first, part);
+    }
+  }
+
+  HeadDifference finish() {
+    const double count = static_cast<double>(values_);
+    const double variance = squares_ / count - (sum_ / count) * (sum_ / count);
+    out_.mean = distance_ / count;
+    out_.judged = judged_difference(compute_, out_.largest, quartile_.value());
+    out_.allowed = allowed_difference(compute_, std::sqrt(std::max(0.0, variance)), out_.name);
+    for (const Part& part : parts_) {
+      out_.divergence += part.divergence.sum() / static_cast<double>(out_.rows);
+      const at::Tensor& a = part.best_a.tokens();
+      const at::Tensor& b = part.best_b.tokens();
+      out_.top1 += a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
+      out_.top5 += std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
+    }
+    return out_;
+  }
+
+ private:
+  // Of some rows, over the blocks so far.
+  struct Part {
+    Divergence divergence;
+    BestTokens best_a{kBest};
+    BestTokens best_b{kBest};
+  };
+
+  void add(const at::Tensor& ours, const at::Tensor& theirs, int64_t first, size_t number) {
+    Part& part = parts_[number];
+    const at::Tensor distance = distance_of(ours, theirs);
+    quartile_.add(distance, number);
+    out_.identical = out_.identical && count_different(ours, theirs) == 0;
+    keep_larger(out_.largest, distance.max().item().toDouble());
+    distance_ += distance.sum(at::kDouble).item().toDouble();
+    sum_ += ours.sum(at::kDouble).item().toDouble();
+    squares_ += ours.to(at::kDouble).pow(2).sum().item().toDouble();
+    values_ += ours.numel();
+    part.divergence.add(ours, theirs);
+    part.best_a.add(ours, first);
+    part.best_b.add(theirs, first);
+  }
+
+  Compute compute_;
+  HeadDifference out_;
+  double distance_ = 0;
+  double sum_ = 0;
+  double squares_ = 0;
+  int64_t values_ = 0;
+  RowQuartile quartile_;
+  std::vector<Part> parts_;
+};
+
+void compare_heads(Weights& a, Weights& b, const Compute& compute,
+                   const std::vector<at::Tensor>& ours, const std::vector<at::Tensor>& theirs,
+                   ForwardVerdict& verdict) {
+  std::vector<HeadComparison> heads;
+  for (size_t head = 0; head < ours.size(); ++head) {
+    heads.emplace_back(head == 0 ? "logits" : fmt::format("mtp_logits.{}", head - 1), compute);
+  }
+  const OutputLayer output_a(a, compute);
+  const OutputLayer output_b(b, compute);
+  for (int64_t first = 0; first < a.config().vocab; first += output_a.step()) {
+    const at::Tensor block_a = output_a.block(first);
+    const at::Tensor block_b = output_b.block(first);
+    for (size_t head = 0; head < heads.size(); ++head) {
+      heads[head].add(ours[head].flatten(0, 1), theirs[head].flatten(0, 1), block_a, block_b, first,
+                      output_a.rows_at_once());
+    }
+  }
+  for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());
+}
+
+}  // namespace
+
+ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
+                               const at::Tensor& ids, const std::optional<LayerRange>& layers) {
+  const c10::InferenceMode no_autograd;
+  ForwardVerdict verdict;
+  verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
+  if (!verdict.not_comparable.empty()) return verdict;
+  ForwardPass pass_a(a, compute, ids, {.layers = layers, .coverage = &verdict.coverage});
+  ForwardPass pass_b(b, compute, ids, {.layers = layers});
+  while (const std::optional<HiddenState> ours = pass_a.next()) {
+    const HiddenState theirs = pass_b.next().value();
+    verdict.states.push_back(compare_state(ours->name, ours->hidden, theirs.hidden, compute));
+  }
+  if (!layers) compare_heads(a, b, compute, pass_a.heads(), pass_b.heads(), verdict);
+  return verdict;
+}
+
+}  // namespace models

@@ -1,0 +1,87 @@
+#include "models/compare/head_statistics.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/maximum.h>
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+#include "models/compare/bits.h"
+
+namespace models {
+
+void BestTokens::add(const at::Tensor& block, int64_t first) {
+  const at::Tensor numbers =
+      at::arange(first, first + block.size(1), at::kLong).expand(block.sizes());
+  const at::Tensor values = values_.defined() ? at::cat({values_, block}, 1) : block;
+  const at::Tensor tokens = tokens_.defined() ? at::cat({tokens_, numbers}, 1) : numbers;
+  // A stable order: the kept ones have lower numbers and come first.
+  const auto [sorted, places] = values.sort(/*stable=*/true, 1, /*descending=*/true);
+  const int64_t kept = std::min(count_, values.size(1));
+  values_ = sorted.narrow(1, 0, kept);
+  tokens_ = tokens.gather(1, places.narrow(1, 0, kept));
+}
+
+void RowQuartile::add(const at::Tensor& distance, size_t part) {
+  if (distance.size(0) == 0) return;
+  if (part >= parts_.size()) parts_.resize(part + 1);
+  Rows& rows = parts_[part];
+  const at::Tensor sums = distance.sum(1, /*keepdim=*/false, at::kDouble).to(at::kCPU);
+  rows.sums = rows.sums.defined() ? rows.sums + sums : sums;
+  rows.values += distance.size(1);
+}
+
+double RowQuartile::value() const {
+  std::vector<at::Tensor> means;
+  for (const Rows& rows : parts_) {
+    if (rows.sums.defined()) means.push_back(rows.sums / static_cast<double>(rows.values));
+  }
+  if (means.empty()) return 0;
+  const at::Tensor sorted = std::get<0>(at::cat(means).sort());  // NaN last
+  const int64_t last = sorted.size(0) - 1;
+  if (sorted[last].isnan().item().toBool()) return std::numeric_limits<double>::quiet_NaN();
+  return sorted[last / 4].item().toDouble();
+}
+
+void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {
+  // Of a block that is all -inf: what keeps differences from it numbers.
+  const at::Tensor block_largest =
+      std::get<0>(x.max(1)).clamp_min(std::numeric_limits<double>::lowest());
+  const at::Tensor now = largest.defined() ? at::maximum(largest, block_largest) : block_largest;
+  const at::Tensor powers = (x - now.unsqueeze(1)).exp();
+  const at::Tensor block_sum = powers.sum(1);
+  // What has no probability adds nothing, by however much it differs.
+  const at::Tensor block_weighted = (powers * weight).masked_fill(powers.eq(0), 0).sum(1);
+  if (largest.defined()) {
+    const at::Tensor scale = (largest - now).exp();
+    sum = sum * scale + block_sum;
+    weighted = (weighted * scale).masked_fill(scale.eq(0), 0) + block_weighted;
+  } else {
+    sum = block_sum;
+    weighted = block_weighted;
+  }
+  largest = now;
+}
+
+at::Tensor Divergence::Sum::log() const {
+  return sum.log() + largest;
+}
+
+void Divergence::add(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor same = same_bits(a, b);
+  const at::Tensor difference = (a.to(at::kDouble) - b.to(at::kDouble)).masked_fill(same, 0);
+  a_.add(a.to(at::kDouble), difference);
+  b_.add(b.to(at::kDouble), difference);
+  const at::Tensor rows = same.all(1);
+  same_ = same_.defined() ? same_.logical_and(rows) : rows;
+}
+
+double Divergence::sum() const {
+  const at::Tensor rows = a_.weighted / a_.sum - a_.log() + b_.log();
+  return rows.masked_fill(same_, 0).sum().item().toDouble();
+}
+
+}  // namespace models

@@ -1,0 +1,87 @@
+#include "models/forward/attention.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "models/forward/query_blocks.h"
+
+namespace models {
+namespace {
+
+at::Tensor dispatch(const GroupedAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
+  return grouped_attention(config, norm, weights, x, state);
+}
+
+at::Tensor dispatch(const LatentAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
+  return latent_attention(config, norm, weights, x, state);
+}
+
+at::Tensor dispatch(const CompressedAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
+  return compressed_attention(config, norm, weights, x, state);
+}
+
+at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
+                    const SectionWeights& weights, const at::Tensor& x, ForwardState&) {
+  return delta_attention(config, norm, weights, x);
+}
+
+// Of key/value heads q, k, v: q [B, G, t, S, dk], k, v [B, G, S, dk or dv]. [B, G, t, S, dv]
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                  int64_t window) {
+  const int64_t times = q.size(2);
+  std::vector<at::Tensor> sums;
+  for (const QueryBlock& block : query_blocks(q.size(3), window, q.size(0) * q.size(1) * times)) {
+    const at::Tensor queries = block.queries_of(q, 3).flatten(2, 3);
+    const at::Tensor hidden = visible_keys(block, window, q.device()).logical_not_();
+    const at::Tensor scores = queries.matmul(block.keys_of(k, 2).transpose(2, 3))
+                                  .mul_(scale)
+                                  .unflatten(2, {times, -1})
+                                  .masked_fill_(hidden, -std::numeric_limits<float>::infinity());
+    const at::Tensor weights = scores.softmax(-1, at::kFloat).to(q.scalar_type()).flatten(2, 3);
+    sums.push_back(weights.matmul(block.keys_of(v, 2)).unflatten(2, {times, -1}));
+  }
+  return joined_blocks(sums, 3);
+}
+
+}  // namespace
+
+at::Tensor attention(const AttentionConfig& config, const NormConfig& norm,
+                     const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
+  return std::visit([&](const auto& kind) { return dispatch(kind, norm, weights, x, state); },
+                    config);
+}
+
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
+  return x.unflatten(-1, {heads, -1}).transpose(1, 2);
+}
+
+at::Tensor join_heads(const at::Tensor& x) {
+  return x.transpose(1, 2).flatten(2);
+}
+
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            double scale, int64_t window) {
+  const int64_t groups = k.size(1);
+  const at::Tensor by_group = q.unflatten(1, {groups, -1});
+  const at::Tensor keys = k.contiguous();
+  const at::Tensor values = v.contiguous();
+  // Short prompts all heads at once; long ones one key/value head after the other, so that blocks have many queries.
+  const int64_t scores_a_group = q.size(0) * by_group.size(2) * q.size(2) * q.size(2);
+  const int64_t step = std::clamp<int64_t>(kMostScores / scores_a_group, 1, groups);
+  std::vector<at::Tensor> heads;
+  for (int64_t group = 0; group < groups; group += step) {
+    const int64_t count = std::min(step, groups - group);
+    heads.push_back(attend(by_group.narrow(1, group, count), keys.narrow(1, group, count),
+                           values.narrow(1, group, count), scale, window)
+                        .flatten(1, 2));
+  }
+  return joined_blocks(heads, 1);
+}
+
+}  // namespace models

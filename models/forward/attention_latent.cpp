@@ -1,0 +1,56 @@
+// Multi-head latent attention:
+//   1. q = Wq x, or Wup norm(Wdown x); of each head the first nope_dim channels stay, rope_dim are turned
+//   2. [latent, rotated key] = Wkv_down x; [key, value] of each head = Wkv_up norm(latent)
+//   3. the rotated key is one for all heads: key of a head = [its own nope_dim channels, the shared rope_dim]
+//   4. causal attention, scale softmax_factor / sqrt(nope_dim + rope_dim)
+//   5. out = Wo o
+// Truth: transformers' DeepseekV3Attention; DeepSeek-V3 inference/model.py (MLA).
+#include <ATen/ops/cat.h>
+
+#include <cmath>
+
+#include "models/forward/attention.h"
+#include "models/forward/linear.h"
+#include "models/forward/norm.h"
+
+namespace models {
+namespace {
+
+at::Tensor queries(const LatentAttention& config, const NormConfig& norm,
+                   const SectionWeights& weights, const at::Tensor& x) {
+  if (config.q_rank == 0) return linear(x, weights.get(Role::kQ));
+  const at::Tensor latent =
+      rms_norm(linear(x, weights.get(Role::kQDown)), weights.get_f32(Role::kQDownNorm), norm);
+  return linear(latent, weights.get(Role::kQUp));
+}
+
+}  // namespace
+
+at::Tensor latent_attention(const LatentAttention& config, const NormConfig& norm,
+                            const SectionWeights& weights, const at::Tensor& x,
+                            ForwardState& state) {
+  const NormConfig latent_norm{norm.kind, config.latent_eps};
+  const RotaryTable& table = state.rotary(config.rotary);
+  const auto turned = [&](const at::Tensor& part) { return rotate(part, config.rotary, table); };
+
+  const at::Tensor q = split_heads(queries(config, latent_norm, weights, x), config.heads);
+  const at::Tensor q_whole = at::cat(
+      {q.narrow(-1, 0, config.nope_dim), turned(q.narrow(-1, config.nope_dim, config.rope_dim))},
+      -1);
+
+  const at::Tensor down = linear(x, weights.get(Role::kKvDown));
+  const at::Tensor latent =
+      rms_norm(down.narrow(-1, 0, config.kv_rank), weights.get_f32(Role::kKvDownNorm), latent_norm);
+  const at::Tensor k_turned =
+      turned(split_heads(down.narrow(-1, config.kv_rank, config.rope_dim), 1));
+  const at::Tensor kv = split_heads(linear(latent, weights.get(Role::kKvUp)), config.heads);
+  const at::Tensor k =
+      at::cat({kv.narrow(-1, 0, config.nope_dim), k_turned.expand({-1, config.heads, -1, -1})}, -1);
+  const at::Tensor v = kv.narrow(-1, config.nope_dim, config.v_dim);
+
+  const double scale =
+      config.softmax_factor / std::sqrt(static_cast<double>(config.nope_dim + config.rope_dim));
+  return linear(join_heads(causal_attention(q_whole, k, v, scale, 0)), weights.get(Role::kO));
+}
+
+}  // namespace models

@@ -1,0 +1,113 @@
+// The forward pass: from token numbers to logits of the main head and of every multi-token prediction depth.
+//
+//   1. x = embedding rows of the prompt, gathered one by one
+//   2. each layer: x += attention(norm(x)); x += mlp(norm(x))
+//   3. h_0 = norm(x): what the main head reads
+//   4. depth k = 1 .. K: the prompt moves one to the left, 0 comes in at its end;
+//      u = W [norm(embedding), norm(h_(k-1))]; u goes through the depth's layer; h_k = norm(u)
+//   With hyper-connections (models/forward/hyper_connection.h) x is several streams, at first all equal, and 2 to 4 are
+//      2. x = after(attention(norm(before(x)))), then the same with mlp
+//      3. what the main head reads is norm(head(x))
+//      4. each stream i of u is W_e norm(embedding) + W_h norm(x_i), x the streams of the depth before; what the depth's head
+//         reads is norm(head(u)), both of the depth's own
+//   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head
+// One tensor of weights is in memory at a time. No autograd, no modules.
+// Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py; DeepSeek-V4 inference/model.py.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/forward/forward_state.h"
+#include "models/weights/weights.h"
+
+namespace models {
+
+// The residual stream at one place of a pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
+// "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
+struct HiddenState {
+  std::string name;
+  at::Tensor hidden;
+};
+
+// What of the weights a pass used; the rest of them it says nothing about.
+struct Coverage {
+  struct Experts {
+    std::string layer;   // "layers.3", "mtp.0"
+    int64_t routed = 0;  // that some token was sent to
+    int64_t count = 0;
+  };
+  int64_t embedding_rows = 0;    // of the prompt
+  std::vector<Experts> experts;  // of each layer that has some, in the order of the pass
+};
+
+// Decoder layers begin .. end - 1.
+struct LayerRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool contains(int64_t layer) const { return begin <= layer && layer < end; }
+};
+
+struct PassOptions {
+  std::optional<LayerRange> layers;  // only these, the first of them reads the embedding; no head
+  Coverage* coverage = nullptr;
+};
+
+// One forward pass, a place after the other, so that two of them can go side by side and nothing but the last state is
+// kept. `weights` must outlive it. One thread.
+class ForwardPass {
+ public:
+  // ids: [B, S] int64. Error: kBadInput for a token that the vocabulary does not have, and an empty prompt.
+  ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
+              const PassOptions& options = {});
+
+  // Goes to the next place; nullopt at the end.
+  std::optional<HiddenState> next();
+  // After the end: what every head reads, the main one first; empty where only some layers ran.
+  const std::vector<at::Tensor>& heads() const { return heads_; }
+
+ private:
+  SectionWeights section(Section section, int64_t index) const;
+  at::Tensor embedding(const at::Tensor& ids) const;
+  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights);
+  at::Tensor head(const SectionWeights& weights, Role final_norm) const;
+  at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
+                    const at::Tensor& previous) const;
+  HiddenState first_state();
+  HiddenState decoder_layer(int64_t index);
+  HiddenState final_state();
+  HiddenState mtp(int64_t depth);
+
+  Weights& weights_;
+  const ModelConfig& config_;
+  Compute compute_;
+  LayerRange layers_;
+  bool has_heads_;
+  Coverage* coverage_;
+  int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
+  ForwardState state_;
+  std::vector<at::Tensor> heads_;
+};
+
+// The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
+class OutputLayer {
+ public:
+  OutputLayer(Weights& weights, const Compute& compute) : weights_(weights), compute_(compute) {}
+
+  // Rows of a block; the last may have fewer.
+  int64_t step() const;
+  // How many rows of hidden states give a bounded number of logits with a block.
+  int64_t rows_at_once() const;
+  // The block that begins at row `first`, [rows, D].
+  at::Tensor block(int64_t first) const;
+
+ private:
+  Weights& weights_;
+  Compute compute_;
+};
+
+}  // namespace models

@@ -1,0 +1,16 @@
+// The feed-forward part of one layer: down(silu(gate x) * up x), once, or for the experts that a router chooses.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "models/forward/forward_state.h"
+#include "models/model/model_config.h"
+#include "models/weights/weights.h"
+
+namespace models {
+
+// x: [B, S, D], normed; gives what is added to the residual stream. state gives the tokens' numbers.
+at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x,
+               const ForwardState& state);
+
+}  // namespace models

@@ -1,0 +1,34 @@
+#include "models/forward/norm.h"
+
+#include <ATen/TensorOperators.h>
+
+namespace models {
+
+namespace {
+
+// In fp32.
+at::Tensor by_rms(const at::Tensor& x, double eps) {
+  const at::Tensor wide = x.to(at::kFloat);
+  return wide * (wide.pow(2).mean(-1, /*keepdim=*/true) + eps).rsqrt();
+}
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm) {
+  const at::Tensor normed = by_rms(x, norm.eps);
+  switch (norm.kind) {
+    case NormKind::kCastThenScale:
+      return weight.to(x.scalar_type()) * normed.to(x.scalar_type());
+    case NormKind::kScaleThenCast:
+      return (weight * normed).to(x.scalar_type());
+    case NormKind::kZeroCentred:
+      return (normed * (weight + 1)).to(x.scalar_type());
+  }
+  return {};
+}
+
+at::Tensor rms_unit(const at::Tensor& x, double eps) {
+  return by_rms(x, eps).to(x.scalar_type());
+}
+
+}  // namespace models

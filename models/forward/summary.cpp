@@ -1,0 +1,74 @@
+#include "models/forward/summary.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+
+namespace models {
+namespace {
+
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+// [B, W, ratio, 2 d] -> [B, W, 2 ratio, d]: of the run before the first half, of the run itself the second. What the
+// first run has none of is `absent`.
+at::Tensor with_run_before(const at::Tensor& x, double absent) {
+  const int64_t dim = x.size(-1) / 2;
+  const at::Tensor for_next = x.narrow(-1, 0, dim);
+  const at::Tensor none = at::full_like(for_next.narrow(1, 0, 1), absent);
+  const at::Tensor before = at::cat({none, for_next.narrow(1, 0, x.size(1) - 1)}, 1);
+  return at::cat({before, x.narrow(-1, dim, dim)}, 2);
+}
+
+}  // namespace
+
+at::Tensor summaries(const at::Tensor& values, const at::Tensor& gates,
+                     const at::Tensor& place_bias, bool overlapping) {
+  const int64_t ratio = place_bias.size(0);
+  const int64_t runs = values.size(1) / ratio;
+  const auto by_run = [&](const at::Tensor& x) {
+    return x.narrow(1, 0, runs * ratio).unflatten(1, {runs, ratio});
+  };
+  at::Tensor value = by_run(values).to(at::kFloat);
+  at::Tensor gate = by_run(gates).to(at::kFloat) + place_bias;
+  if (overlapping && runs > 0) {
+    value = with_run_before(value, 0);
+    gate = with_run_before(gate, kNever);
+  }
+  const at::Tensor sum = (gate.softmax(2) * value).sum(2).to(values.scalar_type());
+  return overlapping && runs == 0 ? sum.narrow(-1, 0, sum.size(-1) / 2) : sum;
+}
+
+at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::Device device) {
+  const at::TensorOptions numbers = at::TensorOptions().dtype(at::kLong).device(device);
+  const at::Tensor finished = at::arange(first + 1, last + 1, numbers).floor_divide(ratio);
+  return at::arange(last / ratio, numbers).unsqueeze(0) < finished.unsqueeze(1);
+}
+
+at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights) {
+  const double scale =
+      1 / std::sqrt(static_cast<double>(q.size(-1)) * static_cast<double>(q.size(-2)));
+  // All queries and heads have the same keys: one product.
+  const at::Tensor dots = q.to(at::kFloat)
+                              .flatten(1, 2)
+                              .matmul(keys.to(at::kFloat).transpose(1, 2))
+                              .relu_()
+                              .unflatten(1, {q.size(1), q.size(2)});
+  return dots.mul_((weights.to(at::kFloat) * scale).unsqueeze(-1)).sum(2);
+}
+
+at::Tensor best_summaries(const at::Tensor& scores, const at::Tensor& finished, int64_t chosen) {
+  const at::Tensor allowed = scores.masked_fill(finished.logical_not(), kNever);
+  const at::Tensor best = std::get<1>(allowed.topk(std::min(chosen, scores.size(-1)), -1));
+  const at::Tensor is_best =
+      at::zeros_like(scores, scores.options().dtype(at::kBool)).scatter(-1, best, true);
+  return is_best.logical_and(finished);
+}
+
+}  // namespace models

@@ -1,0 +1,370 @@
+#include "models/hf/view.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/json_strict.h"
+#include "bridge/io/hf/hf_folder.h"
+#include "models/hf/config.h"
+#include "models/hf/names.h"
+#include "models/hf/vision.h"
+#include "models/weights/tensor_bytes.h"
+
+namespace models {
+namespace {
+
+using bridge::Dtype;
+using bridge::HfTensor;
+
+constexpr std::string_view kScaleSuffix = "_scale_inv";  // after X.weight
+constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kScale = ".scale";  // in its place
+constexpr size_t kMostOpenFiles = 64;
+constexpr int64_t kLargestConfig = 4 << 20;
+
+// Errors of what fn does say where the checkpoint lies.
+template <typename Fn>
+auto in(const bridge::Path& folder, const Fn& fn) {
+  return bridge::with_context([&] { return bridge::printable(folder.native()); }, fn);
+}
+
+Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
+  const bridge::Path path = folder / "config.json";
+  const std::string text = bridge::read_whole_file(fs, path, kLargestConfig);
+  const nlohmann::ordered_json values = bridge::with_context(
+      bridge::printable(path.native()), [&] { return bridge::parse_json(text); });
+  return in(folder, [&] { return Settings("config.json", values); });
+}
+
+// A bare model's tensors have no "model." in front, DeepSeek-V4's released ones neither; a vision-language model's text part
+// is a module of its own.
+std::string prefix_of(const bridge::HfFolder& folder) {
+  for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
+    for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
+      if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
+        return std::string(prefix);
+    }
+  }
+  return "model.";
+}
+
+// Its tensors say whether there is multi-token prediction in DeepSeek-V4 and Qwen3.5: transformers leaves it out and writes the
+// configuration as if it were there, and the released Qwen3-Next has it without saying so.
+ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
+  ModelConfig model = hf_model_config(config, drop_mtp);
+  // A text model cut out of a multimodal one may have kept its configuration.
+  const bool has_tower =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
+  if (!has_tower) model.vision.reset();
+  const HfFamily family = hf_family(config);
+  if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
+  const HfNames names(family, model, prefix_of(folder));
+  const bool has_depths =
+      std::any_of(folder.tensors.begin(), folder.tensors.end(),
+                  [&](const HfTensor& tensor) { return names.is_mtp(tensor.name); });
+  if (!has_depths) model.mtp.clear();
+  if (!has_depths || !model.mtp.empty() || family != HfFamily::kQwen3_5) return model;
+  // A depth's layer is as the last that is not linear.
+  const auto full =
+      std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
+        return std::holds_alternative<GroupedAttention>(layer.attention);
+      });
+  if (full != model.layers.rend()) model.mtp.push_back(*full);
+  return model;
+}
+
+struct Block {
+  int64_t rows = 0;  // 0: the configuration knows no quantization
+  int64_t columns = 0;
+};
+
+constexpr Block kFp4Block = {1, 32};
+
+Block block_of(const Settings& config) {
+  const std::optional<Settings> quantization = config.section("quantization_config");
+  if (!quantization) return {};
+  const std::vector<int64_t> size = quantization->integers("weight_block_size");
+  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
+    quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
+  }
+  return {size[0], size[1]};
+}
+
+bool is_fp4(const HfTensor& tensor) {
+  return tensor.dtype == Dtype::kI8;
+}
+
+bool is_quantized(const HfTensor& tensor) {
+  return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor);
+}
+
+// Two elements a byte, the even column in its low half.
+at::Tensor fp4_values(const at::Tensor& packed) {
+  static constexpr float kValues[] = {0,    0.5,  1,  1.5,  2,  3,  4,  6,
+                                      -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+  at::Tensor values = at::empty({packed.size(0), 2 * packed.size(1)}, at::kFloat);
+  const auto* bytes = static_cast<const uint8_t*>(packed.const_data_ptr());
+  float* value = values.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < packed.numel(); ++i) {
+    *value++ = kValues[bytes[i] & 15];
+    *value++ = kValues[bytes[i] >> 4];
+  }
+  return values;
+}
+
+// scales: [rows, blocks of so many columns], the last may have fewer.
+void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t columns) {
+  const int64_t blocks = values.size(1) / columns;
+  const int64_t rest = values.size(1) - blocks * columns;
+  values.narrow(1, 0, blocks * columns)
+      .unflatten(1, {blocks, columns})
+      .mul_(scales.narrow(1, 0, blocks).unsqueeze(-1));
+  if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
+}
+
+class HfWeights : public Weights {
+ public:
+  HfWeights(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget,
+            bool drop_mtp)
+      : fs_(fs),
+        folder_(bridge::open_hf_folder(fs, path, budget)),
+        settings_(read_config(fs, folder_.path)),
+        drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
+        config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
+        names_(hf_family(settings_), config_, prefix_of(folder_)),
+        block_(in(folder_.path, [&] { return block_of(settings_); })) {
+    in(folder_.path, [&] {
+      check_shapes(*this);
+      check_all_used();
+    });
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  bridge::Shape shape(const TensorId& id) override { return locate(id).shape; }
+  std::string source(const TensorId& id) override {
+    return bridge::printable(locate(id).tensor->name);
+  }
+
+  at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
+    return rows(locate(id), begin, end);
+  }
+  at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
+    return rows(locate(id), begin, end, at::kFloat);
+  }
+
+  std::vector<Copy> copies() override {
+    std::vector<Copy> found;
+    for (const HfTensor& tensor : folder_.tensors) {
+      if (const auto of = names_.copy_of(tensor.name)) found.push_back({tensor.name, *of});
+    }
+    return found;
+  }
+  bridge::Shape copy_shape(const Copy& copy) override { return locate_copy(copy).shape; }
+  at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) override {
+    return rows(locate_copy(copy), begin, end);
+  }
+
+ private:
+  struct Location {
+    const HfTensor* tensor;
+    int64_t first_row;  // of the matrix in the stored tensor, whose first axis may be the experts'
+    bridge::Shape shape;  // of the canonical tensor
+    RowPattern rows;
+    HfColumns columns = {};
+  };
+
+  // quantized_as: the type of what is dequantized.
+  at::Tensor rows(const Location& location, int64_t begin, int64_t end,
+                  at::ScalarType quantized_as = at::kBFloat16) {
+    const HfTensor& found = *location.tensor;
+    return bridge::with_context(
+        [&] { return bridge::printable(found.name); },
+        [&] {
+          at::Tensor out = stored_rows(location, begin, end);
+          if (is_quantized(found)) out = dequantized(location, out, begin, end).to(quantized_as);
+          const HfColumns& columns = location.columns;
+          return columns.count == 0 ? out
+                                    : out.narrow(1, columns.first, columns.count).contiguous();
+        });
+  }
+
+  Location locate_copy(const Copy& copy) const {
+    const HfTensor& tensor = *folder_.find(copy.name);
+    return bridge::with_context([&] { return bridge::printable(tensor.name); },
+                                [&] { return located(tensor, {copy.name}, copy.of); });
+  }
+
+  Location locate(const TensorId& id) const {
+    const std::vector<HfPlace> places = names_.places(id);
+    for (const HfPlace& place : places) {
+      const HfTensor* tensor = folder_.find(place.name);
+      if (tensor == nullptr) continue;
+      return bridge::with_context([&] { return bridge::printable(tensor->name); },
+                                  [&] { return located(*tensor, place, id); });
+    }
+    bridge::bad_input(fmt::format("{} is missing: the configuration asks for {}",
+                                  bridge::printable(places[0].name), to_string(id)));
+  }
+
+  int64_t experts_of(const TensorId& id) const {
+    const std::vector<LayerConfig>& layers =
+        id.section == Section::kMtp ? config_.mtp : config_.layers;
+    return std::get<MixtureOfExperts>(layers.at(static_cast<size_t>(id.index)).mlp).router.experts;
+  }
+
+  Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
+    Location location{&tensor, 0, tensor.shape, place.rows, place.columns};
+    bridge::Shape& shape = location.shape;
+    if (place.expert_axis) {
+      if (shape.empty() || shape[0] != experts_of(id)) {
+        bridge::bad_input(fmt::format("shape {}, but its first axis should be {} experts",
+                                      bridge::shape_text(tensor.shape), experts_of(id)));
+      }
+      shape.erase(shape.begin());
+    }
+    if (shape.empty()) return location;  // a number, which no canonical tensor is
+    if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
+    const int64_t stored = shape[0];
+    if (place.expert_axis) location.first_row = id.expert * stored;
+    if (place.rows.count == 0) {
+      location.rows = {stored, 0, std::max<int64_t>(stored, 1), stored, stored};
+    } else if (stored != place.rows.total) {
+      bridge::bad_input(fmt::format("shape {}, but {} rows are expected",
+                                    bridge::shape_text(tensor.shape), place.rows.total));
+    }
+    shape[0] = location.rows.count;
+    if (place.columns.count == 0) return location;
+    if (shape.size() != 2 || shape[1] != place.columns.total) {
+      bridge::bad_input(fmt::format("shape {}, but {} columns are expected",
+                                    bridge::shape_text(tensor.shape), place.columns.total));
+    }
+    shape[1] = place.columns.count;
+    return location;
+  }
+
+  // nullptr: there is none.
+  const HfTensor* find_scale(const std::string& name) const {
+    const HfTensor* scale = folder_.find(name + std::string(kScaleSuffix));
+    if (scale != nullptr || !name.ends_with(kWeight)) return scale;
+    return folder_.find(name.substr(0, name.size() - kWeight.size()).append(kScale));
+  }
+
+  const HfTensor& scale_of(const HfTensor& tensor) const {
+    const HfTensor* scale = find_scale(tensor.name);
+    if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
+    const Block block = is_fp4(tensor) ? kFp4Block : block_;
+    if (block.rows == 0) {
+      bridge::bad_input("quantized, but config.json has no quantization_config");
+    }
+    const auto blocks = [](int64_t size, int64_t of) { return (size - 1) / of + 1; };
+    const int64_t columns_a_number = is_fp4(tensor) ? 2 : 1;
+    if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1 ||
+        scale->shape != bridge::Shape{blocks(tensor.shape[0], block.rows),
+                                      blocks(columns_a_number * tensor.shape[1], block.columns)}) {
+      bridge::bad_input(fmt::format("shape {} in blocks of {} x {} with scales of shape {}",
+                                    bridge::shape_text(tensor.shape), block.rows, block.columns,
+                                    bridge::shape_text(scale->shape)));
+    }
+    return *scale;
+  }
+
+  // Every tensor of the folder is one the model has, the scales of one, or one that is known to be of no use.
+  void check_all_used() const {
+    std::vector<bool> used(folder_.tensors.size());
+    const auto mark = [&](const HfTensor& found) {
+      used[static_cast<size_t>(&found - folder_.tensors.data())] = true;
+    };
+    for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
+      const HfTensor& found = *locate(id).tensor;
+      mark(found);
+      if (!is_quantized(found)) return;
+      mark(bridge::with_context([&] { return bridge::printable(found.name); },
+                                [&]() -> const HfTensor& { return scale_of(found); }));
+    });
+    for (size_t i = 0; i < used.size(); ++i) {
+      if (used[i] || is_unused(folder_.tensors[i].name)) continue;
+      bridge::bad_input(fmt::format("{}: the model of config.json has no such tensor",
+                                    bridge::printable(folder_.tensors[i].name)));
+    }
+  }
+
+  // The scales of an unused tensor are as unused.
+  bool is_unused(std::string_view name) const {
+    if (name.ends_with(kScaleSuffix)) name.remove_suffix(kScaleSuffix.size());
+    return names_.is_unused(name) || (drop_mtp_ && names_.is_mtp(name));
+  }
+
+  const bridge::File& file_of(int32_t shard) {
+    const auto it = files_.find(shard);
+    if (it != files_.end()) return *it->second;
+    if (files_.size() >= kMostOpenFiles) files_.clear();
+    const bridge::Path path = folder_.path / folder_.shards[static_cast<size_t>(shard)].name;
+    return *files_.emplace(shard, fs_.open_read(path)).first->second;
+  }
+
+  // As they are in the file.
+  at::Tensor stored_rows(const Location& location, int64_t begin, int64_t end) {
+    const HfTensor& found = *location.tensor;
+    bridge::Shape shape = location.shape;
+    shape.at(0) = end - begin;
+    if (location.columns.count > 0) shape.back() = location.columns.total;
+    if (is_fp4(found)) shape.back() /= 2;
+    at::Tensor out = at::empty(shape, at::TensorOptions().dtype(torch_type(found.dtype)));
+    const std::span<std::byte> bytes = bytes_of(out);
+    const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
+    const int64_t payload =
+        folder_.shards[static_cast<size_t>(found.shard)].payload_offset + found.begin;
+    const bridge::File& file = file_of(found.shard);
+    location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
+      file.read_at(payload + (location.first_row + stored) * row_bytes,
+                   bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
+                                 static_cast<size_t>(count * row_bytes)));
+    });
+    return out;
+  }
+
+  // In fp32.
+  at::Tensor dequantized(const Location& location, const at::Tensor& codes, int64_t begin,
+                         int64_t end) {
+    const HfTensor& found = *location.tensor;
+    const HfTensor& scale = scale_of(found);
+    const Block block = is_fp4(found) ? kFp4Block : block_;
+    const at::Tensor scales =
+        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, 0, scale.shape[0])
+            .to(at::kFloat);
+    at::Tensor by_row = at::empty({end - begin}, at::kLong);
+    int64_t* block_row = by_row.mutable_data_ptr<int64_t>();
+    location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
+      for (int64_t i = 0; i < count; ++i) block_row[row - begin + i] = (stored + i) / block.rows;
+    });
+    at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
+    multiply_blocks(values, scales.index_select(0, by_row), block.columns);
+    return values;
+  }
+
+  bridge::FileSystem& fs_;
+  bridge::HfFolder folder_;
+  Settings settings_;
+  bool drop_mtp_;
+  ModelConfig config_;
+  HfNames names_;
+  Block block_;
+  std::map<int32_t, std::unique_ptr<bridge::File>> files_;
+};
+
+}  // namespace
+
+std::unique_ptr<Weights> open_hf_weights(bridge::FileSystem& fs, const bridge::Path& path,
+                                         bridge::MemoryBudget& budget, bool drop_mtp) {
+  return std::make_unique<HfWeights>(fs, path, budget, drop_mtp);
+}
+
+}  // namespace models

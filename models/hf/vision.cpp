@@ -1,0 +1,115 @@
+#include "models/hf/vision.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+#include "bridge/io/base/error.h"
+
+namespace models {
+namespace {
+
+struct Name {
+  Role role;
+  std::string_view name;
+};
+
+constexpr Name kTower[] = {
+    {Role::kPatchEmbedding, "patch_embed.proj.weight"},
+    {Role::kPatchEmbeddingBias, "patch_embed.proj.bias"},
+    {Role::kPlaces, "pos_embed.weight"},
+    {Role::kMergerNorm, "merger.norm.weight"},
+    {Role::kMergerNormBias, "merger.norm.bias"},
+    {Role::kMergerUp, "merger.linear_fc1.weight"},
+    {Role::kMergerUpBias, "merger.linear_fc1.bias"},
+    {Role::kMergerDown, "merger.linear_fc2.weight"},
+    {Role::kMergerDownBias, "merger.linear_fc2.bias"},
+};
+
+constexpr Name kBlock[] = {
+    {Role::kAttentionNorm, "norm1.weight"}, {Role::kAttentionNormBias, "norm1.bias"},
+    {Role::kO, "attn.proj.weight"},         {Role::kOBias, "attn.proj.bias"},
+    {Role::kMlpNorm, "norm2.weight"},       {Role::kMlpNormBias, "norm2.bias"},
+    {Role::kUp, "mlp.linear_fc1.weight"},   {Role::kUpBias, "mlp.linear_fc1.bias"},
+    {Role::kDown, "mlp.linear_fc2.weight"}, {Role::kDownBias, "mlp.linear_fc2.bias"},
+    {Role::kQ, "attn.qkv.weight"},          {Role::kQBias, "attn.qkv.bias"},
+    {Role::kK, "attn.qkv.weight"},          {Role::kKBias, "attn.qkv.bias"},
+    {Role::kV, "attn.qkv.weight"},          {Role::kVBias, "attn.qkv.bias"},
+};
+
+// A bare model's tensors have no "model." in front.
+constexpr std::string_view kPrefixes[] = {"model.visual.", "visual."};
+
+template <size_t N>
+std::string_view find(const Name (&names)[N], Role role) {
+  for (const Name& name : names) {
+    if (name.role == role) return name.name;
+  }
+  return {};
+}
+
+// 0, 1, 2: of queries, keys and values; -1: of nothing that is stored with others.
+int64_t part_of_qkv(Role role) {
+  switch (role) {
+    case Role::kQ:
+    case Role::kQBias:
+      return 0;
+    case Role::kK:
+    case Role::kKBias:
+      return 1;
+    case Role::kV:
+    case Role::kVBias:
+      return 2;
+    default:
+      return -1;
+  }
+}
+
+}  // namespace
+
+std::optional<VisionTower> hf_vision_tower(const Settings& config) {
+  const std::optional<Settings> vision = config.section("vision_config");
+  if (!vision) return std::nullopt;
+  VisionTower tower;
+  tower.blocks = vision->integer_or("depth", 27);
+  tower.width = vision->integer_or("hidden_size", 1152);
+  tower.heads = vision->integer_or("num_heads", 16);
+  tower.hidden = vision->integer_or("intermediate_size", 4304);
+  tower.channels = vision->integer_or("in_channels", 3);
+  tower.frames = vision->integer_or("temporal_patch_size", 2);
+  tower.patch = vision->integer_or("patch_size", 16);
+  tower.places = vision->integer_or("num_position_embeddings", 2304);
+  tower.merge = vision->integer_or("spatial_merge_size", 2);
+  tower.output = vision->integer_or("out_hidden_size", 3584);
+  bridge::with_context(vision->where(), [&] { check(tower); });
+  return tower;
+}
+
+bool is_hf_vision_name(std::string_view name) {
+  return std::any_of(std::begin(kPrefixes), std::end(kPrefixes),
+                     [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& id) {
+  const bool in_block = id.section == Section::kVisionBlock;
+  const std::string_view name = in_block ? find(kBlock, id.role) : find(kTower, id.role);
+  if (name.empty()) {
+    bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
+  }
+  RowPattern rows;
+  if (const int64_t part = in_block ? part_of_qkv(id.role) : -1; part >= 0) {
+    rows = {tower.width, part * tower.width, tower.width, tower.width, 3 * tower.width};
+  }
+  const std::string inner =
+      in_block ? fmt::format("blocks.{}.{}", id.index, name) : std::string(name);
+  std::vector<HfPlace> places;
+  for (const std::string_view prefix : kPrefixes) {
+    places.push_back({std::string(prefix) + inner, false, rows});
+  }
+  return places;
+}
+
+}  // namespace models

@@ -1,0 +1,319 @@
+#include "models/megatron/config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string>
+
+#include "bridge/io/base/checked.h"
+#include "bridge/io/base/error.h"
+#include "models/megatron/vision.h"
+
+namespace models {
+namespace {
+
+constexpr double kHyperEps = 1e-6;  // a constant of hyper_connection.py
+
+// Of experimental_attention_variant.
+enum class Variant { kNone, kGatedDelta, kDsv4 };
+
+Variant variant_of(const Settings& model) {
+  const std::string name = model.text_or("experimental_attention_variant", "");
+  if (name.empty()) return Variant::kNone;
+  if (name == "gdn" || name == "gated_delta_net") return Variant::kGatedDelta;
+  if (name == "dsv4_hybrid") return Variant::kDsv4;
+  model.not_supported("experimental_attention_variant",
+                      fmt::format("'{}' is not computed here", bridge::printable(name)));
+}
+
+// _yarn_get_mscale of yarn_rotary_pos_embedding.py.
+double yarn_mscale(double scale, double mscale) {
+  return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
+}
+
+struct YarnFields {
+  std::string_view factor, original, beta_fast, beta_slow, mscale, mscale_all_dim;
+};
+
+// MLATransformerConfig's names, and those that GPTModel reads for other attention.
+constexpr YarnFields kLatentYarn = {
+    "rotary_scaling_factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
+    "mscale_all_dim"};
+constexpr YarnFields kGroupedYarn = {"yarn_rotary_scaling_factor",
+                                     "yarn_original_max_position_embeddings",
+                                     "yarn_beta_fast",
+                                     "yarn_beta_slow",
+                                     "yarn_mscale",
+                                     "yarn_mscale_all_dim"};
+
+void read_yarn(const Settings& model, const YarnFields& fields, double default_factor,
+               double default_mscale, RotaryConfig& rotary) {
+  rotary.scaling = RotaryScaling::kYarn;
+  rotary.factor = model.real_or(fields.factor, default_factor);
+  rotary.original_positions = model.integer_or(fields.original, 4096);
+  rotary.beta_fast = model.real_or(fields.beta_fast, 32);
+  rotary.beta_slow = model.real_or(fields.beta_slow, 1);
+  const double mscale = model.real_or(fields.mscale, default_mscale);
+  const double mscale_all_dim = model.real_or(fields.mscale_all_dim, 0);
+  rotary.magnitude =
+      yarn_mscale(rotary.factor, mscale) / yarn_mscale(rotary.factor, mscale_all_dim);
+}
+
+double rotary_percent(const Settings& model) {
+  const double percent = model.real_or("rotary_percent", 1);
+  if (!(percent > 0) || percent > 1) model.refuse("rotary_percent", "not in 0 to 1");
+  return percent;
+}
+
+RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
+  RotaryConfig rotary;
+  rotary.channels = part_of(head_dim, rotary_percent(model));
+  rotary.base = model.real_or("rotary_base", 10000);
+  if (model.flag_or("rotary_interleaved", false)) rotary.layout = RotaryLayout::kPairs;
+  const std::string kind = model.text_or("position_embedding_type", "learned_absolute");
+  if (kind == "yarn") {
+    rotary.channels = head_dim;  // YarnRotaryEmbedding has no partial form
+    for (const std::string_view name :
+         {kGroupedYarn.factor, kGroupedYarn.original, kGroupedYarn.beta_fast,
+          kGroupedYarn.beta_slow, kGroupedYarn.mscale, kGroupedYarn.mscale_all_dim}) {
+      if (!model.has(name)) model.refuse(name, "missing");  // GPTModel passes on the None it has
+    }
+    read_yarn(model, kGroupedYarn, 1, 1, rotary);
+    rotary.round_range = model.flag_or("yarn_correction_range_round_to_int", false);
+  } else if (kind != "rope" &&
+             kind != "mrope") {  // the sections of mrope are all the same for text
+    model.not_supported("position_embedding_type",
+                        fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
+                                    bridge::printable(kind)));
+  } else if (kind == "rope" && model.flag_or("rope_scaling", false)) {
+    rotary.scaling = RotaryScaling::kLlama3;
+    rotary.factor = model.real_or("rope_scaling_factor", 8);
+    rotary.low_freq_factor = 1;  // constants of RotaryEmbedding._apply_scaling
+    rotary.high_freq_factor = 4;
+    rotary.original_positions = 8192;
+  } else if (model.has("seq_len_interpolation_factor")) {
+    rotary.scaling = RotaryScaling::kLinear;
+    rotary.factor = model.real("seq_len_interpolation_factor");
+  }
+  return rotary;
+}
+
+// window_size is (tokens before, tokens after); window_attn_skip_freq says which layers have none.
+int64_t window_of(const Settings& model, int64_t layer) {
+  const std::vector<int64_t> size = model.integers("window_size");
+  if (size.empty()) return 0;
+  if (size.size() != 2 || size[1] != 0) {
+    model.not_supported("window_size", "(tokens before, 0) is the form that is computed here");
+  }
+  if (model.is_list("window_attn_skip_freq")) {
+    const std::vector<int64_t> slides = model.integers("window_attn_skip_freq");
+    if (static_cast<size_t>(layer) >= slides.size()) {
+      model.refuse("window_attn_skip_freq", fmt::format("none for layer {}", layer));
+    }
+    if (slides[static_cast<size_t>(layer)] == 0) return 0;
+  } else if (model.has("window_attn_skip_freq")) {
+    const int64_t every = model.integer("window_attn_skip_freq");
+    if (every < 1) model.refuse("window_attn_skip_freq", "not positive");
+    if ((layer + 1) % every == 0) return 0;
+  }
+  return size[0] < 0 ? 0 : bridge::checked_add(size[0], 1, "window_size");
+}
+
+GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
+  GroupedAttention attention;
+  attention.heads = model.integer("num_attention_heads");
+  if (attention.heads < 1) model.refuse("num_attention_heads", "not positive");
+  attention.kv_heads = model.integer_or("num_query_groups", attention.heads);
+  attention.head_dim =
+      model.integer_or("kv_channels", model.integer("hidden_size") / attention.heads);
+  attention.output_bias = model.flag_or("add_bias_linear", true);
+  attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
+  attention.qk_norm = model.flag_or("qk_layernorm", false);
+  attention.gated = model.flag_or("attention_output_gate", false);
+  attention.window = window_of(model, layer);
+  attention.rotary = grouped_rotary(model, attention.head_dim);
+  return attention;
+}
+
+// linear_attention_freq: every so many layers one is not linear; or a list of 1 (linear) and 0.
+bool is_linear(const Settings& model, int64_t layer) {
+  if (variant_of(model) != Variant::kGatedDelta) return false;
+  if (model.is_list("linear_attention_freq")) {
+    const std::vector<int64_t> pattern = model.integers("linear_attention_freq");
+    if (static_cast<size_t>(layer) >= pattern.size()) {
+      model.refuse("linear_attention_freq", fmt::format("none for layer {}", layer));
+    }
+    return pattern[static_cast<size_t>(layer)] != 0;
+  }
+  const int64_t every = model.integer("linear_attention_freq");
+  if (every < 1) model.refuse("linear_attention_freq", "not positive");
+  return (layer + 1) % every != 0;
+}
+
+DeltaAttention delta_attention_of(const Settings& model) {
+  return {model.integer("linear_num_key_heads"), model.integer("linear_num_value_heads"),
+          model.integer("linear_key_head_dim"), model.integer("linear_value_head_dim"),
+          model.integer("linear_conv_kernel_dim")};
+}
+
+LatentAttention latent_attention_of(const Settings& model) {
+  if (!model.flag_or("qk_layernorm", false)) {
+    model.not_supported("qk_layernorm", "latent attention without norms is not computed here");
+  }
+  if (model.flag_or("add_bias_linear", true)) {
+    model.not_supported("add_bias_linear", "latent attention with biases is not computed here");
+  }
+  LatentAttention attention;
+  attention.heads = model.integer("num_attention_heads");
+  attention.q_rank = model.integer_or("q_lora_rank", model.mentions("q_lora_rank") ? 0 : 512);
+  attention.kv_rank = model.integer_or("kv_lora_rank", 512);
+  attention.nope_dim = model.integer_or("qk_head_dim", 128);
+  attention.rope_dim = model.integer_or("qk_pos_emb_head_dim", 64);
+  attention.v_dim = model.integer_or("v_head_dim", 128);
+  attention.latent_eps = model.real_or("layernorm_epsilon", 1e-5);
+
+  RotaryConfig& rotary = attention.rotary;
+  rotary.layout = RotaryLayout::kPairs;  // apply_rotary_pos_emb with multi_latent_attention
+  rotary.channels = attention.rope_dim;
+  rotary.base = model.real_or("rotary_base", 10000);
+  const double factor = model.real_or("rotary_scaling_factor", 40);
+  const std::string type = model.text_or("rope_type", "yarn");
+  if (type == "yarn") {
+    read_yarn(model, kLatentYarn, 40, 1, rotary);
+    rotary.round_range = true;
+  } else if (type != "rope") {
+    model.not_supported("rope_type", fmt::format("'{}' is not computed here (rope and yarn are)",
+                                                 bridge::printable(type)));
+  } else if (rotary_percent(model) != 1) {
+    model.not_supported("rotary_percent", "latent attention turns whole heads");
+  }
+  // Whatever the type: multi_latent_attention.py scales the softmax by it.
+  const double mscale = yarn_mscale(factor, model.real_or("mscale_all_dim", 0));
+  attention.softmax_factor = mscale * mscale;
+  return attention;
+}
+
+RouterConfig router_of(const Settings& model) {
+  RouterConfig router;
+  router.experts = model.integer("num_moe_experts");
+  router.chosen = model.integer_or("moe_router_topk", 2);
+  router.factor = model.real_or("moe_router_topk_scaling_factor", 1);
+  if (router.factor == 0) router.factor = 1;  // `if scaling_factor:`
+  const std::string score = model.text_or("moe_router_score_function", "softmax");
+  if (score == "softmax") {
+    router.score = RouterScore::kSoftmax;
+    // A softmax over the chosen logits is the softmax over all, normalized.
+    router.normalized = !model.flag_or("moe_router_pre_softmax", false);
+  } else if (score == "sigmoid" || score == "sqrtsoftplus") {
+    router.score = score == "sigmoid" ? RouterScore::kSigmoid : RouterScore::kSqrtSoftplus;
+    router.selection_bias = model.flag_or("moe_router_enable_expert_bias", false);
+    router.normalized = router.chosen > 1;
+  } else {
+    model.not_supported(
+        "moe_router_score_function",
+        fmt::format("'{}' is not computed here (softmax, sigmoid and sqrtsoftplus are)",
+                    bridge::printable(score)));
+  }
+  const int64_t chosen_groups = model.integer_or("moe_router_group_topk", 0);
+  const int64_t groups = model.integer_or("moe_router_num_groups", 1);
+  if (chosen_groups > 0 && chosen_groups < groups) {  // else every group is chosen
+    router.groups = groups;
+    router.chosen_groups = chosen_groups;
+    router.ranked_by = router.chosen / chosen_groups;
+  }
+  return router;
+}
+
+// hashed: a table gives the experts of a token.
+MixtureOfExperts experts_of(const Settings& model, bool hashed) {
+  if (model.flag_or("add_bias_linear", true)) {
+    model.not_supported("add_bias_linear", "experts with biases are not computed here");
+  }
+  MixtureOfExperts mlp;
+  mlp.router = router_of(model);
+  mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
+                                               : model.integer("ffn_hidden_size");
+  if (hashed) {
+    mlp.router.selection_bias = false;
+    mlp.router.by_token = true;
+  }
+  mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
+  mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
+  mlp.limit = model.real_or("activation_func_clamp_value", 0);
+  return mlp;
+}
+
+bool has_experts(const Settings& model, int64_t layer) {
+  if (!model.has("num_moe_experts")) return false;
+  if (model.is_list("moe_layer_freq")) {
+    const std::vector<int64_t> pattern = model.integers("moe_layer_freq");
+    if (static_cast<size_t>(layer) >= pattern.size()) {
+      model.refuse("moe_layer_freq", fmt::format("none for layer {}", layer));
+    }
+    return pattern[static_cast<size_t>(layer)] != 0;
+  }
+  const int64_t every = model.integer_or("moe_layer_freq", 1);
+  if (every < 1) model.refuse("moe_layer_freq", "not positive");
+  return layer % every == 0;
+}
+
+LayerConfig layer_of(const Settings& model, int64_t layer) {
+  LayerConfig out;
+  if (variant_of(model) == Variant::kDsv4) {
+    out.attention = dsv4_attention(model, layer);
+  } else if (is_linear(model, layer)) {
+    out.attention = delta_attention_of(model);
+  } else if (model.flag_or("multi_latent_attention", false)) {
+    out.attention = latent_attention_of(model);
+  } else {
+    out.attention = grouped_attention_of(model, layer);
+  }
+  if (has_experts(model, layer)) {
+    out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
+  } else {
+    out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
+  }
+  return out;
+}
+
+}  // namespace
+
+ModelConfig megatron_model_config(const Settings& model) {
+  check_computed(model, variant_of(model) == Variant::kDsv4);
+  ModelConfig config;
+  config.hidden = model.integer("hidden_size");
+  config.vocab = model.integer("vocab_size");
+  config.tied = model.flag_or("share_embeddings_and_output_weights", true);
+  config.norm = {model.flag_or("layernorm_zero_centered_gamma", false) ? NormKind::kZeroCentred
+                                                                       : NormKind::kCastThenScale,
+                 model.real_or("layernorm_epsilon", 1e-5)};
+  if (variant_of(model) == Variant::kDsv4) {
+    config.norm.kind = NormKind::kScaleThenCast;
+    config.hyper = {model.integer_or("num_residual_streams", 4),
+                    model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
+    if (config.hyper.streams < 1) model.refuse("num_residual_streams", "not positive");
+  }
+  const int64_t layers = model.integer("num_layers");
+  const int64_t depths = model.integer_or("mtp_num_layers", 0);
+  for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
+    if (count < 0 || count > kMostLayers) {
+      model.refuse(name, fmt::format("{} is no number of layers", count));
+    }
+  }
+  for (int64_t layer = 0; layer < layers; ++layer) config.layers.push_back(layer_of(model, layer));
+  // get_gpt_mtp_block_spec takes the specification of the last decoder layer.
+  if (depths > 0 && !config.layers.empty()) {
+    config.mtp.assign(static_cast<size_t>(depths), config.layers.back());
+  }
+  if (variant_of(model) == Variant::kDsv4) {
+    for (int64_t depth = 0; depth < depths; ++depth) {
+      config.mtp[static_cast<size_t>(depth)] = {dsv4_attention(model, layers + depth),
+                                                experts_of(model, /*hashed=*/false)};
+    }
+  }
+  config.vision = megatron_vision_tower(model);
+  bridge::with_context(model.where(), [&] { check(config); });
+  return config;
+}
+
+}  // namespace models

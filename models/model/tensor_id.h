@@ -1,0 +1,144 @@
+// The canonical tensors of a model: what a weight is for, in the words of neither format. Both weight views deliver these,
+// so that they can be compared one by one, and the forward pass asks for these.
+//
+//   "embedding", "output", "final_norm"           of the model
+//   "layers.3.q", "layers.3.experts.5.gate"       of a decoder layer
+//   "mtp.0.projection", "mtp.0.layer.q"           of a multi-token prediction depth: the frame, and its layer
+//   "vision.places", "vision.blocks.3.q"          of a vision tower (vision_tensors.h): the frame, and a block
+// A linear weight is [out, in], whatever it is packed with or stacked into on disk.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "bridge/io/base/checked.h"
+#include "models/model/model_config.h"
+
+namespace models {
+
+enum class Role {
+  // the model
+  kEmbedding,
+  kFinalNorm,
+  kOutput,  // absent where it is tied to the embedding
+  // any layer
+  kAttentionNorm,
+  kMlpNorm,
+  // attention
+  kQ,
+  kK,
+  kV,
+  kO,
+  kQBias,
+  kKBias,
+  kVBias,
+  kOBias,
+  kQNorm,
+  kKNorm,
+  // latent attention: kQ where queries are not compressed, and kO
+  kQDown,
+  kQDownNorm,
+  kQUp,
+  kKvDown,  // rows of the latent vector, then of the shared rotated key
+  kKvDownNorm,
+  kKvUp,  // of each head, rows of the key, then of the value
+  // gated attention: [heads * head_dim, D], as kQ
+  kQGate,
+  // compressed attention: kQDown, kQDownNorm, kQUp, and
+  kKv,
+  kKvNorm,
+  kSink,
+  kODown,  // rows of each group, columns of its heads
+  kOUp,
+  kSummaryValue,
+  kSummaryGate,
+  kSummaryPlace,  // [ratio, channels], added to the gates
+  kSummaryNorm,
+  kIndexQ,
+  kIndexWeights,
+  kIndexValue,
+  kIndexGate,
+  kIndexPlace,
+  kIndexNorm,
+  // linear attention: kQ, kK, kV of all heads, kO, and
+  kZ,
+  kBeta,
+  kAlpha,
+  kQConv,  // [channels, 1, kernel]
+  kKConv,
+  kVConv,
+  kDecay,  // A_log
+  kDecayBias,
+  kHeadNorm,
+  // dense MLP
+  kGate,
+  kUp,
+  kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
+  // experts
+  kRouter,
+  kRouterBias,
+  kRouterTable,  // integers: the experts of each token of the vocabulary
+  kExpertGate,
+  kExpertUp,
+  kExpertDown,
+  kSharedGate,
+  kSharedUp,
+  kSharedDown,
+  kSharedWeight,  // [1, D]: what the shared experts' result is weighted by
+  // hyper-connections of a layer, and those before the head, of the model or of a multi-token prediction depth
+  kAttentionMapping,
+  kAttentionMappingBase,
+  kAttentionMappingScale,
+  kMlpMapping,
+  kMlpMappingBase,
+  kMlpMappingScale,
+  kHeadMapping,
+  kHeadMappingBase,
+  kHeadMappingScale,
+  // frame of a multi-token prediction depth
+  kMtpEmbeddingNorm,
+  kMtpHiddenNorm,
+  kMtpProjection,           // columns of the embedding, then of the hidden state
+  kMtpEmbeddingProjection,  // with hyper-connections there is one for each
+  kMtpHiddenProjection,
+  kMtpFinalNorm,
+  // vision tower: of a block kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp, kDown, all with their biases; of the tower
+  kAttentionNormBias,
+  kMlpNormBias,
+  kPatchEmbedding,  // [width, channels, frames, patch, patch]
+  kPatchEmbeddingBias,
+  kPlaces,  // a row a place of the grid
+  kMergerNorm,
+  kMergerNormBias,
+  kMergerUp,  // columns of each of the patches that become one, one patch after the other
+  kMergerUpBias,
+  kMergerDown,
+  kMergerDownBias,
+};
+
+enum class Section { kModel, kLayer, kMtp, kVision, kVisionBlock };
+
+struct TensorId {
+  Role role;
+  Section section = Section::kModel;
+  int64_t index = 0;    // of the layer, depth or block
+  int64_t expert = -1;  // -1: not an expert's
+};
+
+std::string_view role_name(Role role);
+// Of a multi-token prediction depth, and not of its layer.
+bool is_of_frame(Role role);
+std::string to_string(const TensorId& id);
+
+using TensorVisitor = std::function<void(const TensorId&, const bridge::Shape&)>;
+
+// Every tensor the model must have, with its shape, in the order in which a forward pass meets them; those of a vision tower,
+// which it does not meet, are the last.
+void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit);
+
+}  // namespace models

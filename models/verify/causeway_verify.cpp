@@ -1,0 +1,89 @@
+// causeway-verify: the forward pass, as a program of its own so that `causeway` starts without LibTorch.
+// Here: how it ends. What it does is models/verify/verification.h.
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <exception>
+#include <new>
+#include <system_error>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
+#include "models/verify/causeway_verify_options.h"
+#include "models/verify/verification.h"
+
+namespace {
+
+constexpr const char* kReport = "this is a bug of causeway: please report it with the command line";
+
+bool stderr_is_terminal = false;
+
+// LibTorch asks for no interruption point, so the process ends here and now; a line that says how far it is goes first.
+void on_signal(int signal) {
+  constexpr char kEraseLine[] = "\r\x1b[K";
+  if (stderr_is_terminal && ::write(STDERR_FILENO, kEraseLine, sizeof kEraseLine - 1) < 0) {
+    // There is nobody to tell.
+  }
+  ::raise(signal);  // its own action again, by SA_RESETHAND
+}
+
+void install_signal_handlers() {
+  stderr_is_terminal = ::isatty(STDERR_FILENO) == 1;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction before = {};
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+    struct sigaction action = {};
+    action.sa_handler = on_signal;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    ::sigaction(signal, &action, nullptr);
+  }
+  ::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an ordinary write error
+}
+
+int run(int argc, char** argv) {
+  const std::optional<models::VerificationOptions> options = parse_command_line(argc, argv);
+  if (!options) return 0;
+  const bool equal = models::verify(bridge::real_file_system(), *options);
+  return equal ? 0 : static_cast<int>(bridge::Code::kMismatch);
+}
+
+bridge::Error out_of_memory() {
+  return {bridge::Code::kIo, "out of memory", "a shorter prompt needs less"};
+}
+
+// The CPU's allocator has no error type of its own.
+bool is_out_of_memory(const c10::Error& error, const std::string& text) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         text.find("can't allocate memory") != std::string::npos;
+}
+
+int print_error(const bridge::Error& error) {
+  fmt::print(stderr, "causeway-verify: {}\n", error.message());
+  if (!error.hint().empty()) fmt::print(stderr, "  {}\n", error.hint());
+  return error.exit_status();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    install_signal_handlers();
+    const int status = run(argc, argv);
+    bridge::flush_standard_output();
+    return status;
+  } catch (const bridge::Error& error) {
+    return print_error(error);
+  } catch (const std::bad_alloc&) {
+    return print_error(out_of_memory());
+  } catch (const std::system_error& error) {
+    return print_error(bridge::error_of(error));
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    if (is_out_of_memory(error, text)) return print_error(out_of_memory());
+    return print_error({bridge::Code::kInternal, bridge::printable(text), kReport});
+  } catch (const std::exception& error) {
+    return print_error({bridge::Code::kInternal, error.what(), kReport});
+  }
+}

@@ -1,0 +1,127 @@
+#include "models/verify/causeway_verify_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "bridge/io/base/error.h"
+#include "models/forward/prompt.h"
+
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  causeway-verify Qwen3-8B megatron/qwen3-8b                  is it the same model?\n"
+    "  causeway-verify Qwen3-8B Qwen3-8B-exported --layers 0:4     two of one kind, some layers\n"
+    "  causeway-verify megatron/run7 --reference-logits rec.safetensors\n"
+    "Exit status: 0 equal, 1 something differs, 2 usage, 3 bad input, 4 I/O, 5 unsupported, 70 a "
+    "bug "
+    "of ours.\n"
+    "docs/verification.md says what is compared and what the report holds.";
+
+std::string refuse_nothing(const std::string& value) {
+  return value.empty() ? "nothing given" : "";
+}
+
+// An option whose value is a text of our own.
+CLI::Option* add_text(CLI::App& app, const char* name, std::string& target, const char* type,
+                      const char* help) {
+  return app.add_option(name, target, help)->type_name(type)->check(refuse_nothing, "", "");
+}
+
+void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
+  add_text(app, "--tokens", options.tokens, "FILE|IDS",
+           "The prompt: numbers with commas between, or a file of them, a prompt a line");
+  app.add_option("--prompt-length", options.prompt_length,
+                 "Tokens of a prompt made from --seed (default 32)")
+      ->check(CLI::Range(int64_t{1}, models::kMostTokens))
+      ->type_name("N");
+  app.add_option("--seed", options.seed, "Which prompt (default 1)")->type_name("S");
+  add_text(app, "--layers", options.layers, "A:B",
+           "Only the decoder layers A to B - 1; the verdict says PARTIAL");
+  app.add_option("--compute", options.compute,
+                 "Numbers of the forward pass: fp32, bf16 (default fp32)")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->type_name("DTYPE");
+  add_text(app, "--device", options.device, "DEVICE",
+           "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+  app.add_option("--dtype", options.dtype,
+                 "What the conversion rounded weights to: source (nothing), bf16, fp16, fp32; "
+                 "another rounding is then a difference (default: not known)")
+      ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
+      ->type_name("DTYPE");
+  app.add_option_function<std::string>(
+         "--mtp", [&options](const std::string& what) { options.drop_mtp = what == "drop"; },
+         "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")
+      ->check(CLI::IsMember({"keep", "drop"}))
+      ->type_name("WHAT");
+  app.add_option_function<std::string>(
+         "--parts", [&options](const std::string& what) { options.text_only = what == "text"; },
+         "all, or text: the other side was made without the vision tower of one (default all)")
+      ->check(CLI::IsMember({"all", "text"}))
+      ->type_name("WHAT");
+}
+
+void add_run_options(CLI::App& app, models::VerificationOptions& options) {
+  add_text(app, "--iteration", options.iteration, "N",
+           "Of a Megatron checkpoint: a number, release or latest (default: the tracker)");
+  add_text(app, "--run-config", options.run_config, "FILE",
+           "run_config.yaml for a Megatron checkpoint that has none");
+  app.add_option("--threads", options.threads, "Threads (default: one a core, at most 16)")
+      ->check(CLI::Range(1, kMostThreads))
+      ->type_name("N");
+  app.add_option("--memory", options.memory,
+                 "Cap on headers and metadata of both sides (default 256MiB); weights are read "
+                 "tensor by tensor on top of it")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->type_name("SIZE");
+  add_text(app, "--report", options.report, "FILE", "Write a machine-readable result to this file");
+  app.add_option_function<std::string>(
+         "--progress",
+         [&options](const std::string& mode) { options.progress = bridge::progress_mode(mode); },
+         "Progress on stderr: auto, always, never (default auto)")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("MODE");
+  app.add_flag("--quiet,-q", options.quiet, "Only errors and warnings");
+}
+
+}  // namespace
+
+std::optional<models::VerificationOptions> parse_command_line(int argc, char** argv) {
+  CLI::App app(
+      "Runs the forward pass of checkpoints: two of one model against each other, or against\n"
+      "recorded logits. `causeway verify` runs it.",
+      "causeway-verify");
+  app.set_version_flag("--version", "causeway-verify " CAUSEWAY_VERSION);
+  app.footer(kFooter);
+  app.get_formatter()->column_width(34);
+  // causeway says which one it is: two builds need not agree about options and reports.
+  std::string caller = CAUSEWAY_VERSION;
+  app.add_option("--called-by-version", caller)->group("");
+  models::VerificationOptions options;
+  app.add_option("DIR", options.a, "Hugging Face folder or Megatron checkpoint")->required();
+  app.add_option("OTHER", options.b, "What should be the same model");
+  add_text(app, "--reference-logits", options.reference, "FILE",
+           "Recorded logits: safetensors with input_ids, logits, mtp_logits.K");
+  add_pass_options(app, options);
+  add_run_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
+    if (asked_for) {
+      app.exit(error);
+      return std::nullopt;
+    }
+    bridge::usage_error(bridge::printable(error.what()), "see causeway-verify --help");
+  }
+  if (caller != CAUSEWAY_VERSION) {
+    bridge::usage_error(fmt::format("this is version {}, causeway is {}", CAUSEWAY_VERSION,
+                                    bridge::printable(caller)),
+                        "build both: scripts/build.sh release");
+  }
+  return options;
+}

@@ -1,0 +1,9 @@
+// The command line of causeway-verify.
+#pragma once
+
+#include <optional>
+
+#include "models/verify/verification.h"
+
+// nullopt: --help or --version was asked for and printed. Error: kUsage.
+std::optional<models::VerificationOptions> parse_command_line(int argc, char** argv);

@@ -1,0 +1,257 @@
+#include "models/verify/verification.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/json_file.h"
+#include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/torch_dist/torch_dist.h"
+#include "models/compare/forward_comparison.h"
+#include "models/compare/reference_check.h"
+#include "models/compare/tensor_comparison.h"
+#include "models/forward/forward.h"
+#include "models/forward/prompt.h"
+#include "models/hf/view.h"
+#include "models/megatron/view.h"
+#include "models/verify/counted_weights.h"
+#include "models/verify/device.h"
+#include "models/verify/text_model.h"
+#include "models/verify/verify_report.h"
+
+namespace models {
+namespace {
+
+constexpr unsigned kDefaultThreads = 16;
+constexpr int64_t kDefaultPromptLength = 32;
+constexpr uint64_t kDefaultSeed = 1;
+
+std::unique_ptr<Weights> open_weights(const std::string& path, const VerificationOptions& options,
+                                      bridge::FileSystem& fs, bridge::MemoryBudget& budget) {
+  if (!fs.stat(path)) {
+    bridge::bad_input(fmt::format("{}: no such file or folder", bridge::printable(path)));
+  }
+  if (bridge::looks_like_megatron(fs, path)) {
+    return open_megatron_weights(fs, path, options.iteration, budget, options.run_config);
+  }
+  if (bridge::looks_like_hf_folder(fs, path)) {
+    return open_hf_weights(fs, path, budget, options.drop_mtp);
+  }
+  bridge::usage_error(fmt::format("{}: neither a Hugging Face folder nor a Megatron checkpoint",
+                                  bridge::printable(path)));
+}
+
+// "A:B", A < B <= the number of layers.
+std::optional<LayerRange> layers_of(const std::string& text, int64_t count) {
+  if (text.empty()) return std::nullopt;
+  LayerRange range;
+  const char* const end = text.data() + text.size();
+  const auto [middle, error] = std::from_chars(text.data(), end, range.begin);
+  if (error == std::errc() && middle != end && *middle == ':') {
+    const auto [stop, wrong] = std::from_chars(middle + 1, end, range.end);
+    const bool fits = 0 <= range.begin && range.begin < range.end && range.end <= count;
+    if (wrong == std::errc() && stop == end && fits) return range;
+  }
+  bridge::usage_error(
+      fmt::format("--layers {}: not A:B with 0 <= A < B <= {}", bridge::printable(text), count),
+      "0:4 are the layers 0 to 3");
+}
+
+// What --dtype of the conversion lets tensors be rounded to; "": it is not known.
+RoundedTypes rounded_types(const std::string& dtype) {
+  if (dtype == "source") return {};
+  if (dtype == "bf16") return {at::kBFloat16};
+  // What is quantized is read as BF16.
+  if (dtype == "fp16") return {at::kHalf, at::kBFloat16};
+  if (dtype == "fp32") return {at::kFloat, at::kBFloat16};
+  return kAnyRoundedType;
+}
+
+// An option that nothing reads would be a mistake nobody sees.
+void check_megatron_options(bridge::FileSystem& fs, const VerificationOptions& options) {
+  for (const auto& [name, value] :
+       {std::pair("--run-config", &options.run_config), {"--iteration", &options.iteration}}) {
+    if (value->empty() || bridge::looks_like_megatron(fs, options.a)) continue;
+    if (!options.b.empty() && bridge::looks_like_megatron(fs, options.b)) continue;
+    bridge::usage_error(fmt::format("{}: there is no Megatron checkpoint to read with it", name));
+  }
+}
+
+class Verification {
+ public:
+  Verification(const VerificationOptions& options, bridge::FileSystem& fs,
+               const ChosenDevice& device)
+      : options_(options),
+        fs_(fs),
+        budget_(static_cast<int64_t>(std::min<uint64_t>(options.memory, INT64_MAX))) {
+    compute_.device = device.device;
+    if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
+    if (!options.reference.empty()) {
+      reference_ = std::make_unique<ReferenceLogits>(fs, options.reference, budget_);
+    }
+    if (!options.tokens.empty()) ids_ = given_prompt(fs, options.tokens);
+  }
+
+  bool run() {
+    auto a = open_weights(options_.a, options_, fs_, budget_);
+    auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
+    check_megatron_options(fs_, options_);
+    layers_ = layers_of(options_.layers, static_cast<int64_t>(a->config().layers.size()));
+    if (reference_) ids_ = reference_->ids();
+    if (!ids_.defined()) {
+      ids_ = seeded_prompt(a->config().vocab, options_.prompt_length.value_or(kDefaultPromptLength),
+                           seed());
+    }
+    bridge::with_context(reference_ ? "input_ids" : "--tokens",
+                         [&] { check_prompt(ids_, a->config().vocab); });
+    report_.emplace(options_.quiet, layers_);
+    report_->checkpoints(options_.a, options_.b);
+    report_->prompt(ids_, prompt_source(), options_.compute, compute_.device.str());
+    if (b && options_.text_only) leave_out_tower(a, b);
+    bool equal = true;
+    if (b) equal = compare(*a, *b);
+    if (reference_) {
+      equal = meets_reference(options_.a, *a, a_is_rounded_) && equal;
+      if (b) equal = meets_reference(options_.b, *b, b_is_rounded_) && equal;
+    }
+    return equal;
+  }
+
+  void write_report(bool equal, double seconds) {
+    if (options_.report.empty()) return;
+    nlohmann::ordered_json& json = report_->json();
+    json["equal"] = equal;
+    json["seconds"] = seconds;
+    json["peak_rss_bytes"] = bridge::peak_rss_bytes();
+    json["peak_device_bytes"] = peak_device_bytes(compute_.device);
+    bridge::replace_json_file(fs_, options_.report, json);
+  }
+
+ private:
+  uint64_t seed() const { return options_.seed.value_or(kDefaultSeed); }
+
+  std::string prompt_source() const {
+    if (reference_) return "the reference's";
+    return options_.tokens.empty() ? fmt::format("seed {}", seed()) : "given";
+  }
+
+  template <typename Work>
+  auto with_progress(const char* label, Weights& a, Weights& b, const Work& work) {
+    const bool shown = !options_.quiet && options_.progress != bridge::ProgressMode::kNever;
+    const int64_t bytes = shown ? bytes_of(a, layers_) + bytes_of(b, layers_) : 0;
+    bridge::Progress progress(options_.progress, options_.quiet, label, bytes);
+    CountedWeights counted_a(a, progress);
+    CountedWeights counted_b(b, progress);
+    const auto start = std::chrono::steady_clock::now();
+    auto result = work(counted_a, counted_b);
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    progress.finish();
+    return result;
+  }
+
+  // The side that alone has a vision tower is compared without it.
+  void leave_out_tower(std::unique_ptr<Weights>& a, std::unique_ptr<Weights>& b) {
+    const bool first = a->config().vision.has_value();
+    if (first == b->config().vision.has_value()) return;
+    std::unique_ptr<Weights>& whole = first ? a : b;
+    whole = std::make_unique<TextModel>(std::move(whole));
+    report_->text_only(first ? options_.a : options_.b);
+  }
+
+  bool compare(Weights& a, Weights& b) {
+    const bool configuration =
+        report_->configuration(compare_configurations(a.config(), b.config(), layers_));
+    const TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
+      return compare_tensors(x, y, layers_, rounded_types(options_.dtype));
+    });
+    const bool same = report_->tensors(tensors);
+    a_is_rounded_ = !tensors.rounded_b.empty();
+    b_is_rounded_ = !tensors.rounded_a.empty();
+    RoundedWeights rounded_a(a, tensors.rounded_a);
+    RoundedWeights rounded_b(b, tensors.rounded_b);
+    const ForwardVerdict forward = with_progress(
+        "forward", rounded_a, rounded_b,
+        [&](auto& x, auto& y) { return compare_forward(x, y, compute_, ids_, layers_); });
+    const bool passes = report_->forward(forward, configuration && same, tensors, a.config().vocab);
+    return configuration && same && passes;
+  }
+
+  bool meets_reference(const std::string& side, Weights& weights, bool rounded) {
+    Compute compute = compute_;
+    compute.rounded = rounded;
+    return report_->reference(side, check_against(weights, compute, *reference_), rounded,
+                              *reference_);
+  }
+
+  const VerificationOptions& options_;
+  bridge::FileSystem& fs_;
+  bridge::MemoryBudget budget_;  // of headers and metadata of both
+  Compute compute_;
+  std::unique_ptr<ReferenceLogits> reference_;
+  at::Tensor ids_;
+  std::optional<LayerRange> layers_;
+  std::optional<VerifyReport> report_;
+  bool a_is_rounded_ = false;
+  bool b_is_rounded_ = false;
+};
+
+// Two of these name a prompt.
+void check_prompt_options(const VerificationOptions& options) {
+  const std::pair<std::string_view, bool> given[] = {
+      {"--reference-logits", !options.reference.empty()},
+      {"--tokens", !options.tokens.empty()},
+      {"--prompt-length", options.prompt_length.has_value()},
+      {"--seed", options.seed.has_value()}};
+  const auto is_given = [](const auto& option) { return option.second; };
+  const auto* const first = std::find_if(std::begin(given), std::end(given), is_given);
+  if (first == std::end(given) || first->first == "--prompt-length") return;
+  const auto* const second = std::find_if(first + 1, std::end(given), is_given);
+  if (second == std::end(given)) return;
+  bridge::usage_error(
+      fmt::format("{} with {}: one of them says which tokens", second->first, first->first),
+      "--prompt-length and --seed make a prompt where neither --tokens nor "
+      "--reference-logits has one");
+}
+
+void check_together(const VerificationOptions& options) {
+  if (options.b.empty() && options.reference.empty()) {
+    bridge::usage_error("one checkpoint, and nothing to compare it with",
+                        "name a second one, or --reference-logits FILE");
+  }
+  if (!options.reference.empty() && !options.layers.empty()) {
+    bridge::usage_error("--layers with --reference-logits: some layers have no logits",
+                        "leave one of them out");
+  }
+  check_prompt_options(options);
+}
+
+}  // namespace
+
+bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  check_together(options);
+  if (!options.report.empty()) bridge::check_json_file_can_be_written(fs, options.report);
+  use_large_pages();
+  const ChosenDevice device = choose_device(options.device);
+  if (!device.why.empty()) fmt::print(stderr, "device: {}\n", device.why);
+  const unsigned cores = std::thread::hardware_concurrency();
+  make_deterministic(options.threads > 0
+                         ? options.threads
+                         : static_cast<int>(std::clamp(cores, 1U, kDefaultThreads)));
+  Verification verification(options, fs, device);
+  const bool equal = verification.run();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  verification.write_report(equal, seconds.count());
+  return equal;
+}
+
+}  // namespace models

@@ -1,0 +1,66 @@
+// What causeway-verify found, as lines for a terminal and as JSON with the same numbers.
+//
+//   prompt                            what the forward pass was run on, and how
+//   configuration, tensors, forward   one verdict each: "equal" or "DIFFERENT", then what differs (the first ones on the
+//                                     terminal, all of them in the JSON)
+//   forward                           a line a layer and head: largest and mean difference, what is allowed, and for heads
+//                                     KL divergence and rows with the same best and best five tokens; DIFFERENT
+//                                     after those that differ by more
+//   reference                         the same of a checkpoint against recorded logits
+//   coverage                          what of the weights the prompt used: the rest is the tensors verdict's alone
+// Verdicts over some layers say PARTIAL. JSON has null where a number is not finite. Its keys are in docs/verification.md.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/compare/forward_comparison.h"
+#include "models/compare/reference_check.h"
+#include "models/compare/tensor_comparison.h"
+
+namespace models {
+
+class VerifyReport {
+ public:
+  // quiet: nothing is printed.
+  VerifyReport(bool quiet, const std::optional<LayerRange>& layers);
+
+  // b: empty where there is one.
+  void checkpoints(const std::string& a, const std::string& b);
+  // ids: [B, S]; from: where they come from, "seed 1".
+  void prompt(const at::Tensor& ids, const std::string& from, const std::string& compute,
+              const std::string& device);
+  // A vision tower that `side` alone has is not compared.
+  void text_only(const std::string& side);
+  // Each prints a verdict, keeps it for the JSON, and is false where something differs.
+  bool configuration(const std::vector<FieldDifference>& fields);
+  bool tensors(const TensorVerdict& verdict);
+  // bit_for_bit: the two are the same model, equal or rounded, and nothing but identical numbers will do.
+  bool forward(ForwardVerdict verdict, bool bit_for_bit, const TensorVerdict& tensors,
+               int64_t vocab);
+  bool reference(const std::string& side, const std::vector<Difference>& found, bool rounded,
+                 const ReferenceLogits& reference);
+
+  nlohmann::ordered_json& json() { return json_; }
+
+ private:
+  template <typename... Args>
+  void print(fmt::format_string<Args...> text, Args&&... args) const;
+  void print_line(std::string_view line) const;
+  template <typename Items, typename Line>
+  void print_some(const Items& items, const Line& line) const;
+  std::string verdict_text(bool equal) const;
+  void print_states(const ForwardVerdict& verdict, int64_t vocab) const;
+  void print_heads(const ForwardVerdict& verdict) const;
+
+  bool quiet_;
+  std::string partial_;  // " (PARTIAL: layers 0:2)"
+  nlohmann::ordered_json json_;
+};
+
+}  // namespace models

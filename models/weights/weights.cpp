@@ -1,0 +1,76 @@
+#include "models/weights/weights.h"
+
+#include <fmt/format.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/number/dtype.h"
+
+namespace models {
+namespace {
+
+constexpr int64_t kBlockElements = 4 << 20;
+constexpr size_t kMostFreed = 96 << 20;  // for the allocator to keep
+
+// Moved as it is stored, which is less, then cast.
+at::Tensor placed(const at::Tensor& stored, const Compute& compute, at::ScalarType type) {
+  return stored.to(compute.device).to(type);
+}
+
+}  // namespace
+
+void check_shapes(Weights& weights) {
+  for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& wanted) {
+    const bridge::Shape found = weights.shape(id);
+    if (found != wanted) {
+      bridge::bad_input(fmt::format("{}: {} has shape {}, the configuration asks for {}",
+                                    weights.source(id), to_string(id), bridge::shape_text(found),
+                                    bridge::shape_text(wanted)));
+    }
+  });
+}
+
+int64_t block_rows(const bridge::Shape& shape) {
+  return std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
+}
+
+void return_freed_memory() {
+  if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
+}
+
+at::Tensor SectionWeights::whole(const TensorId& id) const {
+  return_freed_memory();
+  return weights_.rows(id, 0, weights_.shape(id).at(0));
+}
+
+at::Tensor SectionWeights::get(Role role, int64_t expert) const {
+  return placed(whole({role, section_, index_, expert}), compute_, compute_.dtype);
+}
+
+at::Tensor SectionWeights::get_f32(Role role) const {
+  return placed(whole({role, section_, index_}), compute_, at::kFloat);
+}
+
+at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
+  const TensorId id{role, section_, index_};
+  const at::Tensor stored = whole(id);
+  if (!at::isIntegralType(stored.scalar_type(), /*includeBool=*/false)) {
+    bridge::bad_input(
+        fmt::format("{}: {} is a table of integers", weights_.source(id), to_string(id)));
+  }
+  const at::Tensor table =
+      stored.to(compute_.device, at::kLong).index_select(0, rows.to(compute_.device));
+  if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
+    bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
+                                  to_string(id), limit - 1));
+  }
+  return table;
+}
+
+at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end) const {
+  return placed(weights_.rows({role, section_, index_}, begin, end), compute_, compute_.dtype);
+}
+
+}  // namespace models

@@ -1,0 +1,102 @@
+// A file system for tests: passes everything on to another one, and can stop, fail or tear any
+// single operation of it (SQLite's and LevelDB's way of testing crash safety).
+//
+//   1. Every call of FileSystem and File but path() and size() is one operation, numbered from 1
+//      and logged ("create iter_0000000/.metadata", "rename a -> b"), so a test runs once to count
+//      them and then once for each number.
+//   2. stop_at(k) is kill -9: operation k and every later one throws Stopped, which is no
+//      bridge::Error and no std::exception, so no ordinary handler mistakes it for a failure to
+//      clean up after.
+//   3. fail_at(k, errno) makes that one operation fail the way the operating system would.
+//   4. A write that is stopped or failed has put down the first half of its bytes.
+//   5. With drop_unsynced() a stop is a power failure: every file goes back to what its last sync
+//      made durable (nothing, when it was created and never synced). Names are kept: a folder entry
+//      that was not synced stays.
+//
+// sync and sync_dir are not passed on: durability is what this class models, and tests stay fast.
+// Thread-safe. Files must not outlive their file system.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "bridge/io/file/file_system.h"
+
+namespace bridge {
+
+class FaultFileSystem : public FileSystem {
+ public:
+  struct Stopped {};
+
+  // Paths in the log are relative to root where they lie in it.
+  explicit FaultFileSystem(FileSystem& inner, Path root = {});
+  ~FaultFileSystem() override;
+
+  // Options, to be set before the run. 0: never.
+  void stop_at(int64_t operation) { stop_at_ = operation; }
+  void fail_at(int64_t operation, int error_number);
+  void drop_unsynced() { drop_unsynced_ = true; }
+  void without_exchange() { has_exchange_ = false; }  // exchange() returns false
+  void without_symlinks() { has_symlinks_ = false; }  // symlink() returns false
+
+  int64_t count() const;  // operations begun
+  bool stopped() const;
+  std::vector<std::string> log() const;  // log()[k - 1] is operation k
+
+  std::unique_ptr<File> open_read(const Path& path) override;
+  std::unique_ptr<File> create(const Path& path) override;
+  std::unique_ptr<File> open_write(const Path& path) override;
+  std::optional<Stat> stat(const Path& path) override;
+  std::optional<Stat> lstat(const Path& path) override;
+  std::vector<std::string> list(const Path& dir) override;
+  Path real_path(const Path& path) override;
+  Path read_link(const Path& path) override;
+  void make_dir(const Path& path) override;
+  void remove_file(const Path& path) override;
+  void remove_dir(const Path& path) override;
+  void rename(const Path& from, const Path& to) override;
+  bool exchange(const Path& a, const Path& b) override;
+  bool symlink(const std::string& target, const Path& path) override;
+  void sync_dir(const Path& path) override;
+  std::unique_ptr<Lock> try_lock(const Path& path) override;
+  int64_t free_bytes(const Path& dir) override;
+
+ private:
+  class FaultFile;
+  struct Content;
+
+  template <typename Fn, typename Torn>
+  std::invoke_result_t<Fn> operate(const std::string& what, const Path& path, Fn&& fn, Torn&& torn);
+  template <typename Fn>
+  std::invoke_result_t<Fn> operate(const std::string& what, const Path& path, Fn&& fn);
+  int begin(std::string entry);
+  void lose_unsynced();
+  std::unique_ptr<File> track(std::unique_ptr<File> file, bool created);
+  std::string shown(const Path& path) const;
+
+  FileSystem& inner_;
+  const Path root_;
+  int64_t stop_at_ = 0;
+  int64_t fail_at_ = 0;
+  int fail_with_ = 0;
+  bool drop_unsynced_ = false;
+  bool has_exchange_ = true;
+  bool has_symlinks_ = true;
+
+  std::shared_mutex
+      running_;  // shared by operations under way; alone while unsynced data is dropped
+  mutable std::mutex mutex_;  // guards what follows
+  bool stopped_ = false;
+  std::vector<std::string> log_;
+  // By device and inode: names change. The open handles keep inodes from being reused.
+  std::map<std::pair<uint64_t, uint64_t>, std::shared_ptr<Content>> contents_;
+};
+
+}  // namespace bridge

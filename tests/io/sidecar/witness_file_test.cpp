@@ -1,0 +1,64 @@
+// The witness file: its bytes are those of the format, written here by hand, and every record is found again, also
+// where records are larger than what the writer collects before it writes.
+#include "bridge/io/sidecar/witness_file.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/temp_dir.h"
+
+namespace bridge {
+namespace {
+
+std::string read_file(const Path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string number(int64_t value) {
+  std::string text;
+  for (int i = 0; i < 8; ++i) text.push_back(static_cast<char>(value >> (8 * i)));
+  return text;
+}
+
+TEST(WitnessFile, HoldsItsRecords) {
+  const TempDir dir;
+  std::mt19937 random(3);
+  WitnessWriter writer(real_file_system(), dir / "witnesses.bin");
+  std::string expected = "CSWYWIT1";
+  std::vector<std::string> payloads;
+  for (const size_t size : {1, 3, 65'000, 600, 65'536, 200'000, 7, 131'072}) {
+    std::string payload(size, '\0');
+    for (char& c : payload) c = static_cast<char>(random());
+    const auto tensor = static_cast<int32_t>(payloads.size());
+    writer.append({tensor, 5, std::as_bytes(std::span(payload))});
+    expected += number(tensor) + number(5) + number(std::ssize(payload)) + payload;
+    payloads.push_back(std::move(payload));
+    EXPECT_EQ(writer.size(), std::ssize(expected));
+  }
+  const uint32_t crc = writer.finish();
+  const std::string bytes = read_file(dir / "witnesses.bin");
+  ASSERT_TRUE(bytes == expected) << bytes.size() << " bytes, expected " << expected.size();
+  EXPECT_EQ(crc, ::crc32(0, reinterpret_cast<const Bytef*>(bytes.data()),
+                         static_cast<uInt>(bytes.size())));
+
+  MemoryBudget budget(1 << 20);
+  const std::vector<int64_t> sizes(payloads.size(), 300'000);
+  const WitnessIndex index(real_file_system(), dir / "witnesses.bin", sizes, crc, budget);
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    const auto found = index.find(static_cast<int32_t>(i), 0, 300'000);
+    ASSERT_EQ(found.size(), 1U);
+    std::string payload(static_cast<size_t>(found[0].length), '\0');
+    index.read(found[0], 0, std::as_writable_bytes(std::span(payload)));
+    EXPECT_TRUE(payload == payloads[i]) << i;
+  }
+}
+
+}  // namespace
+}  // namespace bridge

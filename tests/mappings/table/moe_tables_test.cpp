@@ -1,0 +1,310 @@
+// The tables of mixture-of-experts models: names against Megatron-Bridge's registries and against what
+// real megatron-core asks for, which layers have experts, what is refused and what is warned of.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <tuple>
+
+#include "bridge/io/base/error.h"
+#include "mappings/binding/binding.h"
+#include "mappings/table/table.h"
+#include "tests/mappings/table/configs.h"
+#include "tests/mappings/table/reference.h"
+#include "tests/mappings/table/small_models.h"
+
+namespace mappings {
+namespace {
+
+// Bridge's names are those of the modules: an expert is local_experts.E, or one of a grouped
+// weightE with the same HF names; MTP's layer is mtp_model_layer.
+std::string as_registered(std::string name) {
+  name =
+      std::regex_replace(name, std::regex("experts\\.experts\\.\\d+"), "experts.local_experts.*");
+  name = std::regex_replace(name, std::regex("\\.experts\\.\\d+"), ".experts.*");
+  name = std::regex_replace(name, std::regex("^(decoder|model)\\.layers\\.([0-3])\\."),
+                            "$1.layers.*.");
+  return std::regex_replace(name, std::regex("transformer_layer"), "mtp_model_layer");
+}
+
+using NamedRow = std::tuple<std::string, std::string, std::string>;  // Megatron, HF, kind
+
+struct Registry {
+  const char* name;
+  std::vector<const char*> configs;
+  // Rows of the registry that no model has.
+  std::set<std::string> artefacts;
+};
+
+class ExpertNames : public ::testing::TestWithParam<Registry> {};
+
+TEST_P(ExpertNames, AreThoseOfMegatronBridge) {
+  std::set<NamedRow> reference;
+  for (ReferenceRow row : read_reference_rows(GetParam().name)) {
+    if (row.megatron.ends_with("weight*")) continue;  // grouped: the same as local_experts
+    // The MTP layer, after the 61 of the release.
+    row.hf = std::regex_replace(row.hf, std::regex("layers\\.61"), "layers.4");
+    reference.emplace(row.megatron, row.hf, row.kind);
+  }
+  std::set<NamedRow> own;
+  std::set<NamedRow> with_aliases;
+  for (const char* patch : GetParam().configs) {
+    Json config = small(GetParam().name == std::string("mixtral")     ? kMixtral8x7B
+                        : GetParam().name == std::string("qwen3_moe") ? kQwen3_30B_A3B
+                                                                      : kDeepSeekV3);
+    config.merge_patch(Json::parse(patch));
+    bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      for (size_t part = 0; part < tensor.hf.size(); ++part) {
+        const std::string hf = as_registered(tensor.hf[part].name);
+        own.emplace(as_registered(tensor.name), hf, kind_of(tensor, part));
+        with_aliases.emplace(as_registered(tensor.name), hf, kind_of(tensor, part));
+        for (const std::string& alias : tensor.aliases) {
+          with_aliases.emplace(as_registered(alias), hf, kind_of(tensor, part));
+        }
+      }
+    });
+  }
+  for (const NamedRow& row : own) {
+    EXPECT_TRUE(reference.contains(row)) << std::get<0>(row) << " <- " << std::get<1>(row);
+  }
+  std::set<std::string> artefacts;
+  for (const NamedRow& row : reference) {
+    if (!with_aliases.contains(row)) artefacts.insert(std::get<0>(row));
+  }
+  EXPECT_EQ(artefacts, GetParam().artefacts);
+}
+
+// Bridge registers a dense MLP for MTP, whose layer has experts, and a norm that no module has.
+const Registry kRegistries[] = {
+    {"mixtral", {"{}"}, {}},
+    {"qwen3_moe", {"{}"}, {}},
+    {"deepseek_v3",
+     {"{}", R"({"q_lora_rank": null})"},
+     {"mtp.final_layernorm.weight", "mtp.layers.0.mtp_model_layer.mlp.linear_fc1.weight",
+      "mtp.layers.0.mtp_model_layer.mlp.linear_fc2.weight"}},
+};
+INSTANTIATE_TEST_SUITE_P(All, ExpertNames, ::testing::ValuesIn(kRegistries),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+TEST(Qwen3Moe, LayersWithoutExperts) {
+  const auto kinds = [](const Json& config) {
+    std::string text;
+    bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      if (tensor.name.ends_with("mlp.router.weight")) text += "m" + std::to_string(tensor.layer);
+      if (tensor.name.ends_with("mlp.linear_fc2.weight"))
+        text += "d" + std::to_string(tensor.layer);
+    });
+    return text;
+  };
+  const Json config = small(kQwen3_30B_A3B);
+  EXPECT_EQ(kinds(config), "m0m1m2m3");
+  EXPECT_FALSE(bound(config).per_layer_keys());
+  EXPECT_EQ(bound(config).megatron_config("bf16")["moe_layer_freq"], 1);
+  // As Qwen3MoeDecoderLayer chooses.
+  const std::tuple<const char*, const char*, const char*, Json> kCases[] = {
+      {"mlp_only_layers", "[0, 2]", "d0d2m1m3", {0, 1, 0, 1}},
+      {"decoder_sparse_step", "2", "d0d2m1m3", {0, 1, 0, 1}},
+      {"decoder_sparse_step", "3", "d0d1d3m2", {0, 0, 1, 0}},
+      {"mlp_only_layers", "[7]", "m0m1m2m3", {1, 1, 1, 1}},
+  };
+  for (const auto& [key, value, layers, frequency] : kCases) {
+    const Json changed = with(config, key, value);
+    EXPECT_EQ(kinds(changed), layers);
+    EXPECT_TRUE(bound(changed).per_layer_keys());
+    EXPECT_EQ(bound(changed).megatron_config("bf16")["moe_layer_freq"], frequency);
+  }
+  EXPECT_EQ(kinds(with(config, "mlp_only_layers", "null")), "m0m1m2m3");
+  const Json renamed = with(without(config, "num_experts"), "num_local_experts", "16");
+  EXPECT_EQ(bound(renamed).dim("experts"), 16);  // as transformers 5 writes it
+}
+
+struct Requested {
+  const char* file;
+  const char* config;
+  const char* patch;  // to the sizes of the model that was asked
+  bool local_spec;
+};
+
+class RequestedKeys : public ::testing::TestWithParam<Requested> {};
+
+std::string without_numbers(std::string name, bool stacked) {
+  name = std::regex_replace(name, std::regex("experts\\.experts\\.\\d+"), "experts.experts");
+  if (!stacked) return name;
+  return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
+}
+
+// What real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) asks a checkpoint for (data/requested_keys): these tensors and no
+// others, and no object that is not in the table.
+TEST_P(RequestedKeys, AreThoseOfTheTable) {
+  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/requested_keys/" + GetParam().file + ".txt");
+  std::map<std::string, std::set<std::string>> requested;  // by kind
+  for (std::string kind, key; in >> kind >> key;) requested[kind].insert(key);
+  ASSERT_GE(requested["object"].size(), 20u);
+
+  Json config = Json::parse(GetParam().config);
+  config.merge_patch(Json::parse(GetParam().patch));
+  const Binding binding = bound(config);
+  const bool stacked = !binding.per_layer_keys();
+  std::set<std::string> tensors;
+  binding.for_each_tensor(0, GetParam().local_spec, [&](const LogicalTensor& tensor) {
+    std::vector<std::string> suffixes = tensor.row->split;
+    if (suffixes.empty()) suffixes = {""};
+    for (const std::string& suffix : suffixes) {
+      tensors.insert(without_numbers(tensor.name, stacked) + suffix);
+    }
+  });
+  EXPECT_EQ(tensors, requested["tensor"]);
+
+  std::set<std::string> objects;
+  binding.for_each_extra_state([&](const ExtraStateModule& module) {
+    // An axis for stacked layers, one for experts, else one object.
+    std::vector<std::string> at, of;
+    if (stacked && module.family != nullptr) {
+      at.push_back(std::to_string(module.layer));
+      of.push_back(std::to_string(module.layer_count));
+    }
+    if (module.expert >= 0) {
+      at.push_back(std::to_string(module.expert));
+      of.push_back(std::to_string(module.expert_count));
+    }
+    if (at.empty()) {
+      at = {"0"};
+      of = {"1"};
+    }
+    objects.insert(fmt::format("{}._extra_state/shard_{}_{}",
+                               without_numbers(module.module, stacked), fmt::join(at, "."),
+                               fmt::join(of, ".")));
+  });
+  for (const std::string& object : requested["object"]) {
+    EXPECT_TRUE(objects.contains(object)) << object;
+  }
+}
+
+constexpr char kSmallQwen3Moe[] = R"({"num_hidden_layers": 3, "num_experts": 6})";
+constexpr char kSmallMixtral[] = R"({"num_hidden_layers": 3, "num_local_experts": 4})";
+constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
+                                "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
+constexpr char kSmallV4[] = R"({"num_hidden_layers": 4, "n_routed_experts": 4, "num_hash_layers": 2,
+                                "compress_ratios": [0, 4, 128, 4, 0]})";
+constexpr char kTinyQwen35[] = R"({"architectures": ["Qwen3_5ForCausalLM"], "hidden_size": 64,
+  "intermediate_size": 96, "vocab_size": 100, "num_hidden_layers": 4, "num_attention_heads": 4,
+  "num_key_value_heads": 2, "head_dim": 16, "linear_num_key_heads": 2, "linear_key_head_dim": 8,
+  "linear_num_value_heads": 4, "linear_value_head_dim": 12, "mtp_num_hidden_layers": 1,
+  "layer_types": ["linear_attention", "full_attention", "linear_attention", "full_attention"]})";
+constexpr char kMoeQwen35[] = R"({"architectures": ["Qwen3_5MoeForCausalLM"], "num_experts": 6,
+  "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48})";
+const Requested kRequested[] = {
+    {"te.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, false},
+    {"local.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, true},
+    {"te.mixtral", kMixtral8x7B, kSmallMixtral, false},
+    {"local.mixtral", kMixtral8x7B, kSmallMixtral, true},
+    {"te.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, false},
+    {"local.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, true},
+    {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
+    {"te.qwen3_5", kTinyQwen35, "{}", false},
+    {"te.qwen3_5_moe", kTinyQwen35, kMoeQwen35, false},
+};
+INSTANTIATE_TEST_SUITE_P(All, RequestedKeys, ::testing::ValuesIn(kRequested),
+                         [](const auto& param) {
+                           return std::regex_replace(param.param.file, std::regex("\\."), "_");
+                         });
+
+struct Change {
+  const char* config;
+  const char* key;
+  const char* value;
+  const char* message;
+};
+
+TEST(ExpertTables, RefuseByName) {
+  const char* const kBlocks =
+      R"({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]})";
+  const char* const kStatic =
+      R"({"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "static"})";
+  const Change kCases[] = {
+      {kDeepSeekV3, "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
+      {kDeepSeekV3, "attention_bias", "true", "attention_bias true"},
+      {kDeepSeekV3, "moe_layer_freq", "2", "moe_layer_freq 2"},
+      {kDeepSeekV3, "topk_method", "\"group_limited_greedy\"",
+       "topk_method 'group_limited_greedy'"},
+      {kDeepSeekV3, "scoring_func", "\"softmax\"", "scoring_func 'softmax'"},
+      {kDeepSeekV3, "rope_interleave", "false", "rope_interleave false"},
+      {kDeepSeekV3, "first_k_dense_replace", "4", "first_k_dense_replace 4 of 4 layers with 1 MTP"},
+      {kDeepSeekV3, "quantization_config", R"({"quant_method": "modelopt"})",
+       "quant_method 'modelopt'"},
+      {kDeepSeekV3, "quantization_config", R"({"quant_method": "compressed-tensors"})",
+       "quant_method 'compressed-tensors'"},
+      {kDeepSeekV3, "quantization_config", "{}", "quant_method 'null'"},
+      {kDeepSeekV3, "quantization_config", R"({"quant_method": "fp8"})",
+       "without weight_block_size"},
+      {kDeepSeekV3, "quantization_config", kBlocks, "fmt 'e5m2'"},
+      {kDeepSeekV3, "quantization_config", kStatic, "activation_scheme 'static'"},
+      {kQwen3_30B_A3B, "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
+      {kQwen3_30B_A3B, "quantization_config", kStatic, "activation_scheme 'static'"},
+      {kQwen3_30B_A3B, "quantization_config", kBlocks, "fmt 'e5m2'"},
+      {kQwen3_30B_A3B, "attention_bias", "true", "attention_bias true"},
+      {kQwen3_30B_A3B, "num_experts", "0", "without experts"},
+      {kQwen3_30B_A3B, "mtp_num_hidden_layers", "1", "multi-token prediction"},
+      {kMixtral8x7B, "quantization_config", R"({"quant_method": "awq"})", "quant_method 'awq'"},
+      {kMixtral8x7B, "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
+  };
+  for (const Change& change : kCases) {
+    try {
+      bound(with(small(change.config), change.key, change.value));
+      ADD_FAILURE() << change.message;
+    } catch (const bridge::Error& e) {
+      EXPECT_EQ(e.code(), bridge::Code::kUnsupported) << e.message();
+      EXPECT_NE(e.message().find(change.message), std::string::npos) << e.message();
+    }
+  }
+}
+
+TEST(ExpertTables, WarnOfWhatMegatronLacks) {
+  const Change kCases[] = {
+      {kDeepSeekV3, "topk_group", "2", "num_experts_per_tok 8 with topk_group 2: "},
+      {kDeepSeekV3, "num_experts_per_tok", "6", "num_experts_per_tok 6 with topk_group 4"},
+      {kDeepSeekV3, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
+      {kDeepSeekV3, "rms_norm_eps", "1e-05", "rms_norm_eps 1e-05"},
+      {kDeepSeekV3, "rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
+      {kQwen3_30B_A3B, "num_experts_per_tok", "1", "norm_topk_prob with num_experts_per_tok 1"},
+      {kQwen3_30B_A3B, "use_sliding_window", "true", "use_sliding_window"},
+      {kMixtral8x7B, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
+      {kMixtral8x7B, "rope_scaling", R"({"type": "dynamic", "factor": 2.0})",
+       "rope type 'dynamic'"},
+  };
+  for (const Change& change : kCases) {
+    EXPECT_TRUE(bound(small(change.config)).warnings().empty());
+    const std::vector<std::string> texts =
+        bound(with(small(change.config), change.key, change.value)).warnings();
+    ASSERT_EQ(texts.size(), 1u) << change.message;
+    EXPECT_NE(texts[0].find(change.message), std::string::npos) << texts[0];
+  }
+  // Where there is one group, or two experts chosen in each, both sides agree.
+  Json groups = small(kDeepSeekV3);
+  groups["n_group"] = groups["topk_group"] = 1;
+  EXPECT_TRUE(bound(groups).warnings().empty());
+  groups["n_group"] = groups["topk_group"] = nullptr;
+  EXPECT_TRUE(bound(groups).warnings().empty());
+}
+
+TEST(Qwen3Fp8, BlocksOfTheDenseAndTheMoeTable) {
+  for (const char* released : {kQwen3_8B, kQwen3_30B_A3B}) {
+    const Json config = with(
+        small(released), "quantization_config",
+        R"({"activation_scheme": "dynamic", "quant_method": "fp8", "weight_block_size": [128, 64]})");
+    const std::vector<BlockScheme> schemes = bound(config).block_schemes();
+    ASSERT_EQ(schemes.size(), 1u);
+    EXPECT_EQ(schemes[0].block_rows, 128);
+    EXPECT_EQ(schemes[0].block_columns, 64);
+    const std::vector<bridge::Dtype>& scales = schemes[0].quantization->scale_dtypes;
+    EXPECT_NE(std::find(scales.begin(), scales.end(), bridge::Dtype::kBF16), scales.end());
+  }
+}
+
+}  // namespace
+}  // namespace mappings

@@ -1,0 +1,134 @@
+// A forward pass on another device than the CPU, where there is none: on `meta`, whose tensors have shapes and no values. What
+// a GPU would refuse shows here as well: tensors of two devices given to one operator. Weights and prompt come from the CPU.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <gtest/gtest.h>
+#include <torch/library.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "models/forward/forward.h"
+#include "models/forward/linear.h"
+#include "models/forward/prompt.h"
+#include "models/hf/view.h"
+
+namespace models {
+namespace {
+
+std::set<std::string> mixed;
+
+void note_devices(const c10::IValue& value, std::set<c10::DeviceType>& found) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    if (tensor.defined() && tensor.dim() > 0) found.insert(tensor.device().type());
+  } else if (value.isTensorList() || value.isOptionalTensorList() || value.isList()) {
+    for (const c10::IValue& item : value.toListRef()) note_devices(item, found);
+  }
+}
+
+c10::IValue moved(const c10::IValue& value, c10::DeviceType from, c10::Device to) {
+  if (!value.isTensor() || !value.toTensor().defined()) return value;
+  const at::Tensor& tensor = value.toTensor();
+  if (tensor.device().type() != from) return value;
+  return at::zeros(tensor.sizes(), tensor.options().device(to));
+}
+
+// For operators whose shapes ATen knows in Python alone: what they give for zeros on the CPU, as shapes.
+void call_on_zeros(const c10::OperatorHandle& op, const std::vector<c10::IValue>& arguments,
+                   torch::jit::Stack* stack) {
+  torch::jit::Stack zeros;
+  for (const c10::IValue& value : arguments) zeros.push_back(moved(value, at::kMeta, at::kCPU));
+  op.callBoxed(&zeros);
+  const bool in_place = op.schema().is_mutable();
+  for (const c10::IValue& value : zeros) {
+    stack->push_back(in_place ? arguments[0] : moved(value, at::kCPU, at::kMeta));
+  }
+}
+
+// Sees every operator that is called while the mode is on; what it calls itself is not looked at.
+void watch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const std::vector<c10::IValue> arguments =
+      torch::jit::last(*stack, op.schema().arguments().size()).vec();
+  std::set<c10::DeviceType> devices;
+  for (const c10::IValue& value : arguments) note_devices(value, devices);
+  if (devices.size() > 1) mixed.insert(c10::toString(op.operator_name()));
+  const c10::impl::ExcludeDispatchKeyGuard plain(c10::DispatchKey::TESTING_ONLY_GenericMode);
+  const size_t below = stack->size() - arguments.size();
+  try {
+    op.callBoxed(stack);
+  } catch (const c10::NotImplementedError&) {
+    stack->resize(below);
+    call_on_zeros(op, arguments, stack);
+  }
+}
+
+TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&watch>());
+}
+
+// What depends on values, which are not there: every row counts, every number is 0.
+at::Tensor every_row(const at::Tensor& x) {
+  return at::empty({x.numel(), x.dim()}, x.options().dtype(at::kLong));
+}
+
+at::Scalar nought(const at::Tensor&) {
+  return 0;
+}
+
+TORCH_LIBRARY_IMPL(aten, Meta, library) {
+  library.impl("nonzero", every_row);
+  library.impl("_local_scalar_dense", nought);
+}
+
+void run_on_meta(const std::string& folder, int64_t tokens, at::ScalarType type) {
+  bridge::MemoryBudget budget(256 << 20);
+  const auto weights = open_hf_weights(bridge::real_file_system(),
+                                       std::string(CAUSEWAY_DATA_DIR) + "/" + folder, budget);
+  const Compute compute{type, at::kMeta};
+  const ModelConfig& config = weights->config();
+  mixed.clear();
+  const c10::impl::IncludeDispatchKeyGuard watched(c10::DispatchKey::TESTING_ONLY_GenericMode);
+  ForwardPass pass(*weights, compute, seeded_prompt(config.vocab, tokens, 1));
+  while (const std::optional<HiddenState> state = pass.next()) {
+    EXPECT_EQ(state->hidden.device(), at::kMeta) << state->name;
+    EXPECT_EQ(state->hidden.scalar_type(), type) << state->name;
+  }
+  ASSERT_EQ(pass.heads().size(), 1 + config.mtp.size());
+  const OutputLayer output(*weights, compute);
+  for (const at::Tensor& head : pass.heads()) {
+    EXPECT_EQ(linear(head, output.block(0)).device(), at::kMeta);
+  }
+  EXPECT_TRUE(mixed.empty()) << folder << ": " << *mixed.begin();
+}
+
+class OneDevice : public testing::TestWithParam<const char*> {};
+
+TEST_P(OneDevice, HoldsEveryTensor) {
+  run_on_meta(GetParam(), 5, at::kFloat);
+  run_on_meta(GetParam(), 200, at::kBFloat16);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, OneDevice,
+                         testing::Values("bridge_written/qwen3_dense/hf",
+                                         "bridge_written/llama_tied/hf",
+                                         "bridge_written/qwen3_moe/hf", "deepseek_v3_fp8/hf",
+                                         "qwen3_6_moe/hf", "qwen3_5_forms/next/hf",
+                                         "deepseek_v4_fp8fp4/hf"));
+
+// What the test above can notice.
+TEST(OneDeviceWatch, SeesTwo) {
+  const at::Tensor there = at::empty({3}, at::TensorOptions().device(at::kMeta));
+  mixed.clear();
+  const c10::impl::IncludeDispatchKeyGuard watched(c10::DispatchKey::TESTING_ONLY_GenericMode);
+  EXPECT_ANY_THROW(there + at::empty({3}));
+  EXPECT_TRUE(mixed.contains("aten::add.Tensor"));
+  mixed.clear();
+  there.to(at::kFloat) + 1;
+  EXPECT_TRUE(mixed.empty());
+}
+
+}  // namespace
+}  // namespace models
