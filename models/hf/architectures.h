@@ -13,6 +13,7 @@ namespace models {
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kLlama)                          \
+  LINE(kMistral)                        \
   LINE(kMixtral)                        \
   LINE(kQwen2)                          \
   LINE(kQwen3)                          \
