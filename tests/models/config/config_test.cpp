@@ -6,6 +6,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
+#include "models/hf/architectures.h"
 #include "models/hf/names.h"
 #include "models/megatron/config.h"
 #include "models/model/tensor_id.h"
@@ -77,7 +78,7 @@ constexpr const char* kDeepseekV3 = R"({
 // Every tensor of the release has a canonical one, a scale, or a reason; every canonical one is there, with its shape.
 TEST(HfNames, AreThoseOfTheDeepseekV3Release) {
   const ModelConfig config = hf(kDeepseekV3);
-  const HfNames names(HfFamily::kDeepseekV3, config, "model.");
+  const HfNames names(architectures::kDeepseekV3, config, "model.");
   std::map<std::string, mappings::ListedTensor> listed =
       mappings::listed_tensors("deepseek_v3.tsv.gz");
   ASSERT_EQ(listed.size(), 91991U);
@@ -118,7 +119,7 @@ constexpr const char* kDeepseekV4 = R"({
 // Names and logical shapes of all 69187 tensors of the release.
 TEST(HfNames, AreThoseOfTheDeepseekV4Release) {
   const ModelConfig config = hf(kDeepseekV4);
-  const HfNames names(HfFamily::kDeepseekV4, config, "");
+  const HfNames names(architectures::kDeepseekV4, config, "");
   std::map<std::string, mappings::ListedTensor> listed =
       mappings::listed_tensors("deepseek_v4_flash.tsv.gz");
   ASSERT_EQ(listed.size(), 69187U);

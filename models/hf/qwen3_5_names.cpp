@@ -1,46 +1,35 @@
-// Qwen3.5, Qwen3.6 and Qwen3-Next. What is stored together:
-//   self_attn.q_proj           of each head, rows of the query, then of its gate; without gates the queries alone
-//   linear_attn.in_proj_qkv    rows of all queries, of all keys, of all values; conv1d likewise
-//   linear_attn.in_proj_qkvz   of Qwen3-Next, of each key head, rows of its query, its key, its values and their z;
-//                              in_proj_ba likewise of beta and alpha
-//   mlp.experts.gate_up_proj   with all experts on a first axis; or experts one by one
-// Multi-token prediction: mtp.layers.0 is a layer, mtp.fc and its norms are beside it.
+#include "models/hf/qwen3_5_names.h"
+
 #include <fmt/format.h>
 
 #include <utility>
 
-#include "bridge/io/base/error.h"
 #include "models/hf/names.h"
 
 namespace models {
 namespace {
 
-struct Name {
-  Role role;
-  std::string_view name;
-};
-
-constexpr Name kDepth[] = {
+constexpr HfName kDepth[] = {
     {Role::kMtpEmbeddingNorm, "mtp.pre_fc_norm_embedding.weight"},
     {Role::kMtpHiddenNorm, "mtp.pre_fc_norm_hidden.weight"},
     {Role::kMtpProjection, "mtp.fc.weight"},
     {Role::kMtpFinalNorm, "mtp.norm.weight"},
 };
 
-constexpr Name kLinear[] = {
+constexpr HfName kLinear[] = {
     {Role::kZ, "linear_attn.in_proj_z.weight"},     {Role::kBeta, "linear_attn.in_proj_b.weight"},
     {Role::kAlpha, "linear_attn.in_proj_a.weight"}, {Role::kDecay, "linear_attn.A_log"},
     {Role::kDecayBias, "linear_attn.dt_bias"},      {Role::kHeadNorm, "linear_attn.norm.weight"},
     {Role::kO, "linear_attn.out_proj.weight"},
 };
 
-constexpr Name kFull[] = {
+constexpr HfName kFull[] = {
     {Role::kK, "self_attn.k_proj.weight"},     {Role::kV, "self_attn.v_proj.weight"},
     {Role::kO, "self_attn.o_proj.weight"},     {Role::kQNorm, "self_attn.q_norm.weight"},
     {Role::kKNorm, "self_attn.k_norm.weight"},
 };
 
-constexpr Name kEveryLayer[] = {
+constexpr HfName kEveryLayer[] = {
     {Role::kAttentionNorm, "input_layernorm.weight"},
     {Role::kMlpNorm, "post_attention_layernorm.weight"},
     {Role::kGate, "mlp.gate_proj.weight"},
@@ -52,14 +41,6 @@ constexpr Name kEveryLayer[] = {
     {Role::kSharedDown, "mlp.shared_expert.down_proj.weight"},
     {Role::kSharedWeight, "mlp.shared_expert_gate.weight"},
 };
-
-template <size_t N>
-std::string_view find(const Name (&names)[N], Role role) {
-  for (const Name& name : names) {
-    if (name.role == role) return name.name;
-  }
-  return {};
-}
 
 // Rows of queries, keys or values where a tensor has all queries, then all keys, then all values.
 RowPattern part_of_qkv(const DeltaAttention& attention, int64_t part) {
@@ -135,7 +116,7 @@ std::vector<HfPlace> places_of_linear(const DeltaAttention& attention, const Ten
     case Role::kVConv:
       return in("conv1d", 2);
     default: {
-      const std::string_view name = find(kLinear, id.role);
+      const std::string_view name = hf_name(kLinear, id.role);
       if (name.empty()) return {};
       return {{prefix + std::string(name)}};
     }
@@ -151,7 +132,7 @@ std::vector<HfPlace> places_of_full(const GroupedAttention& attention, const Ten
     if (!attention.gated) return {{name}};
     return {{name, false, {count, id.role == Role::kQGate ? dim : 0, dim, 2 * dim, 2 * count}}};
   }
-  const std::string_view name = find(kFull, id.role);
+  const std::string_view name = hf_name(kFull, id.role);
   if (name.empty()) return {};
   return {{prefix + std::string(name)}};
 }
@@ -176,33 +157,31 @@ std::vector<HfPlace> places_of_expert(const MixtureOfExperts& mlp, const TensorI
 
 }  // namespace
 
-std::vector<HfPlace> HfNames::qwen3_5_places(const TensorId& id) const {
-  if (id.role == Role::kEmbedding) return {{prefix_ + "embed_tokens.weight"}};
-  if (id.role == Role::kFinalNorm) return {{prefix_ + "norm.weight"}};
+std::vector<HfPlace> qwen3_5_places(const HfModel& model, const TensorId& id) {
+  if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
+  if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
   if (id.role == Role::kOutput) return {{"lm_head.weight"}};
-  if (const std::string_view name = find(kDepth, id.role); !name.empty()) {
+  if (const std::string_view name = hf_name(kDepth, id.role); !name.empty()) {
     return {{std::string(name)}};
   }
   const std::string prefix = id.section == Section::kMtp
                                  ? fmt::format("mtp.layers.{}.", id.index)
-                                 : fmt::format("{}layers.{}.", prefix_, id.index);
-  if (const std::string_view name = find(kEveryLayer, id.role); !name.empty()) {
+                                 : fmt::format("{}layers.{}.", model.prefix, id.index);
+  if (const std::string_view name = hf_name(kEveryLayer, id.role); !name.empty()) {
     return {{prefix + std::string(name)}};
   }
   std::vector<HfPlace> places;
-  if (const DeltaAttention* linear = std::get_if<DeltaAttention>(&layer(id).attention)) {
+  if (const DeltaAttention* linear = std::get_if<DeltaAttention>(&model.layer(id).attention)) {
     places = places_of_linear(*linear, id, prefix);
     for (HfPlace& place : places_of_group(*linear, id, prefix)) places.push_back(std::move(place));
-  } else if (const auto* full = std::get_if<GroupedAttention>(&layer(id).attention)) {
+  } else if (const auto* full = std::get_if<GroupedAttention>(&model.layer(id).attention)) {
     places = places_of_full(*full, id, prefix);
   }
-  if (const auto* experts = std::get_if<MixtureOfExperts>(&layer(id).mlp);
+  if (const auto* experts = std::get_if<MixtureOfExperts>(&model.layer(id).mlp);
       experts && places.empty()) {
     places = places_of_expert(*experts, id, prefix);
   }
-  if (places.empty()) {
-    bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
-  }
+  if (places.empty()) no_hf_name(id);
   return places;
 }
 

@@ -1,6 +1,8 @@
-// Qwen3.5's, Qwen3.6's and Qwen3-Next's config.json, dense or with experts. Of the vision-language model the text part is what
+// Qwen3.5, Qwen3.6 and Qwen3-Next, dense or with experts. Of the vision-language model the text part is what
 // runs: its settings are in text_config, tie_word_embeddings and vision_config beside it. The three position numbers of a multi-section rotary encoding
 // are one and the same for text, which makes it a plain one.
+// The tensors say whether there is multi-token prediction: transformers leaves it out and writes the configuration as if
+// it were there, and the released Qwen3-Next has it without saying so.
 // attn_output_gate is vLLM's to read: transformers has no model without the gate.
 // Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py;
 // vLLM's qwen3_next.py (Qwen3NextAttention, which qwen3_5.py takes).
@@ -11,7 +13,10 @@
 #include <vector>
 
 #include "bridge/io/base/error.h"
+#include "models/hf/architectures.h"
 #include "models/hf/config.h"
+#include "models/hf/qwen.h"
+#include "models/hf/qwen3_5_names.h"
 #include "models/hf/rotary.h"
 #include "models/hf/vision.h"
 
@@ -19,6 +24,8 @@ namespace models {
 namespace {
 
 constexpr std::string_view kNext = "qwen3_next";
+constexpr std::string_view kModelTypes[] = {"qwen3_5", "qwen3_5_text", "qwen3_5_moe",
+                                            "qwen3_5_moe_text", kNext};
 
 bool is_linear(const Settings& text, int64_t layer) {
   const std::vector<std::string> types = text.texts("layer_types");
@@ -59,14 +66,10 @@ DeltaAttention linear_attention_of(const Settings& text) {
       text.integer_or("linear_conv_kernel_dim", 4)};
 }
 
-// The others of the family have experts everywhere or nowhere, whatever these settings say.
+// The others have experts everywhere or nowhere, whatever these settings say.
 bool has_experts(const Settings& text, const std::string& type, int64_t layer) {
   if (type != kNext) return type.find("moe") != std::string::npos;
-  if (text.integer("num_experts") == 0) return false;
-  const std::vector<int64_t> dense = text.integers("mlp_only_layers");
-  const int64_t step = text.integer_or("decoder_sparse_step", 1);
-  if (step < 1) text.refuse("decoder_sparse_step", "not positive");
-  return std::find(dense.begin(), dense.end(), layer) == dense.end() && (layer + 1) % step == 0;
+  return text.integer("num_experts") != 0 && qwen_has_experts(text, layer);
 }
 
 MlpConfig mlp_of(const Settings& text, const std::string& type, int64_t layer) {
@@ -92,12 +95,7 @@ LayerConfig layer_of(const Settings& text, const std::string& type, int64_t laye
   return out;
 }
 
-}  // namespace
-
-ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp) {
-  const std::optional<Settings> inner = config.section("text_config");
-  const Settings& text = inner ? *inner : config;
-  const std::string type = config.text_or("model_type", "");
+void check_computed(const Settings& text, bool drop_mtp) {
   if (text.has("per_layer_config")) {
     text.not_supported("per_layer_config", "settings of single layers are not read here");
   }
@@ -108,6 +106,13 @@ ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp) {
     if (drop_mtp && flag.starts_with("mtp_")) continue;
     if (text.flag_or(flag, false)) text.not_supported(flag, "not computed here");
   }
+}
+
+ModelConfig config_of(const Settings& config, bool drop_mtp) {
+  const std::optional<Settings> inner = config.section("text_config");
+  const Settings& text = inner ? *inner : config;
+  const std::string type = config.text_or("model_type", "");
+  check_computed(text, drop_mtp);
   ModelConfig model;
   model.hidden = text.integer("hidden_size");
   model.vocab = text.integer("vocab_size");
@@ -124,8 +129,26 @@ ModelConfig qwen3_5_config(const Settings& config, bool drop_mtp) {
   }
   model.mtp.assign(static_cast<size_t>(depths), layer_of(text, type, layers - 1, /*linear=*/false));
   model.vision = hf_vision_tower(config);
-  bridge::with_context(text.where(), [&] { check(model); });
+  bridge::with_context(text.where(), [&] { check(model); });  // names the section
   return model;
 }
+
+void settle_mtp(ModelConfig& model, bool has_depths) {
+  if (!has_depths) model.mtp.clear();
+  if (!has_depths || !model.mtp.empty()) return;
+  // A depth's layer is as the last that is not linear.
+  const auto full =
+      std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
+        return std::holds_alternative<GroupedAttention>(layer.attention);
+      });
+  if (full != model.layers.rend()) model.mtp.push_back(*full);
+}
+
+}  // namespace
+
+constexpr HfArchitecture architectures::kQwen3_5 = {.model_types = kModelTypes,
+                                                    .config = config_of,
+                                                    .places = qwen3_5_places,
+                                                    .settle_mtp = settle_mtp};
 
 }  // namespace models

@@ -1,12 +1,10 @@
-// DeepSeek-V4: the release's names, those of transformers' modules, and what transformers saves again, where `kv_norm` is cut
-// short. Of multi-token prediction also the older names: a depth's tensors in a layer after the last; eh_proj, which takes the
-// embedding and then the hidden state, for e_proj and h_proj; final_layernorm.
+#include "models/hf/deepseek_v4_names.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>
 
-#include "bridge/io/base/error.h"
 #include "models/hf/names.h"
 
 namespace models {
@@ -100,46 +98,53 @@ std::vector<HfPlace> spelled(const Spellings (&list)[N], const TensorId& id,
   return places;
 }
 
-}  // namespace
-
 // Experts are one by one, or all in one tensor.
-std::vector<HfPlace> HfNames::deepseek_v4_layer_places(const TensorId& id,
-                                                       const std::string& prefix) const {
+std::vector<HfPlace> layer_places(const HfModel& model, const TensorId& id,
+                                  const std::string& prefix) {
   std::vector<HfPlace> places = spelled(kLayer, id, prefix);
-  if (places.empty()) {
-    bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
-  }
+  if (places.empty()) no_hf_name(id);
   if (id.role == Role::kExpertDown) {
     places.push_back({prefix + "mlp.experts.down_proj", true});
   } else if (id.role == Role::kExpertGate || id.role == Role::kExpertUp) {
-    const int64_t width = std::get<MixtureOfExperts>(layer(id).mlp).width;
+    const int64_t width = std::get<MixtureOfExperts>(model.layer(id).mlp).width;
     places.push_back(
         {prefix + "mlp.experts.gate_up_proj", true, gate_or_up(width, id.role == Role::kExpertUp)});
   }
   return places;
 }
 
-std::vector<HfPlace> HfNames::deepseek_v4_places(const TensorId& id) const {
-  if (id.role == Role::kOutput) return {{"head.weight"}, {"lm_head.weight"}};
-  if (id.section == Section::kModel) return spelled(kModel, id, prefix_);
-  if (id.section == Section::kLayer) {
-    return deepseek_v4_layer_places(id, fmt::format("{}layers.{}.", prefix_, id.index));
-  }
+// A depth has its own module, or is a layer after the last.
+std::vector<HfPlace> depth_places(const HfModel& model, const TensorId& id) {
+  const int64_t hidden = model.config.hidden;
   std::vector<HfPlace> places;
-  const int64_t layer = static_cast<int64_t>(config_.layers.size()) + id.index;
-  for (const std::string& prefix :
-       {fmt::format("mtp.{}.", id.index), fmt::format("layers.{}.", layer),
-        fmt::format("model.layers.{}.", layer)}) {
+  for (const HfDepthStart& start : deepseek_v4_depth_starts(model)) {
+    const std::string prefix =
+        fmt::format("{}{}.", start.text, start.first + static_cast<size_t>(id.index));
     std::vector<HfPlace> here = spelled(kDepth, id, prefix);
-    if (here.empty()) here = deepseek_v4_layer_places(id, prefix);
+    if (here.empty()) here = layer_places(model, id, prefix);
     if (id.role == Role::kMtpEmbeddingProjection || id.role == Role::kMtpHiddenProjection) {
-      const int64_t first = id.role == Role::kMtpHiddenProjection ? config_.hidden : 0;
-      here.push_back(
-          {prefix + "eh_proj.weight", false, {}, {first, config_.hidden, 2 * config_.hidden}});
+      const int64_t first = id.role == Role::kMtpHiddenProjection ? hidden : 0;
+      here.push_back({prefix + "eh_proj.weight", false, {}, {first, hidden, 2 * hidden}});
     }
     std::move(here.begin(), here.end(), std::back_inserter(places));
   }
   return places;
+}
+
+}  // namespace
+
+std::vector<HfDepthStart> deepseek_v4_depth_starts(const HfModel& model) {
+  const size_t layers = model.config.layers.size();
+  return {{"mtp.", 0}, {"layers.", layers}, {"model.layers.", layers}};
+}
+
+std::vector<HfPlace> deepseek_v4_places(const HfModel& model, const TensorId& id) {
+  if (id.role == Role::kOutput) return {{"head.weight"}, {"lm_head.weight"}};
+  if (id.section == Section::kModel) return spelled(kModel, id, model.prefix);
+  if (id.section == Section::kLayer) {
+    return layer_places(model, id, fmt::format("{}layers.{}.", model.prefix, id.index));
+  }
+  return depth_places(model, id);
 }
 
 }  // namespace models

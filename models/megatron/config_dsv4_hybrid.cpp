@@ -39,7 +39,7 @@ RotaryConfig rotary_of(const Settings& model, int64_t channels, bool compressed)
 
 }  // namespace
 
-CompressedAttention dsv4_attention(const Settings& model, int64_t layer) {
+CompressedAttention dsv4_hybrid_attention(const Settings& model, int64_t layer) {
   const std::vector<int64_t> ratios = model.integers("csa_compress_ratios");
   if (static_cast<size_t>(layer) >= ratios.size()) {
     model.refuse("csa_compress_ratios",

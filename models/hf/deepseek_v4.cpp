@@ -1,9 +1,11 @@
-// DeepSeek-V4's config.json, in the two forms there are:
+// DeepSeek-V4. Its config.json has two forms:
 //   the release's      compress_ratios (one a layer, those of multi-token prediction depths after the last), num_hash_layers,
 //                      rope_theta and compress_rope_theta, rope_scaling
 //   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with `main` and `compress`
 // Layers without summaries have rotary encodings of the first base, unscaled; those with summaries of the second base, scaled,
 // without YaRN's magnitude. Ratio 4 means overlapping summaries and an index, other ratios neither.
+// The tensors say whether there is multi-token prediction: transformers leaves it out and writes the configuration as if
+// it were there.
 // Truth: DeepSeek-V4 inference/model.py; transformers' configuration_deepseek_v4.py.
 #include <fmt/format.h>
 
@@ -12,12 +14,16 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "models/hf/architectures.h"
 #include "models/hf/config.h"
+#include "models/hf/deepseek_v4_names.h"
 #include "models/hf/rotary.h"
 
 namespace models {
 namespace {
 
+constexpr std::string_view kModelTypes[] = {"deepseek_v4"};
+constexpr std::string_view kDepthCount = "num_nextn_predict_layers";
 constexpr int64_t kIndexedRatio = 4;
 constexpr double kHeadPartTurned = 64.0 / 512;  // where the configuration does not say
 
@@ -144,9 +150,7 @@ MixtureOfExperts experts_of(const Settings& config, bool hashed) {
   return mlp;
 }
 
-}  // namespace
-
-ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp) {
+void check_computed(const Settings& config, bool drop_mtp) {
   for (const std::string_view name : {"dspark_block_size", "dspark_target_layer_ids"}) {
     if (drop_mtp || !config.has(name)) continue;
     config.not_supported(name, "the draft model DSpark is not computed here");
@@ -158,6 +162,10 @@ ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp) {
     if (config.flag_or(flag, false)) config.not_supported(flag, "biases are not computed here");
   }
   if (config.integer("hc_mult") < 1) config.refuse("hc_mult", "not positive");
+}
+
+ModelConfig config_of(const Settings& config, bool drop_mtp) {
+  check_computed(config, drop_mtp);
   ModelConfig model;
   model.hidden = config.integer("hidden_size");
   model.vocab = config.integer("vocab_size");
@@ -166,15 +174,32 @@ ModelConfig deepseek_v4_config(const Settings& config, bool drop_mtp) {
   model.hyper = {config.integer("hc_mult"), config.integer_or("hc_sinkhorn_iters", 20),
                  config.real_or("hc_eps", 1e-6)};
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
-  const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, "num_nextn_predict_layers", 0);
+  const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, kDepthCount, 0);
   for (int64_t layer = 0; layer < layers + depths; ++layer) {
     const bool is_depth = layer >= layers;
     (is_depth ? model.mtp : model.layers)
         .push_back({attention_of(config, compression_of(config, layer, layers)),
                     experts_of(config, !is_depth && is_hashed(config, layer))});
   }
-  bridge::with_context(config.where(), [&] { check(model); });
   return model;
 }
+
+bool passes_over_mtp(const Settings& config) {
+  return config.has(kDepthCount) && config.integer(kDepthCount) == 0;
+}
+
+void settle_mtp(ModelConfig& model, bool has_depths) {
+  if (!has_depths) model.mtp.clear();
+}
+
+}  // namespace
+
+constexpr HfArchitecture architectures::kDeepseekV4 = {
+    .model_types = kModelTypes,
+    .config = config_of,
+    .places = deepseek_v4_places,
+    .depths = {deepseek_v4_depth_starts, "embed.weight", "head.weight"},
+    .passes_over_mtp = passes_over_mtp,
+    .settle_mtp = settle_mtp};
 
 }  // namespace models
