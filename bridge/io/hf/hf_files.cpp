@@ -83,7 +83,7 @@ class Walk {
       bad_input(fmt::format("{}: symlink to {}, which is not in the blobs folder of this model",
                             printable(name), printable(target)));
     }
-    if (stat->kind == Kind::kDirectory) {
+    if (!blobs_ && stat->kind == Kind::kDirectory) {
       bad_input(
           fmt::format("{}: symlink to {}, which is a folder", printable(name), printable(target)),
           "links to files are followed; copy the folder with cp -rL");
