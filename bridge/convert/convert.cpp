@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/expected_hashes.h"
 #include "bridge/convert/commit/megatron_files.h"
 #include "bridge/convert/commit/output_dir.h"
@@ -17,6 +18,7 @@
 #include "bridge/convert/stream/torch_dist_sink.h"
 #include "bridge/convert/stream/witness_check.h"
 #include "bridge/io/file/crc32.h"
+#include "bridge/io/file/folder_size.h"
 #include "bridge/io/sidecar/sidecar.h"
 #include "mappings/megatron/megatron_args.h"
 
@@ -156,6 +158,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
                  {"quantized_tensors", plan.match.scales.size()},
                  {"dry_run", options.dry_run}};
   describe_parts(report, plan.match);
+  describe_beside_model(report, source);
 }
 
 class Conversion {
@@ -201,12 +204,14 @@ class Conversion {
     write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
     write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
+    sidecar_size_ = size_of_folder(fs_, sidecar_dir);
     write_root_files(fs_, output.path());
     if (elsewhere) elsewhere->commit();
     output.commit();
   }
 
   int64_t witness_bytes() const { return witness_bytes_; }
+  FolderSize sidecar_size() const { return sidecar_size_; }
 
  private:
   void refuse_sidecar_in_target() const {
@@ -292,7 +297,20 @@ class Conversion {
   bool has_witnesses_ = false;
   uint32_t witness_crc_ = 0;
   int64_t witness_bytes_ = 0;
+  FolderSize sidecar_size_;
 };
+
+void describe_sidecar(Report& report, const Conversion& conversion) {
+  const FolderSize size = conversion.sidecar_size();
+  std::string line = fmt::format("sidecar  {} in {} files", size_text(size.bytes), size.files);
+  if (conversion.witness_bytes() > 0) {
+    line += fmt::format(", {} of them source bytes that the target cannot hold",
+                        size_text(conversion.witness_bytes()));
+  }
+  report.lines.push_back(std::move(line));
+  report.json["sidecar_bytes"] = size.bytes;
+  report.json["witness_bytes"] = conversion.witness_bytes();
+}
 
 }  // namespace
 
@@ -310,11 +328,7 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   if (options.dry_run) return report;
   Conversion conversion(fs, options, source, model.binding, plan, budget);
   conversion.run();
-  if (conversion.witness_bytes() > 0) {
-    report.lines.push_back(fmt::format("sidecar  {} of source bytes that the target cannot hold",
-                                       size_text(conversion.witness_bytes())));
-  }
-  report.json["witness_bytes"] = conversion.witness_bytes();
+  describe_sidecar(report, conversion);
   return report;
 }
 

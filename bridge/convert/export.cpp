@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/text_form.h"
@@ -231,6 +232,7 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};
+  if (origin.reference) describe_beside_model(report, *origin.reference);
 }
 
 }  // namespace

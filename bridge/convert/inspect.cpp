@@ -95,7 +95,7 @@ void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& option
 }
 
 std::string architecture_of(std::string_view config_text) {
-  const Json config = parse_json(config_text);
+  const Json config = parse_json(config_text, {.non_finite = true});
   if (!config.is_object()) return "not an object";
   const auto names = config.find("architectures");
   if (names != config.end() && names->is_array() && !names->empty() && (*names)[0].is_string()) {

@@ -39,8 +39,9 @@ auto in(const bridge::Path& folder, const Fn& fn) {
 Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
   const bridge::Path path = folder / "config.json";
   const std::string text = bridge::read_whole_file(fs, path, kLargestConfig);
-  const nlohmann::ordered_json values = bridge::with_context(
-      bridge::printable(path.native()), [&] { return bridge::parse_json(text); });
+  const nlohmann::ordered_json values = bridge::with_context(bridge::printable(path.native()), [&] {
+    return bridge::parse_json(text, {.non_finite = true});
+  });
   return in(folder, [&] { return Settings("config.json", values); });
 }
 

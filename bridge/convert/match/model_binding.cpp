@@ -24,7 +24,8 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
                       const CommonOptions& options, mappings::BindingOptions binding,
                       const CountMtp& count_mtp) {
   mappings::Json config = with_context(printable(config_name), [&] {
-    mappings::Json json = parse_json(config_text, {.max_bytes = kLargestConfig});
+    mappings::Json json =
+        parse_json(config_text, {.max_bytes = kLargestConfig, .non_finite = true});
     if (!json.is_object()) bad_input("not a JSON object");
     refuse_nvfp4(json);
     return json;

@@ -96,7 +96,7 @@ class IndexVisitor : public JsonVisitor {
 
 WeightMap parse_weight_map(std::string_view json, Reservation& grown) {
   IndexVisitor visitor(grown);
-  visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size())});
+  visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size()), .non_finite = true});
   return visitor.take();
 }
 

@@ -213,6 +213,17 @@ SafetensorsHeader parse(std::string_view json, int64_t payload_size, MemoryBudge
   return header;
 }
 
+// What `git clone` leaves of a large file where git-lfs is not installed: a few lines of text.
+void refuse_git_lfs_pointer(const File& file) {
+  constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
+  std::array<char, kStart.size()> start;
+  if (file.size() < static_cast<int64_t>(start.size())) return;
+  file.read_at(0, std::as_writable_bytes(std::span(start)));
+  if (std::string_view(start.data(), start.size()) != kStart) return;
+  bad_input("a git-lfs pointer, not the file itself",
+            "run `git lfs pull` in the folder, or fetch the model with `hf download`");
+}
+
 // Reads and checks the length N of the header text.
 int64_t read_header_length(const File& file) {
   if (file.size() < kLengthBytes) {
@@ -224,6 +235,7 @@ int64_t read_header_length(const File& file) {
   for (size_t i = bytes.size(); i-- > 0;)
     length = length << 8 | std::to_integer<uint64_t>(bytes[i]);
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
+    refuse_git_lfs_pointer(file);
     bad_input(fmt::format("header of {} bytes, at most {} are accepted", length, kMaxHeaderBytes));
   }
   if (static_cast<int64_t>(length) > file.size() - kLengthBytes) {

@@ -9,6 +9,7 @@
 #include "bridge/io/file/file_crc.h"
 #include "bridge/io/file/sha256.h"
 #include "bridge/io/hf/safetensors.h"
+#include "bridge/io/hf/weight_files.h"
 
 namespace bridge {
 namespace {
@@ -155,8 +156,15 @@ void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
     sidecar.source.side_files.push_back({file.name, file.size});
     sidecar.files.push_back(std::move(file));
   }
-  for (const Json& item : list_of(manifest, "large_files")) {
-    sidecar.large_files.push_back(text_of(item, "name"));
+  std::vector<HfSideFile> large;
+  for (const Json& item : list_of(manifest, "large_files"))
+    large.push_back({text_of(item, "name"), 0});
+  take_weight_files(large);
+  for (HfSideFile& file : large) sidecar.large_files.push_back(std::move(file.name));
+  // Earlier versions carried weights as they carry side files.
+  for (const HfSideFile& weights : take_weight_files(sidecar.source.side_files)) {
+    std::erase_if(sidecar.files,
+                  [&](const SidecarFile& file) { return file.name == weights.name; });
   }
 }
 
