@@ -1,11 +1,11 @@
-// What the view of Hugging Face checkpoints knows of one architecture: its descriptor. Each lies in a file of its own,
-// mistral.cpp, beside what that file alone needs; all are listed in architectures.h.
+// The descriptor of an architecture: all that the view of Hugging Face checkpoints knows of it. Each
+// lies in a file of its own (mistral.cpp); architectures.h lists them.
 //
-//   config      reads config.json as transformers reads it, and refuses what the forward pass does not compute
-//   places      what checkpoints call the canonical tensors, in every spelling there is
-//   depths      where the tensors of multi-token prediction are, for what is stored there twice or passed over
+//   config   reads config.json as transformers reads it, and refuses what is not computed
+//   places   what checkpoints call the canonical tensors, in every spelling there is
+//   depths   where multi-token prediction is, of which tensors are stored twice or passed over
 //
-// Nothing else in the view asks for the architecture.
+// Nothing else in the view asks which architecture a model has.
 #pragma once
 
 #include <cstdint>
@@ -73,8 +73,8 @@ struct HfArchitecture {
   HfDepths depths = {};
   // Whether runtimes pass over the multi-token prediction of a checkpoint with this config.json.
   bool (*passes_over_mtp)(const Settings& config) = nullptr;
-  // Where config.json is not the one to say whether there is multi-token prediction, the tensors are: corrects the
-  // configuration by them.
+  // Where config.json is not the one to say whether there is multi-token prediction, the tensors
+  // are: corrects the configuration by them.
   void (*settle_mtp)(ModelConfig& model, bool has_depths) = nullptr;
 };
 

@@ -1,6 +1,6 @@
-// The architectures that the view of Hugging Face checkpoints reads. A new one is a line here and a file, which defines
-// its descriptor as architectures::NAME. A descriptor without its line does not compile, a line without its descriptor
-// does not link.
+// The architectures that the view of Hugging Face checkpoints reads. A new one is a line here and a
+// file, which defines its descriptor as architectures::NAME. A descriptor without its line does not
+// compile, a line without its descriptor does not link.
 //
 // The list is explicit, because a linker leaves out of a static library what nothing refers to.
 #pragma once

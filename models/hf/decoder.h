@@ -1,6 +1,8 @@
-// What the architectures share that go back to Llama: layers of grouped attention and a gated feed-forward part, a norm
-// before each, rotary encodings of whole heads. Each of their files says in what its class differs.
-// Truth: transformers' modeling_llama.py and configuration_llama.py, from which the others are derived.
+// What the architectures share that go back to Llama: layers of grouped attention and a gated
+// feed-forward part, a norm before each, rotary encodings of whole heads. Each of their files says
+// in what its class differs.
+// Truth: transformers' modeling_llama.py and configuration_llama.py, from which the others are
+// derived.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +35,8 @@ RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels, double de
 // The number of experts, by the class's own name for it or by num_local_experts.
 int64_t hf_expert_count(const Settings& config, std::string_view name);
 
-// Names that differ from the shared ones, or are not among them, come from `own`; {} is the expert's number.
-// Multi-token prediction depths are further layers.
+// Names that differ from the shared ones, or are not among them, come from `own`; {} is the
+// expert's number. Multi-token prediction depths are further layers.
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
                                        std::span<const HfName> own);
 // Of an architecture that has no others.

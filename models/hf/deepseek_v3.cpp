@@ -1,6 +1,6 @@
-// DeepSeek-V3 and R1: latent attention; the first layers dense, the others with a sigmoid router over groups of experts.
-// Released checkpoints keep multi-token prediction depths as further layers, each with copies of the embedding and of the
-// output layer.
+// DeepSeek-V3 and R1: latent attention; the first layers dense, the others with a sigmoid router
+// over groups of experts. Released checkpoints keep multi-token prediction depths as further
+// layers, each with copies of the embedding and of the output layer.
 // Truth: transformers' configuration_deepseek_v3.py, modeling_deepseek_v3.py; the released index.
 #include <optional>
 

@@ -2,10 +2,10 @@
 //   the release's      compress_ratios (one a layer, those of multi-token prediction depths after the last), num_hash_layers,
 //                      rope_theta and compress_rope_theta, rope_scaling
 //   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with `main` and `compress`
-// Layers without summaries have rotary encodings of the first base, unscaled; those with summaries of the second base, scaled,
-// without YaRN's magnitude. Ratio 4 means overlapping summaries and an index, other ratios neither.
-// The tensors say whether there is multi-token prediction: transformers leaves it out and writes the configuration as if
-// it were there.
+// Layers without summaries have rotary encodings of the first base, unscaled; those with summaries
+// of the second base, scaled, without YaRN's magnitude. Ratio 4 means overlapping summaries and an
+// index, other ratios neither. The tensors say whether there is multi-token prediction:
+// transformers leaves it out and writes the configuration as if it were there.
 // Truth: DeepSeek-V4 inference/model.py; transformers' configuration_deepseek_v4.py.
 #include <fmt/format.h>
 
@@ -54,7 +54,8 @@ Compression compression_by_types(const Settings& config, int64_t layer) {
   return compression_of_type(config, types[at]);
 }
 
-// layer: of a depth, counted after the last decoder layer. The release reads the ratios, transformers the types.
+// layer: of a depth, counted after the last decoder layer. The release reads the ratios,
+// transformers the types.
 Compression compression_of(const Settings& config, int64_t layer, int64_t layers) {
   const bool is_depth = layer >= layers;
   if (!config.has("compress_ratios")) {

@@ -1,7 +1,8 @@
-// Mistral: Llama without biases; every layer in the same window, 4096 tokens where config.json does not speak of it and
-// none where it says null, as from v0.2 on.
-// Truth: transformers' configuration_mistral.py, modeling_mistral.py (whose mask is one for all layers: layer_types are
-// Ministral's, other runtimes follow them here too, so that a list that says otherwise is refused).
+// Mistral: Llama without biases. Every layer has the same window: 4096 tokens if config.json does
+// not mention sliding_window, none if it says null, as from v0.2 on. MistralModel makes one mask for
+// all layers and does not read layer_types, which MistralConfig warns belong to Ministral: a list
+// that contradicts sliding_window is refused, because it is not clear which of the two was trained.
+// Truth: transformers' configuration_mistral.py, modeling_mistral.py.
 #include <algorithm>
 #include <string>
 

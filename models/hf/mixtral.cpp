@@ -1,5 +1,5 @@
-// Mixtral: Llama's attention without biases, in a window where config.json has one; experts in every layer, the weights of
-// the chosen ones always normalized.
+// Mixtral: Llama's attention without biases, in a window where config.json has one; experts in
+// every layer, the weights of the chosen ones always normalized.
 // Truth: transformers' configuration_mixtral.py, modeling_mixtral.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"

@@ -1,11 +1,12 @@
-// Names of Hugging Face checkpoints, by an architecture's descriptor: where the canonical tensors may be stored, and what
-// a checkpoint may have beside them. Pieces for the descriptors' own lists of names are below.
+// Names of Hugging Face checkpoints, by an architecture's descriptor: where the canonical tensors
+// may be stored, and what a checkpoint may have beside them. Pieces for the descriptors' own lists
+// of names are below.
 //   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, those of DeepSeek-V4 and
 //     Qwen3.5 as mtp.K and mtp.layers.K. NeMo Automodel reads DeepSeek-V4's as further layers too, with and without `model.`,
 //     every tensor for itself.
 //   - Experts are tensors of their own, or rows of one with all experts on its first axis, gate rows before up rows.
-// Truth: the released checkpoints' indexes; transformers' modeling_*.py and conversion_mapping.py; NeMo Automodel
-// deepseek_v4/state_dict_adapter.py and, of its pull request 2191, mtp.py.
+// Truth: the released checkpoints' indexes; transformers' modeling_*.py and conversion_mapping.py;
+// NeMo Automodel deepseek_v4/state_dict_adapter.py and, of its pull request 2191, mtp.py.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ class HfNames {
 
   // The ways; a checkpoint has one of them. Never empty.
   std::vector<HfPlace> places(const TensorId& id) const;
-  // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and the output layer, tables
-  // of rotary frequencies.
+  // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and
+  // the output layer, tables of rotary frequencies.
   bool is_unused(std::string_view name) const;
   // Of a multi-token prediction depth, whatever the configuration counts.
   bool is_mtp(std::string_view name) const;

@@ -9,10 +9,12 @@
 
 namespace models {
 
-// Tokens that a query of a sliding layer sees; 0: no layer slides. null says none, absence says the class's own.
+// Tokens that a query of a sliding layer sees; 0: no layer slides. null says none, absence says the
+// class's own.
 int64_t qwen_window(const Settings& config);
 
-// The same of a layer, which layer_types names where there is one, else max_window_layers: Qwen2 and Qwen3.
+// The same of a layer, which layer_types names where there is one, else max_window_layers: Qwen2
+// and Qwen3.
 int64_t qwen_window_of(const Settings& config, int64_t layer);
 
 // By mlp_only_layers and decoder_sparse_step.

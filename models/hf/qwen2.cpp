@@ -1,4 +1,5 @@
-// Qwen2 and Qwen2.5: queries, keys and values always have biases, the output never has. Later layers may have a window.
+// Qwen2 and Qwen2.5: queries, keys and values always have biases, the output never has. Later
+// layers may have a window.
 // Truth: transformers' configuration_qwen2.py, modeling_qwen2.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"

@@ -1,11 +1,13 @@
-// Qwen3.5, Qwen3.6 and Qwen3-Next, dense or with experts. Of the vision-language model the text part is what
-// runs: its settings are in text_config, tie_word_embeddings and vision_config beside it. The three position numbers of a multi-section rotary encoding
-// are one and the same for text, which makes it a plain one.
-// The tensors say whether there is multi-token prediction: transformers leaves it out and writes the configuration as if
-// it were there, and the released Qwen3-Next has it without saying so.
-// attn_output_gate is vLLM's to read: transformers has no model without the gate.
-// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py, modeling_qwen3_5_moe.py, modeling_qwen3_next.py;
-// vLLM's qwen3_next.py (Qwen3NextAttention, which qwen3_5.py takes).
+// Qwen3.5, Qwen3.6 and Qwen3-Next, dense or with experts. Of the vision-language model the text
+// part is what runs: its settings are in text_config, tie_word_embeddings and vision_config beside
+// it. The three position numbers of a multi-section rotary encoding are one and the same for text,
+// which makes it a plain one. The tensors say whether there is multi-token prediction: transformers
+// leaves it out and writes the configuration as if it were there, and the released Qwen3-Next has
+// it without saying so. attn_output_gate is vLLM's to read: transformers has no model without the
+// gate.
+// Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py,
+// modeling_qwen3_5_moe.py, modeling_qwen3_next.py; vLLM's qwen3_next.py (Qwen3NextAttention, which
+// qwen3_5.py takes).
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Qwen3 with experts: Qwen3's attention, every layer with the window or none; a softmax router without shared experts;
-// single layers may be dense.
+// Qwen3 with experts: Qwen3's attention, every layer with the window or none; a softmax router
+// without shared experts; single layers may be dense.
 // Truth: transformers' configuration_qwen3_moe.py, modeling_qwen3_moe.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"

@@ -264,8 +264,8 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   return out;
 }
 
-// get_gpt_mtp_block_spec takes the specification of the last decoder layer, in which dsv4_hybrid has ratios of the depths'
-// own and no table of experts.
+// get_gpt_mtp_block_spec takes the specification of the last decoder layer, in which dsv4_hybrid
+// has ratios of the depths' own and no table of experts.
 LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConfig& last) {
   if (attention_variant(model) != AttentionVariant::kDsv4Hybrid) return last;
   return {dsv4_hybrid_attention(model, layer), experts_of(model, /*hashed=*/false)};

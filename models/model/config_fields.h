@@ -1,5 +1,5 @@
-// The fields of every struct of a ModelConfig, by the names that messages and reports give them. A new field is a line here:
-// without it nothing compiles (fields.h).
+// The fields of every struct of a ModelConfig, by the names that messages and reports give them. A
+// new field is a line here: without it nothing compiles (fields.h).
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
-// Descriptions of a configuration: every field of the lists in config_fields.h by its name. A struct's fields have its own
-// name in front ("rotary.base"). Of a list the description has the length in its place; after all other fields come what the
-// list holds, by number ("layers.3.attention.heads"), and what is there for some models only.
+// Descriptions of a configuration: every field of the lists in config_fields.h by its name. A
+// struct's fields have its own name in front ("rotary.base"). Of a list the description has the
+// length in its place; after all other fields come what the list holds, by number
+// ("layers.3.attention.heads"), and what is there for some models only.
 #include <fmt/format.h>
 
 #include <optional>

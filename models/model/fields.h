@@ -1,5 +1,5 @@
-// Lists of a struct's fields, stated once for everything that walks over them (describe, check). A list that leaves a
-// member out, or has one twice, does not compile.
+// Lists of a struct's fields, stated once for everything that walks over them (describe, check). A
+// list that leaves a member out, or has one twice, does not compile.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@ consteval Field<Owner, T> field(std::string_view name, T Owner::*member) {
   return {name, member};
 }
 
-// An optional VisionTower can be made of a VisionTower just as of itself, and the compiler takes neither of two ways.
+// An optional VisionTower can be made of a VisionTower just as of itself, and the compiler takes
+// neither of two ways.
 template <typename T>
 concept MadeInOneWay = !std::is_same_v<T, VisionTower>;
 

@@ -271,6 +271,24 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_NE(refusal([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
 }
 
+// dsv4_hybrid gives depths ratios of their own, but still there must be a layer before them.
+TEST(MegatronConfig, DepthsWithoutLayers) {
+  const std::string yaml = std::string(kModel) + R"(  num_layers: 0
+  mtp_num_layers: 1
+  experimental_attention_variant: dsv4_hybrid
+  enable_hyper_connections: true
+  qk_layernorm: true
+  csa_compress_ratios: [0]
+  v_head_dim: 128
+  q_lora_rank: 4
+  o_groups: 1
+  o_lora_rank: 4
+  num_moe_experts: 4
+)";
+  EXPECT_EQ(refusal([&] { megatron(yaml); }, bridge::Code::kBadInput),
+            "run_config.yaml: model: no layers");
+}
+
 // Eleven levels of ten aliases each: no file that small is that large.
 TEST(MegatronConfig, AliasesDoNotGrow) {
   std::string yaml = "a0: &a0 [1, 1]\n";

@@ -1,13 +1,29 @@
 // The description of a configuration: which fields, by which names, in which order.
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "models/model/model_config.h"
+#include "models/model/config_fields.h"
 
 namespace models {
 namespace {
+
+// What all_fields compares the lists with: members of every type that a configuration has, those in
+// another's padding too.
+struct Members {
+  int64_t number;
+  bool one, other;
+  NormKind kind;
+  NormConfig part;
+  AttentionConfig variant;
+  std::vector<LayerConfig> list;
+  std::optional<VisionTower> tower;
+};
+static_assert(member_count<Members>() == 8);
+static_assert(member_count<ModelConfig>() == 8 && member_count<RotaryConfig>() == 12);
 
 std::vector<std::string> lines_of(const ModelConfig& config) {
   std::vector<std::string> lines;

@@ -1,4 +1,5 @@
-// Mistral's config.json, by the defaults of transformers' MistralConfig and what MistralModel makes of them.
+// Mistral's config.json, by the defaults of transformers' MistralConfig and what MistralModel makes
+// of them.
 #include <gtest/gtest.h>
 
 #include <string>
