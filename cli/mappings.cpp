@@ -87,8 +87,8 @@ void show_rows(const mappings::Table& table, int64_t layer) {
     if (!row.experts.empty()) text += fmt::format("   for each e of {}", row.experts.text());
     if (family == nullptr) text += part_remark(row.part);
     if (row.keep) text += fmt::format("   stays {}", bridge::safetensors_name(*row.keep));
-    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer),
-               mappings::op_name(row.op), fmt::join(names, "  "), text);
+    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer), row.op->name,
+               fmt::join(names, "  "), text);
   });
 }
 

@@ -4,7 +4,6 @@
 
 #include "bridge/io/base/error.h"
 #include "mappings/table/model_parts.h"
-#include "mappings/table/op_names.h"
 #include "mappings/table/table_json.h"
 
 namespace mappings {
@@ -90,7 +89,7 @@ void read_row(const Json& json, int line, Table& table) {
   Row row;
   row.line = line;
   row.megatron = text_of(json[0], "the Megatron name");
-  row.op = op_of(text_of(json[1], "the op"));
+  row.op = &op_named(text_of(json[1], "the op"));
   if (json[2].is_array()) {
     for (const std::string& part : texts_of(json[2], "the HF names")) {
       row.hf.push_back(part_of(part));
@@ -103,9 +102,9 @@ void read_row(const Json& json, int line, Table& table) {
   if (const Json* aliases = find(options, "aliases")) {
     row.aliases = texts_of(*aliases, "'aliases'");
   }
-  row.groups = optional_expr(options, "groups");
-  row.heads = optional_expr(options, "heads");
-  row.blocks = optional_expr(options, "blocks");
+  for (size_t i = 0; i < kNumberOptions.size(); ++i) {
+    row.numbers[i] = optional_expr(options, kNumberOptions[i].name);
+  }
   row.when = optional_expr(options, "when");
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");

@@ -4,6 +4,7 @@
 // --mapping FILE is input.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,22 +14,9 @@
 
 #include "bridge/io/number/dtype.h"
 #include "mappings/expr/expr.h"
+#include "mappings/op/ops.h"
 
 namespace mappings {
-
-// The closed algebra; semantics, inverse and slice rule are in bridge/convert/algebra/ops.h.
-enum class Op {
-  kCopy,      // 1 part
-  kConcat,    // n parts joined on axis 0: [gate; up]
-  kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
-  kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
-  kGroup,  // 1 part [a; b; ...] of equal blocks, interleaved by group: the rows of a group from each
-  kUngroup,  // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
-  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
-  kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
-  kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
-};
-std::string_view op_name(Op op);
 
 // Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
 // prefixes, {e} is the expert, other placeholders are dialect variables; inside a family's prefixes {l} or
@@ -43,12 +31,10 @@ struct Row {
   std::string megatron_local;  // --spec local spelling (same unless the table says)
   std::vector<std::string>
       aliases;  // further spellings accepted when reading a Megatron checkpoint
-  Op op = Op::kCopy;
+  const Op* op = &ops::kCopy;
   std::vector<HfPart> hf;
-  Expr
-      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kGroup, kUngroup), of blocks (kColumns)
-  Expr heads;                         // kGatedQkv: number of query heads
-  Expr blocks;                        // kGroup: number of blocks
+  // Of kNumberOptions, in their order; empty: not given.
+  std::array<Expr, kNumberOptions.size()> numbers;
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets

@@ -1,7 +1,6 @@
 #include "bridge/convert/algebra/layout_cache.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <vector>
@@ -27,7 +26,7 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
                             glu_interleave_, printable(tensor.hf[0].name)),
                 "convert the release's checkpoint, which holds them apart");
   }
-  if (glu_interleave_ == 0 || !tensor.row->gated || tensor.expert < 0) return tensor.groups;
+  if (glu_interleave_ == 0 || !tensor.row->gated || tensor.expert < 0) return tensor.numbers.groups;
   const int64_t rows = tensor.hf[0].shape.at(0);
   if (rows % glu_interleave_ != 0) {
     usage_error(fmt::format("--glu-interleave {}: experts of {} rows do not divide into it",
@@ -39,13 +38,15 @@ int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
 
 std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& tensor,
                                                  int64_t vocab_rows) {
-  const mappings::Op op = tensor.row->op;
-  OpNumbers numbers{.groups = groups_of(tensor), .heads = tensor.heads, .blocks = tensor.blocks};
-  if (op == mappings::Op::kVocab) numbers.vocab_rows = vocab_rows;
-  if (op == mappings::Op::kUngroup) numbers.split_rows = tensor.split_rows;
-  std::string key =
-      fmt::format("{} {} {} {} {} {}", mappings::op_name(op), numbers.groups, numbers.heads,
-                  numbers.blocks, numbers.vocab_rows, fmt::join(numbers.split_rows, " "));
+  const mappings::Op& op = *tensor.row->op;
+  mappings::OpNumbers numbers = tensor.numbers;
+  numbers.groups = groups_of(tensor);
+  if (op.is_vocabulary) numbers.vocab_rows = vocab_rows;
+  std::string key = fmt::format("{} {}", op.name, numbers.vocab_rows);
+  for (const mappings::NumberOption& option : mappings::kNumberOptions) {
+    key += fmt::format(" {}", numbers.*option.number);
+  }
+  for (const mappings::SplitPart& part : numbers.split) key += fmt::format(" {}", part.rows);
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
     key += shape_text(spec.shape);

@@ -122,11 +122,11 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                                       const KeyLookup& lookup, const std::string& name) {
   std::vector<Piece> pieces;
   std::string missing;
-  for (const std::string& suffix : tensor.row->split) {
-    if (const auto piece = find_piece(folder, tensor, lookup, name + suffix)) {
+  for (const mappings::SplitPart& part : tensor.numbers.split) {
+    if (const auto piece = find_piece(folder, tensor, lookup, name + part.suffix)) {
       pieces.push_back(*piece);
     } else {
-      missing = name + suffix;
+      missing = name + part.suffix;
     }
   }
   if (pieces.empty()) return std::nullopt;
@@ -138,15 +138,16 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
   int64_t rows = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
+    const mappings::SplitPart& part = tensor.numbers.split[i];
     Shape expected = pieces[0].shape;
-    if (!expected.empty()) expected[0] = tensor.split_rows.at(i);
+    if (!expected.empty()) expected[0] = part.rows;
     if (piece.dtype != found.dtype || piece.shape != expected || piece.shape.empty()) {
       bad_input(fmt::format("{}{}{}: {} {}, beside the other parts it should be {} {}",
-                            printable(lookup.prefix), printable(name), tensor.row->split[i],
+                            printable(lookup.prefix), printable(name), part.suffix,
                             safetensors_name(piece.dtype), shape_text(piece.shape),
                             safetensors_name(found.dtype), shape_text(expected)));
     }
-    rows = checked_add(rows, tensor.split_rows.at(i));
+    rows = checked_add(rows, part.rows);
     found.stretches.push_back(piece.stretch);
   }
   found.shape[0] = rows;

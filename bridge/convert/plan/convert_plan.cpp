@@ -89,7 +89,7 @@ class Planner {
   void place(const MatchedTensor& matched) {
     const mappings::LogicalTensor& logical = matched.logical;
     int64_t rows = 0;
-    if (logical.row->op == mappings::Op::kVocab) {
+    if (logical.row->op->is_vocabulary) {
       rows = target_vocab_rows(logical, options_.vocab_rows);
       plan_.vocab_rows = rows;
     }
@@ -100,20 +100,20 @@ class Planner {
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
     if (tensor.key.axes.count > (logical.expert < 0 ? 0 : 1)) plan_.stacks = true;
-    if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
+    if (logical.row->op->changes_values()) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
-    if (logical.row->split.empty()) {
+    if (logical.numbers.split.empty()) {
       tensor.rows = tensor.layout->megatron_shape().at(0);
       add(std::move(tensor));
       return;
     }
-    for (size_t i = 0; i < logical.row->split.size(); ++i) {
-      tensor.rows = logical.split_rows.at(i);
+    for (const mappings::SplitPart& split : logical.numbers.split) {
+      tensor.rows = split.rows;
       Placed part = tensor;
-      part.name += logical.row->split[i];
-      part.key.key += logical.row->split[i];
+      part.name += split.suffix;
+      part.key.key += split.suffix;
       add(std::move(part));
       tensor.first_row += tensor.rows;
     }

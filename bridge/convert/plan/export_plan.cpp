@@ -112,7 +112,7 @@ class Planner {
       const Dtype to = transfer.to;
       add_output(spec.name, to, spec.shape, std::move(transfer));
     }
-    if (tensor.logical.row->op == mappings::Op::kVocab && options_.vocab_rows > 0) {
+    if (tensor.logical.row->op->is_vocabulary && options_.vocab_rows > 0) {
       plan_.hf_vocab_rows = options_.vocab_rows;
     }
   }
@@ -300,8 +300,8 @@ class Planner {
 
   void add_copy(const std::string& name, const TransferInput& input, Dtype to, const Shape& shape) {
     Transfer transfer;
-    transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{shape}, OpNumbers{});
+    transfer.layout = std::make_shared<OpLayout>(mappings::ops::kCopy, std::vector<Shape>{shape},
+                                                 mappings::OpNumbers{});
     transfer.inputs = {input};
     transfer.to = to;
     transfer.end = element_count(shape);

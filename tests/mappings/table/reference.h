@@ -42,7 +42,7 @@ inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
 inline std::string kind_of(const LogicalTensor& tensor, size_t part) {
   static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
   static const char* const kGated[] = {"GatedMLPMapping[gate]", "GatedMLPMapping[up]"};
-  if (tensor.row->op == Op::kQkv) return kQkv[part];
+  if (tensor.row->op == &ops::kQkv) return kQkv[part];
   if (tensor.row->gated) return kGated[part];
   return "AutoMapping";
 }

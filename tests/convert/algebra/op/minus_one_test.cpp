@@ -1,17 +1,35 @@
-// Minus one and plus one against double arithmetic: every code of BF16 and F16, and F32 of every size, to every dtype.
+// The places are copy's. The values, minus one and plus one, against double arithmetic: every code of BF16 and F16, and F32 of every size, to every dtype.
 // A sum in double rounds to F32 as the exact sum does (53 >= 2 * 24 + 2 bits); rounding to BF16 and F16 is a search.
-#include "bridge/convert/algebra/value_change.h"
-
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <cstring>
 #include <random>
 
+#include "bridge/convert/algebra/value_change.h"
+#include "tests/convert/algebra/op/op_property.h"
 #include "tests/narrow_float.h"
 
 namespace bridge {
 namespace {
+
+const ValueChange kMinusOne = ops::kMinusOne.values;
+const ValueChange kPlusOne = mappings::inverse_of(kMinusOne);
+
+TEST(MinusOneOp, FollowsItsDefinition) {
+  expect_definition(ops::kMinusOne, [](Maker& make) {
+    Example e{.shapes = {{make.up_to(7), make.up_to(5)}}};
+    e.parts = {make.fresh(element_count(e.shapes[0]))};
+    e.megatron = e.parts[0];
+    e.megatron_shape = e.shapes[0];
+    return e;
+  });
+  EXPECT_EQ(OpLayout(ops::kMinusOne, {{3}}, {}).value_change(), kMinusOne);
+}
+
+TEST(MinusOneOp, Refuses) {
+  expect_refused(ops::kMinusOne, {{"NegativeDimension", {{-1}}, {}, "negative dimension"}});
+}
 
 constexpr uint32_t kSign = 0x80000000;
 constexpr uint32_t kInfinity = 0x7f800000;
@@ -105,14 +123,14 @@ struct Combination {
   Dtype to;
 };
 
-class ValueChangeTest : public testing::TestWithParam<Combination> {};
+class MinusOneValues : public testing::TestWithParam<Combination> {};
 
-TEST_P(ValueChangeTest, IsTheRoundedSum) {
+TEST_P(MinusOneValues, IsTheRoundedSum) {
   const auto [from, to] = GetParam();
   const std::vector<uint32_t> all = sources(from);
   const std::string in = bytes_of_bits(from, all);
-  for (const ValueChange change : {ValueChange::kMinusOne, ValueChange::kPlusOne}) {
-    const double one = change == ValueChange::kMinusOne ? -1 : 1;
+  for (const ValueChange change : {kMinusOne, kPlusOne}) {
+    const double one = change == kMinusOne ? -1 : 1;
     std::string out(all.size() * static_cast<size_t>(size_of(to)), '\x55');
     int64_t overflowed = 0;
     change_values(change, from, std::as_bytes(std::span(in)), to,
@@ -132,7 +150,7 @@ TEST_P(ValueChangeTest, IsTheRoundedSum) {
 constexpr Dtype kF32 = Dtype::kF32;
 constexpr Dtype kBF16 = Dtype::kBF16;
 constexpr Dtype kF16 = Dtype::kF16;
-INSTANTIATE_TEST_SUITE_P(Dtypes, ValueChangeTest,
+INSTANTIATE_TEST_SUITE_P(Dtypes, MinusOneValues,
                          testing::Values(Combination{kBF16, kBF16}, Combination{kBF16, kF32},
                                          Combination{kBF16, kF16}, Combination{kF16, kF16},
                                          Combination{kF16, kF32}, Combination{kF16, kBF16},
@@ -144,7 +162,7 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, ValueChangeTest,
                          });
 
 // As torch 2.11 computes (w.float() - 1).to(dtype) and (m.float() + 1).to(dtype).
-TEST(ValueChange, KnownValues) {
+TEST(MinusOneOp, KnownValues) {
   struct Known {
     Dtype dtype;
     uint32_t weight;
@@ -194,15 +212,22 @@ TEST(ValueChange, KnownValues) {
       EXPECT_EQ(overflowed, 0);
       return bits_at(k.dtype, out, 0);
     };
-    EXPECT_EQ(changed(ValueChange::kMinusOne, k.weight), k.less_one) << std::hex << k.weight;
-    EXPECT_EQ(changed(ValueChange::kPlusOne, k.less_one), k.again) << std::hex << k.weight;
+    EXPECT_EQ(changed(kMinusOne, k.weight), k.less_one) << std::hex << k.weight;
+    EXPECT_EQ(changed(kPlusOne, k.less_one), k.again) << std::hex << k.weight;
   }
 }
 
-TEST(ValueChange, Inverses) {
-  EXPECT_EQ(inverse_of(ValueChange::kMinusOne), ValueChange::kPlusOne);
-  EXPECT_EQ(inverse_of(ValueChange::kPlusOne), ValueChange::kMinusOne);
-  EXPECT_EQ(inverse_of(ValueChange::kNone), ValueChange::kNone);
+// It is the only op that changes values, and both ways undo each other where nothing rounds.
+TEST(MinusOneOp, ChangesValues) {
+  for (const mappings::Op* op : mappings::all_ops()) {
+    EXPECT_EQ(op->changes_values(), op == &ops::kMinusOne) << op->name;
+    EXPECT_EQ(mappings::inverse_of(mappings::inverse_of(op->values)), op->values) << op->name;
+  }
+  std::vector<float> values = {1, 0.5, -3, 256};
+  kMinusOne.apply(values);
+  EXPECT_EQ(values, (std::vector<float>{0, -0.5, -4, 255}));
+  kPlusOne.apply(values);
+  EXPECT_EQ(values, (std::vector<float>{1, 0.5, -3, 256}));
 }
 
 }  // namespace
