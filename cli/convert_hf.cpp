@@ -7,6 +7,7 @@ namespace cli {
 
 int convert_hf(const bridge::ConvertOptions& options) {
   const Stopwatch stopwatch;
+  bridge::check_report(bridge::real_file_system(), options, options.target);
   const bridge::Report report = bridge::convert_hf(bridge::real_file_system(), options);
   return finish(options, report, stopwatch.seconds());
 }

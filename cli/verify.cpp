@@ -5,7 +5,6 @@
 #include "bridge/convert/verify_hash.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/file_system.h"
-#include "bridge/io/file/json_file.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
@@ -44,9 +43,7 @@ int verify(const VerifyCommand& command) {
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
-  if (!command.options.report.empty()) {
-    bridge::check_json_file_can_be_written(fs, command.options.report);
-  }
+  bridge::check_report(fs, command.options, {});
   bridge::Report report;
   if (hash) {
     report = bridge::verify_hash(fs, command.options);

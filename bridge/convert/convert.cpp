@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <optional>
 
@@ -19,27 +20,24 @@
 #include "bridge/convert/stream/witness_check.h"
 #include "bridge/io/file/crc32.h"
 #include "bridge/io/file/folder_size.h"
+#include "bridge/io/file/paths.h"
 #include "bridge/io/sidecar/sidecar.h"
-#include "mappings/megatron/megatron_args.h"
 
 namespace bridge {
 namespace {
 
-std::string_view short_dtype(Dtype dtype) {
-  return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
-}
-
 nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPlan& plan,
                                   const mappings::Table& table) {
-  return {{"table", table.file},
-          {"spec", options.spec == Spec::kTe ? "te" : "local"},
-          {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
-          {"name_prefix", plan.style.prefix},
-          {"vocab_rows", plan.vocab_rows},
-          {"glu_interleave", options.glu_interleave},
-          {"dtype", options.dtype ? nlohmann::ordered_json(short_dtype(*options.dtype)) : "source"},
-          {"mtp", options.keep_mtp ? "keep" : "drop"},
-          {"parts", options.text_only ? "text" : "all"}};
+  return {
+      {"table", table.file},
+      {"spec", options.spec == Spec::kTe ? "te" : "local"},
+      {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
+      {"name_prefix", plan.style.prefix},
+      {"vocab_rows", plan.vocab_rows},
+      {"glu_interleave", options.glu_interleave},
+      {"dtype", options.dtype ? nlohmann::ordered_json(dtype_option(*options.dtype)) : "source"},
+      {"mtp", options.keep_mtp ? "keep" : "drop"},
+      {"parts", options.text_only ? "text" : "all"}};
 }
 
 // Source tensors no row writes (scales among them): read once, so that their CRCs are known, and kept or compared.
@@ -140,6 +138,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
         printable(file.name), size_text(file.size)));
   }
   for (const std::string& text : binding.warnings()) report.warn(text);
+  for (const std::string& text : plan.configuration.warnings) report.warn(text);
   report.json = {{"command", "convert-hf"},
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
@@ -163,20 +162,29 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
 
 class Conversion {
  public:
-  Conversion(FileSystem& fs, const ConvertOptions& options, const HfFolder& source,
-             const mappings::Binding& binding, const ConvertPlan& plan, MemoryBudget& budget)
+  Conversion(FileSystem& fs, const ConvertOptions& options, const ConvertPlan& plan,
+             const SidecarOrigin& origin, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
-        source_(source),
-        binding_(binding),
+        source_(origin.source),
+        origin_(origin),
         plan_(plan),
         budget_(budget),
-        reader_(fs, source),
-        crcs_(source, plan.match.mtp) {}
+        reader_(fs, source_),
+        crcs_(source_, plan.match.mtp) {}
+
+  // What can be refused before a byte is copied, beyond what the plan refuses.
+  void check() {
+    expected_ = read_expected_hashes(fs_, options_.expect, source_);
+    if (!options_.sidecar.empty() && lies_in(options_.sidecar, options_.target)) {
+      usage_error(
+          printable(options_.sidecar.string()) + ": --sidecar lies inside the output folder",
+          "leave the option out: the sidecar goes to causeway/ there");
+    }
+    check_sidecar(fs_, origin_, budget_);
+  }
 
   void run() {
-    const auto expected = read_expected_hashes(fs_, options_.expect, source_);
-    refuse_sidecar_in_target();
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     // Elsewhere, the sidecar is an output of its own; it is committed first, so that a finished checkpoint has one.
@@ -192,18 +200,10 @@ class Conversion {
     if (!elsewhere) fs_.make_dir(sidecar_dir);
 
     copy_tensors(dist_dir, sidecar_dir);
-    check_expected_hashes(fs_, source_, expected);
-    mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
-    // Nothing else in the checkpoint tells the order of these rows; the arguments have it from here.
-    if (options_.glu_interleave > 0) {
-      provider["moe_mlp_glu_interleave_size"] = options_.glu_interleave;
-    }
-    mappings::ArgsOptions args;
-    args.padded_vocab_size = plan_.vocab_rows;
-    args.local_spec = options_.spec == Spec::kLocal;
-    write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
-    write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
-                  options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
+    check_expected_hashes(fs_, source_, expected_);
+    write_metadata_files(fs_, dist_dir, plan_);
+    write_sidecar(fs_, sidecar_dir, origin_, {.tensors = crcs_.values(), .witnesses = witness_crc_},
+                  budget_);
     sidecar_size_ = size_of_folder(fs_, sidecar_dir);
     write_root_files(fs_, output.path());
     if (elsewhere) elsewhere->commit();
@@ -214,19 +214,6 @@ class Conversion {
   FolderSize sidecar_size() const { return sidecar_size_; }
 
  private:
-  void refuse_sidecar_in_target() const {
-    if (options_.sidecar.empty()) return;
-    const Path target = std::filesystem::absolute(options_.target).lexically_normal();
-    const Path sidecar = std::filesystem::absolute(options_.sidecar).lexically_normal();
-    const auto [rest, unused] =
-        std::mismatch(target.begin(), target.end(), sidecar.begin(), sidecar.end());
-    if (rest == target.end()) {
-      usage_error(
-          printable(options_.sidecar.string()) + ": --sidecar lies inside the output folder",
-          "leave the option out: the sidecar goes to causeway/ there");
-    }
-  }
-
   // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
   std::vector<Path> inputs() const {
     std::vector<Path> paths = {source_.path};
@@ -254,10 +241,10 @@ class Conversion {
 
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
     std::optional<WitnessWriter> witnesses;
-    has_witnesses_ =
+    const bool has_witnesses =
         plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
                                       [](const DroppedSource& d) { return d.equals < 0; });
-    if (has_witnesses_) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
+    if (has_witnesses) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
     {
       DroppedTensors dropped(source_, reader_, crcs_);
       for (const DroppedSource& item : plan_.match.dropped) {
@@ -289,13 +276,13 @@ class Conversion {
   FileSystem& fs_;
   const ConvertOptions& options_;
   const HfFolder& source_;
-  const mappings::Binding& binding_;
+  const SidecarOrigin& origin_;
   const ConvertPlan& plan_;
   MemoryBudget& budget_;
   HfReader reader_;
   SourceCrcs crcs_;
-  bool has_witnesses_ = false;
-  uint32_t witness_crc_ = 0;
+  std::map<std::string, std::string> expected_;  // SHA-256 by shard
+  std::optional<uint32_t> witness_crc_;          // nullopt: there is nothing to witness
   int64_t witness_bytes_ = 0;
   FolderSize sidecar_size_;
 };
@@ -325,8 +312,11 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);
+  const SidecarOrigin origin{source, choices_of(options, plan, model.binding.table()),
+                             options.version};
+  Conversion conversion(fs, options, plan, origin, budget);
+  conversion.check();
   if (options.dry_run) return report;
-  Conversion conversion(fs, options, source, model.binding, plan, budget);
   conversion.run();
   describe_sidecar(report, conversion);
   return report;

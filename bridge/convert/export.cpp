@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
+#include <set>
 
 #include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/config_patch.h"
@@ -24,16 +26,25 @@ namespace {
 class Export {
  public:
   Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
-         const Origin& origin, const std::string& config, ConfigChanges changes,
-         const ExportPlan& plan, MemoryBudget& budget)
+         const Origin& origin, const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
         origin_(origin),
-        config_(config),
-        changes_(std::move(changes)),
         plan_(plan),
         budget_(budget) {}
+
+  // What can be refused before a byte is copied, beyond what the plan refuses. config: config.json to write; nullopt: the
+  // origin's as it is.
+  void check(std::optional<std::string> config) {
+    config_ = std::move(config);
+    check_names();
+    const HfFolder& folder = origin_.side_files();
+    for (size_t i = 0; i < folder.side_files.size(); ++i) {
+      if (!is_index(folder.side_files[i])) fs_.open_read(origin_.side_file_path(i));
+    }
+    if (plan_.index_verbatim) fs_.open_read(origin_.index_path());
+  }
 
   void run(Report& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
@@ -53,6 +64,31 @@ class Export {
     if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
     if (origin_.reference) paths.push_back(origin_.reference->path);
     return paths;
+  }
+
+  static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
+
+  // Every file gets a path of its own, and none is the folder of another.
+  void check_names() const {
+    std::set<std::string> names;
+    const auto add = [&](const std::string& name) {
+      if (!names.insert(name).second) clash(name);
+    };
+    for (const ExportPlan::Shard& shard : plan_.shards) add(shard.name);
+    for (const HfSideFile& file : origin_.side_files().side_files) {
+      if (!is_index(file)) add(file.name);
+    }
+    if (plan_.index_verbatim || plan_.needs_index) add(std::string(kIndexFile));
+    for (const std::string& name : names) {
+      for (Path folder = Path(name).parent_path(); !folder.empty(); folder = folder.parent_path()) {
+        if (names.contains(folder.native())) clash(folder.native());
+      }
+    }
+  }
+
+  [[noreturn]] static void clash(const std::string& name) {
+    bad_input(printable(name) + ": a shard to write, or its folder, has the name of a side file",
+              "rename the side file in the origin, or choose another --max-shard-size");
   }
 
   int64_t output_bytes() const {
@@ -87,10 +123,10 @@ class Export {
     const HfFolder& folder = origin_.side_files();
     for (size_t i = 0; i < folder.side_files.size(); ++i) {
       const std::string& name = folder.side_files[i].name;
-      if (name == kIndexFile) continue;
+      if (is_index(folder.side_files[i])) continue;
       make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && (changes_.any() || plan_.text_form)) {
-        write_whole_file(fs_, dir / name, patch_config(config_, changes_));
+      if (name == "config.json" && config_) {
+        write_whole_file(fs_, dir / name, *config_);
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
       }
@@ -126,8 +162,7 @@ class Export {
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
-  const std::string& config_;
-  ConfigChanges changes_;
+  std::optional<std::string> config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
   BlockCounts blocks_;
@@ -158,6 +193,14 @@ ConfigChanges config_changes(const ExportOptions& options, const mappings::Bindi
   }
   changes.root = plan.text_form ? std::string() : binding.config_root();
   return changes;
+}
+
+// config.json to write where it is not the origin's as it is.
+std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
+                                      const ExportPlan& plan, const ConfigChanges& changes) {
+  if (!changes.any() && !plan.text_form) return std::nullopt;
+  return patch_config(plan.text_form ? text_form_config(text, binding, plan.dialect) : text,
+                      changes);
 }
 
 void describe_parts(Report& report, const ExportPlan& plan) {
@@ -267,13 +310,10 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
   Report report;
   describe(report, options, checkpoint, model.binding, origin, plan);
-  if (!options.dry_run) {
-    const std::string own_config =
-        plan.text_form ? text_form_config(config, model.binding, plan.dialect) : config;
-    Export(fs, options, checkpoint, origin, own_config,
-           config_changes(options, model.binding, origin, plan), plan, budget)
-        .run(report);
-  }
+  Export exported(fs, options, checkpoint, origin, plan, budget);
+  const ConfigChanges changes = config_changes(options, model.binding, origin, plan);
+  exported.check(own_config(config, model.binding, plan, changes));
+  if (!options.dry_run) exported.run(report);
   return report;
 }
 

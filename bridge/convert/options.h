@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "bridge/io/base/progress.h"
 #include "bridge/io/file/file_system.h"
@@ -13,6 +14,11 @@ namespace bridge {
 
 enum class LayerKeys { kAuto, kStacked, kPerLayer };
 enum class Spec { kTe, kLocal };
+
+// The dtype of floating weights as --dtype spells it.
+constexpr std::string_view dtype_option(Dtype dtype) {
+  return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
+}
 
 struct CommonOptions {
   int64_t memory = 256LL << 20;

@@ -32,8 +32,9 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
   });
   std::unique_ptr<const mappings::Table> own;
   if (!options.mapping.empty()) {
-    own = std::make_unique<const mappings::Table>(mappings::parse_table(
-        read_whole_file(fs, options.mapping, kLargestTable), options.mapping.filename().string()));
+    own = std::make_unique<const mappings::Table>(
+        mappings::parse_table(read_whole_file(fs, options.mapping, kLargestTable),
+                              printable(options.mapping.filename().string())));
   }
   try {
     const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);

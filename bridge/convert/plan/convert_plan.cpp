@@ -74,6 +74,11 @@ class Planner {
     build_tensors();
     lay_out();
     add_extra_states();
+    plan_.configuration =
+        make_configuration_files(binding_, options_,
+                                 {.main_dtype = plan_.main_dtype,
+                                  .vocab_rows = plan_.vocab_rows,
+                                  .asks_for_each_layer = plan_.style.per_layer && !plan_.stacks});
     return std::move(plan_);
   }
 
