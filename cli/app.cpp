@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -193,8 +194,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
     if (asked_for) return app.exit(error);
-    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
-               app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " ");
+    bridge::print_message(fmt::format(
+        "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
+        app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " "));
     return static_cast<int>(bridge::Code::kUsage);
   }
   return status;

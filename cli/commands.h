@@ -37,5 +37,8 @@ int mappings_check(const MappingsCommand& command);
 
 // Prints a report and writes --report; returns the exit status.
 int finish(const bridge::CommonOptions& options, const bridge::Report& report, double seconds);
+// The parts of it, for who has more to report.
+void print_summary(const bridge::CommonOptions& options, const bridge::Report& report);
+int exit_status(const bridge::Report& report);
 
 }  // namespace cli

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "bridge/convert/commit/report_place.h"
 #include "bridge/convert/verify_hash.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
@@ -36,14 +38,16 @@ int verify(const VerifyCommand& command) {
         "verify --mode logits: causeway-verify, which compares logits, was not built", kInstall);
   }
   if (hash && logits && !program) {
-    fmt::print(stderr,
-               "notice: comparing bytes only; causeway-verify, which compares logits, was not "
-               "built ({})\n",
-               kInstall);
+    bridge::print_message(
+        fmt::format("notice: comparing bytes only; causeway-verify, which compares logits, was not "
+                    "built ({})\n",
+                    kInstall));
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
-  bridge::check_report(fs, command.options, {});
+  bridge::check_report_place(
+      fs, command.options.report,
+      {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});
   bridge::Report report;
   if (hash) {
     report = bridge::verify_hash(fs, command.options);
@@ -55,15 +59,13 @@ int verify(const VerifyCommand& command) {
   }
 
   // The report is written when both parts are known, what was found on bytes is said before.
-  bridge::CommonOptions first_part = command.options;
-  first_part.report.clear();
-  const int hash_status = finish(first_part, report, stopwatch.seconds());
+  print_summary(command.options, report);
   const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
   const LogitsRun run = run_causeway_verify(*program, command, facts);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
-  return worst(hash_status, run.status);
+  return worst(exit_status(report), run.status);
 }
 
 }  // namespace cli

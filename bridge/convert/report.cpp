@@ -4,7 +4,6 @@
 
 #include "bridge/io/base/progress.h"
 #include "bridge/io/file/json_file.h"
-#include "bridge/io/file/paths.h"
 
 namespace bridge {
 
@@ -25,14 +24,6 @@ void Report::list(std::string_view what, const std::vector<NamedReason>& items) 
       lines.push_back(fmt::format("{} {}: {}", what, items[i].name, items[i].reason));
     }
   }
-}
-
-void check_report(FileSystem& fs, const CommonOptions& options, const Path& target) {
-  if (options.report.empty()) return;
-  for (const Path& output : {target, options.sidecar}) {
-    if (!output.empty() && lies_in(options.report, output)) return;
-  }
-  check_json_file_can_be_written(fs, options.report);
 }
 
 void write_report(FileSystem& fs, const CommonOptions& options, const Report& report,

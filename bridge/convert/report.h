@@ -24,10 +24,6 @@ struct Report {
   void list(std::string_view what, const std::vector<NamedReason>& items);
 };
 
-// Throws what write_report would throw for a path that cannot be written, before the work begins. A path inside the
-// output folders (target, where it is not empty, and --sidecar) is left to write_report: they may only come to be by then.
-void check_report(FileSystem& fs, const CommonOptions& options, const Path& target);
-
 // Replaces the file at options.report, when asked for one. json gets wall seconds and peak memory.
 void write_report(FileSystem& fs, const CommonOptions& options, const Report& report,
                   double seconds);
