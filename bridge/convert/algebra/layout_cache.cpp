@@ -8,6 +8,14 @@
 #include "bridge/io/base/error.h"
 
 namespace bridge {
+namespace {
+
+// As bytes: a key is made for every tensor of a model, and formatting would be most of its cost.
+void append_number(std::string& key, int64_t number) {
+  key.append(reinterpret_cast<const char*>(&number), sizeof(number));
+}
+
+}  // namespace
 
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave) {
   const auto& rows = binding.table().rows;
@@ -42,14 +50,18 @@ std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& 
   mappings::OpNumbers numbers = tensor.numbers;
   numbers.groups = groups_of(tensor);
   if (op.is_vocabulary) numbers.vocab_rows = vocab_rows;
-  std::string key = fmt::format("{} {}", op.name, numbers.vocab_rows);
+  std::string key(op.name);
+  key.push_back('\0');  // no name is the beginning of another
+  append_number(key, numbers.vocab_rows);
   for (const mappings::NumberOption& option : mappings::kNumberOptions) {
-    key += fmt::format(" {}", numbers.*option.number);
+    append_number(key, numbers.*option.number);
   }
-  for (const mappings::SplitPart& part : numbers.split) key += fmt::format(" {}", part.rows);
+  append_number(key, std::ssize(numbers.split));
+  for (const mappings::SplitPart& part : numbers.split) append_number(key, part.rows);
   std::vector<Shape> shapes;
   for (const mappings::HfTensorSpec& spec : tensor.hf) {
-    key += shape_text(spec.shape);
+    append_number(key, std::ssize(spec.shape));
+    for (const int64_t dim : spec.shape) append_number(key, dim);
     shapes.push_back(spec.shape);
   }
   auto& layout = layouts_[key];
