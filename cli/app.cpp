@@ -8,6 +8,7 @@
 #include "bridge/io/base/standard_output.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/version.h"
 
 namespace cli {
 namespace {
@@ -167,7 +168,7 @@ int run(int argc, char** argv) {
   CLI::App app(kAbout, "causeway");
   app.require_subcommand(1);
   app.footer(kExitCodes);
-  app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION);
+  app.set_version_flag("--version", version_text());
   app.get_formatter()->column_width(34);
 
   int status = 0;

@@ -103,35 +103,30 @@ void describe_parts(Report& report, const SourceMatch& match) {
   }
 }
 
-void describe(Report& report, const ConvertOptions& options, const HfFolder& source,
-              const mappings::Binding& binding, const ConvertPlan& plan) {
-  const auto output = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
-  report.lines.push_back(fmt::format("source   {}: {} tensors in {} shards, {}",
-                                     printable(source.path.string()), source.tensors.size(),
-                                     source.shards.size(), size_text(source.total_bytes)));
-  report.lines.push_back(fmt::format("table    {} ({})", binding.table().file,
-                                     plan.style.per_layer ? "per-layer keys" : "stacked layers"));
-  report.lines.push_back(fmt::format("target   {}: {} tensors in {} files, {}",
-                                     printable(options.target.string()), plan.tensors.size(),
-                                     plan.files.size(), size_text(output)));
+ConvertSummary describe(const ConvertOptions& options, const HfFolder& source,
+                        const mappings::Binding& binding, const ConvertPlan& plan) {
+  ConvertSummary report;
+  report.source = source.path;
+  report.source_tensors = source.tensors.size();
+  report.source_shards = source.shards.size();
+  report.source_bytes = source.total_bytes;
+  report.table = binding.table().file;
+  report.per_layer_keys = plan.style.per_layer;
+  report.target = options.target;
+  report.target_tensors = plan.tensors.size();
+  report.target_files = plan.files.size();
+  report.target_bytes = std::accumulate(plan.file_sizes.begin(), plan.file_sizes.end(), int64_t{0});
   nlohmann::ordered_json dropped = nlohmann::ordered_json::array();
-  std::vector<NamedReason> named;
   for (const DroppedSource& item : plan.match.dropped) {
-    named.push_back(
-        {printable(source.tensors[static_cast<size_t>(item.tensor)].name), item.reason});
-    dropped.push_back({{"name", named.back().name}, {"reason", item.reason}});
+    const std::string name = printable(source.tensors[static_cast<size_t>(item.tensor)].name);
+    report.dropped.push_back({name, item.reason});
+    dropped.push_back({{"name", name}, {"reason", item.reason}});
   }
-  report.list("dropped ", named);
   for (const std::string& prefix : plan.match.mtp_prefixes) {
-    report.lines.push_back(fmt::format("dropped  {} tensors {}*: --mtp drop",
-                                       tensors_with_prefix(source, prefix).size(),
-                                       printable(prefix)));
+    report.dropped_mtp.push_back({prefix, tensors_with_prefix(source, prefix).size()});
   }
-  if (!plan.match.scales.empty()) {
-    report.lines.push_back(
-        fmt::format("fp8      {} tensors become {}; their scales go to the sidecar",
-                    plan.match.scales.size(), safetensors_name(plan.main_dtype)));
-  }
+  report.quantized_tensors = plan.match.scales.size();
+  report.main_dtype = plan.main_dtype;
   for (const HfSideFile& file : source.large_side_files) {
     report.warn(fmt::format(
         "{} ({}) is too large to be carried in the sidecar; an export takes it from --reference",
@@ -142,22 +137,23 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
   report.json = {{"command", "convert-hf"},
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
-                 {"table", binding.table().file},
+                 {"table", report.table},
                  {"dialect", plan.match.dialect + 1},
                  {"dialects", binding.dialect_count()},
                  {"choices", choices_of(options, plan, binding.table())},
-                 {"source_tensors", source.tensors.size()},
-                 {"source_bytes", source.total_bytes},
-                 {"target_tensors", plan.tensors.size()},
-                 {"target_files", plan.files.size()},
+                 {"source_tensors", report.source_tensors},
+                 {"source_bytes", report.source_bytes},
+                 {"target_tensors", report.target_tensors},
+                 {"target_files", report.target_files},
                  {"target_tensor_bytes", plan.output_bytes},
-                 {"target_bytes", output},
+                 {"target_bytes", report.target_bytes},
                  {"dropped", dropped},
                  {"dropped_mtp_tensors", plan.match.mtp.size()},
-                 {"quantized_tensors", plan.match.scales.size()},
+                 {"quantized_tensors", report.quantized_tensors},
                  {"dry_run", options.dry_run}};
   describe_parts(report, plan.match);
-  describe_beside_model(report, source);
+  report.beside = describe_beside_model(report, source);
+  return report;
 }
 
 class Conversion {
@@ -263,8 +259,9 @@ class Conversion {
     }
     TorchDistSink sink(fs_, dist_dir, plan_);
     Progress progress(options_.progress, options_.quiet, "convert", plan_.output_bytes);
-    execute(plan_.transfers, reader_, sink, executor, hooks, progress,
-            [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; });
+    execute({plan_.transfers, reader_, sink, executor, hooks,
+             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; }},
+            progress);
     progress.finish();
     budget_.release(executor.reserved);
     if (witnesses) {
@@ -287,21 +284,16 @@ class Conversion {
   FolderSize sidecar_size_;
 };
 
-void describe_sidecar(Report& report, const Conversion& conversion) {
-  const FolderSize size = conversion.sidecar_size();
-  std::string line = fmt::format("sidecar  {} in {} files", size_text(size.bytes), size.files);
-  if (conversion.witness_bytes() > 0) {
-    line += fmt::format(", {} of them source bytes that the target cannot hold",
-                        size_text(conversion.witness_bytes()));
-  }
-  report.lines.push_back(std::move(line));
-  report.json["sidecar_bytes"] = size.bytes;
-  report.json["witness_bytes"] = conversion.witness_bytes();
+void describe_sidecar(ConvertSummary& report, const Conversion& conversion) {
+  report.sidecar = conversion.sidecar_size();
+  report.witness_bytes = conversion.witness_bytes();
+  report.json["sidecar_bytes"] = report.sidecar->bytes;
+  report.json["witness_bytes"] = report.witness_bytes;
 }
 
 }  // namespace
 
-Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
+ConvertSummary convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
@@ -310,8 +302,7 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
       {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
       [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
-  Report report;
-  describe(report, options, source, model.binding, plan);
+  ConvertSummary report = describe(options, source, model.binding, plan);
   const SidecarOrigin origin{source, choices_of(options, plan, model.binding.table()),
                              options.version};
   Conversion conversion(fs, options, plan, origin, budget);

@@ -46,7 +46,7 @@ class Export {
     if (plan_.index_verbatim) fs_.open_read(origin_.index_path());
   }
 
-  void run(Report& report) {
+  void run(ExportSummary& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     output.require_space(output_bytes());
@@ -108,8 +108,9 @@ class Export {
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
     const ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
-    execute(plan_.transfers, reader, sink, executor, hooks, progress,
-            [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
+    execute({plan_.transfers, reader, sink, executor, hooks,
+             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }},
+            progress);
     progress.finish();
     budget_.release(executor.reserved);
     if (reader.items_without_crc() > 0) {
@@ -133,20 +134,13 @@ class Export {
     }
   }
 
-  void describe_blocks(Report& report) const {
-    report.json["blocks"] = {{"kept", blocks_.kept.load()},
-                             {"new", blocks_.fresh.load()},
-                             {"clipped", blocks_.clipped.load()}};
-    report.json["witnesses"] = blocks_.witnesses.load();
-    if (blocks_.witnesses > 0) {
-      report.lines.push_back(fmt::format(
-          "witness  {} elements are the source's own, which the values alone do not tell",
-          blocks_.witnesses.load()));
-    }
-    if (plan_.quantized == 0) return;
-    report.lines.push_back(
-        fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
-                    blocks_.kept.load(), blocks_.fresh.load(), blocks_.clipped.load()));
+  void describe_blocks(ExportSummary& report) const {
+    report.blocks = {blocks_.kept, blocks_.fresh, blocks_.clipped};
+    report.witnesses = blocks_.witnesses;
+    report.json["blocks"] = {{"kept", report.blocks.kept},
+                             {"new", report.blocks.fresh},
+                             {"clipped", report.blocks.clipped}};
+    report.json["witnesses"] = report.witnesses;
   }
 
   // The index belongs to the shards, which may come from elsewhere than the side files.
@@ -203,48 +197,35 @@ std::optional<std::string> own_config(const std::string& text, const mappings::B
                       changes);
 }
 
-void describe_parts(Report& report, const ExportPlan& plan) {
-  if (plan.text_form) {
-    report.lines.push_back(
-        fmt::format("text     the text model on its own: {} tensors of other parts left out",
-                    plan.match.parts_left_out));
+ExportSummary describe(const ExportOptions& options, const MegatronFolder& checkpoint,
+                       const mappings::Binding& binding, const Origin& origin,
+                       const ExportPlan& plan) {
+  ExportSummary report;
+  report.source = checkpoint.dist_dir;
+  report.source_tensors = checkpoint.metadata.tensors.size();
+  report.table = binding.table().file;
+  report.configuration_from = origin.reference ? origin.reference->path : origin.sidecar->path;
+  report.target = options.target;
+  report.target_tensors = plan.outputs.size();
+  report.target_shards = plan.shards.size();
+  report.verbatim_headers = std::count_if(plan.shards.begin(), plan.shards.end(),
+                                          [](const auto& shard) { return shard.verbatim >= 0; });
+  report.target_bytes = plan.output_bytes;
+  report.left_out = plan.left_out;
+  report.put_back = plan.put_back;
+  report.dropped_mtp_tensors = plan.match.mtp_left_out;
+  if (plan.text_form) report.dropped_part_tensors = plan.match.parts_left_out;
+  report.dequantized_tensors = plan.dequantized;
+  report.dtype = options.dtype;
+  report.quantized_tensors = plan.quantized;
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
   }
   if (plan.match.other_prefix > 0) {
     report.warn(fmt::format(
         "{} tensors are there with and without language_model.; --name-prefix says which count",
         plan.match.other_prefix));
-  }
-}
-
-void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
-              const mappings::Binding& binding, const Origin& origin, const ExportPlan& plan) {
-  const std::string from = origin.reference ? printable(origin.reference->path.string())
-                                            : printable(origin.sidecar->path.string());
-  report.lines.push_back(fmt::format("source   {}: {} tensors",
-                                     printable(checkpoint.dist_dir.string()),
-                                     checkpoint.metadata.tensors.size()));
-  report.lines.push_back(
-      fmt::format("table    {}, configuration from {}", binding.table().file, from));
-  const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
-                                      [](const auto& shard) { return shard.verbatim >= 0; });
-  report.lines.push_back(
-      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
-                  printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
-                  verbatim, size_text(plan.output_bytes)));
-  report.list("left out", plan.left_out);
-  report.list("put back", plan.put_back);
-  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
-  for (const NamedReason& item : plan.left_out) {
-    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
-  }
-  if (plan.match.mtp_left_out > 0) {
-    report.lines.push_back(
-        fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
-  }
-  describe_parts(report, plan);
-  if (plan.dequantized > 0) {
-    report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
-                                       plan.dequantized, safetensors_name(*options.dtype)));
   }
   for (const std::string& text : plan.warnings) report.warn(text);
   for (const std::string& name :
@@ -260,14 +241,14 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
   report.json = {{"command", "export-to-hf"},
                  {"source", printable(checkpoint.dist_dir.string())},
                  {"target", printable(options.target.string())},
-                 {"table", binding.table().file},
-                 {"configuration", from},
-                 {"source_tensors", checkpoint.metadata.tensors.size()},
+                 {"table", report.table},
+                 {"configuration", printable(report.configuration_from.string())},
+                 {"source_tensors", report.source_tensors},
                  {"discarded_training_tensors", checkpoint.metadata.dropped_tensors},
-                 {"target_tensors", plan.outputs.size()},
-                 {"target_shards", plan.shards.size()},
-                 {"verbatim_headers", verbatim},
-                 {"target_bytes", plan.output_bytes},
+                 {"target_tensors", report.target_tensors},
+                 {"target_shards", report.target_shards},
+                 {"verbatim_headers", report.verbatim_headers},
+                 {"target_bytes", report.target_bytes},
                  {"left_out", left_out},
                  {"put_back_tensors", plan.put_back.size()},
                  {"dropped_mtp_tensors", plan.match.mtp_left_out},
@@ -275,12 +256,13 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};
-  if (origin.reference) describe_beside_model(report, *origin.reference);
+  if (origin.reference) report.beside = describe_beside_model(report, *origin.reference);
+  return report;
 }
 
 }  // namespace
 
-Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
@@ -308,8 +290,7 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
     model = bind();
   }
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
-  Report report;
-  describe(report, options, checkpoint, model.binding, origin, plan);
+  ExportSummary report = describe(options, checkpoint, model.binding, origin, plan);
   Export exported(fs, options, checkpoint, origin, plan, budget);
   const ConfigChanges changes = config_changes(options, model.binding, origin, plan);
   exported.check(own_config(config, model.binding, plan, changes));

@@ -27,7 +27,9 @@ def test_help_of_all():
 
 
 def test_version():
-    assert re.fullmatch(r"causeway \d+\.\d+\.\d+\n", run("--version", expect=0).out)
+    version = run("--version", expect=0).out
+    assert re.fullmatch(r"causeway \d+\.\d+\.\d+ \(commit ([0-9a-f]{7,}(-dirty)?|unknown), (g|clang)\+\+ \d+[^\n]*\)\n"
+                        r"formats: safetensors, torch_dist \(DCP metadata 1\.0\.0\), sidecar 1\n", version), version
 
 
 USAGE = {

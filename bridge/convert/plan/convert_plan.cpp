@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
 namespace bridge {
@@ -37,12 +38,14 @@ struct Placed {
 };
 
 int64_t cost_of(const Placed& tensor) {
-  // Names twice (here and as a key), the transfer and its chunk with two shapes.
-  return static_cast<int64_t>(2 * tensor.name.size() + sizeof(Placed) +
-                              tensor.inputs.size() * sizeof(TransferInput) +
-                              static_cast<size_t>(tensor.chunk_count()) *
-                                  (sizeof(Transfer) + tensor.inputs.size() * sizeof(TransferInput) +
-                                   sizeof(DcpChunk) + 160));
+  // Names twice (here and as a key), the transfer and its chunk with two shapes of one axis more for the layers.
+  const int64_t inputs = heap_cost(tensor.inputs.size() * sizeof(TransferInput));
+  const int64_t shape = heap_cost((tensor.shape().size() + 1) * sizeof(int64_t));
+  const auto chunk =
+      static_cast<int64_t>(sizeof(Transfer) + sizeof(DcpChunk) + sizeof(ConvertPlan::Item)) +
+      inputs + 2 * shape;
+  return static_cast<int64_t>(sizeof(Placed)) + 2 * heap_cost(tensor.name.size()) + inputs +
+         tensor.chunk_count() * chunk;
 }
 
 class Planner {
@@ -254,7 +257,7 @@ class Planner {
     binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
       if (options_.text_only && !module.state->part.empty()) return;
       std::string key = extra_state_key(module, style_of(module.family, module.state->part));
-      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
+      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject)) + heap_cost(key.size()), "the plan");
       plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
     });
     std::sort(plan_.objects.begin(), plan_.objects.end(),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/file/crc32.h"
 #include "bridge/io/file/file_crc.h"
@@ -16,9 +17,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
 constexpr size_t kSha256Digits = 64;
-constexpr int64_t kLargestManifest = 4 << 20;  // its tree takes some eight times as much
+constexpr int64_t kLargestManifest = 4 << 20;
+constexpr int64_t kTreeBytesPerByte = 4;  // of a manifest's JSON
 
 std::string hex(uint32_t crc) {
   return fmt::format("{:08x}", crc);
@@ -84,7 +85,8 @@ struct ManifestSums {
 
 std::string manifest_text(const SidecarOrigin& origin, const ManifestSums& sums) {
   const HfFolder& source = origin.source;
-  Json manifest = {{"format", kFormat}, {"version", origin.version}, {"choices", origin.choices}};
+  Json manifest = {
+      {"format", kSidecarFormat}, {"version", origin.version}, {"choices", origin.choices}};
   manifest["identity"] = sums.identity;
   Json shards = Json::array();
   for (size_t i = 0; i < source.shards.size(); ++i) {
@@ -169,8 +171,8 @@ void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryB
       }
       sidecar.source.shards.push_back({name, size, std::ssize(raw)});
       for (const SafetensorsEntry& entry : header.entries) {
-        budget.reserve(static_cast<int64_t>(sizeof(HfTensor) + entry.name.size() +
-                                            entry.shape.size() * sizeof(int64_t)),
+        budget.reserve(static_cast<int64_t>(sizeof(HfTensor)) + heap_cost(entry.name.size()) +
+                           heap_cost(entry.shape.size() * sizeof(int64_t)),
                        "the sidecar's headers");
         sidecar.source.tensors.push_back(
             {entry.name, entry.dtype, entry.shape, shard, entry.begin, entry.end});
@@ -293,12 +295,12 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
     sidecar.path = dir;
     if (!fs.stat(dir / "manifest.json")) bad_input("not a sidecar: manifest.json is missing");
     const std::string text = read_whole_file(fs, dir / "manifest.json", kLargestManifest);
-    budget.reserve(static_cast<int64_t>(text.size()) * 4, "the sidecar's manifest");
+    budget.reserve(static_cast<int64_t>(text.size()) * kTreeBytesPerByte, "the sidecar's manifest");
     with_context("manifest.json", [&] {
       const Json manifest = parse_json(text);
-      if (size_of(manifest, "format") != kFormat) {
+      if (size_of(manifest, "format") != kSidecarFormat) {
         unsupported(fmt::format("sidecar format {}; this version reads format {}",
-                                size_of(manifest, "format"), kFormat));
+                                size_of(manifest, "format"), kSidecarFormat));
       }
       sidecar.version = text_of(manifest, "version");
       sidecar.choices = member(manifest, "choices");
@@ -316,7 +318,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
       }
       check_names(sidecar.source);
     });
-    budget.release(static_cast<int64_t>(text.size()) * 4);
+    budget.release(static_cast<int64_t>(text.size()) * kTreeBytesPerByte);
     return sidecar;
   });
 }

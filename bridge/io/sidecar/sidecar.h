@@ -25,6 +25,7 @@
 namespace bridge {
 
 constexpr std::string_view kSidecarFolder = "causeway";
+constexpr int kSidecarFormat = 1;
 
 struct SidecarFile {
   std::string name;
