@@ -23,6 +23,9 @@ Report verify_hash(FileSystem& fs, const VerifyOptions& options);
 struct ConversionFacts {
   bool without_mtp = false;    // multi-token prediction was left out on purpose
   bool without_parts = false;  // so was what a multimodal model has besides its text model
+  // --mapping or --arch named the table, now or when it was converted: the forward pass need not
+  // know the model.
+  bool table_was_named = false;
   // --dtype; "": not known, as where the Hugging Face side is not what was converted.
   std::string dtype;
 };
