@@ -21,11 +21,12 @@ struct VerifyCommand {
 };
 
 struct MappingsCommand {
-  bridge::CommonOptions options;  // check
+  bridge::CheckOptions check;
+  // show
   std::string arch;
-  int64_t layer = -1;      // show: only this layer
-  std::string table_file;  // check
-  std::string hf_dir;      // check
+  int64_t layer = -1;   // with this layer's names
+  bool full = false;    // as one self-contained table
+  bool source = false;  // as it was written
 };
 
 int convert_hf(const bridge::ConvertOptions& options);

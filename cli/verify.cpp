@@ -45,6 +45,10 @@ void add(Lines& lines, const char* name, const bridge::HashSummary::Direction& d
 
 Lines lines_of(const bridge::HashSummary& summary) {
   Lines lines;
+  if (!summary.own_table.empty()) {
+    lines.push_back(fmt::format("table    {} is not built in: no independent check of it exists",
+                                summary.own_table));
+  }
   if (summary.without_mtp) {
     lines.emplace_back("MTP      not compared: the sidecar says --mtp drop");
   }
@@ -112,7 +116,14 @@ int verify(const VerifyCommand& command) {
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
-  return worst(exit_status(report), run.status);
+  const int hash_status = exit_status(report);
+  const bool unknown = run.status == static_cast<int>(bridge::Code::kUnsupported);
+  if (hash && unknown && facts.table_was_named) {
+    bridge::print_message(
+        "notice: comparing bytes only; the forward pass does not know this model\n");
+    return hash_status;
+  }
+  return worst(hash_status, run.status);
 }
 
 }  // namespace cli

@@ -15,10 +15,10 @@
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/plan/convert_plan.h"
+#include "bridge/convert/stream/dropped_tensors.h"
 #include "bridge/convert/stream/source_crcs.h"
 #include "bridge/convert/stream/torch_dist_sink.h"
 #include "bridge/convert/stream/witness_check.h"
-#include "bridge/io/file/crc32.h"
 #include "bridge/io/file/folder_size.h"
 #include "bridge/io/file/paths.h"
 #include "bridge/io/sidecar/sidecar.h"
@@ -39,57 +39,6 @@ nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPl
       {"mtp", options.keep_mtp ? "keep" : "drop"},
       {"parts", options.text_only ? "text" : "all"}};
 }
-
-// Source tensors no row writes (scales among them): read once, so that their CRCs are known, and kept or compared.
-class DroppedTensors {
- public:
-  DroppedTensors(const HfFolder& source, TensorReader& reader, SourceCrcs& crcs)
-      : source_(source), reader_(reader), crcs_(crcs), a_(kPiece), b_(kPiece) {}
-
-  void keep(int32_t tensor, WitnessWriter& witnesses) {
-    for_each_piece(tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
-      witnesses.append({tensor, begin, bytes});
-    });
-  }
-
-  void compare(const DroppedSource& dropped) {
-    for_each_piece(dropped.tensor, [&](int64_t begin, std::span<const std::byte> bytes) {
-      const std::span<std::byte> other(b_.data(), bytes.size());
-      reader_.read(static_cast<size_t>(dropped.equals), begin, other);
-      if (!std::equal(bytes.begin(), bytes.end(), other.begin())) {
-        bad_input(fmt::format("{}: differs from {}, which it should repeat ({})",
-                              name(dropped.tensor), name(dropped.equals), dropped.reason),
-                  "if both are meant, the configuration should not tie them");
-      }
-    });
-  }
-
- private:
-  static constexpr size_t kPiece = 64 << 10;
-
-  std::string name(int32_t tensor) const {
-    return printable(source_.tensors[static_cast<size_t>(tensor)].name);
-  }
-
-  template <typename Fn>
-  void for_each_piece(int32_t index, Fn&& fn) {
-    const HfTensor& tensor = source_.tensors[static_cast<size_t>(index)];
-    const int64_t size = tensor.end - tensor.begin;
-    for (int64_t begin = 0; begin < size; begin += static_cast<int64_t>(kPiece)) {
-      const auto length = std::min(kPiece, static_cast<size_t>(size - begin));
-      const std::span<std::byte> bytes(a_.data(), length);
-      reader_.read(static_cast<size_t>(index), begin, bytes);
-      crcs_.add(static_cast<size_t>(index), begin, static_cast<int64_t>(length), crc32(bytes));
-      fn(begin, bytes);
-    }
-  }
-
-  const HfFolder& source_;
-  TensorReader& reader_;
-  SourceCrcs& crcs_;
-  std::vector<std::byte> a_;
-  std::vector<std::byte> b_;
-};
 
 void describe_parts(Report& report, const SourceMatch& match) {
   report.json["parts_left_out"] = nlohmann::ordered_json::object();
@@ -158,11 +107,12 @@ ConvertSummary describe(const ConvertOptions& options, const HfFolder& source,
 
 class Conversion {
  public:
-  Conversion(FileSystem& fs, const ConvertOptions& options, const ConvertPlan& plan,
-             const SidecarOrigin& origin, MemoryBudget& budget)
+  Conversion(FileSystem& fs, const ConvertOptions& options, const TableChoice& table,
+             const ConvertPlan& plan, const SidecarOrigin& origin, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         source_(origin.source),
+        table_(table),
         origin_(origin),
         plan_(plan),
         budget_(budget),
@@ -198,6 +148,7 @@ class Conversion {
     copy_tensors(dist_dir, sidecar_dir);
     check_expected_hashes(fs_, source_, expected_);
     write_metadata_files(fs_, dist_dir, plan_);
+    keep_table(fs_, sidecar_dir, table_);
     write_sidecar(fs_, sidecar_dir, origin_, {.tensors = crcs_.values(), .witnesses = witness_crc_},
                   budget_);
     sidecar_size_ = size_of_folder(fs_, sidecar_dir);
@@ -273,6 +224,7 @@ class Conversion {
   FileSystem& fs_;
   const ConvertOptions& options_;
   const HfFolder& source_;
+  const TableChoice& table_;
   const SidecarOrigin& origin_;
   const ConvertPlan& plan_;
   MemoryBudget& budget_;
@@ -297,15 +249,17 @@ ConvertSummary convert_hf(FileSystem& fs, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
   const Path config = source.path / "config.json";
+  const TableChoice table = choose_table(fs, options, nullptr);
   const BoundModel model = bind_model(
-      fs, read_config(fs, source.path), config.string(), options,
+      read_config(fs, source.path), config.string(), table,
       {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
       [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   ConvertSummary report = describe(options, source, model.binding, plan);
-  const SidecarOrigin origin{source, choices_of(options, plan, model.binding.table()),
-                             options.version};
-  Conversion conversion(fs, options, plan, origin, budget);
+  nlohmann::ordered_json choices = choices_of(options, plan, model.binding.table());
+  record_table(table, choices);
+  const SidecarOrigin origin{source, std::move(choices), options.version};
+  Conversion conversion(fs, options, table, plan, origin, budget);
   conversion.check();
   if (options.dry_run) return report;
   conversion.run();

@@ -271,10 +271,10 @@ ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const std::string config_name = (config_folder / "config.json").string();
+  const TableChoice table = choose_table(fs, options, origin.sidecar ? &*origin.sidecar : nullptr);
   const auto bind = [&] {
     return bind_model(
-        fs, config, config_name, options,
-        {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+        config, config_name, table, {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
         [&](const mappings::Binding& binding) {
           // What the source had and the checkpoint lacks is missed, not forgotten.
           const int64_t there = found_mtp_depths(checkpoint, binding);

@@ -63,6 +63,11 @@ struct ExportOptions : OutputOptions {
   Path reference;
 };
 
+struct CheckOptions : CommonOptions {  // mapping: the table to check
+  Path hf_dir;
+  bool keep_mtp = true;
+};
+
 struct VerifyOptions : CommonOptions {
   Path a;
   Path b;

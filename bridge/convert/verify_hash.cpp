@@ -72,8 +72,9 @@ class Verification {
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
+    const TableChoice table = choose_table(fs_, options_, origin_ ? &*origin_->sidecar : nullptr);
     const BoundModel model = bind_model(
-        fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_},
+        read_config(fs_, source.path), config, table, {.drop_mtp = !keep_mtp_},
         [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
     text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
@@ -81,6 +82,10 @@ class Verification {
                     {"hf", printable(source.path.string())},
                     {"megatron", printable(checkpoint.dist_dir.string())},
                     {"table", model.binding.table().file}};
+    if (table.own) {
+      report_.own_table = printable(model.binding.table().file);
+      report_.json["own_table"] = true;
+    }
     report_.without_mtp = !keep_mtp_;
     report_.text_only = text_only_;
     report_.dry_run = options_.dry_run;
@@ -291,6 +296,7 @@ HashSummary verify_hash(FileSystem& fs, const VerifyOptions& options) {
 
 ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options) {
   ConversionFacts facts;
+  facts.table_was_named = !choose_table(fs, options, nullptr).by_config();
   for (const auto& [source, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
@@ -301,6 +307,8 @@ ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options
       continue;
     }
     const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    facts.table_was_named =
+        facts.table_was_named || !choose_table(fs, options, &*origin.sidecar).by_config();
     facts.without_mtp = facts.without_mtp || origin.mtp_was_dropped();
     facts.without_parts = facts.without_parts || origin.parts_were_left_out();
     if (!fs.stat(source) || looks_like_megatron(fs, source) || !looks_like_hf_folder(fs, source)) {

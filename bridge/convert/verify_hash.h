@@ -28,6 +28,7 @@ struct HashSummary : Report {
     int64_t bytes = 0;
     std::vector<Difference> different;  // tensors
   };
+  std::string own_table;     // its file, where the table is not a built-in one
   bool without_mtp = false;  // the conversion left multi-token prediction out
   bool text_only = false;    // the checkpoint holds the text model only
   bool dry_run = false;      // no bytes were compared
@@ -46,6 +47,9 @@ HashSummary verify_hash(FileSystem& fs, const VerifyOptions& options);
 struct ConversionFacts {
   bool without_mtp = false;    // multi-token prediction was left out on purpose
   bool without_parts = false;  // so was what a multimodal model has besides its text model
+  // --mapping or --arch named the table, now or when it was converted: the forward pass need not
+  // know the model.
+  bool table_was_named = false;
   // --dtype; "": not known, as where the Hugging Face side is not what was converted.
   std::string dtype;
 };

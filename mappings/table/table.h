@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,8 @@
 #include "bridge/io/number/dtype.h"
 #include "mappings/expr/expr.h"
 #include "mappings/op/ops.h"
+#include "mappings/table/embedded.h"
+#include "mappings/table/place.h"
 
 namespace mappings {
 
@@ -48,7 +51,7 @@ struct Row {
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
   std::string part;    // of a multimodal model ("vision"), left out with --parts text; empty: text
-  int line = 0;        // in the table's file, for messages
+  Place place;
 };
 
 struct Drop {
@@ -60,7 +63,7 @@ struct Drop {
       false;  // with equals: an export writes it even where nothing shows it was there
   std::string reason;
   std::string part;  // as in Row
-  int line = 0;
+  Place place;
 };
 
 // A module of the TransformerEngine spec that may ask for "<module>._extra_state" objects on load.
@@ -70,7 +73,7 @@ struct ExtraState {
   Expr when;
   Expr experts;      // as in Row
   std::string part;  // as in Row
-  int line = 0;
+  Place place;
 };
 
 using NamedExprs = std::vector<std::pair<std::string, Expr>>;
@@ -85,7 +88,7 @@ struct Family {
   bool mtp = false;     // multi-token prediction: left out by --mtp drop, never stacked
   std::string part;     // of its rows, drops and modules
   Expr per_layer_keys;  // empty: the table's
-  int line = 0;
+  Place place;
 };
 
 // How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
@@ -100,13 +103,13 @@ struct Quantization {
   std::vector<bridge::Dtype> scale_dtypes;
   Expr
       power_of_two;  // true: new scales are rounded up to powers of two, whatever they are stored in
-  int line = 0;
+  Place place;
 };
 
 struct Notice {  // refusals (exit 5) and warnings
   Expr when;
   std::string text;  // {expr} stands for a value
-  int line = 0;
+  Place place;
 };
 
 // A model that looks like the table's but is another: refused by name.
@@ -114,7 +117,7 @@ struct OtherModel {
   std::string name;    // an architecture or a model type
   std::string text;    // why
   std::string remedy;  // what to do
-  int line = 0;
+  Place place;
 };
 
 // A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
@@ -124,7 +127,7 @@ struct ProviderField {
   Expr value;  // empty: literal counts
   Json literal;
   Expr when;  // empty: always. Later fields of a name replace earlier ones
-  int line = 0;
+  Place place;
 };
 
 // The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
@@ -171,7 +174,8 @@ struct Table {
   const Family* find_family(std::string_view name) const;  // nullptr: none
 };
 
-// Errors: kBadInput "file: row at line N: what".
+// Errors: kBadInput "file: row at line N: what". fragments: what it may use, else the built-in ones.
 Table parse_table(std::string_view text, std::string file);
+Table parse_table(std::string_view text, std::string file, std::span<const EmbeddedText> fragments);
 
 }  // namespace mappings

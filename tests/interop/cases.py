@@ -51,6 +51,7 @@ DENSE = {
     "qwen2_tied": Case(awkward("qwen2", tied=True, dtype="bfloat16"), 5),
     "qwen3": Case(awkward("qwen3", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 6),
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
+    "mistral": Case(awkward("mistral", tied=False, dtype="bfloat16", rope_base=1e6, hf=dict(sliding_window=None)), 20),
 }
 
 MOE = {

@@ -3,21 +3,29 @@
 A wrong table that is wrong both ways survives a round trip (test_a_round_trip_proves_nothing shows one), so what is written is
 compared with oracles/mapping.py, or the converter refuses the source because shapes or names no longer fit.
 """
+import functools
 import json
-import pathlib
+import os
 import re
+import subprocess
 
 import pytest
 
 from interop.test_fp8 import digests
 from oracles import dcp, mapping, sharding
 
-TABLES = pathlib.Path(__file__).resolve().parent.parent.parent / "mappings" / "tables"
 SOURCES = {"qwen3_moe": "qwen3_moe", "mixtral": "mixtral", "deepseek_v3": "deepseek_v3_mtp3"}
 
 
+@functools.cache
+def full_text(name):
+    """The table with the fragments that it uses, so that an edit finds every row in it."""
+    command = [os.environ["CAUSEWAY"], "mappings", "show", name, "--full"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def read_table(name):
-    text = (TABLES / f"{name}.jsonc").read_text()
+    text = full_text(name)
     return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*', lambda match: match[1] or "", text))
 
 

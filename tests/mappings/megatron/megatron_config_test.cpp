@@ -258,6 +258,21 @@ TEST(Provider, RoutersOfSoftmax) {
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
 }
 
+TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
+  Json mistral = Json::parse(kMistral7B);
+  EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));
+  EXPECT_EQ(megatron_args(provider_of(mistral.dump()), {})["window_size"], Json({4095, 0}));
+  EXPECT_EQ(provider_of(mistral.dump())["kv_channels"], 128);
+  EXPECT_EQ(provider_of(mistral.dump())["add_qkv_bias"], false);
+  mistral["sliding_window"] = nullptr;
+  EXPECT_EQ(provider_of(mistral.dump())["window_size"], nullptr);
+  mistral["head_dim"] = 160;  // Mistral-Nemo has 128 for 5120 / 32
+  EXPECT_EQ(provider_of(mistral.dump())["kv_channels"], 160);
+  mistral["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 1e6}, {"factor", 16.0}};
+  EXPECT_EQ(provider_of(mistral.dump())["yarn_rotary_scaling_factor"], 16.0);
+  EXPECT_EQ(provider_of(mistral.dump())["rotary_base"], 1e6);
+}
+
 TEST(Provider, FollowsTheDtype) {
   const auto target = [](const Json& provider, const char* field) {
     return provider[field]["_target_"].get<std::string>();
