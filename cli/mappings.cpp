@@ -150,8 +150,13 @@ int mappings_show(const MappingsCommand& command) {
 
 int mappings_check(const MappingsCommand& command) {
   const Stopwatch stopwatch;
-  const bridge::Report report = bridge::check_mapping(bridge::real_file_system(), command.check);
-  return finish(command.check, report, stopwatch.seconds());
+  const bridge::MappingSummary summary =
+      bridge::check_mapping(bridge::real_file_system(), command.check);
+  const Lines lines = {fmt::format("{} fits: {} tensors become {}, {} are dropped by rule",
+                                   bridge::printable(command.check.mapping.string()),
+                                   summary.source_tensors, summary.target_tensors,
+                                   summary.dropped)};
+  return finish(command.check, summary, lines, stopwatch.seconds());
 }
 
 }  // namespace cli

@@ -1,6 +1,7 @@
 #include "bridge/convert/check_mapping.h"
 
-#include <fmt/format.h>
+#include <string>
+#include <string_view>
 
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
@@ -33,7 +34,7 @@ void compare_repeated(FileSystem& fs, const HfFolder& folder, const SourceMatch&
 
 }  // namespace
 
-Report check_mapping(FileSystem& fs, const CheckOptions& options) {
+MappingSummary check_mapping(FileSystem& fs, const CheckOptions& options) {
   MemoryBudget budget(options.memory);
   const HfFolder folder = open_hf_folder(fs, options.hf_dir, budget);
   const BoundModel model = bind_model(
@@ -41,21 +42,20 @@ Report check_mapping(FileSystem& fs, const CheckOptions& options) {
       choose_table(fs, options, nullptr), {.drop_mtp = !options.keep_mtp},
       [&](const mappings::Binding& binding) { return found_mtp_depths(folder, binding); });
   Accounting accounting;
-  int64_t tensors = 0;
-  const SourceMatch match = match_source(folder, model.binding, {.keep_mtp = options.keep_mtp},
-                                         accounting, [&](const MatchedTensor&) { ++tensors; });
+  MappingSummary report;
+  report.source_tensors = folder.tensors.size();
+  const SourceMatch match =
+      match_source(folder, model.binding, {.keep_mtp = options.keep_mtp}, accounting,
+                   [&](const MatchedTensor&) { ++report.target_tensors; });
   accounting.raise_unless_clean(printable(folder.path.string()), {});
   check_configuration(model.binding);
   compare_repeated(fs, folder, match);
 
-  Report report;
+  report.dropped = match.dropped.size();
   for (const std::string& text : model.binding.warnings()) report.warn(text);
   for (const std::string& text : mappings::unfamiliar_names(model.binding.table())) {
     report.warn(printable(options.mapping.filename().string()) + ": " + text);
   }
-  report.lines.push_back(fmt::format("{} fits: {} tensors become {}, {} are dropped by rule",
-                                     printable(options.mapping.string()), folder.tensors.size(),
-                                     tensors, match.dropped.size()));
   return report;
 }
 
