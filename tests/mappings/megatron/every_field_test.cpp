@@ -13,6 +13,7 @@
 #include "mappings/megatron/megatron_args.h"
 #include "mappings/megatron/run_config.h"
 #include "mappings/table/registry.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/small_models.h"
 
@@ -22,7 +23,7 @@ namespace {
 using Names = std::set<std::string>;
 
 Json read_config(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/" + name);
+  std::ifstream in(data_dir() + "/" + name);
   EXPECT_TRUE(in) << name;
   return Json::parse(in);
 }

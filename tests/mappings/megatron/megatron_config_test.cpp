@@ -15,13 +15,14 @@
 #include "mappings/megatron/yaml_text.h"
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 
 namespace mappings {
 namespace {
 
 std::string read_data(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/bridge_run_config/" + name);
+  std::ifstream in(data_dir() + "/bridge_run_config/" + name);
   EXPECT_TRUE(in) << name;
   std::ostringstream text;
   text << in.rdbuf();

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "bridge/io/base/error.h"
+#include "tests/data_dir.h"
 
 namespace mappings {
 namespace {
@@ -49,7 +50,7 @@ TEST(Ops, StateWhatGoesTogether) {
 }
 
 TEST(Ops, AreDocumented) {
-  std::ifstream file(std::string(CAUSEWAY_DATA_DIR) + "/../docs/mapping-tables.md");
+  std::ifstream file(data_dir() + "/../docs/mapping-tables.md");
   std::string documented;
   bool in_table = false;
   for (std::string line; std::getline(file, line);) {

@@ -10,6 +10,7 @@
 
 #include "mappings/binding/logical_tensor.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 
 namespace mappings {
 
@@ -21,7 +22,7 @@ struct ReferenceRow {
 };
 
 inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/reference_mappings/" + name + ".tsv");
+  std::ifstream in(data_dir() + "/reference_mappings/" + name + ".tsv");
   EXPECT_TRUE(in) << name;
   std::vector<ReferenceRow> rows;
   std::string line;

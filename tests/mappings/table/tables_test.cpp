@@ -13,6 +13,7 @@
 #include "mappings/binding/binding.h"
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/reference.h"
 
@@ -91,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(All, ReferenceNames, ::testing::Values("llama", "qwen2"
 
 // The worked example of the documentation is a table.
 TEST(Documentation, ExampleWorks) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/../docs/mapping-tables.md");
+  std::ifstream in(data_dir() + "/../docs/mapping-tables.md");
   std::stringstream buffer;
   buffer << in.rdbuf();
   const std::string text = buffer.str();
