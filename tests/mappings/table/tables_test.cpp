@@ -190,7 +190,7 @@ TEST(MistralTable, IsLlamas) {
   const auto tensors_of = [](const char* type, size_t dialect) {
     const Json config = small_config(type);
     const Binding binding(find_table(config, ""), config);
-    std::vector<std::tuple<std::string, Op, std::string, bridge::Shape>> tensors;
+    std::vector<std::tuple<std::string, const Op*, std::string, bridge::Shape>> tensors;
     binding.for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
       for (const HfTensorSpec& spec : tensor.hf) {
         tensors.emplace_back(tensor.name, tensor.row->op, spec.name, spec.shape);
