@@ -166,9 +166,9 @@ TEST_F(BeforeCopyingTest, AShardWithTheNameOfAFolder) {
                });
 }
 
-using TextFormTest = VisionTest;
+using VisionBeforeCopyingTest = VisionTest;
 
-TEST_F(TextFormTest, AConfigurationThatCannotBeMade) {
+TEST_F(VisionBeforeCopyingTest, AConfigurationThatCannotBeMade) {
   std::string table = kVisionTable;
   const std::string model_type = R"("model_type": "tiny_text")";
   table.replace(table.find(model_type), model_type.size(), R"("model_type": "=no_such_key")");
@@ -216,7 +216,7 @@ TEST(SidecarCheck, AManifestThatCouldNotBeReadAgain) {
 
 // --- fields of an own table reach both outputs -------------------------------------------------
 
-TEST_F(TextFormTest, FieldsOfAnOwnTableReachBothOutputs) {
+TEST_F(VisionBeforeCopyingTest, FieldsOfAnOwnTableReachBothOutputs) {
   std::string table = kVisionTable;
   const std::string last = R"("num_attention_heads": "2",)";
   table.insert(table.find(last),
