@@ -70,8 +70,19 @@ def test_an_old_sidecar_with_weights_exports_none(model, tmp_path):
 def test_a_single_file_with_others_beside(tmp_path):
     model = copy_tree(hf_fixture("llama_tied"), tmp_path / "hf")
     before = hashes(model)
+    header = json.dumps({"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
     for name in ("adapter_model.safetensors", "consolidated.safetensors"):
-        (model / name).write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+        (model / name).write_bytes(len(header).to_bytes(8, "little") + header + b"\x01")
+    convert(model, tmp_path / "out")
+    export(tmp_path / "out", tmp_path / "back")
+    assert hashes(tmp_path / "back") == before
+
+
+def test_a_shard_without_tensors_is_a_side_file(tmp_path):
+    """Dropped MTP layers leave such shards; there is no weight in them to go stale."""
+    model = copy_tree(hf_fixture("deepseek_v3"), tmp_path / "hf")
+    (model / "model-00009-of-00009.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    before = hashes(model)
     convert(model, tmp_path / "out")
     export(tmp_path / "out", tmp_path / "back")
     assert hashes(tmp_path / "back") == before

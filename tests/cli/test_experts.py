@@ -26,7 +26,7 @@ MISFITS = {
     "a layer more": ("qwen3_moe", {"num_hidden_layers": 3}, ["layers.2.input_layernorm.weight", "missing"]),
     "V3: an expert fewer": ("deepseek_v3", {"n_routed_experts": 7}, ["layers.1.mlp.experts.7.up_proj.weight", "unknown"]),
     "V3: an expert more": ("deepseek_v3", {"n_routed_experts": 9}, ["layers.3.mlp.experts.8.gate_proj.weight", "missing"]),
-    "V3: no expert": ("deepseek_v3", {"n_routed_experts": 0}, ["config.json", "mlp.gate.weight"]),
+    "V3: no expert": ("deepseek_v3", {"n_routed_experts": 0}, ["config.json", "layers.1.mlp.gate."]),
     "V3: experts below none": ("deepseek_v3", {"n_routed_experts": -1}, ["config.json", "experts is -1"]),
     "V3: a layer fewer": ("deepseek_v3", {"num_hidden_layers": 2}, ["model.layers.3.*", "num_nextn_predict_layers"]),
     "V3: a layer more": ("deepseek_v3", {"num_hidden_layers": 4}, ["model.layers.4.*", "--mtp drop"]),

@@ -5,6 +5,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/containment.h"
 #include "bridge/io/file/json_file.h"
+#include "bridge/io/file/paths.h"
 #include "bridge/io/file/stream_file.h"
 
 namespace bridge {
@@ -41,6 +42,9 @@ void check_report_place(FileSystem& fs, const Path& report, const std::vector<Pa
   };
   for (const Path& input : inputs) refuse(input, "input");
   for (const Path& output : outputs) refuse(output, "output");
+  for (const Path& output : outputs) {
+    if (!output.empty() && lies_in(report, output)) return;
+  }
   check_json_file_can_be_written(fs, report);
 }
 

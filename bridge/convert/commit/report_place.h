@@ -8,8 +8,9 @@
 
 namespace bridge {
 
-// inputs and outputs: files or folders, absent and empty ones are passed over. Errors: kUsage for a report that is, or lies in,
-// one of them; those of check_json_file_can_be_written.
+// inputs and outputs: files or folders; empty ones are passed over. A report in an output that is not there yet is left to
+// write_report. Errors: kUsage for a report that is, or lies in, one of those that are there, or that is an output;
+// those of check_json_file_can_be_written.
 void check_report_place(FileSystem& fs, const Path& report, const std::vector<Path>& inputs,
                         const std::vector<Path>& outputs);
 

@@ -246,7 +246,7 @@ HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weigh
   std::erase_if(files.files, [&](const HfSideFile& file) {
     return find_by_name(folder.shards, file.name) != nullptr;
   });
-  folder.other_weights = take_weight_files(files.files);
+  folder.other_weights = take_weight_files(fs, folder.path, files.files);
   folder.links_out = std::move(files.links_out);
   for (HfSideFile& file : files.files) {
     auto& list = file.size <= kMaxSideFile ? folder.side_files : folder.large_side_files;

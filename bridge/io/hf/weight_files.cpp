@@ -1,4 +1,4 @@
-// By name alone: nothing is read. Names are compared as lower case.
+// By name; only a small .safetensors file is opened, to see whether any tensor is in it. Names are compared as lower case.
 #include "bridge/io/hf/weight_files.h"
 
 #include <algorithm>
@@ -6,6 +6,10 @@
 #include <iterator>
 #include <set>
 #include <string>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/memory_budget.h"
+#include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
 namespace {
@@ -34,9 +38,23 @@ bool holds_weights(std::string_view base) {
                      [&](auto ending) { return base.ends_with(ending); });
 }
 
+// A header longer than this has tensors in it.
+constexpr int64_t kLongestWithoutTensors = 64 << 10;
+
+bool has_no_tensors(FileSystem& fs, const Path& path, int64_t size) {
+  if (size > kLongestWithoutTensors) return false;
+  MemoryBudget budget(16 * kLongestWithoutTensors);
+  try {
+    return read_safetensors_header(*fs.open_read(path), budget).entries.empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
-std::vector<HfSideFile> take_weight_files(std::vector<HfSideFile>& files) {
+std::vector<HfSideFile> take_weight_files(FileSystem& fs, const Path& folder_path,
+                                          std::vector<HfSideFile>& files) {
   std::set<std::string, std::less<>> with_consolidated;  // folders
   for (const HfSideFile& file : files) {
     const std::string_view folder = folder_of(file.name);
@@ -46,6 +64,9 @@ std::vector<HfSideFile> take_weight_files(std::vector<HfSideFile>& files) {
   const auto is_side_file = [&](const HfSideFile& file) {
     const std::string_view folder = folder_of(file.name);
     const std::string base = lower_case(std::string_view(file.name).substr(folder.size()));
+    if (base.ends_with(".safetensors")) {
+      return has_no_tensors(fs, folder_path / file.name, file.size);
+    }
     return !holds_weights(base) && base != kAdapterConfig &&
            !(base == kParams && with_consolidated.contains(folder));
   };

@@ -208,10 +208,14 @@ void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
   std::vector<HfSideFile> large;
   for (const Json& item : list_of(manifest, "large_files"))
     large.push_back({text_of(item, "name"), 0});
-  take_weight_files(large);
+  take_weight_files(fs, sidecar.path / "files", large);
   for (HfSideFile& file : large) sidecar.large_files.push_back(std::move(file.name));
-  // Earlier versions carried weights as they carry side files.
-  for (const HfSideFile& weights : take_weight_files(sidecar.source.side_files)) {
+}
+
+// Earlier versions carried weights as they carry side files.
+void leave_out_weights(FileSystem& fs, Sidecar& sidecar) {
+  for (const HfSideFile& weights :
+       take_weight_files(fs, sidecar.path / "files", sidecar.source.side_files)) {
     std::erase_if(sidecar.files,
                   [&](const SidecarFile& file) { return file.name == weights.name; });
   }
@@ -317,6 +321,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
         bad_input("source_crc32.tsv: CRC-32 mismatch, the sidecar is damaged");
       }
       check_names(sidecar.source);
+      leave_out_weights(fs, sidecar);
     });
     budget.release(static_cast<int64_t>(text.size()) * kTreeBytesPerByte);
     return sidecar;
