@@ -1,6 +1,7 @@
-// Checked arithmetic on sizes. Sizes come from untrusted headers; the same sum-of-sizes overflow has been
-// found twice in other readers because sizes were added in many places. This is the only place.
-// All sizes and dimensions are int64_t and never negative. Errors: Code::kBadInput.
+// Checked arithmetic on sizes. Sizes come from untrusted headers, and other readers had the same
+// overflow of a sum of sizes twice, because they added sizes in many places. Causeway adds and
+// multiplies sizes only here. All sizes and dimensions are int64_t and never negative. Errors:
+// Code::kBadInput.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,7 @@ inline int64_t checked_mul(int64_t a, int64_t b, std::string_view what = "size")
   return result;
 }
 
-// Value-preserving conversion between integer types.
+// Converts between integer types; a value that the other type cannot hold is bad input.
 template <typename To, typename From>
 To checked_cast(From value, std::string_view what = "number") {
   static_assert(std::is_integral_v<To> && std::is_integral_v<From>);
@@ -37,8 +38,8 @@ To checked_cast(From value, std::string_view what = "number") {
   return result;
 }
 
-// Number of elements; 1 for a scalar. A negative dimension or an overflow of the product of the nonzero
-// dimensions is bad input even where another dimension is zero.
+// Number of elements; 1 for a scalar. A negative dimension or an overflow of the product of the
+// nonzero dimensions is bad input even where another dimension is zero.
 inline int64_t element_count(const Shape& shape) {
   int64_t product = 1;
   bool empty = false;

@@ -12,7 +12,8 @@ bool has_avx2() {
   unsigned int b = 0;
   unsigned int c = 0;
   unsigned int d = 0;
-  // clang 14 knows "avx2", which includes that the kernel saves its registers, but not "f16c".
+  // clang 14 supports the name "avx2" (and checks that the kernel saves its registers), but not
+  // "f16c".
   const bool f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
   return f16c && __builtin_cpu_supports("avx2") != 0;
 #else

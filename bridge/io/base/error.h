@@ -1,10 +1,11 @@
 // The one exception type of Causeway, its codes, and how a code becomes an exit status.
 //
-//   0 ok   1 verify found a difference   2 usage   3 bad input   4 I/O   5 unsupported   70 a bug of ours
+//   0 ok          1 verify found a difference   2 usage                3 bad input
+//   4 I/O error   5 unsupported                 70 a bug in Causeway
 //
-// A leaf throws with the bare fact and the numbers; callers add where it happened ("file: tensor: why")
-// with with_context(); main() catches once and prints. A hint says what the user can do about it and is
-// printed on a line of its own.
+// A function that fails throws the bare fact and the numbers; its callers add where it happened
+// ("file: tensor: why") with with_context(); main() catches once and prints. A hint says what the
+// user can do about the error and is printed on a line of its own.
 #pragma once
 
 #include <exception>
@@ -46,11 +47,12 @@ class Error : public std::exception {
 [[noreturn]] void bad_input(std::string message, std::string hint = {});
 [[noreturn]] void unsupported(std::string message, std::string hint = {});
 [[noreturn]] void internal_error(std::string message);
-// "path: operation: strerror(error_number)"; ENOSPC, EDQUOT and EACCES get a hint.
+// Reports "path: operation: strerror(error_number)", with a hint where space or permissions are
+// missing.
 [[noreturn]] void io_error(std::string_view path, std::string_view operation, int error_number);
 
-// Runs fn; an Error that leaves it carries "context: " in front. context is a string or a callable
-// that makes one (so that the happy path builds no strings).
+// Runs fn and puts "context: " in front of an Error that leaves it. context is a string, or a
+// callable that makes one so that no strings are built when nothing fails.
 template <typename Context, typename Fn>
 decltype(auto) with_context(const Context& context, Fn&& fn) {
   try {
@@ -65,8 +67,8 @@ decltype(auto) with_context(const Context& context, Fn&& fn) {
   }
 }
 
-// A name from an untrusted file made safe to print on one line of a terminal: control characters,
-// quotes' escapes and bytes that are not UTF-8 become \xNN; longer than 300 bytes is cut with "...".
+// Makes a name from an untrusted file safe to print on one line of a terminal: control characters
+// and bytes that are not UTF-8 become \xNN; a name longer than 300 bytes is cut and ends in "...".
 std::string printable(std::string_view name);
 
 }  // namespace bridge

@@ -1,5 +1,6 @@
-// What the memory budget counts for things on the heap (memory_budget.h). The figures are those of glibc's malloc and of
-// libstdc++'s containers, rounded up; a vector that grows by doubling is counted twice where it is large.
+// What the memory budget (memory_budget.h) counts for objects on the heap. The figures are those of
+// glibc's malloc and libstdc++'s containers, rounded up; a vector that grows by doubling counts
+// twice where it is large.
 #pragma once
 
 #include <cstddef>
@@ -7,20 +8,22 @@
 
 namespace bridge {
 
-// A block of its own, as of a string or vector: what was asked for, and what the allocator adds.
+// A separate block, such as that of a string or vector: the bytes requested and the allocator's
+// overhead.
 constexpr int64_t heap_cost(size_t bytes) {
   constexpr int64_t kAllocator = 16;
   return static_cast<int64_t>(bytes) + kAllocator;
 }
 
-// An entry of a map or set beside what its value holds on the heap: the value and the node's links.
+// An entry of a map or set: the value and the node's links, without what the value holds on the
+// heap.
 template <typename Value>
 constexpr int64_t tree_cost() {
   constexpr size_t kLinks = 32;
   return heap_cost(sizeof(Value) + kLinks);
 }
 
-// An entry of a hash table beside what it holds on the heap, with its share of the buckets.
+// An entry of a hash table with its share of the buckets, without what it holds on the heap.
 constexpr int64_t kHashEntryCost = 64;
 
 }  // namespace bridge

@@ -1,17 +1,16 @@
-// Ctrl-C and a polite kill end a run through the ordinary way out, so that what it wrote is cleaned
-// up.
+// Ctrl-C and a polite kill end a run through the ordinary way out, so that it cleans up what it
+// wrote.
 //
-//   1. install_interrupt_handlers(): SIGINT, SIGTERM and SIGHUP set a flag; the second of the same kind
-//      kills. A signal that is ignored (nohup, a background job) stays ignored. SIGXFSZ is ignored,
-//      so that a file size limit is an ordinary write error (EFBIG).
+//   1. install_interrupt_handlers(): SIGINT, SIGTERM and SIGHUP set a flag; the second of the same
+//      kind kills. A signal that is ignored (nohup, a background job) stays ignored. SIGXFSZ is
+//      ignored, so that exceeding a file size limit is an ordinary write error (EFBIG).
 //   2. Workers call throw_if_interrupted() between slices.
 //   3. main() turns Interrupted into its exit status: 128 + the signal, as shells do.
 #pragma once
 
 namespace bridge {
 
-// Neither a bridge::Error nor a std::exception: nothing went wrong and nobody but main() has an
-// answer to it.
+// Neither a bridge::Error nor a std::exception: nothing went wrong, and only main() handles it.
 class Interrupted {
  public:
   explicit Interrupted(int signal) : signal_(signal) {}

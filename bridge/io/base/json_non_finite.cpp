@@ -1,5 +1,6 @@
-// A scan that knows strings (with their escapes) from the rest is enough: outside of them these words are numbers or the
-// text is no JSON. A word counts only where a value may begin and end, so that "1NaN" does not become a number.
+// Scans the text, telling strings (with their escapes) from the rest. That is enough: outside
+// strings these words are numbers or the text is not JSON. A word counts only where a value may
+// begin and end, so that "1NaN" does not become a number.
 #include "bridge/io/base/json_non_finite.h"
 
 #include <algorithm>
@@ -28,7 +29,7 @@ bool is_one_of(char c, std::string_view set) {
   return set.find(c) != std::string_view::npos;
 }
 
-// The word at this place; nullptr: none.
+// The word at this place, or nullptr.
 const Word* word_at(std::string_view json, size_t at) {
   constexpr std::string_view kSpace = " \t\r\n";
   if (at > 0 && !is_one_of(json[at - 1], kSpace) && !is_one_of(json[at - 1], ":[,")) return nullptr;
@@ -42,7 +43,7 @@ const Word* word_at(std::string_view json, size_t at) {
   return nullptr;
 }
 
-// The place behind the string that opens here.
+// The position after the string that starts at `at`.
 size_t skip_string(std::string_view json, size_t at) {
   for (++at; at < json.size() && json[at] != '"'; ++at) {
     if (json[at] == '\\') ++at;

@@ -1,5 +1,6 @@
-// NaN, Infinity and -Infinity, which Python's json module writes and reads though JSON has no such numbers. Before the text
-// goes to a JSON parser, each becomes a number of the same length; where it ended tells the value afterwards.
+// NaN, Infinity and -Infinity, which Python's json module writes and reads although JSON has no
+// such numbers. Each is replaced by a number of the same length before the text goes to a JSON
+// parser; the position where that number ends gives the value back afterwards.
 // Truth: json/encoder.py and json/decoder.py of Python (allow_nan).
 #pragma once
 
@@ -13,17 +14,18 @@
 namespace bridge {
 
 struct NonFiniteNumbers {
-  std::string text;  // the whole text, replaced; empty: there are none
-  std::vector<std::pair<size_t, double>>
-      found;  // where each ends in the text, ascending, and its value
+  // The whole text after replacement; empty if there is nothing to replace.
+  std::string text;
+  // The end of each replaced word in the text, ascending, and its value.
+  std::vector<std::pair<size_t, double>> found;
 
-  // nullptr: a number of its own ends there.
+  // The value of the replaced word that ends at `end`; nullptr for an ordinary number.
   const double* ending_at(size_t end) const;
 };
 
 NonFiniteNumbers replace_non_finite(std::string_view json);
 
-// As json.dump(2) writes it, but that such numbers become what Python writes, not null.
+// Like json.dump(2), but writes non-finite numbers as Python does instead of as null.
 std::string dump_with_non_finite(const nlohmann::ordered_json& json);
 
 }  // namespace bridge

@@ -1,5 +1,5 @@
-// Little-endian numbers in byte strings, as zip headers and pickle arguments hold them. The caller
-// has checked that the bytes are there.
+// Little-endian numbers in byte strings, as in zip headers and pickle arguments. The caller has
+// checked that the bytes exist.
 #pragma once
 
 #include <concepts>

@@ -11,7 +11,7 @@ namespace bridge {
 void MemoryBudget::reserve(int64_t bytes, std::string_view what) {
   const int64_t total = used_ += bytes;
   if (total > limit_) {
-    // What is still to come is not known exactly; a size that works in practice.
+    // How much more will be needed is not known exactly; half as much again works in practice.
     const int64_t mib = std::max(total + total / 2, expected_) / (1 << 20) + 1;
     usage_error(fmt::format("--memory {} is too small: {} take it to {}", size_text(limit_), what,
                             size_text(total)),

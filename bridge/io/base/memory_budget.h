@@ -1,6 +1,7 @@
-// The promise of --memory: everything that grows with the model (headers, plan, buffers) is taken out of
-// one budget before it is allocated. What is left after planning becomes the executor's buffers.
-// A reservation that does not fit is a usage error (exit 2) that names the size needed.
+// The promise of --memory: everything that grows with the model (headers, plan, buffers) is
+// reserved from one budget before it is allocated. What is left after planning becomes the
+// executor's buffers. A reservation that does not fit is a usage error (exit 2) that names the size
+// needed.
 #pragma once
 
 #include <algorithm>
@@ -17,11 +18,11 @@ class MemoryBudget {
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
-  // Before reading something large: what it is likely to take in all, on top of what is used now. Reserves nothing; a
-  // later reservation that fails suggests at least that much. One thread.
+  // Announces how much a large read is likely to take in all, on top of what is used now. Reserves
+  // nothing, but a later reservation that fails suggests at least that much. Not thread-safe.
   void expect(int64_t bytes) { expected_ = std::max(expected_, used_ + bytes); }
 
-  // Thread-safe. what is for the message: "safetensors headers", "plan", ...
+  // Thread-safe. `what` names the memory in the message: "safetensors headers", "plan", ...
   void reserve(int64_t bytes, std::string_view what);
   void release(int64_t bytes) { used_ -= bytes; }
 
@@ -35,7 +36,7 @@ class MemoryBudget {
   int64_t expected_ = 0;
 };
 
-// "256MiB" and the like: an exact multiple prints as such, else with one decimal.
+// "256MiB" and the like: exact multiples without decimals, other sizes with one.
 std::string size_text(int64_t bytes);
 
 }  // namespace bridge

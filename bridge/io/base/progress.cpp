@@ -1,5 +1,5 @@
-// See progress.h. Truth of the figures: proc(5), statm and status. VmHWM and not getrusage's
-// ru_maxrss, which a process inherits from whoever started it.
+// See progress.h. Truth of the figures: proc(5), statm and status. The peak is VmHWM, not
+// getrusage's ru_maxrss, which a process inherits from the process that started it.
 #include "bridge/io/base/progress.h"
 
 #include <fmt/format.h>

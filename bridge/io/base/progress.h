@@ -1,16 +1,16 @@
-// The one line that says how far a run is, on stderr:
+// The progress line of a run, on stderr:
 //
 //   convert: 12.30 / 688.59 GB   2%  1.45 GB/s  7m46s left  309 MiB resident
 //
-//   1. On a terminal it is rewritten in place, at most five times a second.
+//   1. On a terminal the line is rewritten in place, at most five times a second.
 //   2. Elsewhere (a log file) a line is added every ten seconds, so an automatic run shorter than
 //      that stays silent; --progress always also reports the end of a short run.
-//   3. The rate is over the last 30 seconds (of the whole run in the last line), so that the time
-//      left follows a disk that slows down. Amounts are decimal GB, as disks and hubs count; memory
-//      is MiB, as --memory.
+//   3. The rate is that of the last 30 seconds (of the whole run in the last line), so that the
+//      time left follows a disk that slows down. Amounts are in decimal GB, as disks and hubs
+//      count; memory is in MiB, as for --memory.
 //
-// There is no thread behind it: whoever calls add() draws, and never waits for another who is
-// drawing.
+// No thread runs in the background: a thread that calls add() draws the line, and never waits for
+// another thread that is drawing.
 #pragma once
 
 #include <atomic>
@@ -26,14 +26,14 @@ namespace bridge {
 
 enum class ProgressMode { kAuto, kAlways, kNever };
 
-// auto, always, never: as --progress spells them. What is none of these is auto.
+// Parses the value of --progress: auto, always or never. Any other name gives kAuto.
 ProgressMode progress_mode(std::string_view name);
 
 class Progress {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  // Where the line goes and what time it is: replaced by tests.
+  // The destination of the line and the clock; tests replace them.
   struct Output {
     std::function<void(std::string_view)> write;
     std::function<Time()> now;

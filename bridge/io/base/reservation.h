@@ -1,5 +1,5 @@
-// A growing share of a MemoryBudget that is given back when it goes out of scope, also by an
-// exception, unless the holder of the memory says that it stays.
+// A growing share of a MemoryBudget that is given back when it goes out of scope, also on an
+// exception, unless keep() was called.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace bridge {
 
 class Reservation {
  public:
-  // budget may be null: nothing is counted then.
+  // If budget is null, nothing is counted.
   Reservation(MemoryBudget* budget, std::string_view what) : budget_(budget), what_(what) {}
   Reservation(const Reservation&) = delete;
   Reservation& operator=(const Reservation&) = delete;
@@ -30,7 +30,8 @@ class Reservation {
     bytes_ = bytes;
   }
   void release() { shrink_to(0); }
-  // The memory outlives this object: whoever keeps it releases it, or nobody does.
+  // Leaves the bytes reserved, because the memory outlives this object. Its new owner may release
+  // them.
   void keep() { bytes_ = 0; }
 
   int64_t bytes() const { return bytes_; }

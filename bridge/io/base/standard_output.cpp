@@ -11,7 +11,8 @@ namespace bridge {
 void open_standard_descriptors() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
     if (::fcntl(descriptor, F_GETFD) >= 0) continue;
-    // The lowest free number, which is this one. A root folder without /dev still has itself.
+    // open() takes the lowest free number, which is this one. If the root folder has no /dev, the
+    // folder itself serves.
     if (::open("/dev/null", O_RDONLY) < 0) ::open("/", O_PATH);
   }
 }

@@ -1,6 +1,7 @@
-// The three descriptors that every program starts with. Results go to standard output through stdio; what could not be
-// written there is an error like any other. Messages go to standard error; nothing is worse for not being read, so what
-// could not be written there changes neither the work nor the exit status.
+// The three descriptors that every program starts with. Results go to standard output through
+// stdio, and a failure to write them is an error like any other. Messages go to standard error; a
+// failure to write them changes neither the work nor the exit status, because a lost message does
+// no harm.
 #pragma once
 
 #include <string_view>
@@ -10,18 +11,18 @@
 
 namespace bridge {
 
-// First of all in main(): a descriptor of 0 to 2 that is closed would be given to the next file that is opened, and
-// messages would be written into that. /dev/null takes its place, opened for reading: what is printed there
-// fails as it would on a closed one.
+// Call this first in main(). If a descriptor of 0 to 2 were closed, the next file opened would get
+// its number and messages would be written into that file. /dev/null, opened for reading, takes its
+// place, so that printing there fails as on a closed descriptor.
 void open_standard_descriptors();
 
-// To standard error, whole. Never throws.
+// Prints the whole text to standard error. Never throws.
 void print_message(std::string_view text) noexcept;
 
-// Before a program ends. Error: kIo where something of what was printed did not arrive.
+// Call this before the program ends. Error: kIo if some of the output could not be written.
 void flush_standard_output();
 
-// What fmt::print throws, and the system where it has no more threads.
+// Converts what fmt::print throws, and what the system throws when it has no more threads.
 Error error_of(const std::system_error& error);
 
 }  // namespace bridge

@@ -6,7 +6,7 @@
 
 namespace bridge {
 
-// Bytes (1..4) of the well-formed sequence that text starts with; 0 when it starts with none.
+// Length (1..4 bytes) of the well-formed sequence that text starts with; 0 if there is none.
 inline size_t utf8_sequence_length(std::string_view text) {
   if (text.empty()) return 0;
   const auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };

@@ -1,5 +1,5 @@
-// Whether one path lies in another, whatever their names: symlinks are resolved and folders compared by inode, so bind
-// mounts and case-insensitive names are seen through.
+// Tells whether one path lies in another, regardless of names: symlinks are resolved and folders
+// are compared by inode, so bind mounts and case-insensitive names make no difference.
 #pragma once
 
 #include "bridge/io/file/file_system.h"
@@ -8,10 +8,10 @@ namespace bridge {
 
 bool same_file(const Stat& a, const Stat& b);
 
-// Whether a path without symlinks is the folder or lies in it.
+// True if `real`, a path without symlinks, is the folder or lies in it.
 bool lies_in(FileSystem& fs, Path real, const Stat& folder);
 
-// "." for a bare name.
+// The parent folder; "." for a bare name.
 Path parent_of(const Path& path);
 
 }  // namespace bridge

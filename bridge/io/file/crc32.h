@@ -1,6 +1,7 @@
-// CRC-32 (ISO 3309, as in zip) of a buffer, and of a concatenation whose parts were computed apart:
-// threads compute the CRC of slices, the item's CRC is combined from them. libdeflate computes (it is 2-3
-// times as fast as Debian's zlib), zlib combines (libdeflate cannot). Thread-safe.
+// CRC-32 (ISO 3309, as in zip) of a buffer, and of a concatenation from the CRCs of its parts:
+// threads compute the CRCs of slices, which are combined into the CRC of the item. libdeflate
+// computes (it is 2-3 times as fast as Debian's zlib), zlib combines (libdeflate cannot).
+// Thread-safe.
 #pragma once
 
 #include <cstddef>

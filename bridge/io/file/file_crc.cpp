@@ -8,7 +8,7 @@
 namespace bridge {
 namespace {
 
-// Reads the file in pieces, in order, and hands each on.
+// Reads the file in order, passes each piece to fn, and returns the CRC.
 template <typename Fn>
 uint32_t for_each_piece(const File& file, Fn&& fn) {
   constexpr int64_t kPiece = 1 << 20;

@@ -1,4 +1,4 @@
-// CRC-32 of a whole open file, and a copy that returns it; both in 1 MiB pieces.
+// CRC-32 of a whole open file, and a copy that returns the CRC; both work in 1 MiB pieces.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The helpers of file_system.h: whole files, and folders with what is in them. They use the
-// interface only, so a test can stop or fail each of their steps.
+// The helpers of file_system.h: whole files, and folders with their contents. They use only the
+// interface, so a test can stop or fail each of their steps.
 #include "bridge/io/file/file_system.h"
 
 #include <fmt/format.h>
@@ -49,7 +49,7 @@ void make_dirs(FileSystem& fs, const Path& path) {
   try {
     fs.make_dir(path);
   } catch (const Error&) {
-    if (!is_dir(path)) throw;  // somebody else may have made it meanwhile
+    if (!is_dir(path)) throw;  // another process may have made it meanwhile
   }
 }
 

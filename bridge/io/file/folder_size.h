@@ -1,4 +1,4 @@
-// What a folder takes on disk.
+// The disk space that a folder takes.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ struct FolderSize {
   int64_t bytes = 0;
 };
 
-// Every regular file below path; symlinks are neither followed nor counted. Errors: kIo.
+// Counts every regular file below path; symlinks are neither followed nor counted. Errors: kIo.
 FolderSize size_of_folder(FileSystem& fs, const Path& path);
 
 }  // namespace bridge

@@ -1,9 +1,9 @@
-// CRC of a byte range assembled from parts that arrive in any order from any thread's work.
+// The CRC of a byte range, assembled from parts that arrive in any order from any thread.
 //
-//   1. parts are kept sorted by offset
-//   2. neighbours that touch are merged at once (crc32_combine), so an ordered reader keeps one
-//      part
-//   3. one part that spans the range is the answer
+//   1. Parts are kept sorted by offset.
+//   2. Neighbours that touch are merged at once (crc32_combine), so an ordered reader keeps one
+//      part.
+//   3. One part that spans the range is the answer.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,16 @@
 
 namespace bridge {
 
-// Not synchronised: whoever shares one between threads holds a lock.
+// Not synchronised: threads that share one hold a lock.
 class RangeCrc {
  public:
   explicit RangeCrc(int64_t size) : size_(size) {}
-  // A part already covered is ignored; one that overlaps others only in part is a bug of the
+  // Ignores a part that is already covered; a part that overlaps others partly is a bug of the
   // caller.
   void add(int64_t offset, int64_t length, uint32_t crc);
   bool covers(int64_t offset, int64_t length) const;
   bool complete() const;
-  uint32_t value() const;  // complete() only
+  uint32_t value() const;  // only if the range is complete
   // The gaps (offset, length), for a reader that wants to fill them.
   std::vector<std::pair<int64_t, int64_t>> missing() const;
 
@@ -32,7 +32,7 @@ class RangeCrc {
     uint32_t crc;
   };
   int64_t size_;
-  std::vector<Part> parts_;  // sorted, apart, never empty
+  std::vector<Part> parts_;  // sorted, disjoint, never empty
 };
 
 }  // namespace bridge

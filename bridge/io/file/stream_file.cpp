@@ -14,8 +14,8 @@
 namespace bridge {
 namespace {
 
-// The number in a name of a descriptor. A file that one is redirected to is written through it, at its
-// place in that file.
+// The descriptor number in a name. Output goes through the descriptor even if it is redirected to a
+// file, so that it continues at the file's current position.
 std::optional<int> named_descriptor(const Path& path) {
   const std::string& name = path.native();
   if (name == "/dev/stdout") return STDOUT_FILENO;

@@ -1,6 +1,6 @@
-// Names of what is written in order and never replaced: descriptors of this process (/dev/stdout, /dev/fd/63 of a
-// shell's >(command)), pipes, terminals and other character devices. A rename over one would replace the
-// name: as root, /dev/null itself.
+// Output paths that are written in order and never replaced: descriptors of this process
+// (/dev/stdout, /dev/fd/63 of a shell's >(command)), pipes, terminals and other character devices.
+// Renaming a file over one would replace the name: as root, /dev/null itself.
 //
 // Truth: proc(5) on /proc/self/fd, fifo(7).
 #pragma once
@@ -11,16 +11,17 @@
 
 namespace bridge {
 
-// Whether path is one of these. Nothing is opened.
+// True if path is one of these. Opens nothing.
 bool is_stream(const Path& path);
 
-// Whether path names descriptor 1.
+// True if path names descriptor 1.
 bool is_standard_output(const Path& path);
 
-// kIo where writing will fail. A pipe is not opened: its reader would take that for the end.
+// Error: kIo if writing will fail. Does not open a pipe: its reader would take the close for the
+// end.
 void check_stream_can_be_written(const Path& path);
 
-// Waits for the reader of a pipe. Error: kIo.
+// Waits until a pipe has a reader. Error: kIo.
 void write_to_stream(const Path& path, std::string_view text);
 
 }  // namespace bridge

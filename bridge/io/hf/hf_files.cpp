@@ -1,4 +1,4 @@
-// One walk over a folder, every symlink resolved and held to its bounds.
+// Walks the folder once, resolves every symlink and checks that it stays within its bounds.
 #include "bridge/io/hf/hf_files.h"
 
 #include <fmt/format.h>
@@ -101,7 +101,7 @@ class Walk {
   }
 
   void reserve(size_t name_size) {
-    // Twice for the growth of the vector.
+    // Counted twice, because the vector grows by doubling.
     budget_.reserve(static_cast<int64_t>(2 * sizeof(HfSideFile)) + heap_cost(name_size),
                     "file names");
   }

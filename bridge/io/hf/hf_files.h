@@ -21,7 +21,8 @@
 
 namespace bridge {
 
-// path, or the snapshot that stands for it when path is a cache model folder. Error: kBadInput.
+// Returns path, or the snapshot that stands for it if path is a cache model folder. Error:
+// kBadInput.
 Path resolve_hf_path(FileSystem& fs, const Path& path);
 
 struct HfFiles {
@@ -30,8 +31,8 @@ struct HfFiles {
   std::vector<HfLink> links_out;      // sorted by name
 };
 
-// Errors: kBadInput for symlinks out of bounds, files that are not regular, and names that could
-// not be written back. What is returned stays reserved.
+// Errors: kBadInput for symlinks out of bounds, files that are not regular, and names that cannot
+// be written back. The memory of the result stays reserved.
 HfFiles list_hf_files(FileSystem& fs, const Path& folder, MemoryBudget& budget);
 
 }  // namespace bridge

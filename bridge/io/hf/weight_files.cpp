@@ -1,4 +1,5 @@
-// By name; only a small .safetensors file is opened, to see whether any tensor is in it. Names are compared as lower case.
+// Recognises the files by their names, compared in lower case. Only a small .safetensors file is
+// opened, to see whether it holds any tensors.
 #include "bridge/io/hf/weight_files.h"
 
 #include <algorithm>
@@ -27,7 +28,7 @@ std::string lower_case(std::string_view name) {
   return lower;
 }
 
-// With its last slash; empty for a file of the folder itself.
+// The folder part of a name with its last slash; empty for a file directly in the folder.
 std::string_view folder_of(std::string_view name) {
   return name.substr(0, name.rfind('/') + 1);
 }
@@ -38,7 +39,7 @@ bool holds_weights(std::string_view base) {
                      [&](auto ending) { return base.ends_with(ending); });
 }
 
-// A header longer than this has tensors in it.
+// A file with a longer header has tensors.
 constexpr int64_t kLongestWithoutTensors = 64 << 10;
 
 bool has_no_tensors(FileSystem& fs, const Path& path, int64_t size) {

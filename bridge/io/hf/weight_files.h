@@ -1,14 +1,16 @@
-// Files beside a model that hold weights outside its weight map: the same model for other programs, shards of an earlier
-// upload, an adapter that is not merged. They are no side files: carried through training, old weights would lie beside
-// new ones, and some programs would read them.
+// Files beside a model that hold weights outside its weight map: the same model for other programs,
+// shards of an earlier upload, an adapter that is not merged. They are not side files: carried
+// through training, old weights would lie beside new ones, and some programs would read them.
 //
-//   by ending       .safetensors .bin .pth .pt .ckpt .gguf .h5 .msgpack .onnx .onnx_data, in capitals too
-//   by company      params.json beside consolidated* (what Llama's and Mistral's own programs read)
-//   adapters        adapter_config.json, with which transformers and peft look for an adapter's weights
-// training_args.bin is none: it holds the arguments of transformers' Trainer. Neither is a .safetensors file without
-// tensors, as a shard is from which all of them were dropped.
+//   by ending   .safetensors .bin .pth .pt .ckpt .gguf .h5 .msgpack .onnx .onnx_data, also in
+//               capitals
+//   by company  params.json beside consolidated* (read by Llama's and Mistral's own programs)
+//   adapters    adapter_config.json, by which transformers and peft find an adapter's weights
+// training_args.bin does not count: it holds the arguments of transformers' Trainer. Neither does a
+// .safetensors file without tensors, such as a shard from which all tensors were dropped.
 //
-// Truth: transformers/utils/__init__.py (names of weights), transformers/integrations/peft.py (find_adapter_config_file).
+// Truth: transformers/utils/__init__.py (names of weights), transformers/integrations/peft.py
+// (find_adapter_config_file).
 #pragma once
 
 #include <string_view>
@@ -19,12 +21,13 @@
 
 namespace bridge {
 
-// Takes those files out of `files` (sorted by name), which lie in `folder`, and returns them in the same order. What
-// cannot be read as safetensors counts as weights.
+// Takes those files out of `files` (sorted by name), which lie in `folder`, and returns them in the
+// same order. A file that cannot be read as safetensors counts as weights.
 std::vector<HfSideFile> take_weight_files(FileSystem& fs, const Path& folder,
                                           std::vector<HfSideFile>& files);
 
-// With it in a model's folder, programs load an adapter on top of the model. In a subfolder nobody looks for it.
+// True for the file that makes programs load an adapter on top of the model if it lies in the
+// model's folder. No program looks for it in a subfolder.
 bool is_adapter_of_model(std::string_view name);
 
 }  // namespace bridge

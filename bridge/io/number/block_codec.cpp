@@ -1,8 +1,11 @@
-// The scalar reference of the block codec, the scales, and the choice of the instruction set.
+// The scalar reference of the block codec, and the choice of the instruction set.
 //
-//   1. a run goes through buffers of kChunk elements: one byte a code (FP4 unpacked), F32 values
-//   2. codes -> F32 products -> values: the last step is cast_floats, which also counts overflows
-//   3. values -> F32 (cast_floats; exact) -> candidate codes -> values again, which must be the same
+//   1. A run goes through buffers of kChunk elements: codes of one byte each (FP4 unpacked) and F32
+//      values.
+//   2. Codes become F32 products, then values: the last step is cast_floats, which also counts
+//      overflows.
+//   3. Values become F32 (cast_floats; exact), then candidate codes, then values again, which must
+//      be the same.
 #include "bridge/io/number/block_codec.h"
 
 #include <fmt/format.h>
@@ -31,7 +34,7 @@ uint32_t magnitude_bits(float x) {
   return std::bit_cast<uint32_t>(x) & 0x7fffffff;
 }
 
-// fn(first, count) for each chunk of a run; chunks begin on even elements.
+// Calls fn(first, count) for each chunk of a run; chunks begin on even elements.
 template <typename Fn>
 void for_each_chunk(size_t length, const Fn& fn) {
   for (size_t first = 0; first < length; first += kChunk) {
@@ -39,7 +42,7 @@ void for_each_chunk(size_t length, const Fn& fn) {
   }
 }
 
-// One byte a code.
+// Unpacks the codes of a run to one byte each.
 template <typename F>
 void unpack(std::span<const std::byte> run, size_t first, std::span<uint8_t> codes) {
   for (size_t i = 0; i < codes.size(); ++i) {
@@ -92,7 +95,7 @@ float product(uint8_t code, float scale) {
   return result;
 }
 
-// The magnitude code nearest to x, which is not negative and not NaN; ties to even, saturating.
+// The magnitude code nearest to x, which is neither negative nor NaN; ties to even, saturating.
 template <typename F>
 int nearest(float x) {
   x = std::min(x, F::kLargestValue);
@@ -123,7 +126,7 @@ void dequantize_to_floats(std::span<const uint8_t> codes, float scale, Dtype to,
   widen(to, values, out.first(codes.size()));
 }
 
-// The only code that can give the value: see block_codec.h.
+// The only code that can give the value (see block_codec.h).
 template <typename F>
 uint8_t candidate(float value, float scale) {
   if (std::isnan(value)) return with_sign<F>(F::kHasNan ? F::kNanCode : 0, std::signbit(value));
@@ -208,7 +211,8 @@ int64_t find_codes(Dtype format, Dtype from, std::span<const std::byte> values, 
 }
 
 float amax(Dtype from, std::span<const std::byte> values) {
-  uint32_t largest = 0;  // of the magnitudes' bits, which grow with the magnitudes; NaN is above
+  // The bits of the magnitudes grow with the magnitudes; NaN is above them all.
+  uint32_t largest = 0;
   Floats floats;
   const size_t size = value_size(from);
   if (values.size() % size != 0) {

@@ -1,13 +1,13 @@
-// The block codec eight elements at a time, with AVX2 and (for F16) F16C. It has the same bits as
-// the reference because it does the same F32 operations; what differs is only how lanes are laid out.
+// The block codec eight elements at a time, with AVX2 and (for F16) F16C. It gives the same bits as
+// the reference because it does the same F32 operations; only the layout in lanes differs.
 //
-//   1. ordinary runs are done here: a finite scale whose product with the largest code is finite in
-//      the target; for the way back also not zero. Nothing can overflow then, and only NaN codes
-//      give NaNs.
-//   2. everything else is left to the reference: the whole run for other scales and, on the way
-//      back, for NaNs; and the last elements of a run whose length is no multiple of eight.
+//   1. Ordinary runs are done here: those with a finite scale whose product with the largest code
+//      is finite in the target; find_codes and quantize also need a scale that is not zero. Nothing
+//      can overflow then, and only NaN codes give NaNs.
+//   2. The reference does the rest: the whole run for other scales and, in find_codes and quantize,
+//      for NaNs; and the last elements of a run whose length is not a multiple of eight.
 //
-// Subnormal codes are made from integers, as subnormal operands are slow on many processors.
+// Subnormal codes are made from integers, because subnormal operands are slow on many processors.
 // Truth: Intel's Intrinsics Guide.
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/block_codec_forms.h"
@@ -29,7 +29,7 @@ namespace {
 
 constexpr size_t kLanes = 8;
 
-// What a type of values is to this file: its fields as integers in 32-bit lanes.
+// How this file sees a type of values: its fields as integers in 32-bit lanes.
 template <Dtype kDtype>
 struct Plain;
 template <>
@@ -61,7 +61,7 @@ bool is_ordinary(float scale) {
   return std::fabs(scale) * F::kLargestValue <= Plain<kDtype>::kLargest;
 }
 
-// The bits of eight values.
+// Loads the bits of eight values.
 template <Dtype kDtype>
 CAUSEWAY_AVX2 __m256i load_bits(const std::byte* at) {
   if constexpr (kDtype == Dtype::kF32) {
@@ -97,7 +97,7 @@ CAUSEWAY_AVX2 __m256i narrow(__m256 x) {
   }
 }
 
-// Eight lanes of at most 16 bits.
+// Packs eight lanes of at most 16 bits.
 CAUSEWAY_AVX2 __m128i pack16(__m256i lanes) {
   return _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
 }
@@ -111,7 +111,7 @@ CAUSEWAY_AVX2 void store_bits(std::byte* at, __m256i bits) {
   }
 }
 
-// FP4 leaves the other codes of the word in the upper bits.
+// For FP4, the upper bits hold the other codes of the word.
 template <typename F>
 CAUSEWAY_AVX2 __m256i load_codes(const std::byte* at) {
   if constexpr (F::kDtype == Dtype::kF4E2M1) {
@@ -162,8 +162,9 @@ struct Nearest {
 
 // The magnitude codes nearest to quotients without sign, and their values. A NaN counts as large.
 //
-// What is added has the quotient's exponent, or the smallest normal's, plus kShift: the processor rounds the sum to
-// the format's places, to even, and its low bits count them (8 to 16 of e4m3, from 0 where it is subnormal).
+// The addend has the exponent of the quotient, or of the smallest normal, plus kShift: the
+// processor rounds the sum to the format's places, to even, and the sum's low bits count them (8 to
+// 16 for e4m3, from 0 where it is subnormal).
 template <typename F>
 CAUSEWAY_AVX2 Nearest nearest(__m256 quotients) {
   constexpr int kSmallest = std::bit_cast<int>(F::kSmallestNormal);
@@ -223,15 +224,16 @@ CAUSEWAY_AVX2 void dequantize_eights(const std::byte* codes, float scale, std::b
   }
 }
 
-// Whether a product with the inverse of the scale finds the codes that a division finds. A code is looked for
-// only if its product is the value, which is then within 2^-9 of it: far nearer than to the middle between two codes,
-// as long as neither the products nor the inverse are subnormal. F16 has too small exponents for that.
+// True if a product with the inverse of the scale finds the same codes as a division. A code
+// matters only if its product is the value; the quotient is then within 2^-9 of the code: far
+// nearer than to the middle between two codes, as long as neither the products nor the inverse are
+// subnormal. The exponents of F16 are too small for that.
 template <Dtype kDtype>
 bool may_multiply(float scale) {
   return kDtype != Dtype::kF16 && std::fabs(scale) >= 0x1p-100f && std::fabs(scale) <= 0x1p100f;
 }
 
-// Returns the number of unrepresentable values; nothing if the run needs the reference.
+// Returns the number of unrepresentable values, or nothing if the run needs the reference.
 template <typename F, Dtype kDtype, bool kMultiply>
 CAUSEWAY_AVX2 std::optional<int64_t> find_eights(const std::byte* values, float scale,
                                                  std::byte* codes, size_t count) {
@@ -260,7 +262,7 @@ CAUSEWAY_AVX2 std::optional<int64_t> find_eights(const std::byte* values, float 
   return static_cast<int64_t>(count) - sum_of(found);
 }
 
-// Returns the number of clipped values; nothing if the run needs the reference.
+// Returns the number of clipped values, or nothing if the run needs the reference.
 template <typename F, Dtype kDtype>
 CAUSEWAY_AVX2 std::optional<int64_t> quantize_eights(const std::byte* values, float scale,
                                                      std::byte* codes, size_t count) {
@@ -292,7 +294,7 @@ CAUSEWAY_AVX2 float amax_eights(const std::byte* values, size_t count) {
   return std::bit_cast<float>(bits > Plain<Dtype::kF32>::kInfinity ? kCanonicalNan : bits);
 }
 
-// fn.operator()<F, kDtype>() for the types of a run.
+// Calls fn.operator()<F, kDtype>() for the types of a run.
 template <typename Fn>
 auto with_types(Dtype format, Dtype dtype, const Fn& fn) {
   return with_format(format, [&]<typename F>(F) {
@@ -352,7 +354,7 @@ float amax(Dtype from, std::span<const std::byte> values) {
       break;
   }
   const float rest = scalar_block_codec().amax(from, values.subspan(count * size));
-  // As numbers of their bits, because a NaN is the largest.
+  // Compared by their bits, where a NaN is the largest.
   return std::bit_cast<float>(
       std::max(std::bit_cast<uint32_t>(eights), std::bit_cast<uint32_t>(rest)));
 }

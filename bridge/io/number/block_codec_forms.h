@@ -1,5 +1,5 @@
-// What the forms of the block codec share with each other and with their tests, and nobody else
-// includes.
+// Declarations that the forms of the block codec share with each other and with their tests. No
+// other file includes this one.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace bridge {
 
 [[noreturn]] void no_such_format(Dtype format);
 
-// fn(E4m3{}) or fn(E2m1{}); an internal error for other formats.
+// Calls fn(E4m3{}) or fn(E2m1{}); other formats are an internal error.
 template <typename Fn>
 auto with_format(Dtype format, const Fn& fn) {
   switch (format) {
@@ -24,10 +24,10 @@ auto with_format(Dtype format, const Fn& fn) {
   }
 }
 
-// Bytes of one value; an internal error for what quantized elements are not made into.
+// Bytes of one value; types that quantized elements cannot be dequantized to are an internal error.
 size_t value_size(Dtype dtype);
 
-// The number of elements of a run. Bytes that do not match are an internal error.
+// The number of elements of a run. Spans whose sizes do not match are an internal error.
 size_t run_length(Dtype format, size_t code_bytes, Dtype dtype, size_t value_bytes);
 
 const BlockCodec& avx2_block_codec();  // only where has_avx2()

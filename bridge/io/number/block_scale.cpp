@@ -1,4 +1,4 @@
-// Scales of blocks: their bits in files, and new ones for requantized blocks. See block_codec.h.
+// Scales of blocks: their bits in files, and new ones for requantized blocks (see block_codec.h).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,7 +15,8 @@ namespace bridge {
 namespace {
 
 constexpr uint32_t kExponent = 0x7f800000;
-constexpr uint32_t kHalfOfSmallest = 0x00400000;  // 2^-127: what byte 0 of E8M0 means
+// 2^-127, the value of byte 0 of E8M0.
+constexpr uint32_t kHalfOfSmallest = 0x00400000;
 constexpr float kSmallestAmaxFp8 = 1e-4f;
 constexpr float kSmallestAmaxFp4 = 6 * 0x1p-126f;
 
@@ -39,7 +40,8 @@ float round_to_bf16(float x) {
   return result;
 }
 
-// x is positive and normal: its exponent, plus one where there is a mantissa.
+// x is positive and normal. Returns the power of two with its exponent, plus one if the mantissa is
+// not zero.
 float round_up_to_power_of_two(float x) {
   return std::bit_cast<float>((std::bit_cast<uint32_t>(x) + ~(kExponent | 0x80000000)) & kExponent);
 }

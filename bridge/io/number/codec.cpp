@@ -1,22 +1,22 @@
 // Casts of plain floats, as loops over integers without branches, so that the compiler can
-// vectorise them. It does so twice from the same source: for the processor every build runs on, and
-// for AVX2, chosen at run time. Both have the same bits, as the operations are the same.
+// vectorise them. It compiles the same source twice: for the processors that every build runs on,
+// and for AVX2, chosen at run time. Both give the same bits, because the operations are the same.
 //
-//   1. F64 <-> F32: the processor's conversion is the definition above, once.
+//   1. F64 <-> F32: the processor's conversion does exactly what codec.h defines.
 //   2. BF16, F16 -> F32: a shift, or a shift and a new exponent; exact. On to F64: exact again.
 //   3. F32, F64 -> BF16, F16: three results are computed and one is chosen by the size of the
 //      value:
 //      normal:    add just under half a unit of the last kept place (a tie takes its kept bit),
-//                 drop the rest, change the bias; a carry into the exponent is what rounding
-//                 means, up to infinity
+//                 drop the rest, change the bias; a carry into the exponent is correct
+//                 rounding, up to infinity
 //      subnormal: add the power of two whose last place is the unit of the target's subnormals:
 //                 the processor rounds; the low bits of the sum are the result
 //      NaN:       the upper payload bits, quiet
 //   4. BF16 <-> F16: through F32, which holds both exactly, so there is one rounding.
 //
 // Needs the default rounding mode and subnormals switched on (no -ffast-math), and
-// -fno-trapping-math, which changes no result: g++ vectorises no choice between floating point
-// results that might trap.
+// -fno-trapping-math, which changes no result: without it g++ does not vectorise a choice between
+// floating-point results that might trap.
 #include "bridge/io/number/codec.h"
 
 #include <fmt/format.h>
@@ -65,7 +65,8 @@ float widen(Brain, uint16_t code) {
 float widen(Half, uint16_t code) {
   constexpr int kShift = Single::kMantissa - Half::kMantissa;
   constexpr uint32_t kRebias = static_cast<uint32_t>(Single::kBias - Half::kBias) << 23;
-  // 2^-14, the smallest normal half: what a subnormal's bits mean above that exponent, less 2^-14.
+  // 2^-14, the smallest normal half: a subnormal's bits above that exponent give its value plus
+  // 2^-14.
   constexpr uint32_t kSmallest = kRebias + (1u << 23);
   const uint32_t sign = static_cast<uint32_t>(code & Half::kSign) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(code & ~Half::kSign & 0xffff) << kShift;
@@ -81,7 +82,7 @@ float widen(Half, uint16_t code) {
   return std::bit_cast<float>(bits | sign);
 }
 
-// Float is float or double, From its format.
+// Float is float or double; From is its format.
 template <typename From, typename To, typename Float>
 typename To::Bits narrow(Float value) {
   using Bits = typename From::Bits;
@@ -101,7 +102,8 @@ typename To::Bits narrow(Float value) {
   const Bits normal = rounded < To::kInfinity ? rounded : To::kInfinity;
   const Bits nan = (magnitude >> kShift & (To::kQuiet - 1)) | To::kQuiet | To::kInfinity;
   Bits result = normal;
-  if constexpr (From::kBias != To::kBias) {  // else the steps above are right for subnormals too
+  // If the biases are equal, the steps above are right for subnormals too.
+  if constexpr (From::kBias != To::kBias) {
     const Float sum = std::bit_cast<Float>(magnitude) + std::bit_cast<Float>(kUnitPlace);
     const Bits subnormal = std::bit_cast<Bits>(sum) - kUnitPlace;
     result = magnitude < kSmallestNormal ? subnormal : normal;
@@ -111,7 +113,7 @@ typename To::Bits narrow(Float value) {
   return static_cast<typename To::Bits>(result | sign);
 }
 
-// One element: the bits of From to the bits of To.
+// Converts one element: the bits of From to the bits of To.
 template <typename From, typename To>
 typename To::Bits convert(typename From::Bits bits) {
   if constexpr (std::is_same_v<From, Single> && std::is_same_v<To, Double>) {
@@ -139,7 +141,8 @@ void convert_all(std::span<const std::byte> in, std::span<std::byte> out, int64_
     const std::byte* __restrict source = in.data();
     std::byte* __restrict target = out.data();
     const size_t count = in.size() / sizeof(In);
-    constexpr size_t kBlock = 4096;  // so that a block's count fits a narrow lane
+    // Small enough that a block's count fits a narrow lane.
+    constexpr size_t kBlock = 4096;
     for (size_t start = 0; start < count; start += kBlock) {
       const size_t stop = std::min(count, start + kBlock);
       Out overflows = 0;

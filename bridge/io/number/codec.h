@@ -18,22 +18,23 @@ namespace bridge {
 
 // Converts every element of in. in and out hold equally many elements, do not overlap, and need no
 // alignment; little-endian, as in the files. Equal types are copied bit for bit. overflowed grows
-// by the number of finite values that became infinite. Anything but plain floats, and spans that do
-// not match, are internal errors. Thread-safe. Uses AVX2 where the processor has it.
+// by the number of finite values that became infinite. Types other than plain floats, and spans
+// that do not match, are internal errors. Thread-safe. Uses AVX2 where the processor has it.
 void cast_floats(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                  int64_t& overflowed);
 
-// I32 and I64, which tables of ids are stored in. overflowed grows by the number of values that do not fit; else as above.
+// Converts I32 and I64, the types of tables of ids. overflowed grows by the number of values that
+// do not fit; otherwise like cast_floats.
 void cast_integers(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                    int64_t& overflowed);
 
-// Whether one of the two above takes these types.
+// True if cast_floats or cast_integers takes these types.
 bool can_cast(Dtype from, Dtype to);
-// The one of the two above that does.
+// Calls cast_floats or cast_integers, whichever takes these types.
 void cast_plain(Dtype from, std::span<const std::byte> in, Dtype to, std::span<std::byte> out,
                 int64_t& overflowed);
 
-// The same bits without AVX2: the reference of the tests.
+// Gives the same bits without AVX2: the reference of the tests.
 void cast_floats_portable(Dtype from, std::span<const std::byte> in, Dtype to,
                           std::span<std::byte> out, int64_t& overflowed);
 

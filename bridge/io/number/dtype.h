@@ -1,5 +1,6 @@
-// The element types Causeway knows, their size, and their names in each format.
-// Truth: safetensors' tensor.rs (header names), torch/_utils.py and torch/storage.py (storage classes).
+// The element types Causeway knows, their sizes, and their names in each format.
+// Truth: safetensors' tensor.rs (header names), torch/_utils.py and torch/storage.py (storage
+// classes).
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ enum class Dtype : uint8_t {
   kF4E2M1,
 };
 
-// 4 for kF4E2M1, else a multiple of 8. Inline: asked for every row of every block.
+// 4 for kF4E2M1, else a multiple of 8. Inline, because it is called for every row of every block.
 constexpr int bits_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::kF4E2M1:
@@ -62,18 +63,19 @@ constexpr int bits_of(Dtype dtype) {
 inline bool is_sub_byte(Dtype dtype) {
   return bits_of(dtype) < 8;
 }
-bool is_plain_float(Dtype dtype);  // F16, BF16, F32, F64: what --dtype may cast
+// True for F16, BF16, F32 and F64, which --dtype may cast.
+bool is_plain_float(Dtype dtype);
 
 std::string_view safetensors_name(Dtype dtype);  // "BF16", "F8_E4M3"
 std::string_view torch_name(Dtype dtype);        // "bfloat16", "float8_e4m3fn"
-// The typed storage class of torch ("BFloat16Storage"); empty for the types that torch stores untyped.
+// The typed storage class of torch ("BFloat16Storage"); empty for types that torch stores untyped.
 std::string_view torch_storage_name(Dtype dtype);
 
 std::optional<Dtype> dtype_from_safetensors(std::string_view name);
 std::optional<Dtype> dtype_from_torch(std::string_view name);
 std::optional<Dtype> dtype_from_torch_storage(std::string_view name);
 
-// Bytes of a dense tensor. Bad input on overflow and when a sub-byte tensor does not end on a byte.
+// Bytes of a dense tensor. Bad input on overflow, or if a sub-byte tensor does not end on a byte.
 int64_t byte_size(Dtype dtype, const Shape& shape);
 
 std::string shape_text(const Shape& shape);  // "[2, 64]"

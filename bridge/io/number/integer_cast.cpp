@@ -1,5 +1,5 @@
-// Casts of integers, and the choice between them and the casts of floats. No library is needed for four loops, and none
-// counts what does not fit.
+// Casts of integers, and the choice between them and the casts of floats. Four loops need no
+// library, and no library counts the values that do not fit.
 #include <fmt/format.h>
 
 #include <cstring>

@@ -1,10 +1,11 @@
-// Witnesses: source bytes that the Megatron side cannot give back (what a cast loses, tensors that a named
-// rule drops), kept in the sidecar so that an export is byte-exact all the same.
+// Witnesses: source bytes that the Megatron side cannot give back (bits that a cast loses, tensors
+// that a named rule drops), kept in the sidecar so that an export is byte-exact all the same.
 //
 //   1. 8 bytes "CSWYWIT1"
 //   2. records: i64 tensor, i64 byte offset in the source tensor, i64 length, payload
-// Little-endian. tensor is the index in the source's tensors sorted by name; records of one tensor do not overlap. The
-// file's CRC is in the sidecar's manifest and is checked when the file is opened. The format is our own.
+// Numbers are little-endian. tensor is the index in the source's tensors sorted by name; records of
+// one tensor do not overlap. The file's CRC is in the sidecar's manifest and is checked when the
+// file is opened. The format is Causeway's own.
 #pragma once
 
 #include <condition_variable>
@@ -26,7 +27,8 @@ struct WitnessRecord {
   int64_t offset;  // of the payload in the file
 };
 
-// Appends records. Output bytes are the same for any number of threads: writers take turns by ticket.
+// Appends records. The output is the same for any number of threads, because writers take turns by
+// ticket.
 class WitnessWriter {
  public:
   WitnessWriter(FileSystem& fs, const Path& path);
@@ -36,11 +38,12 @@ class WitnessWriter {
     int64_t begin;
     std::span<const std::byte> bytes;
   };
-  // Blocks until every ticket below this one was written. Every ticket must be written once, empty or not.
+  // Blocks until every lower ticket has been written. Every ticket must be written once, empty or
+  // not.
   void write(size_t ticket, std::span<const Piece> pieces);
-  // Without tickets, from one thread, before or after the ticketed ones.
+  // Appends without a ticket, from one thread, before or after the ticketed writes.
   void append(const Piece& piece);
-  // An error elsewhere: nobody waits any longer.
+  // Ends the waits of all writers after an error elsewhere.
   void abort();
   // Makes the file durable. Returns its CRC.
   uint32_t finish();
@@ -55,7 +58,7 @@ class WitnessWriter {
   size_t next_ticket_ = 0;
   bool aborted_ = false;
   int64_t records_ = 0;
-  int64_t size_ = 0;  // with what is still in the buffer
+  int64_t size_ = 0;  // including what is still in the buffer
   uint32_t crc_ = 0;
   std::vector<std::byte> buffer_;  // records are small and many
 
@@ -63,18 +66,19 @@ class WitnessWriter {
   void flush();
 };
 
-// The records of a file, sorted by tensor and begin. tensor_bytes[i]: size of source tensor i; every record is checked
-// to lie inside its tensor and the file, and the file's CRC against `crc`. Errors: kBadInput.
+// The records of a file, sorted by tensor and begin. tensor_bytes[i] is the size of source tensor
+// i. Checks that every record lies inside its tensor and the file, and that the file's CRC is
+// `crc`. Errors: kBadInput.
 class WitnessIndex {
  public:
   WitnessIndex(FileSystem& fs, const Path& path, const std::vector<int64_t>& tensor_bytes,
                uint32_t crc, MemoryBudget& budget);
 
-  // Records of `tensor` that overlap bytes [begin, end).
+  // Returns the records of `tensor` that overlap bytes [begin, end).
   std::span<const WitnessRecord> find(int32_t tensor, int64_t begin, int64_t end) const;
-  bool covers(int32_t tensor, int64_t size) const;  // the tensor whole
+  bool covers(int32_t tensor, int64_t size) const;  // True for the whole tensor.
   bool any(int32_t tensor) const;
-  // Bytes [from, from + out.size()) of a record's payload.
+  // Reads bytes [from, from + out.size()) of a record's payload.
   void read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const;
   size_t size() const { return records_.size(); }
 
