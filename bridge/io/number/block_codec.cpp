@@ -112,7 +112,7 @@ uint8_t with_sign(int magnitude, bool negative) {
   return static_cast<uint8_t>(magnitude | (negative ? F::kSignCode : 0));
 }
 
-// Values as they are in dtype `to`, held in F32.
+// The values after rounding to dtype `to`, held in F32.
 template <typename F>
 void dequantize_to_floats(std::span<const uint8_t> codes, float scale, Dtype to,
                           std::span<float> out) {

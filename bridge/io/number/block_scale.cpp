@@ -40,8 +40,7 @@ float round_to_bf16(float x) {
   return result;
 }
 
-// x is positive and normal. Returns the power of two with its exponent, plus one if the mantissa is
-// not zero.
+// x is positive and normal. Keeps its exponent, raised by one if the mantissa is not zero.
 float round_up_to_power_of_two(float x) {
   return std::bit_cast<float>((std::bit_cast<uint32_t>(x) + ~(kExponent | 0x80000000)) & kExponent);
 }

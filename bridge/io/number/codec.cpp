@@ -1,5 +1,5 @@
 // Casts of plain floats, as loops over integers without branches, so that the compiler can
-// vectorise them. It compiles the same source twice: for the processors that every build runs on,
+// vectorise them. The same source is compiled twice: for the processors that every build runs on,
 // and for AVX2, chosen at run time. Both give the same bits, because the operations are the same.
 //
 //   1. F64 <-> F32: the processor's conversion does exactly what codec.h defines.

@@ -1,4 +1,5 @@
-// What pickle.h offers around the reader: looking into nodes, and reading a pickle from a string.
+// The functions of pickle.h around the reader: looking into nodes, and reading a pickle from a
+// string.
 #include "bridge/io/pickle/pickle.h"
 
 #include <algorithm>
@@ -8,7 +9,7 @@
 namespace bridge {
 namespace {
 
-// Python's rule for a key that was set twice: the last one.
+// Follows Python's rule for a key that was set twice: the last value wins.
 const PickleNode* find_in_dict(const PickleNode& dict, std::string_view key) {
   for (size_t i = dict.items.size(); i >= 2; i -= 2) {
     const PickleNode& candidate = *dict.items[i - 2];
@@ -19,7 +20,7 @@ const PickleNode* find_in_dict(const PickleNode& dict, std::string_view key) {
   return nullptr;
 }
 
-// A string as a File, so that there is one way to read.
+// Presents a string as a File, so that there is one way to read.
 class StringFile final : public File {
  public:
   explicit StringFile(std::string_view bytes) : bytes_(bytes) {}

@@ -1,11 +1,10 @@
-// The stack machine of read_pickle: takes tokens from pickle_lexer.h, keeps what pickle_memo.h says
-// will be read back, and builds values with pickle_nodes.h.
+// The stack machine of read_pickle: it takes tokens from pickle_lexer.h, keeps the values that will
+// be read back according to pickle_memo.h, and builds values with pickle_nodes.h.
 //
-// The pairs of a watched dict are handed to its sink when the next key begins (or, where that is not
-// certain, when 16 of them lie on the stack), not only at SETITEMS (CPython puts up to 1,000 before
-// that, each as large as the list of a tensor's chunks).
-// What an opcode after that could still take of them is then missing on the stack, so such a pickle
-// is refused.
+// The pairs of a watched dict go to its sink when the next key begins (or, where that is not
+// certain, when 16 of them lie on the stack), not only at SETITEMS: CPython puts up to 1,000 pairs
+// before that, each as large as the list of a tensor's chunks. The stack no longer holds these
+// pairs for a later opcode, so a pickle with an opcode that needs them is refused.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +48,7 @@ class PickleDecoder {
   void replace_by_tuple(int64_t begin);
   void make_object(bool with_keywords);
   void build();
-  // pickle_filling.cpp: items from stack_[begin] on go to the container below them
+  // In pickle_filling.cpp; items from stack_[begin] on go to the container below them.
   void append(int64_t begin);
   void set_items(int64_t begin);
   void add_item(PickleNode& target, PickleNode::Kind content, const PickleValue& item,
@@ -69,13 +68,14 @@ class PickleDecoder {
   PickleToken token_;
   std::vector<PickleValue> stack_;
   std::vector<int64_t> marks_;        // stack sizes
-  std::vector<PickleValue> watched_;  // the dict that each watch has found
+  std::vector<PickleValue> watched_;  // the dict found for each watch
 
-  // The pairs of the watched dict that is being filled, which are handed over before its SETITEMS.
+  // The watched dict that is being filled, whose pairs go to the sink before its SETITEMS.
   struct {
     const PickleItemSink* sink = nullptr;
     int64_t mark = 0;
-    bool begun = false;  // pairs have left the stack, so nothing but SETITEMS may take the others
+    // True once pairs have left the stack: only SETITEMS may take the others.
+    bool begun = false;
   } stream_;
 };
 

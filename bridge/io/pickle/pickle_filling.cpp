@@ -1,5 +1,5 @@
-// How containers are filled (pickle_decoder.h): lists and sets, dicts, subclasses of these, and the
-// dicts whose pairs somebody watches.
+// Fills the containers of pickle_decoder.h: lists and sets, dicts, subclasses of these, and watched
+// dicts.
 #include <fmt/format.h>
 
 #include "bridge/io/base/error.h"
@@ -10,7 +10,7 @@ namespace {
 
 using NodeKind = PickleNode::Kind;
 
-// Keys and values of a watched dict: how many are handed over at a time, and how many stay behind.
+// Keys and values of a watched dict: how many go to the sink at a time, and how many stay behind.
 constexpr int64_t kStreamedItems = 16;
 constexpr int64_t kKeptItems = 16;
 
@@ -29,7 +29,7 @@ PickleNode& PickleDecoder::content_of(PickleNode& object, NodeKind kind) {
   return content;
 }
 
-// Into a container, or into the list or dict (content) that an object has.
+// Adds an item to a container, or to the list or dict (content) of an object.
 void PickleDecoder::add_item(PickleNode& target, NodeKind content, const PickleValue& item,
                              int64_t coming) {
   if (target.kind != NodeKind::kObject) {
@@ -77,11 +77,11 @@ void PickleDecoder::add_pairs(PickleNode& target, std::span<const PickleValue> i
   }
 }
 
-// Called after a push among the pairs of a watched dict. A value may be of any size (a tensor of 24,000
-// chunks), so a pair should go as soon as it is complete. That is certain when the next key begins: the value is
-// an object and a string or class follows, which no pickler gives an object as state. Where it is not, the oldest pairs go
-// once many lie on the stack; the youngest stay, as the last ones may be the beginnings of a value
-// (class and arguments, the items of a tuple).
+// Called after a push among the pairs of a watched dict. A value may have any size (a tensor of
+// 24,000 chunks), so a pair should leave as soon as it is complete. That is certain when the next
+// key begins: the value is an object and a string or class follows, which no pickler gives an
+// object as state. Otherwise the oldest pairs leave once many lie on the stack; the youngest stay,
+// because they may be the beginning of a value (class and arguments, the items of a tuple).
 void PickleDecoder::stream_pairs() {
   const int64_t size = std::ssize(stack_) - stream_.mark;
   int64_t complete = size >= kStreamedItems + kKeptItems ? kStreamedItems : 0;
@@ -97,9 +97,9 @@ void PickleDecoder::stream_pairs() {
   stack_.erase(begin, begin + complete);
 }
 
-// The state of the top object is being filled when the stack is: object, state dict, key, value,
-// key, value... with no mark but the one before the first key. A watched dict is one of these
-// values.
+// Returns the sink of a watched dict whose items are about to be stored. The state of the top
+// object is being filled when the stack is: object, state dict, key, value, key, value... with no
+// mark but the one before the first key. A watched dict is one of these values.
 const PickleItemSink* PickleDecoder::sink_of(int64_t dict_index) {
   constexpr int64_t kFirstKey = 2;
   if (dict_index <= kFirstKey || stack_[static_cast<size_t>(dict_index)]->kind != NodeKind::kDict ||

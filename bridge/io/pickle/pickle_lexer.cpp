@@ -16,12 +16,14 @@ namespace {
 constexpr int64_t kBufferSize = 64 << 10;
 constexpr int64_t kLongestLine = 1 << 10;  // of a module or class name
 
-// What follows the opcode byte: so many bytes of number, which counts a payload or is the argument.
+// What follows the opcode byte: the bytes of a number, which is the length of a payload or the
+// argument.
 struct Form {
   std::string_view name;
   int number_bytes = 0;
   bool counts_payload = false;
-  std::string_view refused = {};  // why, for opcodes that we know and do not take
+  // The reason, for opcodes that Causeway knows and does not accept.
+  std::string_view refused = {};
 };
 
 constexpr std::string_view kText = "protocol 0 and 1 pickles are not read";

@@ -1,10 +1,10 @@
 // Splits a pickle into opcodes and their arguments, reading through a buffer of fixed size.
 //
-//   1. a token is an opcode byte and an argument whose form the opcode decides: nothing, a number,
-//      a counted run of bytes (the payload), or two lines (GLOBAL)
-//   2. the payload is not read until it is asked for; its length has been checked against the bytes
-//      left
-//   3. opcodes that we do not take are refused here: protocol 0 and 1 text, INST/OBJ, EXT, buffers
+//   1. A token is an opcode byte and an argument whose form depends on the opcode: nothing, a
+//      number, a counted run of bytes (the payload), or two lines (GLOBAL).
+//   2. The payload is not read until the caller asks for it; its length has been checked against
+//      the bytes left.
+//   3. Unsupported opcodes are refused here: protocol 0 and 1 text, INST/OBJ, EXT, buffers.
 //
 // Truth: Lib/pickletools.py.
 #pragma once
@@ -71,7 +71,7 @@ enum class PickleOp : uint8_t {
   kByteArray8 = 0x96,
 };
 
-// "BINUNICODE"
+// The name of an opcode, such as "BINUNICODE".
 std::string_view name_of(PickleOp op);
 
 struct PickleToken {
@@ -93,7 +93,7 @@ class PickleLexer {
   std::string read_payload(const PickleToken& token);
   void skip_payload(const PickleToken& token);
   bool at_end() const { return position_ == length_; }
-  // Bad input "pickle: OPCODE at byte N: message", about the last token.
+  // Throws bad input "pickle: OPCODE at byte N: message" about the last token.
   [[noreturn]] void fail(std::string_view message) const;
 
  private:

@@ -1,12 +1,12 @@
-// The memo of a pickle, holding only what will be read back.
+// The memo of a pickle, holding only values that will be read back.
 //
-//   1. the constructor goes over all opcodes (first pass) and counts the reads of each slot
-//   2. in the second pass a value is stored when its slot has reads to come, and let go after the
-//      last
+//   1. The constructor goes over all opcodes (first pass) and counts the reads of each slot.
+//   2. In the second pass a value is stored if its slot has reads to come, and released after the
+//      last.
 //
-// Slots are numbered as CPython's pickler does, 0, 1, 2...; anything else is refused, so a slot's
-// number is never larger than the pickle, and a read of a slot that is not set yet is found in the
-// first pass.
+// Slots are numbered as CPython's pickler does, 0, 1, 2...; other numbers are refused, so a slot's
+// number is never larger than the pickle, and the first pass finds a read of a slot that is not set
+// yet.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 namespace bridge {
 
-// push_back that reserves the vector's storage before it grows.
+// A push_back that reserves the vector's storage from the budget before it grows.
 template <typename T>
 void push_reserved(std::vector<T>& vector, T value, Reservation& reservation) {
   if (vector.size() == vector.capacity()) {
@@ -41,7 +41,7 @@ class PickleMemo {
 
  private:
   Reservation memory_;
-  std::vector<uint8_t> reads_;  // by slot: to come, up to kManyReads
+  std::vector<uint8_t> reads_;  // reads to come by slot, up to kManyReads
   std::unordered_map<uint64_t, PickleValue> values_;
   uint64_t size_ = 0;
 };

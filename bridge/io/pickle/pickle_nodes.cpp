@@ -19,7 +19,7 @@ namespace {
 using NodeKind = PickleNode::Kind;
 
 constexpr std::string_view kWhat = "pickled values";
-// The node and the control block beside it (counts, vtable, budget).
+// A node and the control block beside it (counts, vtable, budget).
 constexpr int64_t kNodeBytes = heap_cost(sizeof(PickleNode) + 24);
 constexpr int64_t kItemBytes = static_cast<int64_t>(sizeof(PickleValue));
 constexpr size_t kIntegers = 1 << 8;  // slots of the caches
@@ -38,7 +38,7 @@ int64_t cost(const PickleNode& node) {
          (slots == 0 ? 0 : heap_cost(slots * sizeof(PickleValue)));
 }
 
-// Gives the cost of a node back to the budget when the node goes.
+// Gives the cost of a node back to the budget when the node is destroyed.
 template <typename T>
 struct ChargedAllocator {
   using value_type = T;
@@ -70,7 +70,8 @@ PickleValue allocate(MemoryBudget& budget, NodeKind kind, std::string text = {})
   return node;
 }
 
-// UTF-8, and the lone surrogates that Python's "surrogatepass" writes (ED A0..BF 80..BF).
+// True for UTF-8, including the lone surrogates that Python's "surrogatepass" writes (ED A0..BF
+// 80..BF).
 bool is_pickled_text(std::string_view text) {
   const auto masked = [&](size_t i, unsigned mask) {
     return static_cast<unsigned char>(text[i]) & mask;

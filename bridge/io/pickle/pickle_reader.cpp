@@ -1,5 +1,5 @@
-// read_pickle (pickle.h): opcodes and the stack. Truth: Lib/pickle.py (_Unpickler),
-// Modules/_pickle.c.
+// The stack machine of read_pickle (pickle_decoder.h): opcodes and the stack.
+// Truth: Lib/pickle.py (_Unpickler), Modules/_pickle.c.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -207,7 +207,7 @@ int64_t PickleDecoder::pop_mark() {
   return begin;
 }
 
-// The value below stack_[begin..], which an opcode is going to change.
+// The container below stack_[begin..], which an opcode is about to change.
 PickleNode& PickleDecoder::target_below(int64_t begin) {
   if (begin <= fence()) lexer_.fail("too few values on the stack");
   return *stack_[static_cast<size_t>(begin) - 1];
@@ -270,7 +270,7 @@ void PickleDecoder::build() {
   if (object.items.size() == 2) {
     nodes_.adopt(object, state);
   } else if (object.items.size() == 4 && object.items[2]->kind == NodeKind::kNone) {
-    // The content came first, as the pickler writes it: the state takes the place kept for it.
+    // The content came first, as the pickler writes it; the state takes the place kept for it.
     const PickleValue content = object.items[3];
     object.items.resize(2);
     nodes_.adopt(object, state);

@@ -1,5 +1,5 @@
-// PickleWriter (pickle.h): the opcodes CPython's pickler writes for the same values, without
-// memoising anything but globals. Truth: Lib/pickle.py (_Pickler).
+// PickleWriter (pickle.h): the opcodes that CPython's pickler writes for the same values, except
+// that only globals are memoised. Truth: Lib/pickle.py (_Pickler).
 #include <algorithm>
 #include <bit>
 #include <limits>

@@ -14,10 +14,10 @@ using NodeKind = PickleNode::Kind;
 
 constexpr std::string_view kMetadata = "torch.distributed.checkpoint.metadata";
 constexpr std::string_view kFilesystem = "torch.distributed.checkpoint.filesystem";
-// Where torch up to 2.2 kept TensorProperties.
+// The module of TensorProperties in torch up to 2.2.
 constexpr std::string_view kSharded = "torch.distributed._shard.sharded_tensor.metadata";
 
-// Tensors of more axes are not weights; torch itself stops at 64.
+// Tensors with more axes are not weights; torch itself stops at 64.
 constexpr size_t kMostAxes = 16;
 
 const PickleNode& field(const PickleNode& object, std::string_view name) {
@@ -40,7 +40,7 @@ int64_t size_field(const PickleNode& object, std::string_view name) {
   return value.integer;
 }
 
-// torch.Size((...)).
+// Reads a field of the form torch.Size((...)).
 Shape shape_field(const PickleNode& object, std::string_view name) {
   const PickleNode& value = field(object, name);
   if (!value.is_object_of("torch", "Size") || value.items.at(1)->items.size() != 1 ||
@@ -92,7 +92,7 @@ Dtype dtype_of(const PickleNode& properties) {
   return *known;
 }
 
-// "..", or an absolute path, could leave the folder; a NUL would cut the name short.
+// ".." or an absolute path could leave the folder; a NUL would cut the name short.
 void check_relative_path(const std::string& path) {
   bool safe = path.find('\0') == std::string::npos;
   for (size_t begin = 0; safe && begin <= path.size();) {
@@ -184,7 +184,8 @@ DcpTensor dcp_tensor_of(const PickleNode& value) {
   DcpTensor tensor;
   tensor.dtype = dtype_of(field(value, "properties"));
   tensor.shape = shape_field(value, "size");
-  byte_size(tensor.dtype, tensor.shape);  // so that no later product overflows
+  // Throws on overflow, so that no later product overflows.
+  byte_size(tensor.dtype, tensor.shape);
   const PickleNode& chunks = field(value, "chunks");
   if (chunks.kind != NodeKind::kList) bad_input("field 'chunks' is not a list");
   tensor.chunks.reserve(chunks.items.size());
@@ -205,7 +206,8 @@ DcpIndex dcp_index_of(const PickleNode& key) {
   if (!key.is_object_of(kMetadata, "MetadataIndex")) bad_input("not a MetadataIndex");
   DcpIndex index;
   index.key = &string_field(key, "fqn");
-  const PickleNode* offset = key.get("offset");  // left out by torch >= 2.11 where it is None
+  // torch >= 2.11 omits an offset that is None.
+  const PickleNode* offset = key.get("offset");
   index.is_object = offset == nullptr || offset->kind == NodeKind::kNone;
   if (!index.is_object) index.offsets = shape_field(key, "offset");
   return index;

@@ -11,8 +11,8 @@
 namespace bridge {
 namespace {
 
-// Pairs looked at before we give up; every real layout (grids of layers, experts and ranks) needs
-// far fewer, and a hostile one must not keep us busy for hours.
+// The number of pairs to compare before giving up. Every real layout (grids of layers, experts and
+// ranks) needs far fewer, and a hostile one must not keep the program busy for hours.
 constexpr int64_t kMostPairs = int64_t{1} << 31;
 
 std::string box_text(const DcpChunk& chunk) {
@@ -27,7 +27,7 @@ bool overlap(const DcpChunk& a, const DcpChunk& b) {
   return true;
 }
 
-// Pairs of chunks that a sweep along this axis would compare.
+// The number of pairs of chunks that a sweep along this axis would compare.
 int64_t sweep_pairs(const std::vector<DcpChunk>& chunks, size_t axis) {
   std::vector<int64_t> begins;
   std::vector<int64_t> ends;
@@ -48,9 +48,11 @@ int64_t sweep_pairs(const std::vector<DcpChunk>& chunks, size_t axis) {
   return pairs;
 }
 
-// Compares each chunk with those open when it starts along the axis that keeps the fewest open.
+// Compares each chunk with those that are open when it starts, along the axis that keeps the fewest
+// open.
 void check_disjoint(const Shape& shape, const std::vector<DcpChunk>& chunks) {
-  if (chunks.size() < 2) return;  // and the only case without axes
+  // This is also the only case without axes.
+  if (chunks.size() < 2) return;
   size_t best_axis = 0;
   int64_t best_pairs = INT64_MAX;
   for (size_t axis = 0; axis < shape.size(); ++axis) {

@@ -1,12 +1,12 @@
-// The `.metadata` pickle of torch.distributed.checkpoint: which tensor chunk lies where.
+// The `.metadata` pickle of torch.distributed.checkpoint: it says where each tensor chunk lies.
 //
-//   Metadata{state_dict_metadata: {fqn: TensorStorageMetadata{properties, size, chunks} |
-//   BytesStorageMetadata},
-//            storage_data: {MetadataIndex{fqn, offset}: _StorageInfo{relative_path, offset,
-//            length}}, ...}
-// Decoded as a stream: entries of optimizers, RNG and the like (is_training_state) are dropped as
-// they are read, so a training checkpoint costs no more than its weights. Truth:
-// torch/distributed/checkpoint/{metadata,filesystem}.py.
+//   Metadata{state_dict_metadata: {fqn: TensorStorageMetadata{properties, size, chunks}
+//                                       | BytesStorageMetadata},
+//            storage_data: {MetadataIndex{fqn, offset}:
+//                               _StorageInfo{relative_path, offset, length}}, ...}
+// It is decoded as a stream: entries of optimizers, RNG and the like (is_training_state) are
+// dropped as they are read, so a training checkpoint costs no more than its weights.
+// Truth: torch/distributed/checkpoint/{metadata,filesystem}.py.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 namespace bridge {
 
-// Of the Metadata object that is written: torch.distributed.checkpoint.metadata.
+// The version in the Metadata object that is written: torch.distributed.checkpoint.metadata.
 constexpr std::string_view kDcpMetadataVersion = "1.0.0";
 
 struct DcpChunk {
@@ -49,13 +49,13 @@ struct DcpObject {
 struct DcpMetadata {
   std::vector<std::string> files;  // relative paths, checked: no "..", not absolute
   std::vector<DcpTensor> tensors;  // by key
-  std::vector<DcpObject> objects;  // those kept: common_state/*; by key
+  std::vector<DcpObject> objects;  // those kept (common_state/*), by key
   int64_t dropped_tensors = 0;     // training state
   int64_t dropped_objects = 0;     // _extra_state, rng and other objects
 };
 
-// optimizer., chained_N.optimizer., rng_state, opt_param_scheduler, rerun_state_machine_state, ...:
-// entries of a training checkpoint that are not weights.
+// True for entries of a training checkpoint that are not weights: optimizer., chained_N.optimizer.,
+// rng_state, opt_param_scheduler, rerun_state_machine_state, ...
 bool is_training_state(std::string_view key);
 
 // Errors (kBadInput): forbidden class, chunk without storage entry or the reverse, overlap, gap,

@@ -1,8 +1,8 @@
-// Writing `.metadata`: the opcodes that pickle.dump would emit for torch's Metadata, but for its
-// memo (only classes are memoised). Dicts and lists are filled in batches of 1000 as CPython does,
+// Writes `.metadata`: the opcodes that pickle.dump would emit for torch's Metadata, except for its
+// memo (only classes are memoised). Dicts and lists are filled in batches of 1000, as CPython does,
 // so that a streaming reader holds one batch.
 //
-// Left out: storage_meta (its class is missing before torch 2.4; readers fall back to None).
+// storage_meta is left out: its class is missing before torch 2.4, and readers fall back to None.
 #include <functional>
 
 #include "bridge/io/pickle/pickle.h"
@@ -57,7 +57,7 @@ class Encoder {
     return pickle_.global(module, name).empty_tuple().new_object();
   }
 
-  // Between begin_pair() and the next one (or end_pairs()) key and value are pushed.
+  // Between begin_pair() and the next one (or end_pairs()) the caller pushes key and value.
   void begin_pair() {
     if (pairs_ == kBatch) end_pairs();
     if (pairs_++ == 0) pickle_.mark();

@@ -1,13 +1,13 @@
 // Byte ranges of the tensors of a torch_dist checkpoint, read across chunks with the CRCs verified.
 //
 //   1. A tensor is addressed as one row-major array. A range of it is cut at the chunks
-//      (dcp_geometry.h); what falls into one chunk is one read: straight into the caller's buffer,
-//      or, where the chunk cuts an inner axis, in bounded pieces that are then scattered row by
-//      row.
+//      (dcp_geometry.h); the part in one chunk is one read: straight into the caller's buffer or,
+//      where the chunk cuts an inner axis, in bounded pieces that are then scattered row by row.
 //   2. A chunk's item (a torch.save archive) is parsed when the chunk is first touched and must
 //      agree with `.metadata` in dtype and shape.
 //   3. The CRC of an item is combined from the pieces as they are read, in any order, and compared
-//      with the archive's when the last one is there. finish() reads what nobody asked for.
+//      with the archive's when the last piece has arrived. finish() reads the bytes that read() did
+//      not.
 #pragma once
 
 #include <cstddef>
@@ -30,15 +30,15 @@ class DcpReader {
   DcpReader(const DcpReader&) = delete;
   DcpReader& operator=(const DcpReader&) = delete;
 
-  // Bytes [begin, begin + out.size()) of tensor `index` (into metadata.tensors), both multiples of
-  // the element size. Reading bytes again is fine; they count once.
+  // Reads bytes [begin, begin + out.size()) of tensor `index` (into metadata.tensors), both
+  // multiples of the element size. Bytes may be read again; they count once.
   void read(size_t index, int64_t begin, std::span<std::byte> out);
 
-  // Completes and verifies every item that read() has touched: bytes nobody asked for (vocabulary
-  // padding, storages larger than their tensor) are read now.
+  // Completes and verifies every item that read() has touched: it reads the bytes that no call has
+  // read (vocabulary padding, storages larger than their tensor).
   void finish();
 
-  // Items touched that were written without CRCs: their bytes cannot be verified.
+  // The number of touched items that were written without CRCs: their bytes cannot be verified.
   int64_t items_without_crc() const;
 
  private:

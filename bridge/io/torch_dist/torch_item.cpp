@@ -24,8 +24,9 @@ namespace {
 
 using NodeKind = PickleNode::Kind;
 
-// The two ends of an archive, where everything but the payload lies, read at once: the parsers make some twenty small
-// reads, of which a checkpoint of tens of thousands of items would make millions. What lies elsewhere is read through.
+// Reads the two ends of an archive, where everything but the payload lies, at once: the parsers
+// make some twenty small reads, which would be millions in a checkpoint of tens of thousands of
+// items. Reads elsewhere go to the file.
 class EdgeReader : public File {
  public:
   EdgeReader(const File& file, int64_t offset, int64_t length) : file_(file) {
@@ -74,11 +75,11 @@ class EdgeReader : public File {
 };
 
 constexpr int64_t kLargestTensorPickle = 16 << 10;  // torch writes under 300 bytes
-// No pickle of that size decodes to more: a byte makes at most one node and its items.
+// No pickle of that size decodes to more, because a byte makes at most one node and its items.
 constexpr int64_t kTensorPickleMemory = 16 << 20;
 constexpr int64_t kLargestRecord = 64;  // version and byteorder
 
-// version and byteorder, which torch checks too (a missing byteorder is little there).
+// Checks version and byteorder, as torch does (a missing byteorder means little-endian).
 void check_records(const File& file, const ZipArchive& archive) {
   const ZipEntry* version = archive.find("version");
   if (!version) bad_input("archive without a version record");
@@ -119,7 +120,7 @@ Shape to_shape(const PickleNode& node, std::string_view what) {
   return shape;
 }
 
-// "torch BFloat16Storage" without the module; empty when it is no class of torch's.
+// "BFloat16Storage" from "torch BFloat16Storage"; empty if the class is not one of torch's.
 std::string_view torch_class(const PickleNode& node) {
   constexpr std::string_view kModule = "torch ";
   const std::string_view text = node.text;
@@ -127,8 +128,8 @@ std::string_view torch_class(const PickleNode& node) {
   return text.substr(kModule.size());
 }
 
-// A dense row-major tensor; the stride of a dimension of size 1, or of an empty tensor, means
-// nothing.
+// True for a dense row-major tensor; the stride of a dimension of size 1, or of an empty tensor,
+// does not count.
 bool is_contiguous(const Shape& shape, const Shape& strides) {
   if (element_count(shape) == 0) return true;
   int64_t expected = 1;
@@ -166,7 +167,7 @@ Storage parse_storage(const PickleNode& node) {
   return storage;
 }
 
-// The callee and arguments of the rebuild call, parameters unwrapped.
+// Finds the callee and arguments of the rebuild call, with parameters unwrapped.
 const PickleNode& find_rebuild(const PickleNode& top) {
   const PickleNode* node = &top;
   if (node->is_object_of("torch._utils", "_rebuild_parameter") && !node->items[1]->items.empty()) {
@@ -195,7 +196,7 @@ TensorItem parse_tensor(const PickleNode& top, const ZipArchive& archive) {
     bad_input(fmt::format("tensor pickle: {} for backward hooks",
                           hooks.items.empty() ? "a value" : printable(hooks.items[0]->text)));
   }
-  // Conjugate and negative views: their bytes are not their values.
+  // Conjugate and negative views are refused: their bytes are not their values.
   if (args.size() > required && args.back()->kind != NodeKind::kNone &&
       !(args.back()->kind == NodeKind::kDict && args.back()->items.empty())) {
     unsupported("tensor with metadata (a conjugate or negative view)");

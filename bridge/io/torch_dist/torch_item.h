@@ -1,9 +1,10 @@
 // One torch.save archive that holds one tensor (an item of a .distcp file) or one plain object.
 //
-//   archive/data.pkl  protocol-2 pickle of the tensor: _rebuild_tensor_v2 (typed storage) or _v3
-//   (untyped
-//                     storage, numel in bytes, dtype last)
-//   archive/byteorder "little"     archive/data/0  raw contiguous bytes     archive/version "3\n"
+//   archive/data.pkl   protocol-2 pickle of the tensor: _rebuild_tensor_v2 (typed storage) or
+//                      _v3 (untyped storage, numel in bytes, dtype last)
+//   archive/byteorder  "little"
+//   archive/data/0     raw contiguous bytes
+//   archive/version    "3\n"
 // Truth: torch/serialization.py, torch/_utils.py (2.11).
 #pragma once
 
@@ -32,14 +33,15 @@ struct TensorItem {
 // any; others: kUnsupported).
 TensorItem read_tensor_item(const File& file, int64_t offset, int64_t length);
 
-// The object of an archive without tensors, or with tensors left as kPersistent nodes (common.pt).
+// Reads the object of an archive without tensors, or with tensors left as kPersistent nodes
+// (common.pt).
 PickleValue read_object_item(const File& file, int64_t offset, int64_t length,
                              MemoryBudget& budget);
 
-// Archive of a contiguous tensor; the payload is streamed.
+// The archive of a contiguous tensor; the payload is streamed.
 ZipLayout tensor_item_layout(Dtype dtype, const Shape& shape);
-// Archive of an object given as a protocol-2 pickle. prefix: "archive" in .distcp, the file's stem
-// in a file.
+// The archive of an object given as a protocol-2 pickle. prefix: "archive" in .distcp, the file's
+// stem in a file.
 std::string object_item(std::string pickle, const std::string& prefix);
 
 }  // namespace bridge

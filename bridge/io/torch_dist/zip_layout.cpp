@@ -1,9 +1,8 @@
-// ZipLayout (zip_record.h): the bytes of an archive as torch writes them through miniz, sizes known
-// up front.
+// ZipLayout (zip_record.h): the bytes of an archive as torch writes them through miniz, with sizes
+// known up front.
 //
 //   local header   flags 0x0808; CRC and sizes 0; extra fields: zip64 (only when the size or the
-//   header's
-//                  own offset needs 64 bits), then "FB" padding to the next multiple of 64
+//                  header's own offset needs 64 bits), then "FB" padding to the next multiple of 64
 //   payload        then a data descriptor: 16 bytes, or 24 where the header has a zip64 field
 //   directory      CRC and sizes; the same zip64 field; no padding
 //   ends           zip64 end record and locator, always; end record
@@ -31,7 +30,7 @@ uint32_t escape(int64_t value) {
   return needs_64(value) ? kEscape32 : static_cast<uint32_t>(value);
 }
 
-// Size twice, then offset: those of them that need 64 bits. Empty when none does.
+// The size twice, then the offset, each only if it needs 64 bits. Empty if none does.
 std::string zip64_extra(int64_t size, int64_t header_offset) {
   std::string field;
   if (needs_64(size)) {

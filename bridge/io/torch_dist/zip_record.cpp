@@ -1,14 +1,13 @@
-// Reader of stored-only zip archives inside a larger file (zip_record.h). The payload is never
-// read.
+// Reader of stored-only zip archives inside a larger file (zip_record.h). It never reads the
+// payload.
 //
-//   1. the last 22 bytes are the end record, preceded by a zip64 locator and end record where there
-//      is one
-//   2. these give the central directory, which must end exactly where they begin
-//   3. each central entry: sizes (zip64 extra field where a 32-bit field is all ones), CRC, local
-//      offset
-//   4. each local header must say the same, and so must the data descriptor, if any, after the
-//      payload
-//   5. entries in order of their offsets must not overlap each other or the directory
+//   1. The last 22 bytes are the end record, preceded by a zip64 locator and end record if there is
+//      one.
+//   2. These give the central directory, which must end exactly where they begin.
+//   3. Each central entry gives sizes (in the zip64 extra field if a 32-bit field is all ones), CRC
+//      and local offset.
+//   4. Each local header must agree, and so must the data descriptor, if any, after the payload.
+//   5. Entries in order of their offsets must not overlap each other or the directory.
 //
 // Truth: APPNOTE.TXT, miniz.c (mz_zip_writer_add_mem_ex_v2), caffe2/serialize/inline_container.cc.
 #include "bridge/io/torch_dist/zip_record.h"
@@ -29,7 +28,7 @@ namespace {
 
 using namespace zip;  // the constants of the format
 
-// Where the archive lies; offsets in the headers count from its start.
+// The place of the archive; offsets in the headers count from its start.
 struct Region {
   const File& file;
   int64_t offset;
@@ -112,7 +111,7 @@ Directory find_directory(const Region& region) {
   return directory;
 }
 
-// The zip64 field of an extra block, nullopt when there is none. Malformed blocks are refused.
+// The zip64 field of an extra block, or nullopt. Malformed blocks are refused.
 std::optional<std::string_view> zip64_field(std::string_view extra) {
   std::optional<std::string_view> found;
   while (!extra.empty()) {
@@ -177,7 +176,7 @@ Central parse_central(std::string_view& rest) {
 }
 
 // Checks the local header and the descriptor against the directory. Returns where the payload
-// starts; end becomes the end of the entry. Both relative to the archive.
+// starts; end becomes the end of the entry. Both are relative to the archive.
 int64_t check_local(const Region& region, const Central& entry, int64_t directory_offset,
                     int64_t& end) {
   const int64_t name_size = std::ssize(entry.name);
