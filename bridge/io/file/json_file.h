@@ -8,7 +8,7 @@
 
 namespace bridge {
 
-// Errors: kIo; kUsage if the path is not a file or the name beside it is taken.
+// Errors: kIo; kUsage if path names something other than a file, or the name beside it is taken.
 void replace_json_file(FileSystem& fs, const Path& path, const nlohmann::ordered_json& json);
 
 // Reports the same errors before the work whose result will be written.

@@ -13,8 +13,8 @@
 //   quantize     code = nearest(clamp(v / scale, -max, max)), ties to even, sign of zero kept; a
 //                NaN becomes 0x7f or 0xff (FP4: a zero)
 //   new_scale    F32: max(amax, 1e-4) / 448; BF16: that rounded to nearest even; E8M0: that rounded
-//                up to a power of two (by exponent bits). FP4 has E8M0 only: max(amax, 6 * 2^-126)
-//                / 6 rounded up to a power of two
+//                up to a power of two (by exponent bits). FP4 has E8M0 only:
+//                max(amax, 6 * 2^-126) / 6 rounded up to a power of two
 //
 // Why find_codes tries no other code: where v is normal, neighbouring products are at least v / 16
 // apart and rounding moves them by at most v / 256, so at most one code gives v, the nearest. Where
@@ -56,8 +56,8 @@ struct BlockCodec {
   // Returns the largest magnitude (0 for an empty span), or NaN if there is one, so that a caller
   // can refuse it.
   float (*amax)(Dtype from, std::span<const std::byte> values);
-  // clipped grows by the number of values that exceed the largest code by more than half a step (v
-  // / scale beyond 464; FP4: 7), which lose more than rounding. Rounding the scale to nearest never
+  // clipped grows by the number of values beyond the largest code by more than half a step (v /
+  // scale beyond 464; FP4: 7), which lose more than rounding. Rounding the scale to nearest never
   // causes this by itself.
   void (*quantize)(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes, int64_t& clipped);

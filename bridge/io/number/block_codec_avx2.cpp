@@ -1,9 +1,9 @@
 // The block codec eight elements at a time, with AVX2 and (for F16) F16C. It gives the same bits as
 // the reference because it does the same F32 operations; only the layout in lanes differs.
 //
-//   1. Ordinary runs are done here: those with a finite scale whose product with the largest code
-//      is finite in the target; find_codes and quantize also need a scale that is not zero. Nothing
-//      can overflow then, and only NaN codes give NaNs.
+//   1. Ordinary runs are done here. dequantize and find_codes need a finite scale whose product
+//      with the largest code is finite in the target, and find_codes needs a scale that is not
+//      zero. Nothing can overflow then, and only NaN codes give NaNs. quantize takes any scale.
 //   2. The reference does the rest: the whole run for other scales and, in find_codes and quantize,
 //      for NaNs; and the last elements of a run whose length is not a multiple of eight.
 //

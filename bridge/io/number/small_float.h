@@ -1,8 +1,8 @@
 // The element formats of quantized tensors as numbers: e4m3fn (FP8) and e2m1 (FP4). Both have a
 // sign, subnormals and no infinity. Every form of the block codec uses them.
 //
-//   1. A magnitude code m below 2^(mantissa bits) is subnormal: m units, unit = 2^(1 - bias -
-//      mantissa).
+//   1. A magnitude code m below 2^(mantissa bits) is subnormal: m units, where
+//      unit = 2^(1 - bias - mantissa).
 //   2. Codes up to the largest are the bits of an F32 without its lower mantissa and with another
 //      bias.
 //   3. The code above the largest (e4m3: 0x7f) is NaN. e2m1 has none.

@@ -76,7 +76,8 @@ class WitnessIndex {
 
   // Returns the records of `tensor` that overlap bytes [begin, end).
   std::span<const WitnessRecord> find(int32_t tensor, int64_t begin, int64_t end) const;
-  bool covers(int32_t tensor, int64_t size) const;  // True for the whole tensor.
+  // True if the records hold the whole tensor.
+  bool covers(int32_t tensor, int64_t size) const;
   bool any(int32_t tensor) const;
   // Reads bytes [from, from + out.size()) of a record's payload.
   void read(const WitnessRecord& record, int64_t from, std::span<std::byte> out) const;

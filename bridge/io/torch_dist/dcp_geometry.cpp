@@ -51,7 +51,7 @@ int64_t sweep_pairs(const std::vector<DcpChunk>& chunks, size_t axis) {
 // Compares each chunk with those that are open when it starts, along the axis that keeps the fewest
 // open.
 void check_disjoint(const Shape& shape, const std::vector<DcpChunk>& chunks) {
-  // This is also the only case without axes.
+  // Fewer than two chunks cannot overlap; only then can the tensor have no axes.
   if (chunks.size() < 2) return;
   size_t best_axis = 0;
   int64_t best_pairs = INT64_MAX;
