@@ -1,3 +1,5 @@
+// The end of a command (commands.h): prints its warnings and its summary, writes its report and
+// chooses the exit status.
 #include <fmt/format.h>
 
 #include "bridge/io/base/error.h"

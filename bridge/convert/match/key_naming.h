@@ -1,7 +1,7 @@
 // Translates logical tensor names to the keys of a torch_dist checkpoint and back.
 //
-// A logical name has an explicit layer index ("decoder.layers.3.mlp.linear_fc1.weight"). Its form on
-// disk is
+// A logical name has an explicit layer index ("decoder.layers.3.mlp.linear_fc1.weight"). Its forms
+// on disk are
 //   per-layer   decoder.layers.3.mlp.linear_fc1.weight
 //               [rows, ...]
 //   stacked     decoder.layers.mlp.linear_fc1.weight

@@ -53,7 +53,7 @@ struct ExportPlan {
     std::vector<RawStretch> stretches;  // of the checkpoint
     int32_t tensor = -1;                // index in the sidecar's source or in the reference
   };
-  std::vector<Input> inputs;        // by TransferInput::tensor
+  std::vector<Input> inputs;        // by the tensor indices that transfers use
   std::vector<Output> outputs;      // by Transfer::target
   std::vector<Transfer> transfers;  // in order of shard and begin
   std::vector<Shard> shards;
