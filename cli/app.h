@@ -1,5 +1,5 @@
-// The command line: parsing, help, and which command runs. CLI11 is seen by app.cpp and options.cpp alone
-// (it is slow to compile).
+// The command line: parses it, prints help and runs the command. Only app.cpp and options.cpp
+// include CLI11, which is slow to compile.
 #pragma once
 
 namespace cli {

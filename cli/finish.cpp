@@ -1,3 +1,5 @@
+// The end of a command (commands.h): prints its warnings and its summary, writes its report and
+// chooses the exit status.
 #include <fmt/format.h>
 
 #include "bridge/io/base/error.h"
@@ -14,7 +16,7 @@ void print_summary(const bridge::CommonOptions& options, const bridge::Report& r
     bridge::print_message(fmt::format("warning: {}\n", text));
   }
   if (options.quiet) return;
-  // Where the report goes to standard output, a program reads it.
+  // If the report goes to standard output, a program reads that, so the lines go to standard error.
   const bool aside = bridge::is_standard_output(options.report);
   for (const std::string& line : lines) {
     aside ? bridge::print_message(line + "\n") : fmt::print("{}\n", line);

@@ -12,10 +12,10 @@ namespace cli {
 
 using Lines = std::vector<std::string>;
 
-// "dropped  NAME: reason"; many names in a row with one reason take one line.
+// Adds lines "dropped  NAME: reason"; many names in a row with one reason take one line.
 void list(Lines& lines, std::string_view what, const std::vector<bridge::NamedReason>& items);
 
-// "not converted" and "linked" lines.
+// Adds the "not converted" and "linked" lines.
 void list_beside_model(Lines& lines, const bridge::BesideModel& beside);
 
 }  // namespace cli

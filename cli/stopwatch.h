@@ -1,4 +1,4 @@
-// Seconds since construction.
+// A stopwatch: measures the seconds since its construction.
 #pragma once
 
 #include <chrono>

@@ -51,8 +51,8 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   return words;
 }
 
-// What we have, and how LibTorch's threads wait: asleep, unless the user says otherwise. The library reads
-// that when it is loaded, before any line of the program.
+// Our own environment, in which LibTorch's threads sleep while they wait unless the user says
+// otherwise. The library reads that variable when it is loaded, before the program's first line.
 std::vector<std::string> environment() {
   std::vector<std::string> words;
   for (char** word = ::environ; *word != nullptr; ++word) words.emplace_back(*word);
@@ -67,9 +67,9 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
   return pointers;
 }
 
-// results_to: the descriptor that is its standard output.
+// results_to: the descriptor that becomes the child's standard output.
 pid_t start(const std::vector<std::string>& words, int results_to) {
-  bridge::flush_standard_output();  // our lines come before its own
+  bridge::flush_standard_output();  // our lines come before the child's
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   if (results_to != STDOUT_FILENO) {
@@ -85,7 +85,8 @@ pid_t start(const std::vector<std::string>& words, int results_to) {
   return child;
 }
 
-// What waitpid says. Ends with Interrupted when a signal came, the child having got it too.
+// Returns the status from waitpid. On a signal, sends it to the child, waits for its end and throws
+// Interrupted.
 int wait_for(pid_t child) {
   int status = 0;
   try {
@@ -115,7 +116,8 @@ int exit_status(int status) {
   bridge::internal_error(fmt::format("causeway-verify ended by signal {}", signal));
 }
 
-// Its report: a file in memory that it inherits, so that nothing is left over whatever happens.
+// The child's report: a file in memory that it inherits, so that nothing is left over whatever
+// happens.
 class ReportFile {
  public:
   explicit ReportFile(bool wanted) {
@@ -129,11 +131,11 @@ class ReportFile {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
 
-  // Empty: none is wanted.
+  // Empty if no report is wanted.
   bridge::Path path() const {
     return descriptor_ < 0 ? bridge::Path() : bridge::Path(fmt::format("/dev/fd/{}", descriptor_));
   }
-  // Null where it ended before writing one.
+  // Null if the child ended before writing one.
   nlohmann::ordered_json read() const {
     if (descriptor_ < 0) return {};
     const std::string text = bridge::read_whole_file(

@@ -1,10 +1,13 @@
-// The second program of `verify`: causeway-verify, which links LibTorch, run as a process of its own.
+// Runs causeway-verify, the second program of `verify`, which links LibTorch, as its own process:
 //
-//   1. it lies beside this program (/proc/self/exe); no PATH, no shell, a vector of arguments
-//   2. its results go to our stdout, its errors and progress to our stderr; its report comes back through a file in memory
-//   3. SIGINT, SIGTERM and SIGHUP that reach us reach it; we end when it has
-//   4. when we are killed it ends: it asks the kernel for that (prctl) and looks who its parent is. It stays in our
-//      process group, where a terminal's Ctrl-C finds both
+//   1. it lies beside this program (/proc/self/exe) and is run without PATH or shell, with a vector
+//      of arguments
+//   2. its results go to our stdout, its errors and progress to our stderr; its report comes back
+//      through a file in memory
+//   3. we pass SIGINT, SIGTERM and SIGHUP on to it and end after it
+//   4. it ends when we are killed: it asks the kernel for that (prctl) and checks its parent. It
+//      stays in our process group, so that a terminal's Ctrl-C reaches both
+//
 // Truth: posix_spawn(3), waitpid(2).
 #pragma once
 
@@ -19,16 +22,17 @@
 namespace cli {
 
 struct LogitsRun {
-  int status = 0;  // exit status, as ours would be
-  nlohmann::ordered_json
-      json;  // its report; null without --report, or when it ended before writing one
+  int status = 0;  // the exit status, with the meaning of ours
+  // The report; null without --report, or if the program ended before writing one.
+  nlohmann::ordered_json json;
 };
 
-// The program, or nullopt where there is none.
+// The path of the program, or nullopt if it is not installed.
 std::optional<bridge::Path> find_causeway_verify();
 
-// facts: what the conversion left out on purpose is no difference. Errors: kIo when it cannot be started or was killed, kInternal
-// when it crashed. Ends this process with SIGPIPE where that ended the other.
+// facts: what the conversion left out on purpose, which does not count as a difference. Errors: kIo
+// if the program cannot be started or was killed, kInternal if it crashed. Ends this process with
+// SIGPIPE if that signal ended the program.
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts);
 

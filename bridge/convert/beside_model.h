@@ -1,4 +1,5 @@
-// What lies beside a model and is not carried, or is not where it seems: for summaries and reports.
+// Describes, for summaries and reports, the weight files beside a model that are not carried and
+// the symlinks that lead out of its folder.
 #pragma once
 
 #include <vector>
@@ -14,8 +15,9 @@ struct BesideModel {
   std::vector<NamedReason> links_out;
 };
 
-// Weights outside the weight map ("not_converted" in the report) and symlinks that lead out of the folder ("links_out").
-// An adapter that transformers would load on top of the model is a warning. Fills report.json, so after it is made.
+// Finds weights outside the weight map ("not_converted" in the report) and symlinks that lead out
+// of the folder ("links_out"). Warns of an adapter that transformers would load on top of the
+// model. Adds to report.json, so call it after that is made.
 BesideModel describe_beside_model(Report& report, const HfFolder& folder);
 
 }  // namespace bridge

@@ -22,7 +22,7 @@ void check_configuration(const mappings::Binding& binding) {
   }
 }
 
-// Tensors that a rule drops as copies must be copies.
+// Reports a tensor that a rule drops as a copy and that is not one.
 void compare_repeated(FileSystem& fs, const HfFolder& folder, const SourceMatch& match) {
   HfReader reader(fs, folder);
   SourceCrcs crcs(folder, {});

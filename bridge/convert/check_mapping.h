@@ -1,5 +1,5 @@
-// Whether a table fits a model folder: all that a conversion would find wrong with the table before
-// it writes a byte, and names in it that no built-in table has.
+// Checks that a table fits a model folder: reports everything that a conversion would find wrong
+// with the table before it writes a byte, and warns of names in it that no built-in table has.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace bridge {
 struct MappingSummary : Report {
   size_t source_tensors = 0;
   int64_t target_tensors = 0;
-  size_t dropped = 0;  // by rule
+  size_t dropped = 0;  // source tensors that a rule drops
 };
 
 // Errors: kBadInput, kUnsupported.

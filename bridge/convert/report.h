@@ -1,5 +1,5 @@
-// What every verb returns: the machine-readable result. Each adds what its summary on stdout needs, as data; cli/ makes
-// the lines of it.
+// The machine-readable result that every verb returns. Each verb adds the data that its summary on
+// stdout needs; cli/ makes the lines from it.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ struct Report {
   void warn(std::string text) { warnings.push_back(std::move(text)); }
 };
 
-// Replaces the file at options.report, when asked for one. json gets wall seconds and peak memory.
+// Replaces the file at options.report, if the option is given. Adds the warnings, wall seconds and
+// peak memory to the JSON.
 void write_report(FileSystem& fs, const CommonOptions& options, const Report& report,
                   double seconds);
 

@@ -1,8 +1,9 @@
 // Which scale belongs to which element of a block-quantized matrix [rows, columns].
 //
-// Scales are a matrix of their own, [ceil(rows / block rows), ceil(columns / block columns)]; the blocks at the
-// lower and right edges are partial. Element (r, c) has scale (r / block rows, c / block columns). Truth:
-// weight_dequant in inference/kernel.py of DeepSeek-V3; transformers' fine-grained FP8.
+// Scales are a matrix of their own, [ceil(rows / block rows), ceil(columns / block columns)]; the
+// blocks at the lower and right edges may be partial. Element (r, c) has scale (r / block rows,
+// c / block columns). Truth: weight_dequant in inference/kernel.py of DeepSeek-V3; transformers'
+// fine-grained FP8.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 namespace bridge {
 
 struct BlockScales {
-  int32_t tensor = -1;  // that holds them, by index of a reader or writer; -1: not quantized
+  int32_t tensor = -1;  // the tensor of a reader or writer that holds the scales; -1: not quantized
   Dtype dtype = Dtype::kF32;
   int32_t block_rows = 1;
   int32_t block_columns = 1;
@@ -22,7 +23,7 @@ struct BlockScales {
   int64_t scale_bytes() const { return bits_of(dtype) / 8; }
 };
 
-// Rows and columns of a matrix with its blocks.
+// The rows and columns of a matrix and of its blocks.
 class BlockGrid {
  public:
   BlockGrid(const BlockScales& scales, const Shape& shape)
@@ -37,11 +38,11 @@ class BlockGrid {
   int64_t block_columns() const { return block_columns_; }
   int64_t grid_columns() const { return (columns_ + block_columns_ - 1) / block_columns_; }
 
-  // Row of the scale matrix of an element (row-major number).
+  // The row of the scale matrix that holds the scale of an element (given by its row-major number).
   int64_t grid_row_of(int64_t element) const { return element / columns_ / block_rows_; }
 
-  // Cuts elements [begin, end) where the scale may change: fn(scale, first, length), scale being the number of
-  // the scale, row-major.
+  // Cuts elements [begin, end) where the scale may change and calls fn(scale, first, length), where
+  // scale is the row-major number of the scale.
   template <typename Fn>
   void for_each_run(int64_t begin, int64_t end, Fn&& fn) const {
     int64_t row = begin / columns_;

@@ -10,7 +10,8 @@
 namespace bridge {
 namespace {
 
-// As bytes: a key is made for every tensor of a model, and formatting would be most of its cost.
+// Appends the raw bytes: every tensor of a model needs a key, and formatting would be most of its
+// cost.
 void append_number(std::string& key, int64_t number) {
   key.append(reinterpret_cast<const char*>(&number), sizeof(number));
 }
@@ -28,7 +29,7 @@ void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleav
 }
 
 int64_t LayoutCache::groups_of(const mappings::LogicalTensor& tensor) const {
-  // Experts stacked in one HF tensor: gate and up are one part, which cannot be interleaved.
+  // Where one HF tensor stacks the experts, gate and up are one part, which cannot be interleaved.
   if (glu_interleave_ != 0 && tensor.chunks.size() > 1) {
     unsupported(fmt::format("--glu-interleave {}: {} holds gate and up rows of all experts",
                             glu_interleave_, printable(tensor.hf[0].name)),
@@ -51,7 +52,7 @@ std::shared_ptr<const OpLayout> LayoutCache::get(const mappings::LogicalTensor& 
   numbers.groups = groups_of(tensor);
   if (op.is_vocabulary) numbers.vocab_rows = vocab_rows;
   std::string key(op.name);
-  key.push_back('\0');  // no name is the beginning of another
+  key.push_back('\0');  // so that no name is a prefix of another
   append_number(key, numbers.vocab_rows);
   for (const mappings::NumberOption& option : mappings::kNumberOptions) {
     append_number(key, numbers.*option.number);

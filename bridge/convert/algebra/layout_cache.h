@@ -1,4 +1,4 @@
-// Layouts of the tensors of a model, each form made once.
+// The layouts of a model's tensors; tensors of one form (op, shapes, numbers) share one layout.
 #pragma once
 
 #include <cstdint>
@@ -11,15 +11,16 @@
 
 namespace bridge {
 
-// kUnsupported for --glu-interleave N > 0 on a table without routed experts.
+// Reports kUnsupported for --glu-interleave N > 0 on a table without routed experts.
 void refuse_interleaving(const mappings::Binding& binding, int64_t glu_interleave);
 
-// Layouts by their form: the layers of a model share a handful.
+// Layouts by form: the layers of a model share a handful.
 class LayoutCache {
  public:
-  // glu_interleave: gate and up rows of routed experts alternate in blocks of so many; 0: they do not.
+  // glu_interleave: the gate and up rows of routed experts alternate in blocks of this many rows;
+  // 0: they do not alternate.
   explicit LayoutCache(int64_t glu_interleave) : glu_interleave_(glu_interleave) {}
-  // vocab_rows matters to vocabularies only.
+  // Only vocabulary tensors use vocab_rows.
   std::shared_ptr<const OpLayout> get(const mappings::LogicalTensor& tensor, int64_t vocab_rows);
 
  private:

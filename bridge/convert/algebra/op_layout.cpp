@@ -35,7 +35,8 @@ void OpLayout::place(const mappings::Exchange& layout) {
   zeros_from_ = elements_;
 }
 
-// Elements as [outer, inner, width]; those of [inner, outer, width] in order: both directions.
+// The input is [outer, inner, width]; the runs make elements [begin, end) of [inner, outer, width].
+// Both directions use it.
 void OpLayout::exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
                         std::vector<Run>& runs) const {
   for (int64_t position = begin; position < end;) {

@@ -1,7 +1,8 @@
-// An op at work: the movement of elements between a logical Megatron tensor and its Hugging Face parts.
+// The element movement of an op between a logical Megatron tensor and its Hugging Face parts.
 //
-// The op states its shape rule and its block layout once (mappings/op). The forward runs, the inverse runs and the slice
-// rule are all read off that layout here, so that the two directions cannot disagree. Pure and thread-safe.
+// The op states its shape rule and its block layout once (mappings/op). This class derives the
+// forward runs, the inverse runs and the slice rule from that layout, so that the two directions
+// cannot disagree. Pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@
 
 namespace bridge {
 
-// One contiguous stretch of elements. input is the part (forward) or 0 (inverse); kZeros means no source.
+// One contiguous stretch of elements. input is the part (forward) or 0 (inverse); kZeros means that
+// the stretch has no source.
 struct Run {
   static constexpr int kZeros = -1;
   int input;
@@ -23,19 +25,19 @@ struct Run {
 
 class OpLayout {
  public:
-  // Shapes are those of the HF parts. Errors: kBadInput where they do not fit the op.
+  // parts: the shapes of the HF parts. Errors: kBadInput where they do not fit the op.
   OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
            const mappings::OpNumbers& numbers);
 
   const Shape& megatron_shape() const { return shape_; }
   const Shape& part_shape(int part) const { return part_shapes_[static_cast<size_t>(part)]; }
   int64_t megatron_elements() const { return elements_; }
-  // On the way to Megatron.
+  // The change in the direction to Megatron.
   ValueChange value_change() const { return value_change_; }
 
-  // Slice rule, forward: the runs that make Megatron elements [begin, end), appended in order.
+  // Slice rule, forward: appends the runs that make Megatron elements [begin, end), in order.
   void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
-  // Slice rule, inverse: the Megatron runs that make elements [begin, end) of HF part `part`.
+  // Slice rule, inverse: appends the Megatron runs that make elements [begin, end) of the HF part.
   void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
 
  private:
@@ -48,11 +50,13 @@ class OpLayout {
   void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
                 std::vector<Run>& runs) const;
 
-  // Each side repeats its period: Megatron's is made of strands, in order, each part's of its elements among them.
+  // Each side repeats its period. Megatron's period is the strands in order; the period of a part
+  // is its elements among them.
   std::vector<PlacedStrand> strands_;
   std::vector<int64_t> part_periods_;
   int64_t period_ = 0;
-  // Of an exchange, else 0: the part's elements are [outer, inner, width], Megatron's [inner, outer, width].
+  // The axes of an exchange, else 0: the part's elements are [outer, inner, width], Megatron's
+  // [inner, outer, width].
   int64_t outer_ = 0;
   int64_t inner_ = 0;
   int64_t width_ = 0;

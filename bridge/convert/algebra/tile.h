@@ -1,7 +1,7 @@
-// Tiles: rectangles of whole blocks that cover a matrix, the unit in which an output is quantized again.
+// Tiles: rectangles of whole blocks that cover a matrix. An output is quantized again tile by tile.
 //
-// A tile is as wide as the matrix where that fits, so that it is one stretch of bytes; else as many blocks wide as
-// fit, one block high.
+// A tile is as wide as the matrix where that fits, so that it is one stretch of bytes. Otherwise it
+// is one block high and as many blocks wide as fit.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,8 @@ struct Tile {
   int64_t columns;
 };
 
-// Hands out the tiles of a matrix, row by row. most: elements of a tile, at least a block's.
+// Hands out the tiles of a matrix, row by row. most: the largest number of elements in a tile, at
+// least that of a block.
 class TileCursor {
  public:
   TileCursor(const BlockGrid& grid, int64_t most) : grid_(grid) {

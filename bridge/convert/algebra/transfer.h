@@ -1,5 +1,6 @@
-// The unit of a plan: one contiguous stretch of one output tensor, and how its bytes come about.
-// A plan is a vector of these plus what the output format needs; the executor turns them into bytes.
+// The unit of a plan: one contiguous stretch of one output tensor, and how its bytes are made.
+// A plan is a vector of transfers plus what the output format needs; the executor turns them into
+// bytes.
 #pragma once
 
 #include <algorithm>
@@ -19,18 +20,18 @@ inline int64_t bytes_of(Dtype dtype, int64_t elements) {
 
 // A tensor that a transfer reads: an HF part, or the one logical tensor.
 struct TransferInput {
-  int32_t tensor = 0;  // index of the reader
+  int32_t tensor = 0;  // index in the reader
   Dtype dtype = Dtype::kBF16;
-  BlockScales scales;  // of the reader too
+  BlockScales scales;  // their tensor is an index in the reader too
 };
 
 // How an output is quantized again (requantize.h).
 struct Requantize {
-  BlockScales source;  // the scales its blocks had
-  int32_t source_codes =
-      -1;  // tensor of the reader that holds the elements they had; -1: not at hand
+  BlockScales source;  // the scales that its blocks had
+  // The tensor of the reader that holds the elements that the blocks had; -1: not available.
+  int32_t source_codes = -1;
   int32_t scale_target = 0;   // output that receives the scales
-  bool power_of_two = false;  // what a new scale is rounded up to
+  bool power_of_two = false;  // whether a new scale is rounded up to a power of two
 };
 
 struct Transfer {
@@ -42,7 +43,7 @@ struct Transfer {
   Dtype to = Dtype::kBF16;  // dtype written
   int64_t begin = 0;        // elements of the output tensor
   int64_t end = 0;
-  std::shared_ptr<const Requantize> requantize;  // null: element by element
+  std::shared_ptr<const Requantize> requantize;  // null: converted element by element
 
   void runs(int64_t first, int64_t last, std::vector<Run>& out) const {
     part == kForward ? layout->forward(first, last, out) : layout->inverse(part, first, last, out);
@@ -50,14 +51,14 @@ struct Transfer {
   ValueChange value_change() const {
     return part == kForward ? layout->value_change() : inverse_of(layout->value_change());
   }
-  // The bytes of the inputs are those of the output.
+  // True if the output's bytes are the inputs' bytes unchanged.
   bool verbatim() const {
     return value_change().apply == nullptr &&
            std::all_of(inputs.begin(), inputs.end(), [&](const TransferInput& input) {
              return input.dtype == to && !input.scales.quantized();
            });
   }
-  // Of one element, whichever side is wider.
+  // The bits of one element on the wider side.
   int widest_bits() const {
     int bits = bits_of(to);
     for (const TransferInput& input : inputs) bits = std::max(bits, bits_of(input.dtype));

@@ -21,7 +21,7 @@ void change_values(ValueChange change, Dtype from, std::span<const std::byte> in
     cast_plain(from, in, to, out, overflowed);
     return;
   }
-  // The check of the table, and of both folders against it.
+  // The checks of the table, and of both folders against it, have refused other dtypes.
   if (!is_plain_float(from) || from == Dtype::kF64) internal_error("arithmetic beyond F32");
   constexpr size_t kPiece = 1024;
   std::array<float, kPiece> values;

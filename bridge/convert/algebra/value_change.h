@@ -1,8 +1,9 @@
-// What becomes of values on their way between the two sides, beyond their place: their dtype, and what the op changes.
+// Changes the values of elements between the two sides: their dtype, and the arithmetic of the op.
 //
-// A change (mappings/op) is computed in F32, and the result is rounded once to the dtype it is stored in, as by
-// (weight.float() - 1).to(dtype) of torch. The inverse does not undo it where that rounds, nor for -0 and signalling NaNs:
-// what does not come back is a witness, as for casts. Infinities and the payloads of quiet NaNs stay.
+// A change (mappings/op) is computed in F32, and the result is rounded once to the dtype it is
+// stored in, as (weight.float() - 1).to(dtype) of torch does. The inverse does not undo a change
+// that rounds, nor one of -0 or of a signalling NaN: an element that does not come back is a
+// witness, as for casts. Infinities and the payloads of quiet NaNs stay.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +17,8 @@ namespace bridge {
 
 using mappings::ValueChange;
 
-// in and out hold equally many elements and do not overlap. overflowed grows by the number of finite values that became
-// infinite, of integers that do not fit. Thread-safe.
+// in and out hold equally many elements and do not overlap. overflowed grows by the number of
+// finite values that became infinite and of integers that do not fit. Thread-safe.
 void change_values(ValueChange change, Dtype from, std::span<const std::byte> in, Dtype to,
                    std::span<std::byte> out, int64_t& overflowed);
 

@@ -9,7 +9,7 @@ namespace bridge {
 
 std::string patch_config(std::string_view text, const ConfigChanges& changes) {
   nlohmann::ordered_json config = parse_json(text, {.non_finite = true});
-  const std::string before = dump_with_non_finite(config);  // NaN equals nothing, its text does
+  const std::string before = dump_with_non_finite(config);  // as text, because NaN equals nothing
   if (changes.dtype) {
     const bool new_spelling = config.contains("dtype") || !config.contains("torch_dtype");
     config[new_spelling ? "dtype" : "torch_dtype"] = torch_name(*changes.dtype);
@@ -21,8 +21,8 @@ std::string patch_config(std::string_view text, const ConfigChanges& changes) {
   if (changes.vocab_size > 0) root["vocab_size"] = changes.vocab_size;
   if (changes.unquantized) {
     config.erase("quantization_config");
-    config.erase(
-        "expert_dtype");  // DeepSeek-V4's experts are quantized in another way than the rest
+    // DeepSeek-V4 quantizes its experts in another way than the rest.
+    config.erase("expert_dtype");
   }
   if (!changes.no_mtp.empty() && root.contains(changes.no_mtp)) root[changes.no_mtp] = 0;
   const std::string after = dump_with_non_finite(config);

@@ -11,7 +11,8 @@
 namespace bridge {
 namespace {
 
-// A name without symlinks but for the last part, which a rename replaces; nullopt: its folder is not there.
+// Resolves the symlinks of a path except in its last component, which a rename replaces; nullopt if
+// its folder does not exist.
 std::optional<Path> real_name(FileSystem& fs, const Path& path) {
   const Path parent = parent_of(path);
   if (!fs.stat(parent)) return std::nullopt;

@@ -1,5 +1,5 @@
-// Where --report may be written. Checked before anything is read: hours of copying should not end in a report that has no
-// place, and a mistyped name should not cost a file of the input.
+// Checks where --report may be written, before anything is read: hours of copying should not end in
+// a report that cannot be written, and a mistyped name should not overwrite a file of the input.
 #pragma once
 
 #include <vector>
@@ -8,9 +8,9 @@
 
 namespace bridge {
 
-// inputs and outputs: files or folders; empty ones are passed over. A report in an output that is not there yet is left to
-// write_report. Errors: kUsage for a report that is, or lies in, one of those that are there, or that is an output;
-// those of check_json_file_can_be_written.
+// inputs and outputs: files or folders; empty paths are skipped. A report in an output that does
+// not exist yet is left to write_report. Errors: kUsage for a report that is, or lies in, an
+// existing input or output, or that is an output; those of check_json_file_can_be_written.
 void check_report_place(FileSystem& fs, const Path& report, const std::vector<Path>& inputs,
                         const std::vector<Path>& outputs);
 

@@ -11,7 +11,7 @@ namespace bridge {
 namespace {
 
 using Json = nlohmann::ordered_json;
-// Text that begins a name, and what it becomes.
+// The prefix of a name, and its replacement.
 using Respelling = std::pair<std::string, std::string>;
 
 std::vector<Respelling> respellings(const mappings::Table& table, size_t dialect) {

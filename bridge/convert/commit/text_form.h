@@ -1,9 +1,11 @@
-// config.json of a multimodal model's text model on its own (--parts text on export), by the table's text form:
+// Makes config.json of a multimodal model's text model on its own (--parts text on export), from
+// the table's text form:
 //
 //   1. the object under config_root
-//   2. of the whole file: the keys that the table keeps
-//   3. the table's own: architectures, model_type
-// Names of tensors in what is kept begin as the text form spells them.
+//   2. the keys of the whole file that the table keeps
+//   3. the table's own keys: architectures, model_type
+//
+// Tensor names in the kept keys get the prefixes of the text form.
 #pragma once
 
 #include <string>
@@ -14,7 +16,7 @@
 
 namespace bridge {
 
-// dialect: that of the names in `config_text`.
+// dialect: the dialect of the names in `config_text`.
 std::string text_form_config(std::string_view config_text, const mappings::Binding& binding,
                              size_t dialect);
 

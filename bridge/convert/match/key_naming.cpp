@@ -21,7 +21,8 @@ std::string without_layer(const mappings::Family& family, int64_t layer, std::st
   return fmt::format("{}{}", stem, name.substr(stem.size() + index_size + 1));
 }
 
-// "….experts.5.linear_fc1.weight" -> "….experts.linear_fc1.weight". A table has no number after the expert's.
+// "….experts.5.linear_fc1.weight" -> "….experts.linear_fc1.weight". In the names of a table, no
+// number follows the expert's.
 std::string without_expert(int64_t expert, const std::string& name) {
   const std::string component = fmt::format(".{}.", expert);
   const size_t at = name.rfind(component);
@@ -29,7 +30,8 @@ std::string without_expert(int64_t expert, const std::string& name) {
   return name.substr(0, at) + name.substr(at + component.size() - 1);
 }
 
-// The key of a logical tensor or module in one of its forms: layers stacked or not, experts gathered or not.
+// The key of a logical tensor or module in one of its forms: layers stacked or not, experts
+// gathered or not.
 template <typename Indexed>
 WrittenKey key_of(const Indexed& item, const std::string& name, bool stacked, bool gathered) {
   WrittenKey written{name, {}};
@@ -44,7 +46,7 @@ WrittenKey key_of(const Indexed& item, const std::string& name, bool stacked, bo
   return written;
 }
 
-// One key in one of its forms: its stretch and what it looks like.
+// A tensor found under one key: its bytes, dtype and shape.
 struct Piece {
   RawStretch stretch;
   Dtype dtype;
@@ -98,7 +100,7 @@ std::optional<Piece> find_piece(const MegatronFolder& folder, const mappings::Lo
   return piece;
 }
 
-// [gate; up] written as two keys by metadata['singleton_local_shards'].
+// Finds [gate; up] that metadata['singleton_local_shards'] wrote as two keys.
 std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
                                           const mappings::LogicalTensor& tensor,
                                           const KeyLookup& lookup, const std::string& name) {
@@ -114,7 +116,8 @@ std::optional<FoundTensor> find_singleton(const MegatronFolder& folder,
   return found;
 }
 
-// The parts of a tensor under its name with suffixes. Some of them alone, or with other rows: bad input.
+// Finds the parts of a tensor under its name with suffixes. Only some of the parts, or parts with
+// other rows, are bad input.
 std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                                       const mappings::LogicalTensor& tensor,
                                       const KeyLookup& lookup, const std::string& name) {
@@ -163,7 +166,7 @@ WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string&
 }
 
 std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style) {
-  // The last component, so that an expert's number is never the last.
+  // "_extra_state" is the last component, so that an expert's number never is.
   const WrittenKey written =
       key_of(module, module.module + "._extra_state", !style.per_layer && can_stack(module.family),
              module.expert >= 0);
@@ -205,7 +208,8 @@ std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
 }
 
 std::string detect_prefix(const MegatronFolder& folder, const std::optional<std::string>& asked) {
-  // Modules of the text model by their first word ("decoder"), with a key for messages. Those of other parts have no prefix.
+  // The modules of the text model by their first word ("decoder"), each with a key for messages.
+  // Modules of other parts have no prefix.
   std::map<std::string_view, std::string_view> prefixed;
   const auto module_of = [](std::string_view key) { return key.substr(0, key.find('.')); };
   for (const DcpTensor& tensor : folder.metadata.tensors) {

@@ -1,18 +1,25 @@
-// From logical tensor names to the keys of a torch_dist checkpoint and back.
+// Translates logical tensor names to the keys of a torch_dist checkpoint and back.
 //
-// A logical name has an explicit layer index ("decoder.layers.3.mlp.linear_fc1.weight"). On disk it is
-//   per-layer   decoder.layers.3.mlp.linear_fc1.weight              [rows, ...]
-//   stacked     decoder.layers.mlp.linear_fc1.weight                [L, rows, ...], layer l at offset l
-//   experts     ….experts.experts.5.linear_fc1.weight is expert 5 of ….experts.experts.linear_fc1.weight
-//               [E, rows, ...], or [L, E, rows, ...] when layers are stacked too
-//   singleton   …linear_fc1.weight_w and …linear_fc1.weight_v       gate and up rows as keys of their own,
-//               and experts too (….experts.experts.5.linear_fc1.weight_w)
-//   split       …in_proj.weight.query, .key, .value, …         stretches of a tensor's rows as keys of their own, where
-//               the table says so; stacked and gathered like any other key
-// with an optional prefix ("language_model."). Only a family whose Megatron prefix ends in ".{l}" can be
-// stacked; MTP depths never are. This module adds axes, objects and old spellings; it never touches bytes.
-// Truth: megatron/core/transformer/transformer_block.py (sharded_state_dict), mlp.py (swiglu factory),
-// moe/experts.py.
+// A logical name has an explicit layer index ("decoder.layers.3.mlp.linear_fc1.weight"). Its forms
+// on disk are
+//   per-layer   decoder.layers.3.mlp.linear_fc1.weight
+//               [rows, ...]
+//   stacked     decoder.layers.mlp.linear_fc1.weight
+//               [L, rows, ...], layer l at offset l
+//   experts     ….experts.experts.linear_fc1.weight
+//               [E, rows, ...], or [L, E, rows, ...] when layers are stacked too; expert 5 of it is
+//               the logical ….experts.experts.5.linear_fc1.weight
+//   singleton   …linear_fc1.weight_w and …linear_fc1.weight_v
+//               gate and up rows as keys of their own, and experts too
+//               (….experts.experts.5.linear_fc1.weight_w)
+//   split       …in_proj.weight.query, .key, .value, …
+//               stretches of a tensor's rows as keys of their own, where the table says so; stacked
+//               and gathered like any other key
+//
+// with an optional prefix ("language_model."). Only a family whose Megatron prefix ends in ".{l}"
+// can be stacked; MTP depths never are. This module adds axes, objects and old spellings; it never
+// touches bytes. Truth: megatron/core/transformer/transformer_block.py (sharded_state_dict), mlp.py
+// (swiglu factory), moe/experts.py.
 #pragma once
 
 #include <array>
@@ -28,7 +35,7 @@
 
 namespace bridge {
 
-// Before the keys of a text model that is part of a multimodal one.
+// The prefix of the keys of a text model that is part of a multimodal one.
 constexpr std::string_view kLanguageModel = "language_model.";
 
 struct KeyStyle {
@@ -36,7 +43,8 @@ struct KeyStyle {
   std::string prefix;
 };
 
-// The axes a key has before those of the logical tensor: which of how many layers, experts.
+// The axes that a key has before those of the logical tensor: layers and experts, each as the index
+// of one and the number of all.
 struct LeadingAxes {
   int count = 0;
   std::array<int64_t, 2> index{};
@@ -66,30 +74,31 @@ struct RawStretch {
   int64_t length;
 };
 
-// A logical tensor found in a checkpoint: stretches laid end to end, one but for gated weights that were written as
-// two keys and for split ones.
+// A logical tensor found in a checkpoint, as stretches laid end to end. There is one stretch,
+// except for gated weights that were written as two keys and for split tensors.
 struct FoundTensor {
   std::vector<RawStretch> stretches;
   Dtype dtype = Dtype::kBF16;
   Shape shape;  // of the logical tensor
 };
 
-// What the caller knows of a checkpoint's keys; unset: found out from the keys.
+// What the caller knows of a checkpoint's keys.
 struct KeyLookup {
   std::string prefix;
   bool stacked = true;    // look for stacked keys
   bool per_layer = true;  // look for per-layer keys
 };
 
-// Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked; experts together or apart;
-// singleton; split). nullopt: it is not there. Two spellings at once, or a key with another number of layers or experts, are
-// bad input.
+// Looks a logical tensor up under every spelling (name, aliases; per-layer, stacked; experts
+// together or apart; singleton; split). nullopt: the checkpoint lacks it. Two spellings at once, or
+// a key with another number of layers or experts, are bad input.
 std::optional<FoundTensor> find_tensor(const MegatronFolder& folder,
                                        const mappings::LogicalTensor& tensor,
                                        const KeyLookup& lookup);
 
-// What keys of the text model begin with: "language_model." or "". kBadInput where some of a module do and some do not,
-// unless one was asked for; and where none begins as asked.
+// Returns the prefix of the text model's keys: "language_model." or "". Errors: kBadInput where
+// some keys of a module have the prefix and some do not, unless one was asked for, and where no key
+// begins as asked.
 std::string detect_prefix(const MegatronFolder& folder,
                           const std::optional<std::string>& asked = std::nullopt);
 

@@ -25,7 +25,7 @@ bool says_nvfp4(const mappings::Json& value) {
   return text.find("nvfp4") != std::string::npos;
 }
 
-// The algorithm may differ by group of layers.
+// Looks into nested objects too, because the algorithm may differ by group of layers.
 void look_into(const mappings::Json& quantization) {
   for (const auto& [key, value] : quantization.items()) {
     if (value.is_structured()) look_into(value);

@@ -1,9 +1,10 @@
-// The plan of convert-hf: every output item, its sources, its dtype and its final byte offset, from headers
-// and configuration alone. Pure: no I/O. Whatever can be refused is refused here.
+// The plan of convert-hf: every output item, its sources, its dtype and its final byte offset, from
+// headers and configuration alone. Pure: no I/O. Whatever can be refused is refused here.
 //
-//   1. match        the table's logical tensors against the source's tensors, exactly once (source_match.h)
-//   2. place        each logical tensor gets its key, its place in a stacked tensor, and its natural chunks:
-//                   one, or two for [gate; up], as megatron-core writes them
+//   1. match        the table's logical tensors against the source's tensors, exactly once
+//                   (source_match.h)
+//   2. place        each logical tensor gets its key, its place in a stacked tensor, and its
+//                   natural chunks: one, or two for [gate; up], as megatron-core writes them
 //   3. lay out      items in order of the source's bytes, file after file, at most file_size each
 //   4. configure    common.pt and run_config.yaml (configuration_files.h)
 #pragma once
@@ -23,20 +24,20 @@ namespace bridge {
 
 struct ConvertPlan {
   KeyStyle style;
-  int64_t vocab_rows = 0;  // of word_embeddings, 0: the table has no such tensor
+  int64_t vocab_rows = 0;  // rows of word_embeddings; 0: the table has no such tensor
   SourceMatch match;
   std::vector<std::string> names;   // logical tensors, by Transfer::target
-  std::vector<Transfer> transfers;  // one an item, in file order
+  std::vector<Transfer> transfers;  // one per item, in file order
   struct Item {
     int32_t tensor;  // index into tensors
-    int32_t chunk;   // into its chunks
+    int32_t chunk;   // index into its chunks
   };
   std::vector<Item> items;         // parallel to transfers
   std::vector<DcpTensor> tensors;  // by key
   std::vector<DcpObject> objects;  // _extra_state, all sharing one range
   std::vector<std::string> files;
   std::vector<int64_t> file_sizes;
-  std::string extra_state_item;     // its bytes, at offset 0 of file 0
+  std::string extra_state_item;     // the bytes of that range, at offset 0 of file 0
   int64_t output_bytes = 0;         // of tensors, without headers
   bool stacks = false;              // some key holds the layers of a family
   bool converts = false;            // some tensor is cast, dequantized or shifted
@@ -44,15 +45,16 @@ struct ConvertPlan {
   ConfigurationFiles configuration;
 };
 
-// Errors: kBadInput where the source and the table do not agree (names listed), kUsage for options that do
-// not fit the model, kUnsupported.
+// Errors: kBadInput where the source and the table do not agree (names listed), kUsage for options
+// that do not fit the model, kUnsupported.
 ConvertPlan plan_convert(const HfFolder& source, const mappings::Binding& binding,
                          const ConvertOptions& options, MemoryBudget& budget);
 
-// The dtype a logical tensor is written in.
+// The dtype in which a logical tensor is written.
 Dtype target_dtype(const mappings::Row& row, Dtype source, std::optional<Dtype> asked);
 
-// The rows a vocabulary tensor has on the Megatron side. Fewer than the source's: usage error.
+// The rows that a vocabulary tensor has on the Megatron side. Errors: kUsage for fewer than the
+// source's.
 int64_t target_vocab_rows(const mappings::LogicalTensor& tensor, int64_t asked);
 
 }  // namespace bridge

@@ -20,7 +20,7 @@ void CompareSink::write_scales(const Transfer& transfer, int64_t begin,
 
 void CompareSink::compare(int32_t target, int64_t begin, int64_t size,
                           std::span<const std::byte> data) {
-  thread_local std::vector<std::byte> buffer;  // as large as a slice; allocated once a thread
+  thread_local std::vector<std::byte> buffer;  // as large as a slice; allocated once per thread
   buffer.resize(std::max(buffer.size(), data.size()));
   const std::span<std::byte> theirs(buffer.data(), data.size());
   other_.read(static_cast<size_t>(other_index_[static_cast<size_t>(target)]), begin, theirs);

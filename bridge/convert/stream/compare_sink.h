@@ -1,4 +1,4 @@
-// A sink that compares instead of writing: each slice against the same elements of another reader.
+// A sink that compares each slice with the same elements of another reader instead of writing it.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@ namespace bridge {
 
 class CompareSink : public Sink {
  public:
-  // other_index[target]: the tensor of `other` that a target (of a transfer or of its scales) is compared with.
+  // other_index[target]: the tensor of `other` that a target (of a transfer or of its scales) is
+  // compared with.
   CompareSink(TensorReader& other, std::vector<int32_t> other_index)
       : other_(other), other_index_(std::move(other_index)) {}
 

@@ -1,5 +1,5 @@
-// Source tensors that no row writes (scales among them): read once, so that their CRCs are known,
-// and kept or compared.
+// Reads the source tensors that no row writes (scales among them) once, so that their CRCs are
+// known, and keeps or compares them.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,10 @@ class DroppedTensors {
  public:
   DroppedTensors(const HfFolder& source, TensorReader& reader, SourceCrcs& crcs);
 
-  // Its bytes become a witness.
+  // Keeps the tensor's bytes as a witness.
   void keep(int32_t tensor, WitnessWriter& witnesses);
 
-  // Error: kBadInput where it differs from the tensor that it should repeat.
+  // Errors: kBadInput where the tensor differs from the one that it should repeat.
   void compare(const DroppedSource& dropped);
 
  private:

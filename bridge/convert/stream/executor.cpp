@@ -25,13 +25,14 @@ class SliceQueue {
     const std::lock_guard lock(mutex_);
     for (; index_ < transfers_.size(); ++index_, done_ = 0, tiles_.reset()) {
       const Transfer& transfer = transfers_[index_];
-      // A multiple of two elements, so that sub-byte elements stay whole bytes.
+      // A multiple of two elements, so that sub-byte elements make whole bytes.
       const int64_t most = elements(slice_bytes_, transfer);
       if (transfer.requantize) {
         if (!tiles_) {
           const BlockGrid grid(transfer.requantize->source,
                                transfer.layout->part_shape(transfer.part));
-          // As wide as the matrix, where that is allowed: one read and one write instead of one a row.
+          // As wide as the matrix where tile_bytes allows it: one read and one write instead of one
+          // per row.
           tiles_.emplace(grid, std::max(most, std::min(grid.block_rows() * grid.columns(),
                                                        elements(tile_bytes_, transfer))));
         }
@@ -67,17 +68,18 @@ class SliceQueue {
 
 constexpr int64_t kLargestSlice = 1 << 20;  // fits the second-level cache; larger gains nothing
 constexpr int64_t kLargestTile = 8 << 20;   // a row of blocks of 128 x 32,768 in BF16
-// Input, output with scales, the reader's scratch and the witness check's: at most this many slices a thread.
+// Input, output with scales, the reader's scratch and the witness check's scratch: at most this
+// many slices per thread.
 constexpr int64_t kBuffersPerThread = 4;
 
 int64_t whole_units(int64_t bytes) {
   return (bytes + kSliceUnit - 1) / kSliceUnit * kSliceUnit;
 }
 
-// What is quantized again, in bytes of whole units.
+// The sizes of the outputs that are quantized again, in bytes of whole units.
 struct TileSizes {
-  int64_t block = kSliceUnit;  // the largest
-  int64_t row = kSliceUnit;    // of blocks, the widest
+  int64_t block = kSliceUnit;  // the largest block
+  int64_t row = kSliceUnit;    // the widest row of blocks
 };
 
 TileSizes tile_sizes(const std::vector<Transfer>& transfers) {

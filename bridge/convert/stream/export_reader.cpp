@@ -10,7 +10,7 @@ namespace {
 
 using Of = ExportPlan::Input::Of;
 
-// By index of the plan's inputs; none for what the checkpoint does not hold.
+// By index of the plan's inputs; empty for inputs that are not the checkpoint's.
 std::vector<std::vector<RawStretch>> stretches_of(const ExportPlan& plan) {
   std::vector<std::vector<RawStretch>> stretches;
   stretches.reserve(plan.inputs.size());
@@ -18,8 +18,8 @@ std::vector<std::vector<RawStretch>> stretches_of(const ExportPlan& plan) {
   return stretches;
 }
 
-// Under a scale of ordinary size no two codes dequantize to the same BF16 or F32 value: both have an exponent range
-// that such products do not leave, and more digits than a code.
+// Under a scale of ordinary size no two codes dequantize to the same BF16 or F32 value: both dtypes
+// have an exponent range that such products do not leave, and more digits than a code.
 bool codes_are_unique(Dtype value_dtype, float scale) {
   constexpr float kLeast = 0x1p-100F;
   constexpr float kMost = 0x1p100F;
@@ -75,7 +75,8 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
       }
     };
   }
-  // Most exports have nothing to look up; then the hook, which is called for every row of every block, is left out.
+  // Most exports have nothing to look up; they go without the hook, which is called for every row
+  // of every block.
   const bool any_codes = std::any_of(
       plan.transfers.begin(), plan.transfers.end(), [&output_of](const Transfer& transfer) {
         return transfer.requantize &&

@@ -1,5 +1,5 @@
-// The tensors an export reads: the checkpoint's logical ones, then those of the origin: kept whole in the sidecar, or in
-// the reference's shards.
+// Reads the tensors of an export: the checkpoint's logical tensors, and those of the origin, which
+// the sidecar keeps whole or the reference's shards hold.
 #pragma once
 
 #include <optional>
@@ -26,8 +26,8 @@ class ExportReader : public TensorReader {
   std::optional<HfReader> reference_;
 };
 
-// The hooks by which an export gets back what its source had: witnesses of casts, and source codes where several
-// dequantize to the same value. All arguments must outlive the hooks.
+// The hooks by which an export restores what its source had: witnesses of casts, and source codes
+// where several codes dequantize to the same value. All arguments must outlive the hooks.
 ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportReader& reader,
                            BlockCounts& blocks);
 

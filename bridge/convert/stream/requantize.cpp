@@ -42,7 +42,7 @@ class TileQuantizer {
         const int64_t begin = (tile_.row + row) * grid_.columns() + tile_.column + block.column;
         hooks_.on_kept_codes({transfer_, begin, scale, now, found});
       }
-      // FP4 has no code for a NaN, but the source may have made one of its scale.
+      // FP4 has no code for NaN, but the source may have made a NaN from its scale.
       if (unknown > 0 && !gives(found, scale, now)) return false;
     }
     return true;

@@ -1,10 +1,12 @@
-// Quantizes a tile again so that what was not changed gets its own bytes back.
+// Quantizes a tile again so that unchanged blocks get their own bytes back.
 //
-//   for each block, with the scale s it had:
-//   1. keep     every value has a code whose dequantization under s is that value bit for bit: s and those codes
-//   2. fresh    otherwise a new scale from the block's largest magnitude, by the owner's rule, and every code anew
+// For each block, with the scale s that it had:
+//   1. keep     if every value has a code whose dequantization under s is that value bit for bit,
+//               the block gets s and those codes
+//   2. fresh    otherwise it gets a new scale from its largest magnitude, by the rule of the
+//               model's owner, and every code anew
 //
-// The numbers are bridge/io/number/block_codec.h's. Pure; thread-safe.
+// bridge/io/number/block_codec.h does the arithmetic. Pure; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +23,7 @@ struct TileBuffers {
   Dtype value_dtype;
   std::span<const std::byte> values;         // tile.rows x tile.columns
   std::span<const std::byte> source_scales;  // whole grid rows, from the tile's first on
-  std::span<std::byte> codes;                // as values
+  std::span<std::byte> codes;                // of the values, in their order
   std::span<std::byte> scales;               // grid rows x grid columns of the tile
 };
 

@@ -1,4 +1,5 @@
-// What one thread of the executor does with a slice: gather, convert, hand over. Internal to the executor.
+// The work of one executor thread on a slice: it gathers the runs, converts them and hands the
+// result to the sink. Internal to the executor.
 #pragma once
 
 #include <functional>
@@ -20,7 +21,7 @@ struct Slice {
   std::optional<Tile> tile;  // instead of begin and end, where the transfer quantizes
 };
 
-// Owns the thread's buffers. One thread.
+// Owns the buffers of one thread. Not thread-safe.
 class SliceWorker {
  public:
   SliceWorker(const Execution& execution, Progress& progress)
@@ -33,12 +34,14 @@ class SliceWorker {
 
   void run_elements(const Slice& slice);
   void run_tile(const Slice& slice);
-  // Reads the runs one after another into input_; returns the CRC of all where anybody wants it.
+  // Reads the runs one after another into input_; returns the CRC of all where the sink or a hook
+  // wants it.
   uint32_t gather(const Transfer& transfer, std::span<std::byte> input);
   // Returns the number of values that are too large for the output's dtype.
   int64_t convert(const Transfer& transfer, std::span<const std::byte> input,
                   std::span<std::byte> output);
-  // Bad input unless a hook replaced all `overflowed` values of segments_ by what the source held.
+  // Reports kBadInput unless a hook replaced all `overflowed` values of segments_ by what the
+  // source held.
   void check_overflow(const Transfer& transfer, int64_t overflowed);
   void convert_run(const Transfer& transfer, const Segment& segment, int64_t& overflowed);
   // Reads the scales of whole grid rows [first, last); returns them.

@@ -1,5 +1,5 @@
-// The CRC-32 of every source tensor, assembled while the executor reads it in pieces from any thread. Tensors that are
-// left out are not read and have none.
+// The CRC-32 of every source tensor, assembled while the executor reads it in pieces from any
+// thread. Tensors that are left out are not read and have no CRC.
 #pragma once
 
 #include <cstdint>

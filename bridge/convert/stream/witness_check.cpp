@@ -10,9 +10,10 @@ namespace bridge {
 namespace {
 
 constexpr int64_t kCut = kSliceUnit / 8;      // elements
-constexpr size_t kStretchBytes = kSliceUnit;  // of that many of the largest elements
+constexpr size_t kStretchBytes = kSliceUnit;  // kCut elements of the largest size, 8 bytes
 
-// Elements of `elements` in `range` that differ bit for bit, as runs [first, last) of element numbers.
+// Elements that differ bit for bit between a and b, as runs [first, last) of element numbers. Runs
+// that lie close together become one.
 std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byte> a,
                                                         std::span<const std::byte> b,
                                                         int64_t element_bytes) {
@@ -32,7 +33,7 @@ std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byt
   return runs;
 }
 
-// Every code of a format, once at least; those that are NaN last, for the vector forms' sake.
+// Every code of a format, at least once. The NaN codes come last, for the vector forms.
 std::span<const std::byte> every_code(Dtype format) {
   if (format == Dtype::kF4E2M1) {
     static constexpr std::array<uint8_t, 8> kPairs = {0x10, 0x32, 0x54, 0x76,
@@ -40,7 +41,7 @@ std::span<const std::byte> every_code(Dtype format) {
     return std::as_bytes(std::span(kPairs));
   }
   static constexpr auto kCodes = [] {
-    std::array<uint8_t, 258> codes{};  // two zeros fill up the last eight before the NaNs
+    std::array<uint8_t, 258> codes{};  // two zeros complete the last eight before the NaNs
     size_t count = 0;
     for (const int sign : {0x00, 0x80}) {
       for (int magnitude = 0; magnitude < 0x7f; ++magnitude) {
@@ -54,8 +55,9 @@ std::span<const std::byte> every_code(Dtype format) {
   return std::as_bytes(std::span(kCodes));
 }
 
-// What becomes of a code depends on it and its scale alone. So where every code returns under each scale of a
-// segment, its elements return too, whatever they are: tried where that is less work than trying the elements.
+// The conversion of a code depends on the code and its scale alone. So where every code returns
+// under each scale of a segment, its elements return too, whatever they are. Returns false without
+// trying where that is no less work than trying the elements.
 bool every_code_returns(const Transfer& transfer, const Segment& segment) {
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) return false;
@@ -78,8 +80,9 @@ bool every_code_returns(const Transfer& transfer, const Segment& segment) {
   return true;
 }
 
-// A segment, cut where slices of another size might end too: pieces, and with them the bytes of the file, do not
-// depend on the number of threads. position: of the segment in the transfer.
+// Cuts a segment where slices of another size might end too, so that the pieces, and with them the
+// bytes of the file, do not depend on the number of threads. position: where the segment begins in
+// the transfer.
 template <typename Fn>
 void for_each_stretch(const Transfer& transfer, const Segment& segment, int64_t position, Fn&& fn) {
   const Dtype from = transfer.inputs[static_cast<size_t>(segment.input)].dtype;
@@ -99,7 +102,7 @@ void for_each_stretch(const Transfer& transfer, const Segment& segment, int64_t 
   }
 }
 
-// The source elements that the inverse of the conversion gives.
+// Fills `back` with the source elements that the inverse of the conversion gives.
 void turn_back(const Transfer& transfer, const Segment& segment, std::span<std::byte> back) {
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
   if (!from.scales.quantized()) {
@@ -192,7 +195,7 @@ int64_t apply_source_codes(const KeptCodes& kept, std::span<const std::byte> sou
   int64_t overflowed = 0;
   block_codec().dequantize(transfer.to, source_codes, scale, transfer.inputs[0].dtype, forward,
                            overflowed);
-  // A byte of codes at a time: two elements of FP4.
+  // One byte of codes at a time, which is two elements of FP4.
   const size_t size = values.size() / codes.size();
   int64_t changed = 0;
   for (size_t i = 0; i < codes.size(); ++i) {

@@ -1,9 +1,10 @@
-// Both ends of a conversion's exactness.
+// Makes a conversion exact in both directions.
 //
-// convert: what was cast or dequantized is turned back; elements that do not return bit for bit are witnesses. Runs of
-// them that lie close together become one piece (the elements between are right either way).
-// export: a witness is used iff the forward conversion of its bytes is what the checkpoint still holds, so trained
-// weights win over old bytes.
+//   convert   turns back what was cast or dequantized; elements that do not return bit for bit are
+//             witnesses. Runs of them that lie close together become one piece (the elements
+//             between are right either way)
+//   export    uses a witness iff the forward conversion of its bytes is what the checkpoint still
+//             holds, so that trained weights win over old bytes
 #pragma once
 
 #include <cstdint>
@@ -18,15 +19,16 @@ namespace bridge {
 // For ExecutorHooks::on_slice of a conversion: writes the slice's witnesses, in ticket order.
 void write_witnesses(const SliceView& slice, WitnessWriter& writer);
 
-// For ExecutorHooks::on_slice of an export whose targets are tensors of the sidecar's source: replaces elements
-// of the results by their witnesses. tensor is the target's index there. Returns how many became other than they were.
+// For ExecutorHooks::on_slice of an export whose targets are tensors of the sidecar's source:
+// replaces elements of the results by their witnesses. tensor is the target's index there. Returns
+// how many elements changed.
 int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses);
 
-// For ExecutorHooks::on_kept_codes: replaces a code by the one the source had where its dequantization is the value.
-// Returns how many bytes of codes changed.
+// For ExecutorHooks::on_kept_codes: replaces a code by the source's where that dequantizes to the
+// same value. Returns how many bytes of codes changed.
 int64_t apply_source_codes(const KeptCodes& kept, std::span<const std::byte> source_codes);
 
-// The same for the codes of source tensor `tensor` that the sidecar's witnesses hold.
+// Does the same with the codes of source tensor `tensor` that the sidecar's witnesses hold.
 int64_t apply_code_witnesses(const KeptCodes& kept, int32_t tensor, const WitnessIndex& witnesses);
 
 }  // namespace bridge
