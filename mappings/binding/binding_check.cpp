@@ -1,6 +1,6 @@
-// Shape rules of the ops, and uniqueness of names without holding them: a checkpoint may have
-// millions, so the first pass keeps hashes only, and a second one looks at the names whose hashes
-// met.
+// check_unique() finds repeated names without holding all of them, because a checkpoint may have
+// millions: the first pass keeps only hashes, and a second pass looks at the names whose hashes
+// collide.
 #include "mappings/binding/binding_check.h"
 
 #include <fmt/format.h>
@@ -62,7 +62,7 @@ void check_chunks(const LogicalTensor& tensor, const bridge::Shape& shape) {
       fail(tensor, fmt::format("{} on axis {} do not divide into {} chunks", shape[axis], axis,
                                tensor.chunks[axis]));
     }
-    // A chunk is one stretch of elements.
+    // The elements of a chunk must be contiguous.
     if (axis > 0 && tensor.chunks[axis] > 1 && tensor.chunks[axis - 1] != shape[axis - 1]) {
       fail(tensor, fmt::format("chunks of axis {} lie apart unless axis {} is cut into {}", axis,
                                axis - 1, shape[axis - 1]));

@@ -1,5 +1,5 @@
-// Fields of the Megatron configuration and of the text form's config.json, with the values that they have under one
-// configuration.
+// Evaluates the fields of the Megatron configuration and of the text form's config.json for the
+// bound configuration.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -25,7 +25,7 @@ Json evaluate_literal(const Json& json, const Scope& scope) {
   return result;
 }
 
-// config.json may hold NaN and Infinity, as long as no field is made of them.
+// config.json may hold NaN and Infinity as long as no field takes such a value.
 void refuse_non_finite(const std::string& field, const Json& value) {
   if (value.is_structured()) {
     for (const Json& item : value) refuse_non_finite(field, item);

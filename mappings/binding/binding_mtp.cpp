@@ -1,5 +1,8 @@
-// Multi-token prediction of a bound table: what config.json promises, where the tensors of a depth lie on both
-// sides, whether a layer of a folder is such a depth, and the names of depths that nothing promises.
+// Multi-token prediction (MTP) of a bound table:
+//   1. how many depths config.json promises
+//   2. where the tensors of a depth lie on both sides
+//   3. whether a layer of a folder is such a depth
+//   4. the names of depths that config.json does not promise
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +19,8 @@ namespace mappings {
 
 using bridge::bad_input;
 
-constexpr int64_t kMostThatTell = 16;  // MTP depths that tell dialects apart
+// The most MTP depths that are compared to tell dialects apart.
+constexpr int64_t kMostThatTell = 16;
 
 std::vector<std::string> outermost(std::vector<std::string> prefixes) {
   std::sort(prefixes.begin(), prefixes.end());
@@ -27,7 +31,7 @@ std::vector<std::string> outermost(std::vector<std::string> prefixes) {
   return prefixes;
 }
 
-// What --mtp drop means: the configuration without its depths.
+// Reads the number of MTP depths; --mtp drop binds the configuration as if it had none.
 void Binding::read_mtp(const BindingOptions& options, Json& config) {
   drops_mtp_ = options.drop_mtp;
   if (table_->mtp_key.empty()) return;
@@ -35,7 +39,7 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
   const std::string key = root_key(*table_, config);
   if (!key.empty()) {
     const Json::iterator sub = config.find(key);
-    if (sub == config.end() || !sub->is_object()) return;  // reported where the root is entered
+    if (sub == config.end() || !sub->is_object()) return;  // enter_root() reports it
     root = &*sub;
   }
   Json::iterator count = root->find(table_->mtp_key);
@@ -52,7 +56,8 @@ void Binding::read_mtp(const BindingOptions& options, Json& config) {
   if (options.drop_mtp) *count = 0;
 }
 
-// Those that are promised, dropped or not; else those that may be there uncounted.
+// The depths that config.json promises, even when they are dropped; without a promise, the depths
+// that may exist uncounted.
 Binding::Depths Binding::depths_that_tell_dialects() const {
   const int64_t depths =
       promised_mtp_depths_ == 0 && uncounted_mtp_ ? kMostThatTell : promised_mtp_depths_;
@@ -91,8 +96,8 @@ std::vector<std::string> Binding::mtp_hf_prefixes(size_t dialect, int64_t depth)
   return prefixes;
 }
 
-// Where MTP is numbered on from the decoder's layers, numbering alone would take a layer of that for one of MTP; MTP has a
-// tensor of each of its families.
+// Where MTP layers continue the numbering of the decoder's layers, the number alone cannot tell an
+// MTP layer from a further decoder layer. An MTP layer has a tensor of each MTP family.
 bool Binding::is_mtp_layer(size_t dialect, int64_t depth,
                            const std::function<bool(std::string_view)>& has_hf_name) const {
   const std::vector<std::string> prefixes = mtp_hf_prefixes(dialect, depth);
@@ -137,7 +142,7 @@ std::vector<std::string> Binding::mtp_megatron_prefixes(int64_t depth) const {
                                       [&](const std::string&) { return std::to_string(depth); }));
     }
   }
-  // The inner layer's prefix lies below that of the depth.
+  // The prefix of the inner layer begins with the prefix of the depth.
   return outermost(std::move(prefixes));
 }
 

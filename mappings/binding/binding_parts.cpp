@@ -1,5 +1,6 @@
-// Parts of a multimodal model in a bound table: which object of config.json describes the text model, how its Megatron
-// keys begin, and how it is spelled on its own.
+// Parts of a multimodal model in a bound table: which object of config.json describes the text
+// model, how the Megatron keys of the text model begin, and how the text model is spelled on its
+// own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,7 +21,8 @@ std::string Binding::config_root() const {
   return root_key(*table_, *config_);
 }
 
-// Names are looked up in the object of the text model; "config" is the whole file.
+// Expressions look names up in the object of the text model; the variable "config" holds the whole
+// file.
 void Binding::enter_root() {
   scope_.config = config_.get();
   if (table_->config_root.empty()) return;
@@ -35,7 +37,7 @@ void Binding::enter_root() {
   scope_.variables.emplace_back("config", *config_);
 }
 
-// Those who train the text model alone want it under the names that it has alone.
+// With text_only the name prefix stays empty: a text model on its own has keys without a prefix.
 void Binding::bind_name_prefix(const BindingOptions& options) {
   const Json prefix = table_->name_prefix.evaluate(scope_);
   if (prefix != "" && prefix != "language_model.") {
@@ -70,7 +72,7 @@ size_t Binding::text_dialect(size_t dialect) const {
   return text_dialect_of(*table_, dialect);
 }
 
-// Conditions are those of the one dialect in both walks, so that the names come in the same order.
+// Both walks evaluate conditions in `dialect`, so that the names come in the same order.
 void Binding::for_each_text_name(
     size_t dialect,
     const std::function<void(std::string name, std::string in_text_form)>& fn) const {

@@ -1,5 +1,5 @@
-// What a table says of one tensor, dropped name or module once it is bound to a configuration: names, shapes and
-// numbers are concrete, nothing is left to evaluate.
+// What a table says about one tensor, dropped name or module once the table is bound to a
+// configuration: names, shapes and numbers are concrete, and no expression is left to evaluate.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,14 @@ struct HfTensorSpec {
   bridge::Shape shape;
 };
 
-// One logical Megatron tensor, with everything concrete.
+// One logical Megatron tensor; all its values are concrete.
 struct LogicalTensor {
   const Row* row = nullptr;
-  std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
-  std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
+  // "decoder.layers.3.mlp.linear_fc1.weight", in the spelling of the requested spec.
+  std::string name;
+  std::vector<std::string> aliases;  // concrete; they include the other spec's spelling
   std::vector<HfTensorSpec> hf;
-  OpNumbers numbers;               // split names the rows of each part of Row::split, equal or not
+  OpNumbers numbers;               // split has the rows of each part of Row::split, equal or not
   std::vector<int64_t> chunks;     // as in Row
   const Family* family = nullptr;  // nullptr: not per layer
   int64_t layer = -1;              // index in the family
@@ -56,11 +57,12 @@ struct BlockScheme {
   int64_t block_columns = 0;
   bool power_of_two = false;
 
-  // The HF name of the scales; nullopt for a name without the suffix.
+  // The HF name of the scales; nullopt if the weight's name lacks the suffix.
   std::optional<std::string> scale_name(std::string_view weight_name) const;
-  // Of the scales of a weight [rows, columns].
+  // The shape of the scales of a weight [rows, columns].
   bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
-  // Of the HF tensor that stores a weight; nullopt where its columns do not fill elements.
+  // The shape of the HF tensor that stores a weight; nullopt if the weight's columns do not fill
+  // whole elements.
   std::optional<bridge::Shape> stored_shape(bridge::Shape weight_shape) const;
 };
 

@@ -1,5 +1,5 @@
-// The concrete names of a row, drop or module: patterns with the prefixes of one layer filled in, and the
-// place of the expert's number left open. Internal to mappings.
+// The concrete names of a row, drop or module: patterns with the prefixes of one layer filled in
+// and the position of the expert's number left open. Internal to mappings.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +13,24 @@
 
 namespace mappings {
 
-// A name with the place of the expert's number still open.
+// A name in which the expert's number, if it has one, is still open.
 struct Name {
   std::string before;
   std::string after;
   bool per_expert = false;
-  Expr number;  // of the expert e; empty: e itself
+  Expr number;  // the number that stands for expert e; empty: e itself
 
   std::string text(int64_t expert) const {
     return per_expert ? before + std::to_string(expert) + after : before;
   }
 };
 
-// The names of one item, layer after layer. Points into the table.
+// The names of one row, drop or module, layer after layer. The table must outlive it.
 class Namer {
  public:
   Namer(const Table& table, size_t dialect, const Family* family);
 
-  // scope has the layer index l.
+  // scope must contain the layer index l.
   void enter_layer(int64_t layer, const Scope& scope);
   const std::string& hf_layer() const { return hf_layer_; }
 

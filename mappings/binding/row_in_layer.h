@@ -1,5 +1,6 @@
-// A row of a table in one layer: a logical tensor whose shapes are known, renamed for one expert after another. What the
-// experts of a layer share is evaluated once: a large model has tens of thousands. Internal to mappings.
+// A row of a table in one layer: a logical tensor with known shapes, renamed for one expert after
+// another. The values that the experts of a layer share are evaluated once, because a large model
+// has tens of thousands of expert tensors. Internal to mappings.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace mappings {
 
 class RowInLayer {
  public:
-  // namer has entered the layer; scope outlives this. Errors: kBadInput for shapes that do not fit the op.
+  // namer must have entered the layer, and scope must outlive this object. Errors: kBadInput for
+  // shapes that do not fit the op.
   RowInLayer(const Row& row, const Namer& namer, const Scope& scope, bool local_spec);
 
   LogicalTensor& tensor() { return tensor_; }

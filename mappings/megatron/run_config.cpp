@@ -1,10 +1,10 @@
-// The sections and why they are there:
+// The sections and why the file has them:
 //   1. model: the provider with its fields; Megatron-Bridge needs nothing else to export
-//   2. checkpoint: training from it asks whether optimizer and RNG states are inside
-//   3. tokenizer: where training finds it
+//   2. checkpoint: training from the checkpoint asks whether it holds optimizer and RNG states
+//   3. tokenizer: where training finds the tokenizer
 //   4. optimizer, logger: sections that Bridge's readers expect, with their defaults
-// Sections that are null in what Bridge's own import writes (train, scheduler, dataset, ...) and
-// fields that have their default are left out: a reader fills them in.
+// The file leaves out the sections that are null in the output of Bridge's own import (train,
+// scheduler, dataset, ...) and the fields that have their default: a reader fills them in.
 #include "mappings/megatron/run_config.h"
 
 #include "mappings/megatron/yaml_text.h"

@@ -1,6 +1,6 @@
-// run_config.yaml, the file by which Megatron-Bridge knows what a checkpoint is.
+// Writes run_config.yaml, the file from which Megatron-Bridge learns what a checkpoint contains.
 // Truth: Megatron-Bridge training/config.py (ConfigContainer), training/checkpointing.py,
-// training/model_load_save.py; compared with files that Megatron-Bridge wrote.
+// training/model_load_save.py; the output was compared with files that Megatron-Bridge wrote.
 #pragma once
 
 #include <string>
@@ -11,11 +11,11 @@ namespace mappings {
 
 struct RunConfigOptions {
   std::string hf_model_id;  // model.hf_model_id; empty: null
-  std::string
-      tokenizer_model;  // empty: null, and Bridge takes the tokenizer/ folder beside the file
+  // Empty: null, and Bridge takes the tokenizer/ folder beside the file.
+  std::string tokenizer_model;
 };
 
-// provider: fields as Binding::megatron_config gives them. Deterministic.
+// provider: fields as Binding::megatron_config returns them. Deterministic.
 std::string run_config_yaml(const Json& provider, const RunConfigOptions& options);
 
 }  // namespace mappings

@@ -1,4 +1,4 @@
-// Emission in two layers: scalars by kind (reals as Python prints them, text plain only where no
+// Emission has two layers: scalars by kind (reals as Python prints them, text plain only where no
 // YAML 1.1 reader could take it for something else), and containers as indented blocks.
 #include "mappings/megatron/yaml_text.h"
 
@@ -16,8 +16,8 @@
 namespace mappings {
 namespace {
 
-// Python's repr(float): shortest digits that read back, exponent below 1e-4 and from 1e16 on; then
-// YAML 1.1 wants a point before the exponent.
+// Follows Python's repr(float): the shortest digits that read back to the same value, and an
+// exponent below 1e-4 and from 1e16 on. YAML 1.1 also requires a point before the exponent.
 std::string real_text(double value) {
   if (std::isnan(value)) return ".nan";
   if (std::isinf(value)) return value < 0 ? "-.inf" : ".inf";
@@ -34,14 +34,14 @@ std::string real_text(double value) {
 }
 
 bool is_plain_text(std::string_view text) {
-  // YAML 1.1 reads these as booleans and null, in three capitalizations.
+  // YAML 1.1 reads these words as booleans and null, in three capitalizations.
   static constexpr std::string_view kReserved[] = {"y",   "n",    "yes",   "no",  "on",
                                                    "off", "true", "false", "null"};
   if (text.empty()) return false;
   const auto letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
   };
-  if (!letter(text[0])) return false;  // numbers, dates, indicators
+  if (!letter(text[0])) return false;  // a number, date or indicator
   const bool plain = std::all_of(text.begin(), text.end(), [&](char c) {
     return letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '/' || c == '-';
   });
@@ -88,7 +88,8 @@ std::string string_text(const std::string& text) {
 
 void emit(const Json& json, size_t indent, std::string& out);
 
-// What follows "key:" or "-": a scalar or empty container on the same line, else a block.
+// Emits what follows "key:" or "-": a scalar or empty container on the same line, anything else as
+// a block.
 void emit_after(const Json& json, size_t indent, std::string& out) {
   if (!json.is_structured() || json.empty()) {
     out += ' ';
@@ -106,7 +107,7 @@ void emit_object(const Json& json, size_t indent, std::string& out) {
   for (const auto& [key, value] : sorted) {
     out.append(indent, ' ');
     out += string_text(key) + ":";
-    // Lists of an object are not indented further.
+    // A list inside an object is not indented further.
     emit_after(*value, value->is_array() ? indent : indent + 2, out);
   }
 }
@@ -116,7 +117,7 @@ void emit_list(const Json& json, size_t indent, std::string& out) {
     out.append(indent, ' ');
     out += '-';
     if (item.is_structured() && !item.empty()) {
-      // "- a: 1": the block's first indentation becomes the dash and a space.
+      // "- a: 1": the dash and a space replace the first indentation of the block.
       std::string block;
       emit(item, indent + 2, block);
       out += ' ';

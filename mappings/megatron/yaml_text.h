@@ -1,5 +1,6 @@
-// JSON values as block-style YAML, spelled as PyYAML's safe_dump spells them: keys sorted by bytes,
-// lists not indented, floats with a point (1.0e-06). Any YAML 1.1 reader gets the same values back.
+// Writes JSON values as block-style YAML in the spelling of PyYAML's safe_dump: keys sorted by
+// bytes, lists not indented, floats with a point (1.0e-06). Any YAML 1.1 reader gets the same
+// values back.
 // Truth: yaml/representer.py, yaml/emitter.py of PyYAML.
 #pragma once
 
@@ -10,7 +11,7 @@
 
 namespace mappings {
 
-// The top must be an object. Errors: kBadInput for text that is not UTF-8.
+// top must be an object. Errors: kBadInput for text that is not UTF-8.
 std::string yaml_text(const Json& top);
 
 // One scalar: 0.02, 1.0e-06, .inf, true, null, plain or 'quoted' or "escaped" text.

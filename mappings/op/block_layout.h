@@ -1,5 +1,6 @@
-// Where the elements of Hugging Face parts lie in a Megatron tensor, as data that an op states once. Both directions, and
-// which elements a slice needs, are read off it (bridge/convert/algebra/op_layout.h).
+// Describes where the elements of Hugging Face parts lie in a Megatron tensor. Each op states its
+// layout once as data; both directions of the conversion, and the elements that a slice needs,
+// follow from it (bridge/convert/algebra/op_layout.h).
 #pragma once
 
 #include <cstddef>
@@ -9,24 +10,26 @@
 
 namespace mappings {
 
-// `count` blocks of `length` elements, `stride` apart in a part, which lie one after another in the Megatron tensor.
+// `count` blocks of `length` elements. Their starts are `stride` elements apart in the part; in the
+// Megatron tensor the blocks follow each other without gaps.
 struct Strand {
   size_t part = 0;
-  int64_t from = 0;  // element of the part at which the first block begins
+  int64_t from = 0;  // first element of the first block, counted in the part
   int64_t length = 0;
   int64_t count = 1;
-  int64_t stride = 0;  // larger than 0 where there are elements
+  int64_t stride = 0;  // greater than 0 if the strand has elements
 };
 
-// The Megatron tensor is the strands in this order. With `repeats` > 1 every part is as many equal stretches of elements,
-// and the Megatron tensor is for each of them in turn the strands, counted from the beginning of the stretch. Every
-// element of a part is in one strand.
+// The Megatron tensor is the strands in this order. With `repeats` > 1, every part is divided into
+// that many equal runs of elements; for each run in turn, the Megatron tensor has the strands,
+// whose `from` counts from the beginning of the run. Every element of a part is in exactly one
+// strand.
 struct Strands {
   int64_t repeats = 1;
   std::vector<Strand> strands = {};
 };
 
-// The one part is [outer, inner, width], the Megatron tensor [inner, outer, width].
+// The only part has the shape [outer, inner, width], the Megatron tensor [inner, outer, width].
 struct Exchange {
   int64_t outer = 0;
   int64_t inner = 0;

@@ -1,5 +1,5 @@
-// columns: M = [W[:, 0:c]; W[:, c:2c]; ...] for `groups` blocks of c columns, as the embedding's and the hidden state's
-// halves of a projection of both.
+// columns: M = [W[:, 0:c]; W[:, c:2c]; ...] for `groups` blocks of c columns. For example, a
+// projection of both the embedding and the hidden state has one block for each.
 #include <fmt/format.h>
 
 #include "bridge/io/number/dtype.h"

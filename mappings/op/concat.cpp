@@ -1,5 +1,6 @@
-// concat: M = [W0; W1; ...] on axis 0, as [gate; up]. With numbers.groups > 0, which no row gives: for each of so many
-// groups its rows of W0, then of W1, ... (GLU interleaving, which the Megatron side chooses).
+// concat: M = [W0; W1; ...] on axis 0, for example [gate; up]. If numbers.groups > 0, M has for
+// each of that many groups its rows of W0, then its rows of W1, ... (GLU interleaving). No row of a
+// table gives that number; the Megatron side chooses it.
 // Truth: megatron/core/transformer/mlp.py (fc1 = [gate; up]), moe_mlp_glu_interleave_size.
 #include "mappings/op/ops.h"
 #include "mappings/op/rows.h"

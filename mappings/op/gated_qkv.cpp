@@ -1,5 +1,6 @@
-// gated_qkv: Q has a query and a gate for each head, [q_0; z_0; q_1; z_1; ...]; M is for g in groups: the queries of its
-// heads, then their gates, then K_g, V_g. A head is as many query rows as gate rows, and a key is as wide as a query.
+// gated_qkv: Q has a query and a gate for each head, [q_0; z_0; q_1; z_1; ...]. M has for each
+// group g the queries of its heads, then their gates, then K_g, V_g. A head has as many query rows
+// as gate rows, and a key is as wide as a query.
 // Truth: megatron/core/transformer/attention.py (attention_output_gate).
 #include <fmt/format.h>
 

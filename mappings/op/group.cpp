@@ -1,5 +1,6 @@
-// group: W = [A; B; ...] of equal blocks, each of equal groups; M is for g in groups: [A_g; B_g; ...]. So queries, keys and
-// values in one tensor become Megatron's by query group.
+// group: W = [A; B; ...] consists of equal blocks, and each block of equal groups. M has for each
+// group g [A_g; B_g; ...]. This turns queries, keys and values in one tensor into Megatron's order
+// by query group.
 #include <fmt/format.h>
 
 #include "mappings/op/ops.h"

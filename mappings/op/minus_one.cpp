@@ -1,6 +1,7 @@
-// minus_one: M = W - 1 in every element, in the places of copy, for a norm's weight that Megatron stores around zero
-// (layernorm_zero_centered_gamma); back, W = M + 1.
-// Truth: transformers' Qwen3NextRMSNormGated (ordinary weight), megatron/core/transformer/torch_norm.py.
+// minus_one: M = W - 1 for every element, in the same order as copy; back, W = M + 1. It serves
+// norm weights that Megatron stores around zero (layernorm_zero_centered_gamma).
+// Truth: transformers' Qwen3NextRMSNormGated (ordinary weight),
+// megatron/core/transformer/torch_norm.py.
 #include "mappings/op/ops.h"
 
 namespace mappings {

@@ -1,12 +1,15 @@
-// What an op is: all that tables, bindings, plans and layouts know of one, stated in the op's own file (mappings/op/NAME.cpp)
-// and listed in ops.h. Nothing else in the program asks which op it has.
+// The description of an op. Everything that tables, bindings, plans and layouts know about an op
+// stands in the op's own file (mappings/op/NAME.cpp), and ops.h lists the ops. No other code asks
+// which op it has.
 //
-// An op is a bijection between the elements of its Hugging Face parts and those of one logical Megatron tensor, plus zero
-// rows where a vocabulary is padded; an op may change values too. It states
-//   1. what a row of a table says: the op's name, how many HF tensors of which ranks, the options that mean something
+// An op is a bijection between the elements of its Hugging Face parts and those of one logical
+// Megatron tensor, plus zero rows where a vocabulary is padded; an op may also change values. It
+// states
+//   1. what a row of a table says: the op's name, the number of HF tensors and their ranks, and the
+//      options that have a meaning
 //   2. its shape rule: which shapes and numbers fit, and the Megatron shape that follows
 //   3. its block layout (block_layout.h)
-//   4. what becomes of values, and whether the elements may be quantized
+//   4. how it changes values, and whether the elements may be quantized
 // All functions are pure and thread-safe.
 #pragma once
 
@@ -25,7 +28,8 @@
 
 namespace mappings {
 
-// A part, by rows, of a Megatron tensor that lies under keys of their own: the tensor's name with a suffix.
+// A range of rows of a Megatron tensor that is stored in parts. Each part has its own key: the
+// tensor's name with a suffix.
 struct SplitPart {
   std::string suffix;
   int64_t rows = 0;
@@ -33,18 +37,19 @@ struct SplitPart {
   bool operator==(const SplitPart&) const = default;
 };
 
-// What an op may need beside shapes.
+// The numbers that an op may need besides shapes.
 struct OpNumbers {
   int64_t groups = 0;
   int64_t heads = 0;
   int64_t blocks = 0;
-  int64_t vocab_rows = 0;  // of the Megatron side; no option of a row, for the plan knows it
+  // The rows on the Megatron side. It is not an option of a row, because the plan sets it.
+  int64_t vocab_rows = 0;
   std::vector<SplitPart> split = {};
 };
 
 using NumberMember = int64_t OpNumbers::*;
 
-// The numbers that a row gives to its op, as options of these names.
+// The numbers that a row passes to its op, and the names of the options that hold them.
 struct NumberOption {
   std::string_view name;
   NumberMember number;
@@ -56,15 +61,16 @@ inline constexpr std::array<NumberOption, 3> kNumberOptions = {{
 }};
 
 struct Operands {
-  std::span<const bridge::Shape> parts;  // of the HF tensors, at least one, no dimension negative
+  std::span<const bridge::Shape> parts;  // HF tensors, at least one; no dimension is negative
   const OpNumbers& numbers;
 };
 
-// Why shapes and numbers do not fit an op; nullopt: they do.
+// Why shapes and numbers do not fit an op; nullopt if they fit.
 using Misfit = std::optional<std::string>;
 
-// What becomes of values on their way to Megatron and back, in F32 and in place; null: they stay. Neither needs to undo the
-// other for every value: what does not come back is kept aside (a witness).
+// How values change on their way to Megatron (apply) and back (undo), in F32 and in place; null:
+// they do not change. The two need not be exact inverses for every value: the program stores a
+// value that does not come back separately, as a witness.
 struct ValueChange {
   void (*apply)(std::span<float>) = nullptr;
   void (*undo)(std::span<float>) = nullptr;
@@ -82,7 +88,7 @@ enum class Ranks {
   kMatrix,
 };
 
-// Defaults of the functions: one part, which is the Megatron tensor.
+// The default functions of an op: its only part is the Megatron tensor.
 inline Misfit always_fits(const Operands& /*operands*/) {
   return std::nullopt;
 }
@@ -98,20 +104,21 @@ struct Op {
   size_t least_parts = 1;  // HF tensors
   size_t most_parts = 1;
   Ranks ranks = Ranks::kAny;
-  std::array<NumberMember, kNumberOptions.size()> numbers =
-      {};                         // what it needs; the others are null
+  // The numbers that the op needs; the remaining entries are null.
+  std::array<NumberMember, kNumberOptions.size()> numbers = {};
   bool takes_gated = false;       // its two parts may be written as two chunks
-  bool takes_split = true;        // its tensor may lie in parts with suffixes
-  bool needs_split_rows = false;  // it means nothing without the rows of each of these
+  bool takes_split = true;        // its tensor may be stored in parts with suffixes
+  bool needs_split_rows = false;  // a row must give the number of rows of each such part
   bool takes_chunks = true;       // its tensor may be cut into chunks
-  bool takes_part = true;         // it may be of a part of a multimodal model
+  bool takes_part = true;         // its row may belong to a part of a multimodal model
   bool takes_quantized = true;    // HF elements may be quantized, with scales by block
-  // The Megatron side's rows are those of a vocabulary, numbers.vocab_rows, whatever the part has.
+  // The Megatron tensor has the rows of a vocabulary, numbers.vocab_rows, however many the HF part
+  // has.
   bool is_vocabulary = false;
 
-  // Also bad input (bridge::Error) where numbers overflow.
+  // Throws bridge::Error (bad input) if numbers overflow.
   Misfit (*misfit)(const Operands&) = always_fits;
-  // The functions below are asked only about what fits.
+  // The functions below are called only with operands that fit.
   bridge::Shape (*megatron_shape)(const Operands&) = shape_of_the_part;
   BlockLayout (*layout)(const Operands&) = order_of_the_part;
   ValueChange values = {};

@@ -7,7 +7,7 @@
 namespace mappings {
 namespace {
 
-// In the order in which messages name them.
+// Messages name the ops in this order.
 constexpr std::array kAll = {&ops::kCopy,     &ops::kConcat, &ops::kQkv,
                              &ops::kGatedQkv, &ops::kGroup,  &ops::kUngroup,
                              &ops::kColumns,  &ops::kVocab,  &ops::kMinusOne};

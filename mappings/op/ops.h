@@ -1,4 +1,5 @@
-// The registry: every op there is. A new op is a file beside this one, a line here and one in ops.cpp.
+// The registry of all ops. A new op needs a file beside this one, a line here and a line in
+// ops.cpp.
 #pragma once
 
 #include <string>
@@ -21,10 +22,10 @@ extern const Op kMinusOne;
 
 std::span<const Op* const> all_ops();
 
-// Errors: kBadInput naming the ops there are.
+// Errors: kBadInput, with a list of the known ops.
 const Op& op_named(std::string_view name);
 
-// "copy, concat": the names of those of which it is true.
+// The names of the ops for which is_true returns true: "copy, concat".
 std::string names_of_ops(bool (*is_true)(const Op&));
 
 }  // namespace mappings

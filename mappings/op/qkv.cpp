@@ -1,4 +1,5 @@
-// qkv: for g in groups: [Q_g; K_g; V_g], where X_g are the rows of X that query group g has. Weights and biases alike.
+// qkv: M has for each group g [Q_g; K_g; V_g], where X_g are the rows of X that belong to query
+// group g. It serves weights and biases alike.
 // Truth: megatron/core/transformer/attention.py (how mixed_qkv is split).
 #include "mappings/op/ops.h"
 #include "mappings/op/rows.h"

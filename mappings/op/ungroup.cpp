@@ -1,6 +1,8 @@
-// ungroup: W = for g in groups: [A_g; B_g; ...]; M = [A_0; A_1; ...; B_0; B_1; ...]. The rows of A, B, ... are those of the
-// parts of `split`, as which they lie apart on the Megatron side.
-// Truth: transformers' modeling_qwen3_next.py (fix_query_key_value_ordering takes the same groups apart).
+// ungroup: W has for each group g [A_g; B_g; ...]; M = [A_0; A_1; ...; B_0; B_1; ...]. A, B, ...
+// are the parts of `split`, which gives their rows; the Megatron side stores them as separate
+// parts.
+// Truth: transformers' modeling_qwen3_next.py (fix_query_key_value_ordering takes the same groups
+// apart).
 #include <fmt/format.h>
 
 #include "mappings/op/ops.h"
@@ -22,7 +24,7 @@ BlockLayout layout(const Operands& operands) {
   const int64_t elements = bridge::element_count(operands.parts[0]);
   const int64_t width = elements / rows_of(operands.parts[0]);
   Strands layout;
-  int64_t taken = 0;  // elements of a group
+  int64_t taken = 0;  // elements of a group so far
   for (const SplitPart& part : operands.numbers.split) {
     const int64_t length = part.rows / groups * width;
     layout.strands.push_back(

@@ -1,5 +1,6 @@
-// vocab: M = W with rows added (zeros) or cut to the Megatron side's number of them, as Megatron pads vocabularies. That
-// number is the plan's, so that nothing which needs to know the rows has a meaning here.
+// vocab: M = W with rows cut, or rows of zeros added, to the number of rows on the Megatron side,
+// as Megatron pads vocabularies. The plan sets that number, so options that depend on the rows have
+// no meaning for this op.
 #include "mappings/op/ops.h"
 
 namespace mappings {

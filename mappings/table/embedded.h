@@ -1,4 +1,4 @@
-// The mapping tables and the fragments compiled into the binary (see cmake/EmbedTables.cmake).
+// The mapping tables and fragments that cmake/EmbedTables.cmake compiles into the binary.
 #pragma once
 
 #include <span>
@@ -12,6 +12,6 @@ struct EmbeddedText {
 };
 
 std::span<const EmbeddedText> embedded_tables();
-std::span<const EmbeddedText> embedded_fragments();  // of tables/common/
+std::span<const EmbeddedText> embedded_fragments();  // the files of tables/common/
 
 }  // namespace mappings

@@ -20,7 +20,8 @@ bool is_dialect_placeholder(const Table& table, const std::string& name) {
                      [&](const auto& entry) { return entry.first == name; });
 }
 
-// The expert's number is one component of the name, in Megatron's the last number: what key naming relies on.
+// Key naming relies on this: the expert's number is a component of its own and, in a Megatron name,
+// the last number.
 void check_expert_place(const std::string& name, const std::string& placeholder, bool megatron) {
   const std::string braced = "{" + placeholder + "}";
   const size_t at = name.find(braced);
@@ -70,7 +71,7 @@ void check_name(const Table& table, const std::string& name, std::string_view pr
     bad_input(fmt::format("name of {} bytes (at most {})", name.size(), kLongestName));
   }
   bool has_prefix = false;
-  std::string expert;  // the placeholder of its number
+  std::string expert;  // the placeholder of the expert's number
   for (const PatternPiece& piece : split_pattern(name)) {
     if (!piece.placeholder) {
       if (!is_name_text(piece.text)) {

@@ -86,14 +86,15 @@ void check_chunks(const Row& row) {
   if (row.chunks.size() > row.hf[0].shape.size() || (row.gated && !row.chunks.empty())) {
     bad_input("'chunks' has no more numbers than the shape has, and no meaning for gated rows");
   }
-  // Chunks are counted in rows that are known: --vocab-rows changes a vocabulary's, and a part is a chunk already.
+  // Chunks need a known number of rows, but --vocab-rows changes that of a vocabulary. A part of a
+  // split is already a chunk.
   if (!row.chunks.empty() && (!row.op->takes_chunks || !row.split.empty())) {
     bad_input(fmt::format("'chunks' has no meaning with 'split' and for op {}",
                           names_of_ops([](const Op& op) { return !op.takes_chunks; })));
   }
 }
 
-// What an op computes of values, it computes in F32.
+// An op that changes values computes in F32, so it takes only floats that fit in F32.
 void check_arithmetic(const Row& row) {
   if (!row.op->changes_values()) return;
   const auto check = [&](bridge::Dtype dtype) {

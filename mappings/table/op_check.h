@@ -1,5 +1,6 @@
-// Whether a row's op has the HF names, ranks and options that it needs, and none that mean nothing to it. What depends
-// on numbers is check_shapes() of binding_check.h. Internal to mappings.
+// Checks that a row has the HF names, ranks and options that its op needs, and none that have no
+// meaning for the op. settle_shapes() of binding_check.h checks what depends on numbers. Internal
+// to mappings.
 #pragma once
 
 #include "mappings/table/table.h"

@@ -1,5 +1,3 @@
-// Splitting and filling of name patterns; braces do not nest and cannot be escaped, as no tensor
-// name holds one.
 #include "mappings/table/pattern.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 // Names with {placeholders}: "{H}.mlp.gate_proj.weight", "model.layers.{l + num_hidden_layers}".
-// Internal to mappings.
+// Braces do not nest and cannot be escaped, because no tensor name contains one. Internal to
+// mappings.
 #pragma once
 
 #include <functional>
@@ -10,11 +11,11 @@
 namespace mappings {
 
 struct PatternPiece {
-  std::string text;  // literal text, or what stands between the braces
+  std::string text;  // literal text, or the text between the braces
   bool placeholder = false;
 };
 
-// Errors: kBadInput for a brace without its partner or an empty placeholder.
+// Errors: kBadInput for an unmatched brace or an empty placeholder.
 std::vector<PatternPiece> split_pattern(std::string_view pattern);
 
 // The text with each placeholder replaced by what resolve returns for it.

@@ -1,4 +1,4 @@
-// Where an element of a table was written, for messages: a line of its file, or of a fragment.
+// The place of an element of a table, for messages: a line of the table's file or of a fragment.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The tables compiled into the binary, and the choice of one by config.json. Their heads are read
-// at the first call, a table is parsed when it is asked for.
+// The tables compiled into the binary, and the choice of one by config.json. The first call reads
+// the heads of all tables; a table is parsed when it is requested.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@
 
 namespace mappings {
 
-// All embedded tables, in order of their files' names. What this and find_table() return lives
-// until the program ends; both are thread-safe.
+// All embedded tables, ordered by file name. The tables that this and find_table() return live
+// until the program ends; both functions are thread-safe.
 std::vector<const Table*> builtin_tables();
 
 struct NamedHead {
@@ -21,12 +21,13 @@ struct NamedHead {
 };
 const std::vector<NamedHead>& builtin_heads();
 
-// By config.json ("architectures", else "model_type"); override_name (--arch: an architecture, a
-// model type, or a table's name without ".jsonc") wins. kUnsupported lists what is there.
+// Chooses by config.json ("architectures", else "model_type"); override_name (--arch: an
+// architecture, a model type, or a table's name without ".jsonc") takes precedence. Errors:
+// kUnsupported; for an unknown model the message lists the architectures that the tables serve.
 const Table& find_table(const Json& config, std::string_view override_name);
 
-// The text of an embedded table, "llama.jsonc", or fragment, "common/rope.jsonc", as it was
-// written; empty: there is none.
+// The text, as written, of an embedded table ("llama.jsonc") or fragment ("common/rope.jsonc");
+// empty if there is no such file.
 std::string_view builtin_text(std::string_view file);
 
 }  // namespace mappings

@@ -12,7 +12,7 @@ namespace {
 using bridge::bad_input;
 using bridge::printable;
 
-// "a, f[b, c], d" at its outer commas.
+// Splits "a, f[b, c], d" at its outer commas.
 std::vector<Expr> expressions_of(std::string_view list) {
   std::vector<Expr> expressions;
   int depth = 0;
@@ -32,7 +32,7 @@ std::vector<Expr> expressions_of(std::string_view list) {
   return expressions;
 }
 
-// "{H}.mlp.up_proj.weight [ffn, hidden]"
+// Reads "{H}.mlp.up_proj.weight [ffn, hidden]".
 HfPart part_of(const std::string& text) {
   const size_t brace = text.rfind('}');  // a placeholder may be an expression
   const size_t space = text.find(' ', brace == std::string::npos ? 0 : brace);
@@ -47,7 +47,8 @@ HfPart part_of(const std::string& text) {
   return part;
 }
 
-// The families an element is for: what it names, else the only one there is when it uses one.
+// The families of an element: those that it names; else, if it uses a prefix, the only family of
+// the table.
 std::vector<std::string> families_of(const Json& options, const std::string& pattern,
                                      const Table& table) {
   const Json* const json = find(options, "family");
@@ -62,7 +63,7 @@ std::vector<std::string> families_of(const Json& options, const std::string& pat
   bad_input(fmt::format("'family' is needed, as the table has {}", table.families.size()));
 }
 
-// Suffixes of equal parts, or suffixes with the rows of each.
+// Reads "split": suffixes of equal parts, or suffixes with the rows of each.
 void read_split(const Json& json, Row& row) {
   if (json.is_array()) {
     row.split = texts_of(json, "'split'");

@@ -14,7 +14,7 @@ bool uses_prefix(const Json& element) {
   return name.find("{L}") != std::string::npos || name.find("{H}") != std::string::npos;
 }
 
-// Whether && binds tighter than an operator of the text.
+// True if && binds tighter than some operator of the text.
 bool needs_parentheses(const std::string& text) {
   for (size_t i = 0; i < text.size(); ++i) {
     if (text.compare(i, 2, "||") == 0) return true;
@@ -27,7 +27,7 @@ bool needs_parentheses(const std::string& text) {
   return false;
 }
 
-// Each must be an expression by itself: "a) || (b" is none.
+// A condition must be an expression by itself, which "a) || (b" is not.
 std::string conjunct(const Json& when) {
   const std::string text = text_of(when, "'when'");
   Expr::parse(text);
@@ -49,7 +49,7 @@ SharedOptions::SharedOptions(Json options)
 
 void SharedOptions::add_to(Json& element, size_t index) const {
   if (empty()) return;
-  // A module without options may be written as its name alone.
+  // A module without options may be just its name.
   Json parts = element.is_string() && index == 1 ? Json::array({element}) : element;
   if (!parts.is_array() || parts.size() < index || parts.size() > index + 1) return;
   if (parts.size() == index) parts.push_back(Json::object());

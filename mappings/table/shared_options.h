@@ -1,9 +1,11 @@
 // Options that a row group, or the use of a fragment, gives to each of its rows, drops and modules.
 // Internal to mappings.
 //
-//   1. an option of the element's own counts instead of the shared one
-//   2. "when" of both must hold
-//   3. "family" is for elements that use a prefix of families, {L} or {H}
+//   1. an element's own option takes precedence over the shared one
+//   2. "when" is the exception: both conditions must hold
+//   3. "family" applies only to elements that use a prefix of families, {L} or {H}
+//
+// The format is in docs/mapping-tables.md.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,7 @@
 namespace mappings {
 
 // Index of the options in an element of this section: 3 for "rows", 2 for "drop", 1 for
-// "extra_state"; nullopt: elements of the section have none.
+// "extra_state"; nullopt if elements of the section have no options.
 std::optional<size_t> options_index(const std::string& section);
 
 class SharedOptions {
@@ -25,8 +27,7 @@ class SharedOptions {
   bool empty() const { return options_.empty(); }
   int64_t text_size() const { return text_size_; }
 
-  // The element with the options. One that is no element is left as it is, for its reader to
-  // refuse.
+  // Adds the options to the element. A malformed element stays as it is, and its reader refuses it.
   void add_to(Json& element, size_t index) const;
 
  private:

@@ -1,12 +1,13 @@
-// What makes a table well-formed, whatever the configuration:
-//   1. it serves something, names are identifiers that hide nothing, dialects have the same
+// What makes a table well-formed under any configuration:
+//   1. it serves something, names are identifiers that hide no others, and dialects have the same
 //      placeholders
-//   2. families: one {l} in the Megatron prefix, known placeholders in both
+//   2. families: one {l} in the Megatron prefix, known placeholders in both prefixes
 //   3. rows: known placeholders, names of plain characters, arity and ranks of the op
-//   4. drops and extra states: the same for their names; what a drop must equal is a row's tensor
-//   5. no Megatron spelling and no HF name twice in a family, unless conditions can tell them apart
+//   4. drops and extra states: the same for their names; "equals" of a drop names a tensor of a row
+//   5. no Megatron spelling and no HF name occurs twice in a family, unless conditions can tell the
+//      two apart
 //   6. expressions inside texts and literals parse
-// What depends on numbers (counts, shapes, names under conditions) is checked by Binding.
+// Binding checks what depends on numbers (counts, shapes, names under conditions).
 #include "mappings/table/table_check.h"
 
 #include <fmt/format.h>
@@ -38,7 +39,7 @@ std::string place_context(std::string_view kind, const Place& place) {
 }
 
 void check_variables(const Table& table) {
-  // "l" is the layer index; the others are set by Binding.
+  // "l" is the layer index; Binding sets the others.
   std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
                                  "false", "null", "in",    "for",         "keep_mtp", "text_only"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
@@ -47,7 +48,7 @@ void check_variables(const Table& table) {
       if (!taken.insert(name).second) bad_input(fmt::format("'{}' is defined already", name));
     }
   };
-  // Conditions see the placeholders of dialects too.
+  // Conditions can use the placeholders of dialects too.
   for (const auto& [placeholder, text] : table.dialects[0]) {
     if (!names.insert(placeholder).second) {
       bad_input(fmt::format("'{}' cannot name a dialect's placeholder", printable(placeholder)));
@@ -167,11 +168,11 @@ void check_quantization(const Table& table) {
   }
 }
 
-// Names already taken in one family, with the condition and line that took them.
+// The names that a family uses already, with the condition and place of each use.
 class Taken {
  public:
-  // A second use is fine under another condition; whether the two exclude each other is seen when
-  // the table is bound to a configuration.
+  // A second use is valid under another condition; Binding finds out whether the two conditions
+  // exclude each other.
   void add(const std::string& family, const std::string& name, const Expr& when, const Place& place,
            std::string_view what) {
     for (const Use& use : uses_[{family, name}]) {
@@ -210,7 +211,7 @@ void check_rows_and_drops(const Table& table) {
               bad_input(fmt::format("alias '{}' repeats a name of the row", printable(alias)));
             }
           }
-          // Parts are names of their own: rows may share what comes before the suffix.
+          // Each part has a name of its own, so rows may share the text before the suffix.
           const std::vector<std::string> suffixes =
               row.split.empty() ? std::vector<std::string>{""} : row.split;
           for (const std::string& name : spellings) {
@@ -261,7 +262,7 @@ void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   }
 }
 
-// What is refused by name cannot be served as well.
+// A table cannot both serve a model and refuse it by name.
 void check_not_served(const Table& table) {
   std::vector<std::string> names = table.architectures;
   names.insert(names.end(), table.model_types.begin(), table.model_types.end());

@@ -1,4 +1,5 @@
-// The checks of a table that need no configuration. Internal to mappings.
+// Checks a table for everything that needs no configuration. table_check.cpp lists the checks.
+// Internal to mappings.
 #pragma once
 
 #include "mappings/table/table.h"

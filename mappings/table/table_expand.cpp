@@ -24,16 +24,17 @@ constexpr bridge::JsonLimits kLimits = {
     .max_bytes = 4 << 20, .max_depth = 16, .allow_comments = true};
 constexpr size_t kMostElements = 4096;
 constexpr size_t kMostUses = 64;
-constexpr size_t kMostOptions = 32;           // of a group
+constexpr size_t kMostOptions = 32;           // in a group
 constexpr int64_t kMostSharedText = 1 << 20;  // all copies of shared options together
 
-constexpr const char* kOwnLists = "...";  // in "use": where the table's own stand
+// The entry of "use" that marks the position of the table's own lists.
+constexpr const char* kOwnLists = "...";
 
 constexpr std::string_view kLists[] = {
     "rows", "drop",         "extra_state", "refuse",
     "warn", "quantization", "not_served",  "megatron_config_when"};
 constexpr std::string_view kObjects[] = {"values", "dims", "families", "megatron_config"};
-// What a table is, which no fragment can say.
+// Keys that describe the table itself; a fragment cannot have them.
 constexpr std::string_view kOfTables[] = {"use", "architectures", "model_types", "not_served"};
 
 template <size_t N>
@@ -41,7 +42,7 @@ bool contains(const std::string_view (&names)[N], std::string_view name) {
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
-// A file of JSON with comments, and the lines of what is in it.
+// A file of JSON with comments, and the lines of its elements.
 struct Source {
   Json top;
   LineTree lines;
@@ -141,7 +142,7 @@ class Expansion {
     }
   }
 
-  // Built-in tables have some thousand bytes of it; a hostile one could multiply a long condition.
+  // Built-in tables share a few thousand bytes; a hostile table could multiply a long condition.
   void count_text(const SharedOptions& shared) {
     shared_text_ += shared.text_size();
     if (shared_text_ > kMostSharedText) {
@@ -229,7 +230,7 @@ void add_use(const Json& use, std::span<const EmbeddedText> fragments, Expansion
   expansion.add_other_keys(source);
 }
 
-// The fragments, with the lists of the table itself at their place among them.
+// Adds the fragments, and the table's own lists at their position among them.
 void add_uses(const Source& table, const Json& uses, std::span<const EmbeddedText> fragments,
               Expansion& expansion) {
   if (!uses.is_array()) bad_input("'use' must be a list of fragments");

@@ -48,7 +48,7 @@ TableHead read_head(std::string_view text) {
   try {
     bridge::visit_json(text, reader, {.allow_comments = true});
   } catch (const EndOfHead&) {
-    // Everything that is asked for was read.
+    // The head is complete.
   }
   return reader.take();
 }

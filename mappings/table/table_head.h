@@ -1,5 +1,5 @@
-// The head of a built-in table: what says which models it serves. A start reads the heads of all
-// tables and parses one table.
+// The head of a built-in table: the keys that say which models it serves. The program reads the
+// heads of all tables at start and parses only one table.
 //
 //   "architectures", "model_types" and "not_served" come first in a built-in table; reading ends at
 //   any other key.

@@ -71,7 +71,7 @@ bridge::Dtype dtype_of(const std::string& name) {
   return *dtype;
 }
 
-// Empty where the key is absent.
+// Empty if the key is absent.
 std::vector<bridge::Dtype> dtypes_of(const Json& object, std::string_view key) {
   std::vector<bridge::Dtype> dtypes;
   const Json* const json = find(object, key);

@@ -1,5 +1,5 @@
-// Typed access to the JSON of a mapping table; a value of another kind is bad input that names its key. Internal to
-// mappings.
+// Typed access to the JSON of a mapping table; a value of the wrong type is bad input, and the
+// error names the key. Internal to mappings.
 #pragma once
 
 #include <initializer_list>
@@ -23,7 +23,7 @@ std::string optional_text(const Json& object, std::string_view key);
 bool optional_flag(const Json& object, std::string_view key);
 Expr optional_expr(const Json& object, std::string_view key);
 bridge::Dtype dtype_of(const std::string& name);
-// Empty where the key is absent.
+// Empty if the key is absent.
 std::vector<bridge::Dtype> dtypes_of(const Json& object, std::string_view key);
 
 }  // namespace mappings

@@ -1,5 +1,5 @@
-// The keys of a table, in the order in which it is best read: what it serves comes first, then
-// names, then what uses them. Internal to mappings.
+// The keys of a table, in the order that reads best: what the table serves, then names, then the
+// sections that use the names. Internal to mappings.
 #pragma once
 
 #include <string_view>

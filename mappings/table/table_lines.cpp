@@ -1,7 +1,7 @@
-// A lexer that follows just enough of JSON with comments to know containers and lines:
-//   1. strings and comments are skipped as a whole, newlines are counted everywhere
-//   2. the first token after '[', '{' or ',' starts a child of the container that is open
-//   3. a bracket opens the child that was started last: an element, or the value of a member
+// A lexer that follows just enough of JSON with comments to find containers and lines:
+//   1. it skips strings and comments as a whole and counts newlines everywhere
+//   2. the first token after '[', '{' or ',' starts a child of the open container
+//   3. a bracket opens the child that started last: an element, or the value of a member
 #include "mappings/table/table_lines.h"
 
 namespace mappings {
@@ -14,7 +14,7 @@ class Lexer {
   explicit Lexer(std::string_view text) : text_(text) {}
 
   LineTree run() {
-    // The top value is the only child of a container of our own.
+    // The top value is the only child of an artificial container.
     LineTree document;
     open_.push_back(&document);
     while (at_ < text_.size()) step();

@@ -1,5 +1,5 @@
-// Where the elements of a table begin, for error messages: the JSON parser keeps no positions.
-// Internal to mappings.
+// The lines on which the elements of a table begin, for error messages: the JSON parser keeps no
+// positions. Internal to mappings.
 #pragma once
 
 #include <string_view>
@@ -7,10 +7,9 @@
 
 namespace mappings {
 
-// A value of the text and the values in it: elements of an array, or members of an object, in
-// order.
+// A value of the text and the values in it, in order: elements of an array or members of an object.
 struct LineTree {
-  int line = 0;  // on which it starts, from 1; for a member: its key
+  int line = 0;  // where the value starts, from 1; for a member: where its key starts
   std::vector<LineTree> children;
 };
 

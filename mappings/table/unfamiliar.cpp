@@ -54,7 +54,7 @@ Vocabulary builtin_vocabulary() {
   return known;
 }
 
-// Levenshtein's distance: insertions, deletions and exchanges of a character.
+// The Levenshtein distance: insertions, deletions and substitutions of a character.
 size_t distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -70,7 +70,7 @@ size_t distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-// Empty where none is near.
+// The known name nearest to `name`; empty if none is near.
 std::string nearest(const std::string& name, const Names& known) {
   std::string best;
   size_t least = name.size() / 3 + 1;

@@ -1,6 +1,6 @@
-// Names of a table that no built-in table has: Megatron keys, modules and provider fields that are
-// likelier misspelt than new ("linear_qkvv", "layer_norm_epsilon"). Nothing else would notice one
-// that is wrong in both directions.
+// Finds the names of a table that no built-in table has: Megatron keys, modules and provider fields
+// that are more likely misspelt than new ("linear_qkvv", "layer_norm_epsilon"). No other check
+// would notice a name that is wrong in both directions.
 #pragma once
 
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace mappings {
 
-// A line for each, with the nearest name that a built-in table has where one is near; past some
-// dozens, their number.
+// One line per name, with the nearest name of a built-in table if one is near. After a few dozen
+// lines the last line only counts the rest.
 std::vector<std::string> unfamiliar_names(const Table& table);
 
 }  // namespace mappings
