@@ -4,8 +4,8 @@
 //
 //   - Layers are listed one by one, each with its kind of attention and of feed-forward part. A
 //     variant alternative is one kind; the functions that compute it are in a file of that name.
-//   - A field that has no effect has its neutral value (no groups: 1 of 1), so that equal models have
-//     equal fields.
+//   - A field that has no effect has its neutral value (no groups: 1 of 1), so that equal models
+//     have equal fields.
 #pragma once
 
 #include <cstdint>

@@ -109,7 +109,7 @@ enum class Role {
   kMtpEmbeddingNorm,
   kMtpHiddenNorm,
   kMtpProjection,           // columns of the embedding, then of the hidden state
-  kMtpEmbeddingProjection,  // hyper-connections have two projections
+  kMtpEmbeddingProjection,  // with hyper-connections each input has its own
   kMtpHiddenProjection,
   kMtpFinalNorm,
   // vision tower: a block has kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp and kDown, all with
