@@ -1,8 +1,8 @@
 // The descriptor of DeepSeek-V4. Its config.json has two forms:
 //   the release's      compress_ratios (one per layer, those of multi-token prediction depths after
 //                      the last), num_hash_layers, rope_theta and compress_rope_theta, rope_scaling
-//   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with `main`
-//                      and `compress`
+//   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with
+//                      `main` and `compress`
 // Layers without summaries have unscaled rotary encodings of the first base. Those with summaries
 // have scaled ones of the second base, without YaRN's magnitude. Ratio 4 means overlapping
 // summaries and an index; other ratios have neither. The tensors decide whether there is

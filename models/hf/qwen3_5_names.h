@@ -1,7 +1,7 @@
 // Names of the tensors of Qwen3.5, Qwen3.6 and Qwen3-Next. Several canonical tensors share one
 // stored tensor:
-//   self_attn.q_proj           per head, rows of the query, then of its gate; without gates only the
-//                              queries
+//   self_attn.q_proj           per head, rows of the query, then of its gate; without gates only
+//                              the queries
 //   linear_attn.in_proj_qkv    rows of all queries, of all keys, of all values; conv1d likewise
 //   linear_attn.in_proj_qkvz   in Qwen3-Next, per key head, rows of its query, its key, its values
 //                              and their z; in_proj_ba likewise with beta and alpha

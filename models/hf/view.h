@@ -2,8 +2,8 @@
 // configuration are read here without the converter's tables and ops, so that a mistake in those
 // shows.
 //
-//   FP8      X.weight in F8_E4M3 with X.weight_scale_inv or X.scale (F32, BF16 or E8M0), one scale per
-//            block of quantization_config.weight_block_size rows and columns
+//   FP8      X.weight in F8_E4M3 with X.weight_scale_inv or X.scale (F32, BF16 or E8M0), one scale
+//            per block of quantization_config.weight_block_size rows and columns
 //   FP4      X.weight in I8, two e2m1 numbers per byte with the even column in the low half, and
 //            X.scale, one scale per row and 32 columns
 //   value = BF16(float(code) * scale), one rounding

@@ -4,8 +4,8 @@
 //   key      decoder.layers.3.X, or decoder.layers.X with all layers stacked on a first axis;
 //            mtp.layers.0.X, mtp.layers.0.transformer_layer.X; all may have a prefix
 //            ("language_model.")
-//   experts  X.experts.experts.linear_fc1.weight with all experts on an axis (after the layers'), or
-//            X.experts.experts.5.linear_fc1.weight
+//   experts  X.experts.experts.linear_fc1.weight with all experts on an axis (after the layers'),
+//            or X.experts.experts.5.linear_fc1.weight
 //   norms    modules in the local specification; part of the linear that follows in
 //            TransformerEngine's
 //   qkv      rows of linear_qkv, per key/value group: the queries of its heads, in gated attention

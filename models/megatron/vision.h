@@ -2,11 +2,11 @@
 // block with plain attention (one key and value head per query head) between Bridge's own modules.
 //
 //   sizes    vision_config of the model section, which is transformers' class with its defaults
-//   keys     vision_model.X; of a layer vision_model.decoder.layers.3.X, or decoder.layers.X with all
-//            layers stacked on a first axis; there is no prefix language_model.
+//   keys     vision_model.X; of a layer vision_model.decoder.layers.3.X, or decoder.layers.X with
+//            all layers stacked on a first axis; there is no prefix language_model.
 //   qkv      rows of linear_qkv: of each head its query, its key, its value; the bias likewise
-//   norms    part of the linear that follows (TransformerEngine's specification, which Bridge takes)
-//            or modules (the local one)
+//   norms    part of the linear that follows (TransformerEngine's specification, which Bridge
+//            takes) or modules (the local one)
 //
 // Truth: Megatron-Bridge models/qwen_vl/modelling_qwen3_vl (vision_model.py, utils.py,
 // transformer_config.py), qwen35_vl_provider.py; megatron/core/models/vision/vit_layer_specs.py,
