@@ -27,7 +27,7 @@ namespace {
 constexpr std::string_view kModelTypes[] = {"deepseek_v4"};
 constexpr std::string_view kDepthCount = "num_nextn_predict_layers";
 constexpr int64_t kIndexedRatio = 4;
-// The default of the configuration.
+// The default where the configuration does not give the part.
 constexpr double kHeadPartTurned = 64.0 / 512;
 
 struct Compression {

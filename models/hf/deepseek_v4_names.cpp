@@ -12,8 +12,8 @@ namespace {
 
 struct Spellings {
   Role role;
-  std::string_view
-      names[4];  // {} stands for the expert's number; the first empty name ends the list
+  // {} stands for the expert's number; the first empty name ends the list.
+  std::string_view names[4];
 };
 
 constexpr Spellings kModel[] = {

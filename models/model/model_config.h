@@ -64,8 +64,9 @@ struct GroupedAttention {
   bool qkv_bias = false;
   bool output_bias = false;
   bool qk_norm = false;  // of every query and key head, before the rotation
-  bool gated = false;    // each channel of the result is multiplied by a projected sigmoid
-  int64_t window = 0;    // tokens that a query sees, itself included; 0: all before it
+  // Each channel of the result is multiplied by the sigmoid of a projection of its own.
+  bool gated = false;
+  int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it
   RotaryConfig rotary;
 };
 
@@ -125,9 +126,9 @@ struct RouterConfig {
   RouterScore score = RouterScore::kSoftmax;
   int64_t experts = 0;
   int64_t chosen = 0;           // experts of a token
-  int64_t groups = 1;           // groups of experts; only the best may be chosen from
+  int64_t groups = 1;           // groups of experts; a token uses only the best ones
   int64_t chosen_groups = 1;    // the number of best groups
-  int64_t ranked_by = 0;        // a group ranks by the sum of this many best; 0: no groups
+  int64_t ranked_by = 0;        // the number of its best scores that rank a group; 0: no groups
   bool selection_bias = false;  // added to the scores for the choice, never to the weights
   bool by_token = false;        // a table gives the experts of each entry of the vocabulary
   bool normalized = false;      // the weights of a token's experts sum to one, before the factor

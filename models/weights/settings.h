@@ -49,7 +49,7 @@ class Settings {
   std::optional<Settings> section(std::string_view name) const;
 
   const std::string& where() const { return where_; }
-  // Throw kBadInput and kUnsupported with "file: name: what".
+  // refuse throws kBadInput and not_supported kUnsupported, both with "file: name: what".
   [[noreturn]] void refuse(std::string_view name, std::string_view what) const;
   [[noreturn]] void not_supported(std::string_view name, std::string_view what) const;
 

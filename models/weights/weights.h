@@ -62,7 +62,7 @@ void return_freed_memory(const bridge::Shape& next);
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  // True if some weights are rounded and the other side of the comparison does not round them.
+  // True if some weights are rounded and the reference logits come from unrounded ones.
   bool rounded = false;
 };
 
