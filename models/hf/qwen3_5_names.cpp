@@ -78,7 +78,7 @@ RowPattern part_of_ba(const DeltaAttention& attention, bool alpha) {
   return part_of_group(attention, alpha ? shared : 0, shared, 2 * shared);
 }
 
-// The place in Qwen3-Next's layout; empty for tensors that have no other place there.
+// The place in Qwen3-Next's layout; empty for tensors that Qwen3-Next stores like the others.
 std::vector<HfPlace> places_of_group(const DeltaAttention& attention, const TensorId& id,
                                      const std::string& prefix) {
   switch (id.role) {
