@@ -1,5 +1,5 @@
-// The canonical description of a model out of a Hugging Face config.json, as transformers
-// understands it. What the settings of an architecture mean is its descriptor's (architecture.h).
+// Reads the canonical description of a model from a Hugging Face config.json, as transformers
+// understands it. The descriptor of an architecture (architecture.h) knows what its settings mean.
 // Truth: transformers' configuration_*.py, modeling_*.py and modeling_rope_utils.py.
 #pragma once
 
@@ -12,15 +12,15 @@
 
 namespace models {
 
-// drop_mtp: as if it had no multi-token prediction, whatever it says of that. Errors: kBadInput
+// drop_mtp: ignore multi-token prediction, whatever config.json says of it. Errors: kBadInput
 // "config.json: name: what", kUnsupported for what the forward pass does not compute.
 ModelConfig hf_model_config(const Settings& config, bool drop_mtp = false);
 
-// Runtimes pass over multi-token prediction that is in the checkpoint.
+// True if runtimes ignore the multi-token prediction that a checkpoint with this config.json has.
 bool hf_passes_over_mtp(const Settings& config);
 
-// A number of layers that lists may be made for. absent: kBadInput without it where the setting is
-// absent.
+// Reads a number of layers and refuses one that no list should be made for (kMostLayers). absent:
+// the default; without one, an absent setting is kBadInput.
 int64_t hf_layer_count(const Settings& config, std::string_view name,
                        std::optional<int64_t> absent = std::nullopt);
 

@@ -32,7 +32,7 @@ constexpr HfName kEveryLayer[] = {
     {Role::kDownBias, "mlp.down_proj.bias"},
 };
 
-// null says one for each head; what absence says is the class's own.
+// null means one per query head; an absent setting means the class's default.
 int64_t kv_heads_of(const Settings& config, int64_t heads, std::optional<int64_t> absent) {
   constexpr std::string_view kName = "num_key_value_heads";
   if (config.mentions(kName)) return config.integer_or(kName, heads);

@@ -1,11 +1,13 @@
-// DeepSeek-V4. Its config.json has two forms:
-//   the release's      compress_ratios (one a layer, those of multi-token prediction depths after the last), num_hash_layers,
-//                      rope_theta and compress_rope_theta, rope_scaling
-//   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with `main` and `compress`
-// Layers without summaries have rotary encodings of the first base, unscaled; those with summaries
-// of the second base, scaled, without YaRN's magnitude. Ratio 4 means overlapping summaries and an
-// index, other ratios neither. The tensors say whether there is multi-token prediction:
-// transformers leaves it out and writes the configuration as if it were there.
+// The descriptor of DeepSeek-V4. Its config.json has two forms:
+//   the release's      compress_ratios (one per layer, those of multi-token prediction depths after
+//                      the last), num_hash_layers, rope_theta and compress_rope_theta, rope_scaling
+//   transformers'      layer_types with compress_rates, mlp_layer_types, rope_parameters with
+//                      `main` and `compress`
+// Layers without summaries have unscaled rotary encodings of the first base. Those with summaries
+// have scaled ones of the second base, without YaRN's magnitude. Ratio 4 means overlapping
+// summaries and an index; other ratios have neither. The tensors decide whether there is
+// multi-token prediction, because transformers leaves it out and still writes the configuration as
+// if it were there.
 // Truth: DeepSeek-V4 inference/model.py; transformers' configuration_deepseek_v4.py.
 #include <fmt/format.h>
 
@@ -25,11 +27,12 @@ namespace {
 constexpr std::string_view kModelTypes[] = {"deepseek_v4"};
 constexpr std::string_view kDepthCount = "num_nextn_predict_layers";
 constexpr int64_t kIndexedRatio = 4;
-constexpr double kHeadPartTurned = 64.0 / 512;  // where the configuration does not say
+// The default where the configuration does not give the part.
+constexpr double kHeadPartTurned = 64.0 / 512;
 
 struct Compression {
   int64_t ratio = 0;
-  bool indexed = false;  // overlapping summaries, and an index that chooses among them
+  bool indexed = false;  // has overlapping summaries and an index that chooses among them
 };
 
 int64_t rate(const Settings& config, std::string_view type, int64_t absent) {
@@ -54,7 +57,7 @@ Compression compression_by_types(const Settings& config, int64_t layer) {
   return compression_of_type(config, types[at]);
 }
 
-// layer: of a depth, counted after the last decoder layer. The release reads the ratios,
+// layer: depths are counted after the last decoder layer. The release reads the ratios,
 // transformers the types.
 Compression compression_of(const Settings& config, int64_t layer, int64_t layers) {
   const bool is_depth = layer >= layers;

@@ -12,7 +12,8 @@ namespace {
 
 struct Spellings {
   Role role;
-  std::string_view names[4];  // {} is the expert's number; empty ones are none
+  // {} stands for the expert's number; the first empty name ends the list.
+  std::string_view names[4];
 };
 
 constexpr Spellings kModel[] = {
@@ -23,7 +24,7 @@ constexpr Spellings kModel[] = {
     {Role::kHeadMappingScale, {"hc_head_scale", "hc_head.hc_scale"}},
 };
 
-// Beside its layer.
+// The tensors of a depth outside its layer.
 constexpr Spellings kDepth[] = {
     {Role::kMtpEmbeddingNorm, {"enorm.weight"}},
     {Role::kMtpHiddenNorm, {"hnorm.weight"}},
@@ -98,7 +99,7 @@ std::vector<HfPlace> spelled(const Spellings (&list)[N], const TensorId& id,
   return places;
 }
 
-// Experts are one by one, or all in one tensor.
+// Experts are stored one by one or all in one tensor.
 std::vector<HfPlace> layer_places(const HfModel& model, const TensorId& id,
                                   const std::string& prefix) {
   std::vector<HfPlace> places = spelled(kLayer, id, prefix);
@@ -113,7 +114,7 @@ std::vector<HfPlace> layer_places(const HfModel& model, const TensorId& id,
   return places;
 }
 
-// A depth has its own module, or is a layer after the last.
+// A depth is a module of its own or a layer after the last.
 std::vector<HfPlace> depth_places(const HfModel& model, const TensorId& id) {
   const int64_t hidden = model.config.hidden;
   std::vector<HfPlace> places;

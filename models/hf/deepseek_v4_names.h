@@ -1,7 +1,9 @@
-// DeepSeek-V4: the release's names, those of transformers' modules, and what transformers saves
-// again, where `kv_norm` is cut short. Of multi-token prediction also the older names: a depth's
-// tensors in a layer after the last; eh_proj, which takes the embedding and then the hidden state,
-// for e_proj and h_proj; final_layernorm.
+// Names of DeepSeek-V4's tensors, in three spellings: the release's, that of transformers' modules,
+// and what transformers writes when it saves a model again (there `kv_norm` is cut to `norm`).
+// Multi-token prediction also has older spellings: a depth's tensors in a layer after the last;
+// eh_proj, which takes the embedding and then the hidden state, instead of e_proj and h_proj;
+// final_layernorm.
+// Truth: the sources that names.h lists.
 #pragma once
 
 #include <vector>

@@ -1,12 +1,13 @@
-// Names of Hugging Face checkpoints, by an architecture's descriptor: where the canonical tensors
-// may be stored, and what a checkpoint may have beside them. Pieces for the descriptors' own lists
-// of names are below.
-//   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, those of DeepSeek-V4 and
-//     Qwen3.5 as mtp.K and mtp.layers.K. NeMo Automodel reads DeepSeek-V4's as further layers too, with and without `model.`,
-//     every tensor for itself.
-//   - Experts are tensors of their own, or rows of one with all experts on its first axis, gate rows before up rows.
+// Names of Hugging Face checkpoints, by the descriptor of an architecture: where the canonical
+// tensors may be stored, and what else a checkpoint may hold. The end of the file has the pieces
+// from which descriptors make their lists of names.
+//   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, and
+//     those of DeepSeek-V4 and Qwen3.5 as mtp.K and mtp.layers.K. NeMo Automodel also reads
+//     DeepSeek-V4's as further layers, each tensor with or without `model.` in front.
+//   - Experts are separate tensors, or rows of one tensor with all experts on its first axis, gate
+//     rows before up rows.
 // Truth: the released checkpoints' indexes; transformers' modeling_*.py and conversion_mapping.py;
-// NeMo Automodel deepseek_v4/state_dict_adapter.py and, of its pull request 2191, mtp.py.
+// NeMo Automodel deepseek_v4/state_dict_adapter.py and mtp.py of its pull request 2191.
 #pragma once
 
 #include <cstdint>
@@ -25,18 +26,18 @@ class HfNames {
  public:
   HfNames(const HfArchitecture& architecture, const ModelConfig& config, std::string prefix);
 
-  // The ways; a checkpoint has one of them. Never empty.
+  // All places where the tensor may be stored, never empty; a checkpoint has one of them.
   std::vector<HfPlace> places(const TensorId& id) const;
-  // Of tensors that a checkpoint may have and the model does not use: copies of the embedding and
-  // the output layer, tables of rotary frequencies.
+  // True for tensors that a checkpoint may hold and the model does not use: copies of the embedding
+  // and of the output layer, tables of rotary frequencies.
   bool is_unused(std::string_view name) const;
-  // Of a multi-token prediction depth, whatever the configuration counts.
+  // True for tensors of a multi-token prediction depth, however many depths the configuration has.
   bool is_mtp(std::string_view name) const;
-  // What an unused tensor is a copy of; nullopt: of nothing.
+  // The tensor that an unused tensor is a copy of; nullopt if it is not a copy.
   std::optional<TensorId> copy_of(std::string_view name) const;
 
  private:
-  // A multi-token prediction depth, and a name in it.
+  // A multi-token prediction depth and a name inside it.
   struct InDepth {
     size_t depth;
     std::string_view inner;
@@ -48,19 +49,19 @@ class HfNames {
   HfModel model_;
 };
 
-// The one name of a tensor.
+// The only name of a tensor.
 struct HfName {
   Role role;
   std::string_view name;
 };
 
-// Empty where the list has none.
+// The name of the role in the list; empty if the list has none.
 std::string_view hf_name(std::span<const HfName> names, Role role);
 
-// For a tensor of which no descriptor should be asked (kInternal).
+// Throws kInternal, for a tensor that no descriptor should be asked for.
 [[noreturn]] void no_hf_name(const TensorId& id);
 
-// Gate or up rows of a tensor that has both.
+// The gate or up rows of a tensor that holds both.
 inline RowPattern gate_or_up(int64_t width, bool up) {
   return {width, up ? width : 0, width, width, 2 * width};
 }

@@ -1,10 +1,10 @@
-// Qwen3.5, Qwen3.6 and Qwen3-Next, dense or with experts. Of the vision-language model the text
-// part is what runs: its settings are in text_config, tie_word_embeddings and vision_config beside
-// it. The three position numbers of a multi-section rotary encoding are one and the same for text,
-// which makes it a plain one. The tensors say whether there is multi-token prediction: transformers
-// leaves it out and writes the configuration as if it were there, and the released Qwen3-Next has
-// it without saying so. attn_output_gate is vLLM's to read: transformers has no model without the
-// gate.
+// The descriptor of Qwen3.5, Qwen3.6 and Qwen3-Next, dense or with experts. Of a vision-language
+// model only the text part runs: its settings are in text_config, and tie_word_embeddings and
+// vision_config are beside that section. The three position numbers of a multi-section rotary
+// encoding are equal for text, which makes it a plain one. The tensors decide whether there is
+// multi-token prediction: transformers leaves it out and writes the configuration as if it were
+// there, and the released Qwen3-Next has it without saying so. Only vLLM reads attn_output_gate;
+// transformers has no model without the gate.
 // Truth: transformers' configuration_qwen3_5.py, configuration_qwen3_5_moe.py,
 // modeling_qwen3_5_moe.py, modeling_qwen3_next.py; vLLM's qwen3_next.py (Qwen3NextAttention, which
 // qwen3_5.py takes).
@@ -68,7 +68,7 @@ DeltaAttention linear_attention_of(const Settings& text) {
       text.integer_or("linear_conv_kernel_dim", 4)};
 }
 
-// The others have experts everywhere or nowhere, whatever these settings say.
+// Types other than Qwen3-Next have experts in all layers or in none, whatever these settings say.
 bool has_experts(const Settings& text, const std::string& type, int64_t layer) {
   if (type != kNext) return type.find("moe") != std::string::npos;
   return text.integer("num_experts") != 0 && qwen_has_experts(text, layer);
@@ -131,14 +131,14 @@ ModelConfig config_of(const Settings& config, bool drop_mtp) {
   }
   model.mtp.assign(static_cast<size_t>(depths), layer_of(text, type, layers - 1, /*linear=*/false));
   model.vision = hf_vision_tower(config);
-  bridge::with_context(text.where(), [&] { check(model); });  // names the section
+  bridge::with_context(text.where(), [&] { check(model); });  // messages name the section
   return model;
 }
 
 void settle_mtp(ModelConfig& model, bool has_depths) {
   if (!has_depths) model.mtp.clear();
   if (!has_depths || !model.mtp.empty()) return;
-  // A depth's layer is as the last that is not linear.
+  // A depth's layer is like the last layer that is not linear.
   const auto full =
       std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
         return std::holds_alternative<GroupedAttention>(layer.attention);

@@ -42,7 +42,8 @@ constexpr HfName kEveryLayer[] = {
     {Role::kSharedWeight, "mlp.shared_expert_gate.weight"},
 };
 
-// Rows of queries, keys or values where a tensor has all queries, then all keys, then all values.
+// The rows of queries (part 0), keys (1) or values (2) of a tensor that holds all queries, then all
+// keys, then all values.
 RowPattern part_of_qkv(const DeltaAttention& attention, int64_t part) {
   const int64_t key = attention.key_heads * attention.key_dim;
   const int64_t value = attention.value_heads * attention.value_dim;
@@ -50,7 +51,7 @@ RowPattern part_of_qkv(const DeltaAttention& attention, int64_t part) {
   return {count, part * key, count, count, 2 * key + value};
 }
 
-// The same of Qwen3-Next, where each key head has its parts together.
+// The rows of one part in Qwen3-Next, where the parts of each key head lie together.
 RowPattern part_of_group(const DeltaAttention& attention, int64_t first, int64_t run,
                          int64_t stride) {
   return {attention.key_heads * run, first, run, stride, attention.key_heads * stride};
@@ -77,7 +78,7 @@ RowPattern part_of_ba(const DeltaAttention& attention, bool alpha) {
   return part_of_group(attention, alpha ? shared : 0, shared, 2 * shared);
 }
 
-// Qwen3-Next's way, for what it has another way for.
+// The place in Qwen3-Next's layout; empty for tensors that Qwen3-Next stores like the others.
 std::vector<HfPlace> places_of_group(const DeltaAttention& attention, const TensorId& id,
                                      const std::string& prefix) {
   switch (id.role) {

@@ -25,7 +25,7 @@ double hf_yarn_magnitude(double factor, double weight) {
 
 namespace {
 
-// Beside the section it counts more than in it.
+// The setting beside the section takes precedence over the one in it.
 int64_t original_positions(const Settings& config, const Settings& rope) {
   constexpr std::string_view kName = "original_max_position_embeddings";
   for (const Settings* const settings : {&config, &rope}) {
@@ -34,7 +34,7 @@ int64_t original_positions(const Settings& config, const Settings& rope) {
   return config.integer("max_position_embeddings");
 }
 
-// 0 says nothing either.
+// Reads a setting in which 0 counts as absent.
 double turns(const Settings& rope, std::string_view name, double absent) {
   const double value = rope.real_or(name, absent);
   return value == 0 ? absent : value;

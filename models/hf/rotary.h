@@ -1,4 +1,4 @@
-// Rotary encodings as config.json describes them.
+// Reads rotary encodings from config.json.
 // Truth: transformers' modeling_rope_utils.py.
 #pragma once
 
@@ -10,17 +10,18 @@
 
 namespace models {
 
-// transformers 5 writes rope_parameters, transformers 4 rope_theta and rope_scaling; where both say something, transformers
-// reads the latter.
+// The section of rotary settings. transformers 5 writes rope_parameters, transformers 4 rope_theta
+// and rope_scaling; where both say something, transformers reads the latter.
 std::optional<Settings> hf_rope_section(const Settings& config);
 
-// "default" where there is none.
+// The type that the section names; "default" without one.
 std::string hf_rope_type(const std::optional<Settings>& rope);
 
-// get_mscale of modeling_rope_utils.py.
+// get_mscale in modeling_rope_utils.py.
 double hf_yarn_magnitude(double factor, double weight);
 
-// rope: hf_rope_section, or a part of it. default_base: where neither it nor config has rope_theta.
+// rope: hf_rope_section or a part of it. default_base: used if neither rope nor config has
+// rope_theta.
 RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settings>& rope,
                               int64_t channels, double default_base);
 

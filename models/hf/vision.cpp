@@ -35,10 +35,11 @@ constexpr HfName kBlock[] = {
     {Role::kV, "attn.qkv.weight"},          {Role::kVBias, "attn.qkv.bias"},
 };
 
-// A bare model's tensors have no "model." in front.
+// The tensors of a bare model have no "model." in front.
 constexpr std::string_view kPrefixes[] = {"model.visual.", "visual."};
 
-// 0, 1, 2: of queries, keys and values; -1: of nothing that is stored with others.
+// The part of attn.qkv: 0 for queries, 1 for keys, 2 for values; -1 for tensors that are stored
+// alone.
 int64_t part_of_qkv(Role role) {
   switch (role) {
     case Role::kQ:

@@ -1,7 +1,8 @@
-// The vision tower of Qwen3.5 and Qwen3.6 as transformers reads it: the sizes in vision_config, where an absent one has the
-// class's default, and what it calls the canonical tensors.
+// The vision tower of Qwen3.5 and Qwen3.6 as transformers reads it: the sizes in vision_config,
+// with the class's defaults for absent ones, and its names of the canonical tensors.
 //   attn.qkv   rows of all queries, of all keys, of all values; the bias likewise
-// Truth: transformers' configuration_qwen3_5.py (Qwen3_5VisionConfig), modeling_qwen3_5.py (Qwen3_5VisionModel).
+// Truth: transformers' configuration_qwen3_5.py (Qwen3_5VisionConfig), modeling_qwen3_5.py
+// (Qwen3_5VisionModel).
 #pragma once
 
 #include <optional>
@@ -15,13 +16,14 @@
 
 namespace models {
 
-// config: the whole config.json. nullopt: the model has no tower. Errors: kBadInput "config.json: vision_config: name: what".
+// config: the whole config.json. nullopt: the model has no tower. Errors: kBadInput "config.json:
+// vision_config: name: what".
 std::optional<VisionTower> hf_vision_tower(const Settings& config);
 
-// Of a tower, whatever the configuration says.
+// True for names of tensors of a tower, whatever the configuration says.
 bool is_hf_vision_name(std::string_view name);
 
-// The ways; a checkpoint has one of them.
+// All places where the tensor may be stored; a checkpoint has one of them.
 std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& id);
 
 }  // namespace models

@@ -12,9 +12,9 @@
 namespace models {
 namespace {
 
-constexpr double kHyperEps = 1e-6;  // a constant of hyper_connection.py
+constexpr double kHyperEps = 1e-6;  // a constant in hyper_connection.py
 
-// _yarn_get_mscale of yarn_rotary_pos_embedding.py.
+// _yarn_get_mscale in yarn_rotary_pos_embedding.py.
 double yarn_mscale(double scale, double mscale) {
   return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
 }
@@ -23,7 +23,7 @@ struct YarnFields {
   std::string_view factor, original, beta_fast, beta_slow, mscale, mscale_all_dim;
 };
 
-// MLATransformerConfig's names, and those that GPTModel reads for other attention.
+// The names in MLATransformerConfig, and those that GPTModel reads for other attention.
 constexpr YarnFields kLatentYarn = {
     "rotary_scaling_factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale",
     "mscale_all_dim"};
@@ -64,12 +64,13 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
     for (const std::string_view name :
          {kGroupedYarn.factor, kGroupedYarn.original, kGroupedYarn.beta_fast,
           kGroupedYarn.beta_slow, kGroupedYarn.mscale, kGroupedYarn.mscale_all_dim}) {
-      if (!model.has(name)) model.refuse(name, "missing");  // GPTModel passes on the None it has
+      // GPTModel passes None on where the field is absent.
+      if (!model.has(name)) model.refuse(name, "missing");
     }
     read_yarn(model, kGroupedYarn, 1, 1, rotary);
     rotary.round_range = model.flag_or("yarn_correction_range_round_to_int", false);
-  } else if (kind != "rope" &&
-             kind != "mrope") {  // the sections of mrope are all the same for text
+  } else if (kind != "rope" && kind != "mrope") {
+    // mrope is computed too: its sections are all the same for text.
     model.not_supported("position_embedding_type",
                         fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
                                     bridge::printable(kind)));
@@ -86,7 +87,7 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   return rotary;
 }
 
-// window_size is (tokens before, tokens after); window_attn_skip_freq says which layers have none.
+// window_size is (tokens before, after); window_attn_skip_freq says which layers have no window.
 int64_t window_of(const Settings& model, int64_t layer) {
   const std::vector<int64_t> size = model.integers("window_size");
   if (size.empty()) return 0;
@@ -123,7 +124,7 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   return attention;
 }
 
-// linear_attention_freq: every so many layers one is not linear; or a list of 1 (linear) and 0.
+// linear_attention_freq is N, where every Nth layer is not linear, or a list of 1 (linear) and 0.
 bool is_linear(const Settings& model, int64_t layer) {
   if (attention_variant(model) != AttentionVariant::kGatedDelta) return false;
   if (model.is_list("linear_attention_freq")) {
@@ -175,7 +176,7 @@ LatentAttention latent_attention_of(const Settings& model) {
   } else if (rotary_percent(model) != 1) {
     model.not_supported("rotary_percent", "latent attention turns whole heads");
   }
-  // Whatever the type: multi_latent_attention.py scales the softmax by it.
+  // multi_latent_attention.py scales the softmax by this for every type.
   const double mscale = yarn_mscale(factor, model.real_or("mscale_all_dim", 0));
   attention.softmax_factor = mscale * mscale;
   return attention;
@@ -186,11 +187,11 @@ RouterConfig router_of(const Settings& model) {
   router.experts = model.integer("num_moe_experts");
   router.chosen = model.integer_or("moe_router_topk", 2);
   router.factor = model.real_or("moe_router_topk_scaling_factor", 1);
-  if (router.factor == 0) router.factor = 1;  // `if scaling_factor:`
+  if (router.factor == 0) router.factor = 1;  // Megatron tests `if scaling_factor:`
   const std::string score = model.text_or("moe_router_score_function", "softmax");
   if (score == "softmax") {
     router.score = RouterScore::kSoftmax;
-    // A softmax over the chosen logits is the softmax over all, normalized.
+    // A softmax over the chosen logits equals the softmax over all, normalized.
     router.normalized = !model.flag_or("moe_router_pre_softmax", false);
   } else if (score == "sigmoid" || score == "sqrtsoftplus") {
     router.score = score == "sigmoid" ? RouterScore::kSigmoid : RouterScore::kSqrtSoftplus;
@@ -204,7 +205,7 @@ RouterConfig router_of(const Settings& model) {
   }
   const int64_t chosen_groups = model.integer_or("moe_router_group_topk", 0);
   const int64_t groups = model.integer_or("moe_router_num_groups", 1);
-  if (chosen_groups > 0 && chosen_groups < groups) {  // else every group is chosen
+  if (chosen_groups > 0 && chosen_groups < groups) {  // otherwise all groups are chosen
     router.groups = groups;
     router.chosen_groups = chosen_groups;
     router.ranked_by = router.chosen / chosen_groups;
@@ -212,7 +213,7 @@ RouterConfig router_of(const Settings& model) {
   return router;
 }
 
-// hashed: a table gives the experts of a token.
+// hashed: a table gives the experts of each token.
 MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   if (model.flag_or("add_bias_linear", true)) {
     model.not_supported("add_bias_linear", "experts with biases are not computed here");
@@ -264,8 +265,8 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   return out;
 }
 
-// get_gpt_mtp_block_spec takes the specification of the last decoder layer, in which dsv4_hybrid
-// has ratios of the depths' own and no table of experts.
+// get_gpt_mtp_block_spec takes the specification of the last decoder layer. In it, dsv4_hybrid has
+// separate ratios for the depths and no table of experts.
 LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConfig& last) {
   if (attention_variant(model) != AttentionVariant::kDsv4Hybrid) return last;
   return {dsv4_hybrid_attention(model, layer), experts_of(model, /*hashed=*/false)};

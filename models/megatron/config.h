@@ -1,8 +1,8 @@
-// The canonical description of a model out of Megatron's configuration, as Megatron-Core would run
-// it. Megatron knows no families of models: the options alone decide what a layer is, and nothing
-// here asks for more. They are the `model` section of run_config.yaml, whose fields are those of
-// TransformerConfig and MLATransformerConfig and of Megatron-Bridge's providers; without that file,
-// the arguments in the common state. A field that is absent has the class's default.
+// Reads the canonical description of a model from Megatron's configuration, as Megatron-Core would
+// run it. Megatron has no families of models: the options alone decide what a layer is, and nothing
+// here asks for more. The options are the `model` section of run_config.yaml, whose fields are
+// those of TransformerConfig, MLATransformerConfig and Megatron-Bridge's providers; without that
+// file, they are the arguments in the common state. An absent field has the class's default.
 // Truth: megatron/core/transformer/transformer_config.py, models/gpt/gpt_layer_specs.py,
 // models/gpt/gpt_model.py, transformer/multi_latent_attention.py, transformer/moe/moe_utils.py
 // (core 0.16.1); models/common/embeddings/yarn_rotary_pos_embedding.py.
@@ -24,14 +24,15 @@ Settings megatron_settings(const bridge::PickleNode& args);
 // does not compute.
 ModelConfig megatron_model_config(const Settings& model);
 
-// Refuses what would change the forward pass and is not computed here (kUnsupported).
+// Refuses settings that change the forward pass in ways that are not computed here (kUnsupported).
 void check_computed(const Settings& model);
 
-// experimental_attention_variant. kUnsupported for those that are not computed.
+// The value of experimental_attention_variant. Variants that are not computed are kUnsupported.
 enum class AttentionVariant { kNone, kGatedDelta, kDsv4Hybrid };
 AttentionVariant attention_variant(const Settings& model);
 
-// Of the variant dsv4_hybrid; depths are counted after the last decoder layer.
+// The attention of a layer of the variant dsv4_hybrid. Multi-token prediction depths count as
+// layers after the last decoder layer.
 CompressedAttention dsv4_hybrid_attention(const Settings& model, int64_t layer);
 
 }  // namespace models

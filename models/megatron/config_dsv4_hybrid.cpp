@@ -1,7 +1,11 @@
-// Attention of Megatron-LM's experimental_attention_variant dsv4_hybrid (DeepSeek-V4), as its modules read the configuration:
-// a head is of v_head_dim, a compressor is there from ratio 2 on, an indexer at ratio 4 unless csa_dense_mode; layers with a
-// compressor turn by csa_compress_rotary_base with the scaling of rope_type, the others by rotary_base without.
-// Truth: Megatron-LM dev, core/transformer/experimental_attention_variant/{deepseek_v4_hybrid_attention,csa}.py,
+// The attention of Megatron-LM's experimental_attention_variant dsv4_hybrid (DeepSeek-V4), as its
+// modules read the configuration:
+//   - a head has v_head_dim channels
+//   - a layer has a compressor from ratio 2 on, and an indexer at ratio 4 unless csa_dense_mode
+//   - layers with a compressor rotate by csa_compress_rotary_base with the scaling of rope_type,
+//     the others by rotary_base without scaling
+// Truth: Megatron-LM dev,
+// core/transformer/experimental_attention_variant/{deepseek_v4_hybrid_attention,csa}.py,
 // transformer_config.py.
 #include <fmt/format.h>
 

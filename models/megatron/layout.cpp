@@ -12,7 +12,8 @@
 namespace models {
 namespace {
 
-// Tensors that a key holds alone. Two names: the local specification's, or TransformerEngine's, is the second.
+// A tensor with a key of its own. Where there are two names, one is that of the local specification
+// and the other that of TransformerEngine.
 struct Plain {
   Role role;
   std::string_view name;
@@ -94,7 +95,7 @@ std::vector<MegatronPlace> named(const Plain& plain) {
   return places;
 }
 
-// Gate rows, then up rows; or blocks of `interleave` rows of each in turn.
+// Gate rows, then up rows; or alternating blocks of `interleave` rows of each.
 RowPattern half_of(int64_t width, bool up, int64_t interleave) {
   const int64_t run = interleave > 0 ? interleave : width;
   return {width, up ? run : 0, run, 2 * run, 2 * width};
@@ -106,12 +107,12 @@ std::vector<MegatronPlace> scales(const std::string& module) {
   return {place};
 }
 
-// Of the decoder, or of a multi-token prediction depth.
+// The key of a tensor of the decoder or of a multi-token prediction depth.
 std::string head_key(const TensorId& id, std::string_view name) {
   return fmt::format("{}{}", id.section == Section::kModel ? "decoder." : "", name);
 }
 
-// As singleton_local_shards names the two.
+// The names that singleton_local_shards gives the two halves.
 std::string_view singleton_suffix(bool up) {
   return up ? "_v" : "_w";
 }
@@ -203,7 +204,7 @@ std::vector<MegatronPlace> MegatronLayout::places_of_expert(const TensorId& id) 
   return places;
 }
 
-// Nothing for what such a layer has in common with others.
+// Returns nothing for tensors that linear layers share with other layers.
 std::vector<MegatronPlace> MegatronLayout::places_of_linear(const TensorId& id) const {
   for (const Plain& plain : kLinear) {
     if (plain.role != id.role) continue;

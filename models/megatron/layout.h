@@ -1,20 +1,25 @@
-// Where Megatron-Core keeps the canonical tensors: keys of torch_dist checkpoints, and which rows of a key's tensor are the
-// ones wanted.
+// Where Megatron-Core keeps the canonical tensors: the keys of torch_dist checkpoints, and the rows
+// of a key's tensor that make a canonical tensor.
 //
-//   key      decoder.layers.3.X, or decoder.layers.X with all layers stacked on a first axis; mtp.layers.0.X,
-//            mtp.layers.0.transformer_layer.X; a name in front of all ("language_model.")
-//   experts  X.experts.experts.linear_fc1.weight with all experts on an axis (after the layers'), or
-//            X.experts.experts.5.linear_fc1.weight
-//   norms    the local specification has them as modules, TransformerEngine's as part of the linear that follows
-//   qkv      rows of linear_qkv, per key/value group: the queries of its heads, of gated attention the gates of its
-//            heads, then its key, then its value
-//   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key, .value; the norm of a head's
-//            channels is like all others without its one where norms are zero-centred
-//   hyper    the scales of a hyper-connection are three keys of one number
-//   fc1      gate rows, then up rows; or both in turn, in blocks of moe_mlp_glu_interleave_size (experts only);
-//            or keys of their own, weight_w and weight_v (singleton_local_shards)
-// Truth: megatron/core/transformer/attention.py (get_query_key_value_tensors), mlp.py, moe/experts.py,
-// multi_token_prediction.py, transformer_block.py (sharded_state_dict), gpt_layer_specs.py.
+//   key      decoder.layers.3.X, or decoder.layers.X with all layers stacked on a first axis;
+//            mtp.layers.0.X, mtp.layers.0.transformer_layer.X; all may have a prefix
+//            ("language_model.")
+//   experts  X.experts.experts.linear_fc1.weight with all experts on an axis (after the layers'),
+//            or X.experts.experts.5.linear_fc1.weight
+//   norms    modules in the local specification; part of the linear that follows in
+//            TransformerEngine's
+//   qkv      rows of linear_qkv, per key/value group: the queries of its heads, in gated attention
+//            the gates of its heads, then its key, then its value
+//   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key,
+//            .value; the norm of a head's channels is stored minus one, like all other norms, where
+//            norms are zero-centred
+//   hyper    the scales of a hyper-connection are three keys of one number each
+//   fc1      gate rows, then up rows; or alternating blocks of moe_mlp_glu_interleave_size rows
+//            (experts only); or separate keys, weight_w and weight_v (singleton_local_shards)
+//
+// Truth: megatron/core/transformer/attention.py (get_query_key_value_tensors), mlp.py,
+// moe/experts.py, multi_token_prediction.py, transformer_block.py (sharded_state_dict),
+// gpt_layer_specs.py.
 #pragma once
 
 #include <cstdint>
@@ -30,19 +35,20 @@ namespace models {
 // One way in which a canonical tensor may be stored.
 struct MegatronPlace {
   std::string inner;         // the key after the layer, "self_attention.linear_qkv.weight"
-  bool expert_axis = false;  // one index is the expert's
+  bool expert_axis = false;  // the expert's number is an index into an axis
   RowPattern rows = {};
-  std::vector<std::string> then = {};  // keys of a number each, which follow that of `inner`
-  bool without_one = false;            // stored less one
+  std::vector<std::string> then = {};  // keys of one number each, to append to that of `inner`
+  bool without_one = false;            // the tensor is stored minus one
 };
 
 class MegatronLayout {
  public:
-  // glu_interleave: rows of experts' gate and up take turns in blocks of so many; 0: they do not.
+  // glu_interleave: the size of the blocks in which rows of experts' gate and up alternate; 0: they
+  // do not alternate.
   MegatronLayout(const ModelConfig& config, int64_t glu_interleave)
       : config_(config), glu_interleave_(glu_interleave) {}
 
-  // The ways; a checkpoint has one of them.
+  // All places where the tensor may be stored; a checkpoint has one of them.
   std::vector<MegatronPlace> places(const TensorId& id) const;
 
  private:

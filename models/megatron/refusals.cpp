@@ -1,6 +1,7 @@
-// Settings of Megatron's classes that change the forward pass and that nothing here computes. The neutral value of each is its
-// class's default, so that leaving one out says nothing.
-// Truth: transformer_config.py, models/gpt/gpt_model.py, transformer/moe/router.py (core 0.16.1), Megatron-LM main and dev.
+// Settings of Megatron's classes that change the forward pass and are not computed here. The
+// neutral value of each is its class's default, so an absent setting is neutral.
+// Truth: transformer_config.py, models/gpt/gpt_model.py, transformer/moe/router.py (core 0.16.1),
+// Megatron-LM main and dev.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,7 +59,7 @@ void check_router(const Settings& model) {
   }
 }
 
-// Rotary encodings of latent attention and of dsv4_hybrid are the attention's own.
+// Latent attention and dsv4_hybrid have rotary encodings of their own.
 void check_own_rotary(const Settings& model) {
   if (model.text_or("position_embedding_type", "learned_absolute") == "learned_absolute") {
     model.not_supported("position_embedding_type", "learned positions are not computed here");

@@ -24,9 +24,9 @@ namespace {
 
 using bridge::DcpTensor;
 
-constexpr int64_t kLargestRunConfig = 1 << 20;  // known ones have some 20 KB
+constexpr int64_t kLargestRunConfig = 1 << 20;  // known ones have about 20 KB
 
-// Errors of what fn does say where the checkpoint lies.
+// Runs fn; its errors name the folder of the checkpoint.
 template <typename Fn>
 auto in(const bridge::Path& folder, const Fn& fn) {
   return bridge::with_context([&] { return bridge::printable(folder.native()); }, fn);
@@ -63,7 +63,7 @@ Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& fol
       "--run-config FILE names a run_config.yaml for it");
 }
 
-// A vision-language model's text part is a module of its own.
+// The text part of a vision-language model is a module with a prefix.
 std::string prefix_of(const bridge::MegatronFolder& folder) {
   return folder.find("embedding.word_embeddings.weight") != nullptr ? "" : "language_model.";
 }
@@ -100,14 +100,15 @@ class MegatronWeights : public Weights {
  private:
   struct Location {
     const DcpTensor* tensor;
-    int64_t first_row;  // of the matrix in the stored tensor, whose leading axes are taken as rows
+    // The first row of the matrix in the stored tensor, whose leading axes count as rows.
+    int64_t first_row;
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
     bool without_one = false;
-    std::vector<const DcpTensor*> then = {};  // of a number each, which follow that of `tensor`
+    std::vector<const DcpTensor*> then = {};  // of one number each, to append to that of `tensor`
   };
 
-  // As they are in the checkpoint.
+  // The rows as the checkpoint stores them.
   at::Tensor stored_rows(const Location& location, int64_t begin, int64_t end) {
     bridge::Shape shape = location.shape;
     shape.at(0) = end - begin;
@@ -139,14 +140,14 @@ class MegatronWeights : public Weights {
     return static_cast<size_t>(&tensor - folder_.metadata.tensors.data());
   }
 
-  // Indices into axes that a key has in front of the matrix.
+  // Indices into axes that precede the matrix in a stored tensor.
   struct Leading {
     std::array<std::pair<int64_t, int64_t>, 2> axes;  // index, size
     size_t count = 0;
     void add(int64_t index, size_t size) { axes[count++] = {index, static_cast<int64_t>(size)}; }
   };
 
-  // module: of the key, up to place.inner.
+  // module: the key up to place.inner.
   std::optional<Location> find_key(const std::string& module, const MegatronPlace& place,
                                    const TensorId& id, Leading leading) const {
     const DcpTensor* tensor = folder_.find(module + place.inner);
@@ -219,7 +220,7 @@ class MegatronWeights : public Weights {
 
   std::optional<Location> find_place(const MegatronPlace& place, const TensorId& id) const {
     const std::string prefix = prefix_for(id);
-    // In a key of its own, or with all layers on a first axis.
+    // The tensor has a key of its own, or is stacked with all layers on a first axis.
     const auto find_in_layer = [&](size_t layers) -> std::optional<Location> {
       const std::string own = fmt::format("{}decoder.layers.{}.", prefix, id.index);
       if (std::optional<Location> found = find_key(own, place, id, {})) return found;
@@ -238,7 +239,7 @@ class MegatronWeights : public Weights {
       case Section::kMtp: {
         const std::string depth = fmt::format("{}mtp.layers.{}.", prefix, id.index);
         if (is_of_frame(id.role)) return find_key(depth, place, id, {});
-        // The second is how newer Megatron-Core names the module.
+        // Newer Megatron-Core gives the module the second name.
         for (const std::string_view layer : {"transformer_layer.", "mtp_model_layer."}) {
           const std::string of = fmt::format("{}{}", depth, layer);
           if (std::optional<Location> found = find_key(of, place, id, {})) return found;

@@ -13,7 +13,7 @@ std::string weight_or_bias(bool bias, std::string_view separator = ".") {
   return fmt::format("{}{}", separator, bias ? "bias" : "weight");
 }
 
-// The local specification's name is the second.
+// The second name is that of the local specification.
 std::vector<MegatronPlace> norm_before(std::string_view linear, std::string_view module,
                                        bool bias) {
   return {{fmt::format("{}.layer_norm{}", linear, weight_or_bias(bias, "_"))},
@@ -24,7 +24,7 @@ std::vector<MegatronPlace> places_of(std::string_view module, bool bias) {
   return {{fmt::format("{}{}", module, weight_or_bias(bias))}};
 }
 
-// part: 0 of the query, 1 of the key, 2 of the value.
+// part: 0 is the query, 1 the key, 2 the value.
 std::vector<MegatronPlace> part_of_head(const VisionTower& tower, int64_t part, bool bias) {
   const int64_t dim = tower.width / tower.heads;
   std::vector<MegatronPlace> places = places_of("self_attention.linear_qkv", bias);

@@ -1,14 +1,17 @@
-// The vision tower of Megatron-Bridge's Qwen3.5 and Qwen3.6 models: a Megatron-Core transformer block of plain attention with
-// a key and value head for each query head, between modules that are Bridge's own.
+// The vision tower of Megatron-Bridge's Qwen3.5 and Qwen3.6 models: a Megatron-Core transformer
+// block with plain attention (one key and value head per query head) between Bridge's own modules.
 //
-//   sizes    vision_config of the model section, which is transformers' class, and so are its defaults
-//   keys     vision_model.X, and of a layer vision_model.decoder.layers.3.X, or decoder.layers.X with all layers stacked on
-//            a first axis; no language_model. in front
+//   sizes    vision_config of the model section, which is transformers' class with its defaults
+//   keys     vision_model.X; of a layer vision_model.decoder.layers.3.X, or decoder.layers.X with
+//            all layers stacked on a first axis; there is no prefix language_model.
 //   qkv      rows of linear_qkv: of each head its query, its key, its value; the bias likewise
-//   norms    part of the linear that follows (TransformerEngine's specification, which Bridge takes) or modules (the local one)
-// Truth: Megatron-Bridge models/qwen_vl/modelling_qwen3_vl (vision_model.py, utils.py, transformer_config.py),
-// qwen35_vl_provider.py; megatron/core/models/vision/vit_layer_specs.py, transformer/attention.py
-// (get_query_key_value_tensors), transformer_block.py (sharded_state_dict).
+//   norms    part of the linear that follows (TransformerEngine's specification, which Bridge
+//            takes) or modules (the local one)
+//
+// Truth: Megatron-Bridge models/qwen_vl/modelling_qwen3_vl (vision_model.py, utils.py,
+// transformer_config.py), qwen35_vl_provider.py; megatron/core/models/vision/vit_layer_specs.py,
+// transformer/attention.py (get_query_key_value_tensors), transformer_block.py
+// (sharded_state_dict).
 #pragma once
 
 #include <optional>
@@ -22,14 +25,15 @@
 
 namespace models {
 
-// In front of all its keys.
+// The prefix of all keys of the tower.
 constexpr std::string_view kMegatronVision = "vision_model.";
 
-// model: the model section. nullopt: the model has no tower, or nothing says its sizes. Errors: kBadInput "run_config.yaml:
-// model: vision_config: name: what", kUnsupported for towers whose tensors are others.
+// model: the model section. nullopt: the model has no tower, or no setting gives its sizes. Errors:
+// kBadInput "run_config.yaml: model: vision_config: name: what", kUnsupported for towers with other
+// tensors.
 std::optional<VisionTower> megatron_vision_tower(const Settings& model);
 
-// The ways; a checkpoint has one of them.
+// All places where the tensor may be stored; a checkpoint has one of them.
 std::vector<MegatronPlace> megatron_vision_places(const VisionTower& tower, const TensorId& id);
 
 }  // namespace models

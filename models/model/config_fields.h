@@ -1,5 +1,5 @@
-// The fields of every struct of a ModelConfig, by the names that messages and reports give them. A
-// new field is a line here: without it nothing compiles (fields.h).
+// The fields of every struct of a ModelConfig, by the names that messages and reports use. A new
+// field needs an entry here; without it nothing compiles (fields.h).
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,11 @@
 
 namespace models {
 
-// The specializations below are the lists.
+// The specializations below hold the lists.
 template <typename T>
 inline constexpr std::nullptr_t kFields = nullptr;
 
-// What tells the alternatives of a variant apart; empty for what is none.
+// The name of an alternative of a variant; empty for other types.
 template <typename T>
 inline constexpr std::string_view kKind = "";
 

@@ -1,7 +1,8 @@
-// Descriptions of a configuration: every field of the lists in config_fields.h by its name. A
-// struct's fields have its own name in front ("rotary.base"). Of a list the description has the
-// length in its place; after all other fields come what the list holds, by number
-// ("layers.3.attention.heads"), and what is there for some models only.
+// Describes a configuration: every field of the lists in config_fields.h, by name.
+//   1. A field that is a struct puts its own name before those of its fields ("rotary.base").
+//   2. A list appears with its length in its place.
+//   3. After all other fields come the entries of lists, by number ("layers.3.attention.heads"),
+//      and the parts that only some models have.
 #include <fmt/format.h>
 
 #include <optional>

@@ -1,5 +1,5 @@
-// Lists of a struct's fields, stated once for everything that walks over them (describe, check). A
-// list that leaves a member out, or has one twice, does not compile.
+// Lists of the fields of a struct, stated once for all code that visits them (describe, check). A
+// list that omits a member or repeats one does not compile.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +22,12 @@ consteval Field<Owner, T> field(std::string_view name, T Owner::*member) {
   return {name, member};
 }
 
-// An optional VisionTower can be made of a VisionTower just as of itself, and the compiler takes
-// neither of two ways.
+// The compiler rejects an initialization that works in two ways: an optional VisionTower can be
+// made from a VisionTower as well as from itself.
 template <typename T>
 concept MadeInOneWay = !std::is_same_v<T, VisionTower>;
 
-// What can stand for any member in the braces of an aggregate, to count them.
+// Converts to any member in the braces of an aggregate, to count the members.
 struct AnyMember {
   template <MadeInOneWay T>
   operator T() const;  // NOLINT(google-explicit-constructor)
@@ -48,7 +48,7 @@ constexpr bool is_same_member(A a, B b) {
   return false;
 }
 
-// All fields of Owner, in the order in which they are described.
+// All fields of Owner, in the order of the description.
 template <typename Owner, typename... T>
 consteval std::tuple<Field<Owner, T>...> all_fields(Field<Owner, T>... fields) {
   static_assert(sizeof...(T) == member_count<Owner>(), "a member is missing in the list of fields");
@@ -59,7 +59,7 @@ consteval std::tuple<Field<Owner, T>...> all_fields(Field<Owner, T>... fields) {
   return {fields...};
 }
 
-// visit(name, value) for every field of a list.
+// Calls visit(name, value) for every field of a list.
 template <typename Owner, typename Fields, typename Visit>
 void for_each_field(const Owner& owner, const Fields& fields, const Visit& visit) {
   std::apply([&](const auto&... one) { (visit(one.name, owner.*one.member), ...); }, fields);

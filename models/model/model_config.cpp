@@ -9,9 +9,10 @@
 namespace models {
 namespace {
 
-constexpr int64_t kLargestSize =
-    1 << 24;  // of a dimension, far beyond any model; products stay within 64 bits
-constexpr int64_t kMostSteps = 1024;  // of an iteration that is run as often
+// The largest dimension, far beyond any model; products stay within 64 bits.
+constexpr int64_t kLargestSize = 1 << 24;
+// The most steps of the Sinkhorn iteration; the forward pass runs that many.
+constexpr int64_t kMostSteps = 1024;
 
 void check_size(std::string_view what, int64_t value, int64_t at_least = 1,
                 int64_t at_most = kLargestSize) {

@@ -1,4 +1,4 @@
-// What the roles are called in canonical names.
+// The names of the roles in canonical names.
 #include "models/model/tensor_id.h"
 
 namespace models {

@@ -39,7 +39,7 @@ class LayerTensors {
   }
 
  private:
-  // Nothing where there is one plain residual stream.
+  // Adds nothing where there is one plain residual stream.
   void mapping(Role weight, Role base, Role scale, int64_t rows, int64_t scales) const {
     if (streams_ == 0) return;
     add(weight, {rows, streams_ * hidden_});

@@ -1,11 +1,15 @@
-// The canonical tensors of a model: what a weight is for, in the words of neither format. Both weight views deliver these,
-// so that they can be compared one by one, and the forward pass asks for these.
+// The canonical tensors of a model: the purpose of each weight, in terms of neither format. Both
+// weight views deliver these tensors, so that they can be compared one by one, and the forward pass
+// asks for them.
 //
 //   "embedding", "output", "final_norm"           of the model
 //   "layers.3.q", "layers.3.experts.5.gate"       of a decoder layer
-//   "mtp.0.projection", "mtp.0.layer.q"           of a multi-token prediction depth: the frame, and its layer
-//   "vision.places", "vision.blocks.3.q"          of a vision tower (vision_tensors.h): the frame, and a block
-// A linear weight is [out, in], whatever it is packed with or stacked into on disk.
+//   "mtp.0.projection", "mtp.0.layer.q"           of a multi-token prediction depth: its frame and
+//                                                 its layer
+//   "vision.places", "vision.blocks.3.q"          of a vision tower (vision_tensors.h): its frame
+//                                                 and a block
+//
+// A linear weight is [out, in], however it is packed or stacked on disk.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +26,7 @@ enum class Role {
   // the model
   kEmbedding,
   kFinalNorm,
-  kOutput,  // absent where it is tied to the embedding
+  kOutput,  // absent if tied to the embedding
   // any layer
   kAttentionNorm,
   kMlpNorm,
@@ -89,8 +93,9 @@ enum class Role {
   kSharedGate,
   kSharedUp,
   kSharedDown,
-  kSharedWeight,  // [1, D]: what the shared experts' result is weighted by
-  // hyper-connections of a layer, and those before the head, of the model or of a multi-token prediction depth
+  kSharedWeight,  // [1, D]: gives the weight of the shared experts' result
+  // hyper-connections: of a layer, and before the head of the model or of a multi-token prediction
+  // depth
   kAttentionMapping,
   kAttentionMappingBase,
   kAttentionMappingScale,
@@ -104,18 +109,19 @@ enum class Role {
   kMtpEmbeddingNorm,
   kMtpHiddenNorm,
   kMtpProjection,           // columns of the embedding, then of the hidden state
-  kMtpEmbeddingProjection,  // with hyper-connections there is one for each
+  kMtpEmbeddingProjection,  // with hyper-connections each input has its own
   kMtpHiddenProjection,
   kMtpFinalNorm,
-  // vision tower: of a block kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp, kDown, all with their biases; of the tower
+  // vision tower: a block has kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp and kDown, all with
+  // biases; the other roles are those of the tower
   kAttentionNormBias,
   kMlpNormBias,
   kPatchEmbedding,  // [width, channels, frames, patch, patch]
   kPatchEmbeddingBias,
-  kPlaces,  // a row a place of the grid
+  kPlaces,  // one row per place of the grid
   kMergerNorm,
   kMergerNormBias,
-  kMergerUp,  // columns of each of the patches that become one, one patch after the other
+  kMergerUp,  // columns of each merged patch, one patch after the other
   kMergerUpBias,
   kMergerDown,
   kMergerDownBias,
@@ -127,18 +133,18 @@ struct TensorId {
   Role role;
   Section section = Section::kModel;
   int64_t index = 0;    // of the layer, depth or block
-  int64_t expert = -1;  // -1: not an expert's
+  int64_t expert = -1;  // -1: not of an expert
 };
 
 std::string_view role_name(Role role);
-// Of a multi-token prediction depth, and not of its layer.
+// True for a role of a multi-token prediction depth outside its layer.
 bool is_of_frame(Role role);
 std::string to_string(const TensorId& id);
 
 using TensorVisitor = std::function<void(const TensorId&, const bridge::Shape&)>;
 
-// Every tensor the model must have, with its shape, in the order in which a forward pass meets them; those of a vision tower,
-// which it does not meet, are the last.
+// Visits every tensor that the model must have, with its shape, in the order in which a forward
+// pass uses them. Those of a vision tower, which it does not use, come last.
 void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit);
 
 }  // namespace models

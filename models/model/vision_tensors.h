@@ -1,8 +1,9 @@
-// The canonical tensors of a vision tower, which both weight views deliver as they do those of the text model, so that they are
-// compared one by one. The forward pass asks for none of them.
+// The canonical tensors of a vision tower. Both weight views deliver them as they do those of the
+// text model, so that they can be compared one by one. The forward pass asks for none of them.
 //
 //   "vision.patch_embedding", "vision.places", "vision.merger.up"   of the tower
 //   "vision.blocks.3.q", "vision.blocks.3.mlp_norm_bias"            of a block
+//
 // Truth: transformers' modeling_qwen3_5.py (Qwen3_5VisionModel).
 #pragma once
 
@@ -15,7 +16,7 @@ inline bool is_vision(const TensorId& id) {
   return id.section == Section::kVision || id.section == Section::kVisionBlock;
 }
 
-// Every tensor the tower must have, with its shape, from the pixels to the text model.
+// Visits every tensor that the tower must have, with its shape, from the pixels to the text model.
 void for_each_vision_tensor(const VisionTower& tower, const TensorVisitor& visit);
 
 }  // namespace models

@@ -10,7 +10,7 @@
 namespace models {
 namespace {
 
-// Far beyond any tower; products of all that make a shape's axis stay within 64 bits.
+// Far beyond any tower; the products that make up an axis of a shape stay within 64 bits.
 constexpr int64_t kLargestSize = 1 << 20;
 constexpr int64_t kMostBlocks = 4096;
 

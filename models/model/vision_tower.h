@@ -1,6 +1,7 @@
-// The vision tower of a multimodal model: patches of pixels, transformer blocks over them, and a merger that makes what the
-// text model reads. Its sizes, as each weight view knows them from its own configuration; the forward pass is that of the
-// text model and needs none of them, but they say which tensors there are (vision_tensors.h).
+// The vision tower of a multimodal model: patches of pixels, transformer blocks over them, and a
+// merger that produces the input of the text model. Each weight view fills in the sizes from its
+// own configuration. The forward pass is that of the text model and needs none of them, but they
+// determine which tensors exist (vision_tensors.h).
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@ namespace models {
 struct VisionTower {
   int64_t blocks = 0;
   int64_t width = 0;   // of the residual stream
-  int64_t heads = 0;   // of queries, and as many of keys and values, width / heads each
+  int64_t heads = 0;   // of queries, keys and values alike, width / heads channels each
   int64_t hidden = 0;  // of a block's MLP
-  // A patch: so many channels of so many frames of patch x patch pixels.
+  // A patch has `channels` channels and `frames` frames of patch x patch pixels.
   int64_t channels = 0;
   int64_t frames = 0;
   int64_t patch = 0;

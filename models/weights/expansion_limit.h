@@ -1,5 +1,6 @@
-// What a configuration may grow to when it is copied out of a format with shared parts (YAML's aliases, pickle's memo): a
-// shared part counts as often as it occurs, so that a small file does not stand for an endless one.
+// Limits the size of a configuration copied out of a format with shared parts (YAML's aliases,
+// pickle's memo). A shared part counts each time it occurs, so that a small file cannot expand
+// without end.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +11,14 @@ namespace models {
 
 class ExpansionLimit {
  public:
-  // A value, with the bytes of its text. Error: kBadInput.
+  // Counts a value and the bytes of its text. Error: kBadInput.
   void add(size_t text_bytes = 0) {
     bytes_ += text_bytes;
     if (++values_ > kMostValues || bytes_ > kMostBytes) bridge::bad_input("too many values");
   }
 
  private:
-  static constexpr size_t kMostValues = 1 << 18;  // known ones have some thousands
+  static constexpr size_t kMostValues = 1 << 18;  // known ones have a few thousand
   static constexpr size_t kMostBytes = 16 << 20;
 
   size_t values_ = 0;

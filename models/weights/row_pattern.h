@@ -1,4 +1,4 @@
-// Which rows of a stored matrix make a canonical tensor.
+// The rows of a stored matrix that make a canonical tensor.
 #pragma once
 
 #include <algorithm>
@@ -6,15 +6,15 @@
 
 namespace models {
 
-// Row r is row first + (r / run) * stride + r % run.
+// Row r of the canonical tensor is stored row first + (r / run) * stride + r % run.
 struct RowPattern {
-  int64_t count = 0;  // of the canonical tensor; 0: all rows of the matrix, in their order
+  int64_t count = 0;  // rows of the canonical tensor; 0: all of the matrix, in order
   int64_t first = 0;
   int64_t run = 0;
   int64_t stride = 0;
-  int64_t total = 0;  // what the matrix has; 0: any number from count on (a padded vocabulary)
+  int64_t total = 0;  // rows of the matrix; 0: count or more (a padded vocabulary)
 
-  // visit(first stored row, canonical row, count) of the stored runs that rows [begin, end) are made of.
+  // Calls visit(first stored row, canonical row, count) for each stored run of rows [begin, end).
   template <typename Visitor>
   void for_each_run(int64_t begin, int64_t end, const Visitor& visit) const {
     for (int64_t row = begin; row < end;) {

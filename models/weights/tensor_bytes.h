@@ -1,4 +1,4 @@
-// Between the bytes of files and tensors.
+// Converts between the bytes of files and tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,7 +10,7 @@
 
 namespace models {
 
-// kUnsupported for types that weights do not have.
+// The type of torch. kUnsupported for types that weights do not have.
 at::ScalarType torch_type(bridge::Dtype dtype);
 
 // The memory of a contiguous tensor on the CPU.

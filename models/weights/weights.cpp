@@ -13,9 +13,10 @@ namespace models {
 namespace {
 
 constexpr int64_t kBlockElements = 4 << 20;
-constexpr size_t kMostFreed = 96 << 20;  // for the allocator to keep
+// The most freed memory that the allocator may keep.
+constexpr size_t kMostFreed = 96 << 20;
 
-// Moved as it is stored, which is less, then cast.
+// Moves the tensor in its stored type, which is smaller, and then casts it.
 at::Tensor placed(const at::Tensor& stored, const Compute& compute, at::ScalarType type) {
   return stored.to(compute.device).to(type);
 }
@@ -38,7 +39,8 @@ int64_t block_rows(const bridge::Shape& shape) {
 }
 
 void return_freed_memory(const bridge::Shape& next) {
-  // mallinfo2 walks every free block, so it is asked only once as much may have been freed since as matters.
+  // mallinfo2 walks every free block, so it is called only after enough reads to have freed
+  // kMostFreed.
   static std::atomic<size_t> read_since = 0;
   if ((read_since += static_cast<size_t>(bridge::element_count(next)) * sizeof(float)) <
       kMostFreed) {

@@ -1,5 +1,6 @@
-// Where the forward pass gets weights from: one tensor at a time, by what it is for. Nothing is kept between calls, so
-// that memory holds no more than the tensors in use, whatever the model's size.
+// Weights, from which the forward pass gets one tensor at a time by its role, and helpers for
+// reading them. Nothing is kept between calls, so memory holds no more than the tensors in use,
+// whatever the size of the model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,28 +15,29 @@
 
 namespace models {
 
-// A checkpoint read as the software it is for would read it. Opening one checks that every canonical tensor is there with
-// its shape, and that nothing is there that the model has no use for. One thread.
+// A checkpoint, read as the software it is made for would read it. Opening one checks that every
+// canonical tensor exists with its shape and that every stored tensor has a use. For one thread.
 class Weights {
  public:
   virtual ~Weights() = default;
 
   virtual const ModelConfig& config() const = 0;
-  // As stored. Error: kBadInput when the checkpoint lacks the tensor.
+  // The shape of the tensor as stored. Error: kBadInput if the checkpoint lacks the tensor.
   virtual bridge::Shape shape(const TensorId& id) = 0;
-  // Rows [begin, end) of a tensor (elements of a vector) in a buffer of their own, on the CPU, in the type they are stored
-  // in; quantized ones in BF16, the scale applied and rounded once.
+  // Rows [begin, end) of a tensor (elements of a vector) in a buffer of their own on the CPU, in
+  // the stored type. Quantized tensors come in BF16, with the scale applied and one rounding.
   virtual at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) = 0;
-  // The same, but quantized ones in fp32, the scale applied and nothing rounded: for who rounds them to another type.
+  // The same rows, but quantized tensors come in fp32 with the scale applied and no rounding, for
+  // callers that round them to another type.
   virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
     return rows(id, begin, end);
   }
-  // What the checkpoint calls it, for messages.
+  // The checkpoint's name of the tensor, for messages.
   virtual std::string source(const TensorId& id) = 0;
 
-  // A tensor that the checkpoint holds once more and the model does not read.
+  // A second stored copy of a tensor, which the model does not read.
   struct Copy {
-    std::string name;  // the checkpoint's
+    std::string name;  // in the checkpoint
     TensorId of;
   };
   virtual std::vector<Copy> copies() { return {}; }
@@ -45,23 +47,26 @@ class Weights {
   }
 };
 
-// For the opening of a view: every canonical tensor is there and has the shape that the configuration gives it.
+// Checks, when a view opens, that every canonical tensor exists and has the shape that the
+// configuration gives it.
 void check_shapes(Weights& weights);
 
-// How many rows of a tensor to hold at a time, for who goes through all of it.
+// The number of rows to hold at a time when reading all of a tensor.
 int64_t block_rows(const bridge::Shape& shape);
 
-// The allocator keeps freed tensors of up to 32 MiB where the next ones may not fit between them, up to several hundred MiB;
-// once that is much, the system gets it back. For who reads tensor after tensor, with the shape of the next.
+// Returns freed memory to the system once it amounts to enough to matter. The allocator keeps freed
+// tensors of up to 32 MiB, and as the next ones may not fit between them, they add up to several
+// hundred MiB. Call it before each tensor of a series, with the shape of that tensor.
 void return_freed_memory(const bridge::Shape& next);
 
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  bool rounded = false;  // some weights are, which what is compared with does not know
+  // True if some weights are rounded and the reference logits come from unrounded ones.
+  bool rounded = false;
 };
 
-// The tensors of one section of a model as the forward pass wants them: of the computation's type, on its device.
+// The tensors of one section of a model, in the type and on the device of the computation.
 class SectionWeights {
  public:
   SectionWeights(Weights& weights, const Compute& compute, Section section = Section::kModel,
@@ -69,10 +74,11 @@ class SectionWeights {
       : weights_(weights), compute_(compute), section_(section), index_(index) {}
 
   at::Tensor get(Role role, int64_t expert = -1) const;
-  // In fp32 whatever the computation's type: norms, routers.
+  // In fp32 whatever the computation's type, for norms and routers.
   at::Tensor get_f32(Role role) const;
   at::Tensor rows(Role role, int64_t begin, int64_t end) const;
-  // Rows of a table of integers, int64 and in the order of `rows` [n]; those that are not in [0, limit) are kBadInput.
+  // Rows of a table of integers as int64, in the order of `rows` [n]. Numbers outside [0, limit)
+  // are kBadInput.
   at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;
 
  private:
