@@ -1,4 +1,5 @@
-// Values compared as fp32 bits: a NaN is itself, 0 is not -0, and BF16 is what it becomes in fp32.
+// Comparison of values by their fp32 bits: a NaN equals itself, 0 differs from -0, and a BF16 value
+// counts as the fp32 value that it widens to.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -9,12 +10,13 @@
 
 namespace models {
 
-// Bool, of the shape of both.
+// A bool tensor of the shape that both have.
 inline at::Tensor same_bits(const at::Tensor& a, const at::Tensor& b) {
   return a.to(at::kFloat).view(at::kInt).eq(b.to(at::kFloat).view(at::kInt));
 }
 
-// As they are stored, on the CPU; what is equal usually is so already there, and nothing need be widened.
+// Compares the stored bytes of two CPU tensors. Equal tensors are usually equal in this form
+// already, and then neither has to be widened.
 inline bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.is_cpu() && b.is_cpu() && a.is_contiguous() &&
          b.is_contiguous() && a.numel() == b.numel() &&
@@ -26,13 +28,14 @@ inline int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
   return a.numel() - same_bits(a, b).sum().item().toLong();
 }
 
-// |a - b| in fp32; 0 where the bits are the same, infinities included; not a number where they are not and one is none.
+// |a - b| in fp32: 0 where the bits are the same (equal infinities too), NaN where they differ and
+// either value is NaN.
 inline at::Tensor distance_of(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor distance = (a.to(at::kFloat) - b.to(at::kFloat)).abs();
   return distance.masked_fill(same_bits(a, b), 0);
 }
 
-// A NaN stays.
+// Once `largest` is NaN, it stays NaN.
 inline void keep_larger(double& largest, double value) {
   if (!(value <= largest)) largest = value;
 }

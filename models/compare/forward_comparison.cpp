@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kBest = 5;
 
-// Why the two have no states and logits in common; "" where they have.
+// The reason why the states and logits of the two cannot be compared; "" if they can.
 std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   const auto differ = [](std::string_view what, auto ours, auto theirs) {
     return ours == theirs ? "" : fmt::format("{}: {} and {}", what, ours, theirs);
@@ -49,14 +49,16 @@ StateDifference compare_state(const std::string& name, const at::Tensor& a, cons
   return out;
 }
 
-// The logits of one head on both sides, some rows of it and a block of the vocabulary at a time.
+// Compares the logits of one head on both sides, some rows and one block of the vocabulary at a
+// time.
 class HeadComparison {
  public:
   HeadComparison(std::string name, const Compute& compute) : compute_(compute) {
     out_.name = std::move(name);
   }
 
-  // ours, theirs: [B S, D], what the head reads; a, b: a block of its weights from row `first` on. rows: so many at once.
+  // ours, theirs: [B S, D], the inputs of the head. a, b: a block of its weights that starts at row
+  // `first`. rows: how many rows are compared at once.
   void add(const at::Tensor& ours, const at::Tensor& theirs, const at::Tensor& a,
            const at::Tensor& b, int64_t first, int64_t rows) {
     out_.rows = ours.size(0);
@@ -86,7 +88,7 @@ class HeadComparison {
   }
 
  private:
-  // Of some rows, over the blocks so far.
+  // The statistics of some rows over the blocks so far.
   struct Part {
     Divergence divergence;
     BestTokens best_a{kBest};

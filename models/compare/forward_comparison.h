@@ -1,5 +1,6 @@
-// The forward pass of two views of what should be one model: every state between layers, and every head's logits. Finds
-// settings that no tensor shows; tensor_comparison.h finds what a prompt does not touch.
+// Compares the forward passes of two views of what should be one model: every state between layers
+// and every head's logits. This finds settings that no tensor shows; tensor_comparison.h finds
+// differences in tensors that the prompt does not touch. tolerance.h says how much is allowed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,27 +20,28 @@ struct StateDifference {
   bool identical = true;
   double largest = 0;
   double mean = 0;
-  double judged = 0;   // what is held against `allowed`: judged_difference()
-  double allowed = 0;  // tolerance * max(1, standard deviation of a's)
+  double judged = 0;   // judged_difference(), which must not exceed `allowed`
+  double allowed = 0;  // tolerance * max(1, standard deviation of a's values)
 };
 
 struct HeadDifference : StateDifference {
   int64_t rows = 0;
   int64_t top1 = 0;  // rows with the same best token
   int64_t top5 = 0;  // rows with the same five best tokens, in any order
-  double divergence =
-      0;  // of b's distribution from a's (Kullback-Leibler), mean over rows, in nats
+  // Kullback-Leibler divergence of b's distribution from a's, mean over rows, in nats.
+  double divergence = 0;
 };
 
 struct ForwardVerdict {
-  std::string not_comparable;           // why nothing was run; else empty
+  std::string not_comparable;           // the reason why nothing was run; empty if something was
   std::vector<StateDifference> states;  // in the order of the pass
-  std::vector<HeadDifference> heads;    // none where only some layers were run
+  std::vector<HeadDifference> heads;    // empty if only some layers were run
   Coverage coverage;                    // of a's weights
-  double seconds = 0;                   // whoever measures it says
+  double seconds = 0;                   // set by the caller, which measures it
 };
 
-// ids: [B, S]. Both passes go side by side, so that a layer of each and its states are in memory. Errors: kBadInput where a token is not in the vocabulary.
+// ids: [B, S]. Both passes advance side by side, so that memory holds only one layer of each and
+// its states. Errors: kBadInput if a token is not in the vocabulary.
 ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
                                const at::Tensor& ids, const std::optional<LayerRange>& layers = {});
 

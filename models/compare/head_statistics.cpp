@@ -18,7 +18,7 @@ void BestTokens::add(const at::Tensor& block, int64_t first) {
       at::arange(first, first + block.size(1), at::kLong).expand(block.sizes());
   const at::Tensor values = values_.defined() ? at::cat({values_, block}, 1) : block;
   const at::Tensor tokens = tokens_.defined() ? at::cat({tokens_, numbers}, 1) : numbers;
-  // A stable order: the kept ones have lower numbers and come first.
+  // The sort is stable: of equal values, the kept ones come first, and they have lower numbers.
   const auto [sorted, places] = values.sort(/*stable=*/true, 1, /*descending=*/true);
   const int64_t kept = std::min(count_, values.size(1));
   values_ = sorted.narrow(1, 0, kept);
@@ -47,13 +47,13 @@ double RowQuartile::value() const {
 }
 
 void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {
-  // Of a block that is all -inf: what keeps differences from it numbers.
+  // The clamp keeps differences finite if the whole block is -inf.
   const at::Tensor block_largest =
       std::get<0>(x.max(1)).clamp_min(std::numeric_limits<double>::lowest());
   const at::Tensor now = largest.defined() ? at::maximum(largest, block_largest) : block_largest;
   const at::Tensor powers = (x - now.unsqueeze(1)).exp();
   const at::Tensor block_sum = powers.sum(1);
-  // What has no probability adds nothing, by however much it differs.
+  // A token without probability adds nothing, even if its difference is infinite.
   const at::Tensor block_weighted = (powers * weight).masked_fill(powers.eq(0), 0).sum(1);
   if (largest.defined()) {
     const at::Tensor scale = (largest - now).exp();

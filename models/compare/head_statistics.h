@@ -1,8 +1,8 @@
-// What is compared of two heads' logits, gathered while the blocks of the vocabulary pass by.
+// Statistics that compare two heads' logits, gathered one block of the vocabulary at a time.
 //
-//   divergence: KL(p || q) = E_p[a - b] - log sum exp a + log sum exp b; each sum is kept relative to the largest value so
-//   far and rescaled when a larger one comes; a row whose bits are the same has none, and one with a NaN or +inf that
-//   is not the same has no number
+//   divergence: KL(p || q) = E_p[a - b] - log sum exp a + log sum exp b. Each sum is kept relative
+//   to the largest value so far and rescaled when a larger one comes. The divergence of a row is 0
+//   if all its bits are the same, and NaN if it has a NaN or +inf that differs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,13 +29,14 @@ class BestTokens {
   at::Tensor tokens_;
 };
 
-// How far rows are apart: the lower quartile over rows of the mean difference of a row's values. A quarter of the rows are no
-// farther apart than that, whatever happens in some of the others.
+// How far rows are apart: the lower quartile, over rows, of the mean difference of a row's values.
+// A quarter of the rows are no farther apart than that, whatever happens in the others.
 class RowQuartile {
  public:
-  // distance: [rows, n], a block of the values of some rows. part: which rows, from 0, each part of the same size in all calls.
+  // distance: [rows, n], a block of the values of some rows. part: the number of this group of
+  // rows, from 0; a part has the same size in all calls.
   void add(const at::Tensor& distance, size_t part);
-  // 0 where nothing was added; not a number where a difference is none.
+  // 0 if nothing was added; NaN if any difference is NaN.
   double value() const;
 
  private:
@@ -50,11 +51,11 @@ class Divergence {
  public:
   // a, b: [rows, n] fp32.
   void add(const at::Tensor& a, const at::Tensor& b);
-  // Over the rows.
+  // The sum over the rows.
   double sum() const;
 
  private:
-  // sum of exp(x - largest) * weight over the blocks so far, in double.
+  // Sums of exp(x - largest), plain and times weight, over the blocks so far, in double.
   struct Sum {
     at::Tensor largest;
     at::Tensor sum;
@@ -65,7 +66,7 @@ class Divergence {
 
   Sum a_;
   Sum b_;
-  at::Tensor same_;  // rows that are so far
+  at::Tensor same_;  // the rows that are the same so far
 };
 
 }  // namespace models

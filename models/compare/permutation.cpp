@@ -28,9 +28,9 @@ constexpr unsigned kExpertsAlone = 0b0111;
 constexpr unsigned kRouterAlone = 0b1000;
 constexpr size_t kShownMoves = 16;
 
-// Where expert i of one side is on the other.
+// Entry i is the place on the other side of this side's expert i.
 using Order = std::vector<int64_t>;
-// Of every expert.
+// One digest for each expert.
 using Digests = std::vector<std::string>;
 
 const MixtureOfExperts* experts_of(const ModelConfig& config, Section section, int64_t index) {
@@ -71,7 +71,7 @@ std::array<Digests, kParts> digests_of(Weights& weights, const RouterConfig& rou
   return parts;
 }
 
-// Of a set of parts together: bit i stands for part i.
+// Joins each expert's digests of a set of parts; bit i of `set` stands for part i.
 Digests joined(const std::array<Digests, kParts>& parts, unsigned set) {
   Digests all(parts[0].size());
   for (size_t part = 0; part < kParts; ++part) {
@@ -100,7 +100,7 @@ std::optional<Order> order_of(const Digests& a, const Digests& b) {
   return order;
 }
 
-// "0->5, 5->0"; "" where nothing moved.
+// "0->5, 5->0"; "" if nothing moved.
 std::string moves(const Order& order) {
   std::string text;
   size_t count = 0;
@@ -124,7 +124,7 @@ std::string name_of(unsigned set) {
                      (set & kRouterAlone) != 0 ? " and rows of the router" : "");
 }
 
-// Whether the experts of every token are the same ones, each under its new number.
+// True if both tables give every token the same experts, each under its new number.
 bool same_table(Weights& a, Weights& b, Section section, int64_t index, const Order& order) {
   const TensorId table{Role::kRouterTable, section, index};
   const bridge::Shape shape = a.shape(table);

@@ -26,7 +26,7 @@ void add_block(const at::Tensor& ours, const at::Tensor& reference, size_t part,
   if (ours.numel() == 0) return;
   const at::Tensor distance = (ours - reference).abs();
   const double largest = distance.max().item<double>();
-  if (!(largest <= difference.largest)) difference.largest = largest;  // a NaN stays
+  if (!(largest <= difference.largest)) difference.largest = largest;  // a NaN is kept
   quartile.add(distance, part);
 }
 
@@ -35,7 +35,7 @@ Difference compare_state(const std::string& name, const at::Tensor& state, const
   Difference difference;
   difference.name = name;
   difference.rows = state.size(0) * judged;
-  // One number has no deviation.
+  // A single number has no standard deviation.
   const double deviation = reference.numel() > 1 ? reference.std().item<double>() : 0;
   difference.allowed = allowed_difference(compute, deviation, name);
   const auto rows = [&](const at::Tensor& x) {
@@ -47,8 +47,8 @@ Difference compare_state(const std::string& name, const at::Tensor& state, const
   return difference;
 }
 
-// One head, some rows of it and a block of the vocabulary at a time. All of the reference counts for its deviation, the rows
-// that are judged for the rest.
+// Checks one head, some rows and one block of the vocabulary at a time. The standard deviation is
+// that of the whole reference; everything else covers the judged rows only.
 class HeadCheck {
  public:
   HeadCheck(std::string name, at::Tensor hidden, const ReferenceLogits& reference)
@@ -58,7 +58,8 @@ class HeadCheck {
     difference_.top1 = 0;
   }
 
-  // block: of the output layer, from row `first` on, of `vocab`. rows: so many at once.
+  // block: rows of the output layer from `first` on, which has `vocab` rows in all. rows: how many
+  // rows are checked at once.
   void add(const at::Tensor& block, int64_t first, int64_t vocab, int64_t rows) {
     size_t part = 0;
     const int64_t tokens = reference_.ids().size(1);
@@ -141,7 +142,7 @@ bool is_number_below(std::string_view text, size_t end) {
   return error == std::errc() && stop == text.data() + text.size() && number < end;
 }
 
-// Nothing is recorded of a layer or depth that the model does not have.
+// Refuses a reference that records a layer or depth that the model does not have.
 void check_names(const ModelConfig& config, const ReferenceLogits& reference) {
   struct Counted {
     std::string_view prefix;

@@ -12,7 +12,7 @@ namespace models {
 namespace {
 
 constexpr double kNearTie = 1e-4;
-constexpr int64_t kMostExcluded = 20;  // one row in so many
+constexpr int64_t kMostExcluded = 20;  // at most one row in 20
 
 [[noreturn]] void refuse(const std::string& tensor, const std::string& what) {
   bridge::bad_input(fmt::format("{}: {}", bridge::printable(tensor), what));

@@ -2,10 +2,12 @@
 //
 //   input_ids               [S] or [B, S] I64     the prompt
 //   logits, mtp_logits.K    [.., S, V] F32        main head; MTP depth K, from 0
-//   hidden_embed, hidden.N, hidden_final, mtp_hidden.K   optional, [.., S, D] F32, the n streams before a head [.., S, n, D]
-//   topk_margin             [S] F32, optional     smallest margin of any router's choice for that token: from the first
-//                                                 row below 1e-4 on, another rounding may choose otherwise
-// Other tensors are not looked at.
+//   hidden_embed, hidden.N, hidden_final, mtp_hidden.K
+//                           [.., S, D] F32, optional; the n streams before a head [.., S, n, D]
+//   topk_margin             [S] F32, optional     smallest margin of any router's choice for that
+//                                                 token: from the first row below 1e-4 on, another
+//                                                 rounding may choose other experts
+// Other tensors are ignored.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,23 +26,24 @@ namespace models {
 
 class ReferenceLogits {
  public:
-  // Errors: kBadInput "file: tensor: what", also where more than 5% of the rows follow a near-tie.
+  // Errors: kBadInput "file: tensor: what", also if a near-tie excludes more than 5% of the rows.
   ReferenceLogits(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget);
 
   const at::Tensor& ids() const { return ids_; }  // [B, S]
-  // Rows of a sequence that can be judged: those before the first near-tie.
+  // The number of rows of a sequence that can be judged: those before the first near-tie.
   int64_t judged_rows() const { return judged_rows_; }
 
-  // Of all tensors of the file.
+  // The names of all tensors of the file.
   std::vector<std::string> names() const;
   bool has(const std::string& name) const;
-  // fp32 [B, S, ..]; the axes after S must be `sizes`, the values finite (kBadInput).
+  // fp32 [B, S, ..]. Errors: kBadInput if the axes after S are not `sizes` or a value is infinite
+  // or NaN.
   at::Tensor tensor(const std::string& name, at::IntArrayRef sizes) const;
-  // A head's logits of `vocab` tokens, of all sequences one after the other: rows [row, row + rows), of the tokens first ..
-  // first + count - 1. fp32 [rows, count].
+  // Part of a head's logits, fp32 [rows, count]: rows row .. row + rows - 1, counted through all
+  // sequences, for the tokens first .. first + count - 1 of a vocabulary of `vocab`.
   at::Tensor logits(const std::string& name, int64_t vocab, int64_t row, int64_t rows,
                     int64_t first, int64_t count) const;
-  // kBadInput where some of the values of a tensor are not finite.
+  // Errors: kBadInput if `unusable`, the number of values that are not finite, is not 0.
   void check_finite(const std::string& name, int64_t unusable, int64_t values) const;
   // "logits", "mtp_logits.0", ...
   static std::string head_name(int64_t head);

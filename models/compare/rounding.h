@@ -1,14 +1,20 @@
-// Tensors whose values one side holds rounded: what a conversion with --dtype makes, and one that stores a weight around zero.
+// Finds tensors whose values one side holds rounded. A conversion with --dtype makes them, and so
+// does a conversion that stores a weight around zero.
 //
-//   1. rounded: every value of the one, rounded once as below, is the other's value, bit for bit
-//        narrower      to the type of the other, where it is one that the conversion was asked for; a quantized tensor has no
-//                      type of its own, and what it stands for is rounded
-//        around zero   x is kept as x - 1 in a type that has not the bits for it: (x - 1 in that type) + 1; the norm of
-//                      linear attention's heads, which Megatron-Core stores so and transformers does not
-//   2. no such thing: what the runtimes keep in fp32 whatever the model's type (biases of a router's choice, sinks,
-//      places' biases, hyper-connections); there a narrower copy is a difference
-//   3. the forward pass of the wider side then runs on the rounded values, so that equal still means bit for bit
-// Truth: Megatron-Core's router.py (_maintain_float32_expert_bias), csa.py, hyper_connection.py, gated_delta_net.py.
+//   1. A tensor is rounded if every value of one side, rounded once as below, is the other side's
+//      value, bit for bit.
+//        narrower      The value is rounded to the other side's type, if the conversion was asked
+//                      for that type. A quantized tensor has no type of its own: the values that it
+//                      stands for are rounded.
+//        around zero   The value x is stored as x - 1 in a type with too few bits for it, and
+//                      becomes (x - 1 in that type) + 1. Megatron-Core stores the norm of linear
+//                      attention's heads so, transformers does not.
+//   2. Tensors that the runtimes keep in fp32 whatever the model's type (router selection biases,
+//      sinks, place biases, hyper-connections) are never rounded: a narrower copy is a difference.
+//   3. The forward pass of the wider side then runs on the rounded values, so that equal still
+//      means bit for bit.
+// Truth: Megatron-Core's router.py (_maintain_float32_expert_bias), csa.py, hyper_connection.py,
+// gated_delta_net.py.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,7 +30,7 @@ namespace models {
 struct Rounding {
   at::ScalarType type = at::kFloat;
   bool around_zero = false;
-  bool of_exact = false;  // of Weights::exact_rows
+  bool of_exact = false;  // rounds Weights::exact_rows instead of Weights::rows
 
   at::Tensor operator()(const at::Tensor& x) const;
 };
@@ -33,15 +39,15 @@ struct Rounding {
 using RoundedTypes = std::vector<at::ScalarType>;
 inline const RoundedTypes kAnyRoundedType = {at::kBFloat16, at::kHalf, at::kFloat};
 
-// The roundings by which values of type `from` may have become those of type `to`: one of `types`, unless it is around zero.
-// None of rule 2.
+// The roundings that may have turned values of type `from` into values of type `to`. `to` must be
+// one of `types`, except for a rounding around zero. Tensors of rule 2 have no narrower rounding.
 std::vector<Rounding> roundings(Role role, at::ScalarType from, at::ScalarType to,
                                 const RoundedTypes& types);
 
-// By canonical name.
+// The key is the tensor's canonical name.
 using Roundings = std::map<std::string, Rounding>;
 
-// The same weights, some of them rounded.
+// The same weights with some of them rounded.
 class RoundedWeights : public Weights {
  public:
   RoundedWeights(Weights& weights, const Roundings& roundings)

@@ -27,7 +27,7 @@ std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weigh
   return tensors;
 }
 
-// "layers.3.attention.heads": 3; -1: no decoder layer's.
+// 3 for "layers.3.attention.heads"; -1 for a field outside the decoder layers.
 int64_t layer_of(std::string_view field) {
   constexpr std::string_view kLayers = "layers.";
   int64_t layer = -1;
@@ -41,7 +41,7 @@ bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
   return !layers || (id.section == Section::kLayer && layers->contains(id.index));
 }
 
-// The values of one tensor on two sides, a block of rows after the other.
+// Compares the values of one tensor on two sides, one block of rows after the other.
 class Values {
  public:
   Values(Role role, RoundedTypes types) : role_(role), types_(std::move(types)) {}
@@ -53,7 +53,7 @@ class Values {
       rounds_a_ = roundings(role_, a.scalar_type(), b.scalar_type(), types_);
       rounds_b_ = roundings(role_, b.scalar_type(), a.scalar_type(), types_);
     }
-    // What rounds the blocks that differ must leave equal ones as they are.
+    // A rounding that explains the blocks that differ must also leave the equal blocks unchanged.
     keep_those(rounds_a_, a, b);
     keep_those(rounds_b_, b, a);
     if (here == 0) return;
@@ -64,7 +64,7 @@ class Values {
   int64_t different() const { return different_; }
   bool types_differ() const { return types_differ_; }
   bool is_rounding() const { return !rounds_a_.empty() || !rounds_b_.empty(); }
-  // Of the first and of the second; nullptr: it is no rounding.
+  // The rounding of the first or of the second side; nullptr if none explains the difference.
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
   std::string text(int64_t elements) const {
@@ -114,7 +114,7 @@ void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Sh
   if (values.different() == 0) return;
   const std::string name = to_string(id);
   const std::string what = values.text(bridge::element_count(shape));
-  // FP8 that became FP16 was never BF16.
+  // A conversion from FP8 to FP16 rounds the exact values, which were never BF16.
   const bool of_exact = values.types_differ() && !values.is_rounding();
   if (of_exact) values = compare(&Weights::exact_rows);
   const auto list_rounded = [&](Roundings& side, Rounding rounding, std::string_view who) {

@@ -31,7 +31,8 @@ at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
   return delta_attention(config, norm, weights, x);
 }
 
-// Of key/value heads q, k, v: q [B, G, t, S, dk], k, v [B, G, S, dk or dv]. [B, G, t, S, dv]
+// q: [B, G, t, S, dk], the t queries of each key/value head; k, v: [B, G, S, dk or dv]. Gives
+// [B, G, t, S, dv].
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                   int64_t window) {
   const int64_t times = q.size(2);
@@ -71,7 +72,8 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   const at::Tensor by_group = q.unflatten(1, {groups, -1});
   const at::Tensor keys = k.contiguous();
   const at::Tensor values = v.contiguous();
-  // Short prompts all heads at once; long ones one key/value head after the other, so that blocks have many queries.
+  // Short prompts take all heads at once. Long ones take one key/value head after the other, so
+  // that blocks have many queries.
   const int64_t scores_a_group = q.size(0) * by_group.size(2) * q.size(2) * q.size(2);
   const int64_t step = std::clamp<int64_t>(kMostScores / scores_a_group, 1, groups);
   std::vector<at::Tensor> heads;

@@ -1,11 +1,15 @@
 // Compressed attention:
-//   1. latent = norm(Wdown x); q = Wup latent, each head divided by its root mean square; kv = norm(Wkv x), one head for all
-//   2. the last rope_dim channels of each turned by position, in pairs
-//   3. summaries (models/forward/summary.h) of tokens by a projection of their own, normed, turned by the position of the
-//      run's first token; an index, where there is one, of the same make in small, chooses among them
-//   4. softmax over the keys of the last `window` tokens, the summaries and one score of the head itself, which takes
-//      weight and gives nothing (sink); the keys are the values, scale 1 / sqrt(head_dim)
-//   5. the values were turned, so the sum's last channels are turned back by the token's position
+//   1. latent = norm(Wdown x); q = Wup latent, each head divided by its root mean square;
+//      kv = norm(Wkv x), one head for all
+//   2. the last rope_dim channels of each are turned by position, in pairs
+//   3. summaries of tokens (models/forward/summary.h) come from a projection of their own; they are
+//      normed and turned by the position of the run's first token. If there is an index, it is
+//      built the same way with fewer channels and chooses among them
+//   4. softmax over the keys of the last `window` tokens, the summaries and the head's own score
+//      (sink), which takes weight and adds nothing; the keys are also the values; scale
+//      1 / sqrt(head_dim)
+//   5. the values were turned, so the last channels of the sum are turned back by the token's
+//      position
 //   6. out = Wo_b [Wo_a,g o_g of each group g of neighbouring heads]
 // Truth: DeepSeek-V4 inference/model.py (Attention); transformers' modeling_deepseek_v4.py.
 #include <ATen/TensorOperators.h>
@@ -69,14 +73,14 @@ class Layer {
 
   int64_t tokens() const { return x_.size(1); }
 
-  // What chooses among the summaries; undefined members where nothing does.
+  // The index that chooses among the summaries; its members are undefined if there is none.
   struct SummaryIndex {
     at::Tensor q;        // [B, S, index heads, d]
     at::Tensor keys;     // [B, W, d]
     at::Tensor weights;  // [B, S, index heads]
   };
 
-  // q: [B, H, S, d], turned. The sum over keys of each.
+  // q: [B, H, S, d], turned. Gives each query's weighted sum over the keys.
   at::Tensor attend(const at::Tensor& q, const SummaryIndex& index) const {
     const at::Tensor kv = turned(
         rms_norm(linear(x_, weights_.get(Role::kKv)), weights_.get_f32(Role::kKvNorm), norm_),
@@ -121,7 +125,7 @@ class Layer {
             linear(x_, weights_.get(Role::kIndexWeights))};
   }
 
-  // Bool [B, queries of the block, summaries that the last of them sees]
+  // Bool [B, queries of the block, summaries that the last query sees].
   at::Tensor visible_summaries(const QueryBlock& block, const SummaryIndex& index) const {
     const at::Tensor finished =
         finished_summaries(block.first, block.last, config_.ratio, x_.device());
@@ -151,7 +155,7 @@ class Layer {
 
 at::Tensor sink_attention(const at::Tensor& q, const at::Tensor& kv, const at::Tensor& visible,
                           const at::Tensor& sink, double scale) {
-  // All heads have the same keys: one product.
+  // All heads have the same keys, so one product is enough.
   const at::Tensor scores = q.flatten(1, 2)
                                 .matmul(kv.squeeze(1).transpose(1, 2))
                                 .mul_(scale)

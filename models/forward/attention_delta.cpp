@@ -1,9 +1,12 @@
 // Linear attention with the gated delta rule (Gated DeltaNet):
-//   1. q, k, v = silu of a causal convolution of W x, each channel by itself
-//   2. q, k of length one in every head, q scaled by 1 / sqrt(key_dim); a key head serves several value heads
-//   3. beta = sigmoid(Wb x); decay g = -exp(A_log) softplus(Wa x + bias): a number a value head, in fp32
+//   1. q, k, v = silu of a causal convolution of W x, channel by channel
+//   2. q and k are scaled to length one in every head, then q by 1 / sqrt(key_dim); a key head
+//      serves several value heads
+//   3. beta = sigmoid(Wb x); decay g = -exp(A_log) softplus(Wa x + bias); one fp32 number of each
+//      per value head
 //   4. o by the gated delta rule (models/forward/delta_rule.h)
-//   5. out = Wo (rms_norm(o) * silu(Wz x)), the norm of a head's channels, its weight not zero-centred
+//   5. out = Wo (rms_norm(o) * silu(Wz x)); the norm is over a head's channels, and its weight is
+//      not zero-centred
 // Truth: transformers' Qwen3_5GatedDeltaNet, Qwen3_5RMSNormGated.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/silu.h>

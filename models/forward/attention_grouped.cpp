@@ -1,10 +1,12 @@
 // Grouped-query attention:
-//   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q and k head
-//   2. q and k turned by position
-//   3. causal attention, scale 1 / sqrt(head_dim)
-//   4. gated: every channel of o times sigmoid(Wg x)
+//   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q
+//      and k head
+//   2. q and k are turned by position
+//   3. o = causal attention with scale 1 / sqrt(head_dim)
+//   4. if gated, every channel of o is multiplied by sigmoid(Wg x)
 //   5. out = Wo o (+ b)
-// Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention, MixtralAttention.
+// Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention,
+// MixtralAttention.
 #include <cmath>
 
 #include "models/forward/attention.h"

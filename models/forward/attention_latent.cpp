@@ -1,8 +1,10 @@
 // Multi-head latent attention:
-//   1. q = Wq x, or Wup norm(Wdown x); of each head the first nope_dim channels stay, rope_dim are turned
+//   1. q = Wq x, or Wup norm(Wdown x); the first nope_dim channels of each head stay, the rope_dim
+//      after them are turned
 //   2. [latent, rotated key] = Wkv_down x; [key, value] of each head = Wkv_up norm(latent)
-//   3. the rotated key is one for all heads: key of a head = [its own nope_dim channels, the shared rope_dim]
-//   4. causal attention, scale softmax_factor / sqrt(nope_dim + rope_dim)
+//   3. all heads share the rotated key: the key of a head is [its own nope_dim channels, the shared
+//      rope_dim]
+//   4. o = causal attention with scale softmax_factor / sqrt(nope_dim + rope_dim)
 //   5. out = Wo o
 // Truth: transformers' DeepseekV3Attention; DeepSeek-V3 inference/model.py (MLA).
 #include <ATen/ops/cat.h>

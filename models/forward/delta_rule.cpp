@@ -22,8 +22,8 @@ at::Tensor first_state(const at::Tensor& k, const at::Tensor& v) {
   return at::zeros({k.size(0), k.size(1), k.size(-1), v.size(-1)}, v.options());
 }
 
-// Tokens first .. first + chunk - 1 of [B, H, S, ...], filled up with zeros: they change nothing, and as many numbers are added
-// up as transformers adds.
+// Tokens first .. first + chunk - 1 of [B, H, S, ...], padded with zeros. The zeros change nothing,
+// and with them the sums have as many terms as in transformers.
 at::Tensor chunk_of(const at::Tensor& x, int64_t first, int64_t chunk) {
   const int64_t count = std::min(chunk, x.size(2) - first);
   const at::Tensor here = x.narrow(2, first, count);
@@ -33,8 +33,9 @@ at::Tensor chunk_of(const at::Tensor& x, int64_t first, int64_t chunk) {
   return at::constant_pad_nd(here, padding, 0);
 }
 
-// Along the last axis. Where it is long, another order of addition shows in what the norm after the rule makes of small results: on
-// a CPU it is transformers' own; on a GPU that has no fixed order, a product with a triangle of ones has.
+// Running sums along the last axis. If it is long, another order of addition becomes visible where
+// the norm after the rule enlarges small results. On a CPU cumsum adds in the same order as
+// transformers. On a GPU its order is not fixed, but that of a product with a triangle of ones is.
 at::Tensor running_sums(const at::Tensor& x, const at::Tensor& lower) {
   return x.is_cuda() ? x.unsqueeze(-2).matmul(lower.t()).squeeze(-2) : x.cumsum(-1);
 }

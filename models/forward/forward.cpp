@@ -19,7 +19,7 @@ namespace models {
 namespace {
 
 constexpr int64_t kOutputBlockBytes = 64 << 20;  // of fp32 weights
-constexpr int64_t kMostLogits = 1 << 20;         // their statistics are sums of doubles
+constexpr int64_t kMostLogits = 1 << 20;         // at once: their statistics are sums of doubles
 
 at::Tensor norm(const at::Tensor& x, const SectionWeights& weights, Role role,
                 const ModelConfig& config) {
@@ -34,7 +34,8 @@ bool has_streams(const ModelConfig& config) {
   return config.hyper.streams > 0;
 }
 
-// A part of a layer reads what is in the residual stream or streams, and its result goes there.
+// Runs a part of a layer, which reads the residual stream or streams and returns its result to
+// them.
 template <typename Part>
 at::Tensor around(const at::Tensor& hidden, const ModelConfig& config, const HyperWeights& weights,
                   const Part& part) {
@@ -106,7 +107,7 @@ SectionWeights ForwardPass::section(Section section, int64_t index) const {
   return {weights_, compute_, section, index};
 }
 
-// Each row that occurs is read once.
+// Reads each row that occurs only once.
 at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
   const at::Tensor flat = ids.flatten().contiguous();
   const int64_t* tokens = flat.const_data_ptr<int64_t>();
@@ -157,7 +158,7 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
   }
 }
 
-// What an output layer reads: [B, S, D].
+// The input of an output layer: [B, S, D].
 at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm) const {
   if (!has_streams(config_)) return norm(state_.hidden, weights, final_norm, config_);
   const HyperWeights before =
@@ -166,7 +167,7 @@ at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm) con
               final_norm, config_);
 }
 
-// What a depth's layer reads: embedding [B, S, D], previous [B, S, D] or [B, S, n, D].
+// The input of a depth's layer. embedding: [B, S, D]; previous: [B, S, D] or [B, S, n, D].
 at::Tensor ForwardPass::joined(const SectionWeights& weights, const at::Tensor& embedding,
                                const at::Tensor& previous) const {
   const at::Tensor next = norm(embedding, weights, Role::kMtpEmbeddingNorm, config_);

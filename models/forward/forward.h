@@ -1,18 +1,22 @@
-// The forward pass: from token numbers to logits of the main head and of every multi-token prediction depth.
+// The forward pass: from token numbers to logits of the main head and of every multi-token
+// prediction depth.
 //
 //   1. x = embedding rows of the prompt, gathered one by one
 //   2. each layer: x += attention(norm(x)); x += mlp(norm(x))
-//   3. h_0 = norm(x): what the main head reads
-//   4. depth k = 1 .. K: the prompt moves one to the left, 0 comes in at its end;
+//   3. h_0 = norm(x): the input of the main head
+//   4. depth k = 1 .. K: the prompt moves one to the left, and 0 comes in at its end;
 //      u = W [norm(embedding), norm(h_(k-1))]; u goes through the depth's layer; h_k = norm(u)
-//   With hyper-connections (models/forward/hyper_connection.h) x is several streams, at first all equal, and 2 to 4 are
+//   With hyper-connections (models/forward/hyper_connection.h) x is several streams, all equal at
+//   first, and 2 to 4 are
 //      2. x = after(attention(norm(before(x)))), then the same with mlp
-//      3. what the main head reads is norm(head(x))
-//      4. each stream i of u is W_e norm(embedding) + W_h norm(x_i), x the streams of the depth before; what the depth's head
-//         reads is norm(head(u)), both of the depth's own
+//      3. the input of the main head is norm(head(x))
+//      4. each stream i of u is W_e norm(embedding) + W_h norm(x_i), with x the streams of the
+//         depth before; the input of the depth's head is norm(head(u)), with the depth's own norm
+//         and head
 //   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head
-// One tensor of weights is in memory at a time. No autograd, no modules.
-// Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py; DeepSeek-V4 inference/model.py.
+// Memory holds one weight tensor at a time. There is no autograd, and there are no modules.
+// Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
+// DeepSeek-V4 inference/model.py.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,22 +31,23 @@
 
 namespace models {
 
-// The residual stream at one place of a pass: "hidden_embed", "hidden.N" after layer N, "hidden_final" after the last norm,
-// "mtp_hidden.K" after depth K (from 0) and its norm. [B, S, D]; the streams before a head are [B, S, n, D].
+// The residual stream at one place of a pass: "hidden_embed", "hidden.N" after layer N,
+// "hidden_final" after the last norm, "mtp_hidden.K" after depth K (from 0) and its norm. Its shape
+// is [B, S, D]; the streams before a head are [B, S, n, D].
 struct HiddenState {
   std::string name;
   at::Tensor hidden;
 };
 
-// What of the weights a pass used; the rest of them it says nothing about.
+// The part of the weights that a pass used. The pass says nothing about the rest.
 struct Coverage {
   struct Experts {
     std::string layer;   // "layers.3", "mtp.0"
-    int64_t routed = 0;  // that some token was sent to
+    int64_t routed = 0;  // experts that some token was sent to
     int64_t count = 0;
   };
   int64_t embedding_rows = 0;    // of the prompt
-  std::vector<Experts> experts;  // of each layer that has some, in the order of the pass
+  std::vector<Experts> experts;  // of each layer that has experts, in the order of the pass
 };
 
 // Decoder layers begin .. end - 1.
@@ -53,21 +58,23 @@ struct LayerRange {
 };
 
 struct PassOptions {
-  std::optional<LayerRange> layers;  // only these, the first of them reads the embedding; no head
+  // If set, only these layers run: the first of them reads the embedding, and no head runs.
+  std::optional<LayerRange> layers;
   Coverage* coverage = nullptr;
 };
 
-// One forward pass, a place after the other, so that two of them can go side by side and nothing but the last state is
-// kept. `weights` must outlive it. One thread.
+// One forward pass that advances place by place, so that two passes can run side by side and only
+// the last state is kept. `weights` must outlive it. Use it from one thread.
 class ForwardPass {
  public:
-  // ids: [B, S] int64. Error: kBadInput for a token that the vocabulary does not have, and an empty prompt.
+  // ids: [B, S] int64. Errors: kBadInput for an empty prompt and for a token outside the
+  // vocabulary.
   ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
               const PassOptions& options = {});
 
-  // Goes to the next place; nullopt at the end.
+  // Advances to the next place; nullopt at the end.
   std::optional<HiddenState> next();
-  // After the end: what every head reads, the main one first; empty where only some layers ran.
+  // After the end: the input of every head, the main one first; empty if only some layers ran.
   const std::vector<at::Tensor>& heads() const { return heads_; }
 
  private:
@@ -93,14 +100,14 @@ class ForwardPass {
   std::vector<at::Tensor> heads_;
 };
 
-// The output layer, a block of the vocabulary at a time, so that it is read once for all heads and never whole.
+// The output layer, read one block of the vocabulary at a time: once for all heads and never whole.
 class OutputLayer {
  public:
   OutputLayer(Weights& weights, const Compute& compute) : weights_(weights), compute_(compute) {}
 
-  // Rows of a block; the last may have fewer.
+  // The number of rows of a block; the last block may have fewer.
   int64_t step() const;
-  // How many rows of hidden states give a bounded number of logits with a block.
+  // How many rows of hidden states keep the number of logits of a block bounded.
   int64_t rows_at_once() const;
   // The block that begins at row `first`, [rows, D].
   at::Tensor block(int64_t first) const;

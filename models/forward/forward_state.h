@@ -1,4 +1,5 @@
-// What one forward pass carries from layer to layer. Every member says who makes it and who uses it.
+// The state that one forward pass carries from layer to layer. The comment of every member says
+// which part makes it and which parts use it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,15 +13,19 @@
 namespace models {
 
 struct ForwardState {
-  // [B, S] int64. Made from the prompt; each MTP depth shifts it by one; the embedding and routers by token read it.
+  // [B, S] int64. The prompt gives it, and each MTP depth shifts it by one. The embedding and the
+  // routers by token read it.
   at::Tensor ids;
-  // [B, S, D], or [B, S, n, D] of n streams: what goes from layer to layer. Made by the embedding; each layer adds to it.
+  // The residual stream: [B, S, D], or [B, S, n, D] with n streams. The embedding makes it; each
+  // layer adds to it.
   at::Tensor hidden;
-  // Where mlp counts the experts that tokens of this layer were sent to; null: nobody asks. Made by the pass, which reports it.
+  // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
+  // counted. The pass sets and reports it.
   int64_t* routed_experts = nullptr;
 
-  // Tables of the rotary encodings met so far, for positions 0 .. S - 1. Made on first use by an attention; the layers of
-  // a model share one or a few. A deque: a table stays where it is when another is made.
+  // The tables of the rotary encodings met so far, for positions 0 .. S - 1. An attention makes
+  // them on first use; the layers of a model share one or a few. It is a deque so that references
+  // to a table stay valid when another is made.
   std::deque<std::pair<RotaryConfig, RotaryTable>> rotary_tables;
 
   const RotaryTable& rotary(const RotaryConfig& config) {

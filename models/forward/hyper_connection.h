@@ -1,15 +1,18 @@
-// Hyper-connections: several residual streams instead of one. Before a part of a layer they are mixed into one; its result is
-// spread over them, and they are mixed with each other by a matrix whose rows and columns sum to one.
+// Hyper-connections: several residual streams instead of one. Before a part of a layer the streams
+// are mixed into one. Its result is spread over them, and they are mixed with each other by a
+// matrix whose rows and columns sum to one.
 //
-//   1. m = W f / rms(f), f the n streams of a token one after the other; m is [n pre, n post, n x n mix], row by row
+//   1. m = W f / rms(f), with f the n streams of a token one after the other; m is
+//      [n pre, n post, n x n mix], the mix row by row
 //   2. pre = sigmoid(m scale_0 + base) + eps; post = 2 sigmoid(m scale_1 + base)
-//   3. mix = softmax of each row of (m scale_2 + base), + eps; each column is divided by its sum + eps; then
-//      steps - 1 times each row and each column
-//   4. what the part reads: x = sum over i of pre_i stream_i
+//   3. mix = softmax of each row of (m scale_2 + base), + eps; each column is divided by
+//      (its sum + eps), and then, steps - 1 times, each row and each column
+//   4. the input of the part: x = sum over i of pre_i stream_i
 //   5. stream k after the part: post_k y + sum over j of mix_jk stream_j
-//   head: what the output layer reads: as 1, 2 and 4 with n numbers of pre
-// All in fp32; what comes out has the streams' type.
-// Truth: DeepSeek-V4 inference/model.py (Block.hc_pre, hc_post, ParallelHead.hc_head); Megatron-LM dev hyper_connection.py.
+//   head: the input of the output layer follows 1, 2 and 4 with n numbers of pre
+// All is computed in fp32; the results have the streams' type.
+// Truth: DeepSeek-V4 inference/model.py (Block.hc_pre, hc_post, ParallelHead.hc_head); Megatron-LM
+// dev hyper_connection.py.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +21,7 @@
 
 namespace models {
 
-// In fp32.
+// All in fp32.
 struct HyperWeights {
   at::Tensor mapping;  // [(2 + n) n, n D], of a head [n, n D]
   at::Tensor base;     // [(2 + n) n], of a head [n]
@@ -31,12 +34,12 @@ struct HyperMix {
   at::Tensor mix;    // [B, S, n, n] fp32
 };
 
-// streams: [B, S, n, D]. norm_eps: in the root mean square.
+// streams: [B, S, n, D]. norm_eps: the eps of the root mean square.
 HyperMix hyper_before(const HyperConnections& config, double norm_eps, const HyperWeights& weights,
                       const at::Tensor& streams);
 // y: [B, S, D], the part's result. Gives the streams after it.
 at::Tensor hyper_after(const HyperMix& mix, const at::Tensor& y, const at::Tensor& streams);
-// [B, S, D].
+// Gives [B, S, D].
 at::Tensor hyper_head(const HyperConnections& config, double norm_eps, const HyperWeights& weights,
                       const at::Tensor& streams);
 

@@ -1,4 +1,4 @@
-// y = x W^T (+ b), the weight as [out, in].
+// The linear layer y = x W^T (+ b), with the weight as [out, in].
 #pragma once
 
 #include <ATen/TensorOperators.h>

@@ -1,6 +1,7 @@
-// Experts are taken one after the other, in the order of their numbers, so that one expert's weights are in memory at
-// a time and sums have one order.
-// Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock, DeepseekV4SparseMoeBlock.
+// Experts run one after the other, in the order of their numbers, so that memory holds the weights
+// of one expert at a time and sums have one order.
+// Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
+// DeepseekV4SparseMoeBlock.
 #include "models/forward/mlp.h"
 
 #include <ATen/ops/silu.h>
@@ -16,7 +17,7 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
 }
 
-// limit: of both factors; 0: none.
+// limit: bounds both factors; 0: no limit.
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, double limit) {
   return limit > 0 ? gated(gate.clamp_max(limit), up.clamp(-limit, limit)) : gated(gate, up);
 }

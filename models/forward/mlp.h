@@ -1,4 +1,5 @@
-// The feed-forward part of one layer: down(silu(gate x) * up x), once, or for the experts that a router chooses.
+// The feed-forward part of one layer: down(silu(gate x) * up x), once, or for the experts that a
+// router chooses. Truth: mlp.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +10,8 @@
 
 namespace models {
 
-// x: [B, S, D], normed; gives what is added to the residual stream. state gives the tokens' numbers.
+// x: [B, S, D], normed. Returns what the layer adds to the residual stream. state provides the
+// tokens' numbers.
 at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x,
                const ForwardState& state);
 

@@ -1,5 +1,5 @@
-// RMS norm over the last axis, in fp32 inside. The kinds (NormKind) differ in where the weight's one is and in whether the
-// weight is multiplied before or after the cast back.
+// RMS norm over the last axis, computed in fp32. The kinds (NormKind) differ in whether 1 is added
+// to the weight and in whether the weight multiplies before or after the cast back.
 // Truth: transformers' LlamaRMSNorm, Qwen3_5RMSNorm.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace models {
 
-// weight: fp32, of the last axis' size. The result has x's type.
+// weight: fp32, as long as the last axis. The result has x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm);
 
 // Without a weight.

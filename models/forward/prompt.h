@@ -1,8 +1,9 @@
-// The tokens that a forward pass is run on.
+// The tokens that a forward pass runs on.
 //
-//   "5,17,3"   numbers with commas between: one prompt
-//   FILE       numbers with commas, blanks or both between; every line is a prompt, all of one length: a batch
-//   otherwise  made from a seed (splitmix64), so that every machine runs the same
+//   "5,17,3"   numbers separated by commas: one prompt
+//   FILE       numbers separated by commas, blanks or both; every line is a prompt, and all have
+//              one length: a batch
+//   otherwise  made from a seed (splitmix64), so that every machine runs the same prompt
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,13 +17,14 @@ namespace models {
 
 constexpr int64_t kMostTokens = 1 << 20;  // of all prompts together
 
-// [B, S] int64. Errors: kUsage where `text` is neither, kBadInput "file: line: what" for what is no prompt.
+// [B, S] int64. Errors: kUsage if `text` is neither numbers nor a file;
+// kBadInput "file: line: what" if its content is not a prompt.
 at::Tensor given_prompt(bridge::FileSystem& fs, const std::string& text);
 
 // Tokens that depend on the seed alone: [1, length], each in 0 .. vocab - 1.
 at::Tensor seeded_prompt(int64_t vocab, int64_t length, uint64_t seed);
 
-// Error: kBadInput for a prompt without tokens and for one with a token that the vocabulary does not have.
+// Error: kBadInput for a prompt without tokens and for one with a token outside the vocabulary.
 void check_prompt(const at::Tensor& ids, int64_t vocab);
 
 }  // namespace models

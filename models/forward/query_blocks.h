@@ -1,5 +1,6 @@
-// Attention takes queries in blocks, so that the scores in memory are bounded whatever the prompt's length: what is kept of a
-// prompt grows with its tokens, not with their square. Keys that no query of a block may see are not looked at.
+// Attention takes queries in blocks, so that the scores in memory are bounded whatever the prompt's
+// length: the memory of a prompt grows with its tokens, not with their square. A block skips the
+// keys that none of its queries may see.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,7 +12,7 @@ namespace models {
 
 constexpr int64_t kMostScores = 1 << 24;  // of a block, 64 MiB in fp32
 
-// Queries first .. last - 1; they see keys first_key .. last - 1 at most.
+// Queries first .. last - 1, which see at most the keys first_key .. last - 1.
 struct QueryBlock {
   int64_t first = 0;
   int64_t last = 0;
@@ -19,17 +20,18 @@ struct QueryBlock {
 
   int64_t queries() const { return last - first; }
   int64_t keys() const { return last - first_key; }
-  // Of queries along an axis, those of the block; of keys likewise.
+  // The part of x along an axis that belongs to the queries or keys of the block.
   at::Tensor queries_of(const at::Tensor& x, int64_t axis) const;
   at::Tensor keys_of(const at::Tensor& x, int64_t axis) const;
 };
 
-// In order, of one size but for the last. window: how many tokens a query sees, itself the last; 0: all. heads: with scores of
-// their own, of all sequences. more: keys besides the tokens.
+// The blocks in order, all of one size except the last. window: how many tokens a query sees,
+// itself the last; 0: all. heads: the number of heads with scores of their own, over all sequences.
+// more: the number of keys besides the tokens.
 std::vector<QueryBlock> query_blocks(int64_t tokens, int64_t window, int64_t heads,
                                      int64_t more = 0);
 
-// Bool [queries, keys]: the query sees the key.
+// Bool [queries, keys]: true if the query sees the key.
 at::Tensor visible_keys(const QueryBlock& block, int64_t window, at::Device device);
 
 // The parts, one after the other; a single one is not copied.

@@ -26,7 +26,7 @@ at::Tensor llama3_frequencies(const RotaryConfig& rotary, const at::Tensor& plai
   return at::where(is_long.logical_or(is_short), slowed, between);
 }
 
-// The channel pair, as a fraction, that turns this often in the original positions.
+// The channel pair, as a fractional number, that makes `turns` turns in the original positions.
 double pair_of_turns(const RotaryConfig& rotary, double turns) {
   const double original = static_cast<double>(rotary.original_positions);
   return static_cast<double>(rotary.channels) *
@@ -42,7 +42,7 @@ at::Tensor yarn_frequencies(const RotaryConfig& rotary, const at::Tensor& powers
   }
   first = std::max(first, 0.0);
   last = std::min(last, static_cast<double>(rotary.channels - 1));
-  if (first == last) last += 0.001;  // no division by zero
+  if (first == last) last += 0.001;  // avoids a division by zero
   const at::Tensor ramp =
       ((at::arange(rotary.channels / 2, at::kFloat) - first) / (last - first)).clamp(0, 1);
   const at::Tensor keep = 1 - ramp;

@@ -1,11 +1,14 @@
-// Rotary position encoding: pairs of a head's channels turn by an angle proportional to the token's position.
+// Rotary position encoding: pairs of a head's channels turn by an angle proportional to the token's
+// position.
 //
 //   1. frequencies f_j = base^(-2j / channels), then scaled:
 //        linear   f / factor
-//        llama3   wavelengths above original / low_freq_factor: f / factor; below original / high_freq_factor: f;
-//                 between them a blend that is linear in original / wavelength
-//        YaRN     f / factor where a channel turns less than beta_slow times in `original` positions, f where more than
-//                 beta_fast, a ramp over the channels between; cosine and sine times `magnitude`
+//        llama3   f / factor for wavelengths above original / low_freq_factor; f below
+//                 original / high_freq_factor; between them a blend that is linear in
+//                 original / wavelength
+//        YaRN     f / factor where a channel turns less than beta_slow times in `original`
+//                 positions; f where it turns more than beta_fast times; a ramp over the channels
+//                 between; cosine and sine are multiplied by `magnitude`
 //   2. angle = position * f, cosine and sine in fp32
 //   3. (a, b) -> (a cos - b sin, b cos + a sin); a pair is (j, j + channels/2) or (2j, 2j + 1)
 // Truth: transformers/modeling_rope_utils.py; Megatron-Core's rotary_pos_embedding.py and
@@ -32,7 +35,7 @@ struct RotaryTable {
 RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
                          const at::TensorOptions& options);
 
-// x: [..., positions, head]; the first `channels` of a head turn, each stays in its place.
+// x: [..., positions, head]. The first `channels` of a head turn; every channel keeps its place.
 at::Tensor rotate(const at::Tensor& x, const RotaryConfig& rotary, const RotaryTable& table);
 
 }  // namespace models

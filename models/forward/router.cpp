@@ -10,9 +10,10 @@
 namespace models {
 namespace {
 
-constexpr double kTiny = 1e-20;  // as the owners have it: no division by zero where every score is
+// The value of the reference implementations; it avoids a division by zero if every score is 0.
+constexpr double kTiny = 1e-20;
 
-// -inf where the expert's group is not among the best.
+// The ranking, with -inf where the expert's group is not among the best.
 at::Tensor within_best_groups(const RouterConfig& router, const at::Tensor& ranking) {
   const at::Tensor grouped = ranking.unflatten(-1, {router.groups, -1});
   const at::Tensor group_scores = std::get<0>(grouped.topk(router.ranked_by, -1)).sum(-1);

@@ -16,8 +16,9 @@ namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
-// [B, W, ratio, 2 d] -> [B, W, 2 ratio, d]: of the run before the first half, of the run itself the second. What the
-// first run has none of is `absent`.
+// [B, W, ratio, 2 d] -> [B, W, 2 ratio, d]: the first half of the channels of the run before, then
+// the second half of those of the run itself. The first run has none before it and gets `absent`
+// instead.
 at::Tensor with_run_before(const at::Tensor& x, double absent) {
   const int64_t dim = x.size(-1) / 2;
   const at::Tensor for_next = x.narrow(-1, 0, dim);
@@ -54,7 +55,7 @@ at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::De
 at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights) {
   const double scale =
       1 / std::sqrt(static_cast<double>(q.size(-1)) * static_cast<double>(q.size(-2)));
-  // All queries and heads have the same keys: one product.
+  // All queries and heads have the same keys, so one product is enough.
   const at::Tensor dots = q.to(at::kFloat)
                               .flatten(1, 2)
                               .matmul(keys.to(at::kFloat).transpose(1, 2))

@@ -26,7 +26,7 @@ std::string refuse_nothing(const std::string& value) {
   return value.empty() ? "nothing given" : "";
 }
 
-// An option whose value is a text of our own.
+// Adds an option whose value is a non-empty text.
 CLI::Option* add_text(CLI::App& app, const char* name, std::string& target, const char* type,
                       const char* help) {
   return app.add_option(name, target, help)->type_name(type)->check(refuse_nothing, "", "");
@@ -98,7 +98,7 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
   app.set_version_flag("--version", "causeway-verify " CAUSEWAY_VERSION);
   app.footer(kFooter);
   app.get_formatter()->column_width(34);
-  // causeway says which one it is: two builds need not agree about options and reports.
+  // causeway passes its version, because two builds may disagree about options and reports.
   std::string caller = CAUSEWAY_VERSION;
   models::VerificationOptions options;
   app.add_option("--called-by-version", caller)->group("");

@@ -5,5 +5,5 @@
 
 #include "models/verify/verification.h"
 
-// nullopt: --help or --version was asked for and printed. Error: kUsage.
+// nullopt if --help or --version was asked for and printed. Error: kUsage.
 std::optional<models::VerificationOptions> parse_command_line(int argc, char** argv);

@@ -1,4 +1,4 @@
-// Weights whose reading a progress line counts.
+// Weights that report every read to a progress line.
 #pragma once
 
 #include <optional>
@@ -41,7 +41,8 @@ class CountedWeights : public Weights {
   bridge::Progress& progress_;
 };
 
-// About what reading all tensors, or those of some layers, will count: as if those of one purpose had one type.
+// An estimate of the bytes that reading all tensors, or those of some layers, will count. It
+// assumes that all tensors of one role have one type.
 int64_t bytes_of(Weights& weights, const std::optional<LayerRange>& layers);
 
 }  // namespace models

@@ -36,7 +36,7 @@ std::optional<std::filesystem::path> libtorch_folder() {
   return std::filesystem::path(folder.c_str());
 }
 
-// Number of devices; 0 with the reason.
+// The number of devices; if it is 0, `reason` says why.
 int load_cuda(std::string& reason) {
   const std::optional<std::filesystem::path> folder = libtorch_folder();
   if (!folder) {
@@ -110,7 +110,8 @@ void make_deterministic(int threads) {
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
   context.setAllowBF16ReductionCuBLAS(false);
-  // Nothing is read before it is written; filling every new tensor with NaN would double the time of reading.
+  // No tensor is read before it is written, and filling every new tensor with NaN would double the
+  // time of reading weights.
   context.setDeterministicFillUninitializedMemory(false);
   at::set_num_threads(threads);
 }

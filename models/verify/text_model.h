@@ -1,4 +1,5 @@
-// The text model of a multimodal one: the same weights without the vision tower, for a comparison with what was made without.
+// The text model of a multimodal model: the same weights without the vision tower, for a comparison
+// with a checkpoint that was made without it.
 #pragma once
 
 #include <memory>
