@@ -74,6 +74,12 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
       ->add_option("--expect", options.expect,
                    "Published checksums, lines 'sha256  shard': checked before commit")
       ->type_name("FILE");
+  command
+      ->add_flag("--overwrite-iteration", options.overwrite_iteration,
+                 "Replace only iter_0000000 and causeway/ of an earlier conversion; the tracker "
+                 "and the iterations that "
+                 "training added stay")
+      ->excludes("--overwrite");
   add_run_options(*command, options);
   add_resource_options(*command, options);
   command->callback([&options, &status] { status = convert_hf(options); });

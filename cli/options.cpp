@@ -191,7 +191,9 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
 }  // namespace
 
 void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
-  app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
+  app.add_flag(
+      "--overwrite", options.overwrite,
+      "Replace an existing output, atomically; what causeway did not write there is refused");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
   add_dtype_option(app, options.dtype);
   add_content_options(app, options.keep_mtp, options.text_only);

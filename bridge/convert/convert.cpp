@@ -7,9 +7,11 @@
 #include <numeric>
 #include <optional>
 
+#include "bridge/convert/commit/conversion_id.h"
 #include "bridge/convert/commit/expected_hashes.h"
 #include "bridge/convert/commit/megatron_files.h"
 #include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/plan/convert_plan.h"
@@ -17,6 +19,8 @@
 #include "bridge/convert/stream/torch_dist_sink.h"
 #include "bridge/convert/stream/witness_check.h"
 #include "bridge/io/file/crc32.h"
+#include "bridge/io/file/file_crc.h"
+#include "bridge/io/file/input_watch.h"
 #include "bridge/io/sidecar/sidecar.h"
 #include "mappings/megatron/megatron_args.h"
 
@@ -160,7 +164,7 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
 
 class Conversion {
  public:
-  Conversion(FileSystem& fs, const ConvertOptions& options, const HfFolder& source,
+  Conversion(InputWatch& fs, const ConvertOptions& options, const HfFolder& source,
              const mappings::Binding& binding, const ConvertPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
@@ -174,22 +178,31 @@ class Conversion {
   void run() {
     const auto expected = read_expected_hashes(fs_, options_.expect, source_);
     refuse_sidecar_in_target();
-    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
-    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
-    // Elsewhere, the sidecar is an output of its own; it is committed first, so that a finished checkpoint has one.
+    const bool alone = options_.overwrite_iteration;  // the iteration, and not the root around it
+    const Path target = alone ? options_.target / kIterationFolder : options_.target;
+    if (alone && !fs_.stat(target)) {
+      usage_error(printable(target.string()) + ": there is no earlier conversion to replace",
+                  "leave --overwrite-iteration out");
+    }
+    OutputDir output(fs_, target,
+                     replaceable(alone ? check_iteration_is_ours : check_checkpoint_is_ours),
+                     inputs());
+    // Elsewhere, the sidecar is an output of its own. It is committed last: what a run that is killed in between leaves is
+    // an iteration with an id that no sidecar of before has, whatever version wrote that.
     std::optional<OutputDir> elsewhere;
-    if (!options_.sidecar.empty()) {
-      if (options_.overwrite) refuse_to_replace_others(fs_, options_.sidecar);
-      elsewhere.emplace(fs_, options_.sidecar, options_.overwrite, inputs());
+    if (!options_.sidecar.empty() || alone) {
+      elsewhere.emplace(
+          fs_, options_.sidecar.empty() ? options_.target / kSidecarFolder : options_.sidecar,
+          replaceable(check_sidecar_is_ours), inputs());
     }
     output.require_space(output_bytes());
-    const Path dist_dir = output.path() / kIterationFolder;
+    const Path dist_dir = alone ? output.path() : output.path() / kIterationFolder;
     const Path sidecar_dir = elsewhere ? elsewhere->path() : output.path() / kSidecarFolder;
-    fs_.make_dir(dist_dir);
+    if (!alone) fs_.make_dir(dist_dir);
     if (!elsewhere) fs_.make_dir(sidecar_dir);
 
     copy_tensors(dist_dir, sidecar_dir);
-    check_expected_hashes(fs_, source_, expected);
+    check_expected_hashes(fs_, source_, crcs_.values(), expected);
     mappings::Json provider = binding_.megatron_config(short_dtype(plan_.main_dtype));
     // Nothing else in the checkpoint tells the order of these rows; the arguments have it from here.
     if (options_.glu_interleave > 0) {
@@ -198,12 +211,18 @@ class Conversion {
     mappings::ArgsOptions args;
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;
-    write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
-    write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
-                  options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
-    write_root_files(fs_, output.path());
-    if (elsewhere) elsewhere->commit();
+    SidecarFacts facts = sidecar_facts();
+    write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args),
+                         facts.id);
+    for (const std::string_view name : kMetadataFiles) {
+      const auto file = fs_.open_read(dist_dir / name);
+      facts.checkpoint_files.push_back({std::string(name), file->size(), crc_of_file(*file)});
+    }
+    write_sidecar(fs_, sidecar_dir, source_, facts, crcs_.values(), budget_);
+    if (!alone) write_root_files(fs_, output.path());
+    fs_.check_unchanged();
     output.commit();
+    if (elsewhere) elsewhere->commit();
   }
 
   int64_t witness_bytes() const { return witness_bytes_; }
@@ -220,6 +239,22 @@ class Conversion {
           printable(options_.sidecar.string()) + ": --sidecar lies inside the output folder",
           "leave the option out: the sidecar goes to causeway/ there");
     }
+  }
+
+  CheckReplaceable replaceable(void (*check)(FileSystem&, const Path&)) const {
+    if (!options_.overwrite && !options_.overwrite_iteration) return {};
+    return [this, check](const Path& there) { check(fs_, there); };
+  }
+
+  SidecarFacts sidecar_facts() const {
+    SidecarFacts facts;
+    facts.choices = choices_of(options_, plan_, binding_.table());
+    facts.version = options_.version;
+    facts.identity = source_identity(fs_, source_, budget_);
+    facts.id = conversion_id({facts.identity, crcs_.values(), binding_.table(), facts.choices,
+                              options_.file_size, facts.version});
+    if (has_witnesses_) facts.witness_crc = witness_crc_;
+    return facts;
   }
 
   // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
@@ -281,7 +316,7 @@ class Conversion {
     }
   }
 
-  FileSystem& fs_;
+  InputWatch& fs_;
   const ConvertOptions& options_;
   const HfFolder& source_;
   const mappings::Binding& binding_;
@@ -296,9 +331,11 @@ class Conversion {
 
 }  // namespace
 
-Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
+Report convert_hf(FileSystem& file_system, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
+  InputWatch fs(file_system, budget);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
+  for (const HfSideFile& file : source.side_files) fs.add(source.path / file.name);
   const Path config = source.path / "config.json";
   const BoundModel model = bind_model(
       fs, read_config(fs, source.path), config.string(), options,

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/text_form.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
@@ -16,13 +18,14 @@
 #include "bridge/convert/stream/export_reader.h"
 #include "bridge/convert/stream/safetensors_sink.h"
 #include "bridge/io/file/file_crc.h"
+#include "bridge/io/file/input_watch.h"
 
 namespace bridge {
 namespace {
 
 class Export {
  public:
-  Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
+  Export(InputWatch& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
          const Origin& origin, const std::string& config, ConfigChanges changes,
          const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
@@ -35,12 +38,12 @@ class Export {
         budget_(budget) {}
 
   void run(Report& report) {
-    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
-    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
+    OutputDir output(fs_, options_.target, replaceable(), inputs());
     output.require_space(output_bytes());
     copy_tensors(output.path());
     copy_side_files(output.path());
     write_index(output.path());
+    fs_.check_unchanged();
     output.commit();
     describe_blocks(report);
     for (std::string& text : warnings_) report.warn(std::move(text));
@@ -52,6 +55,16 @@ class Export {
     if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
     if (origin_.reference) paths.push_back(origin_.reference->path);
     return paths;
+  }
+
+  CheckReplaceable replaceable() const {
+    if (!options_.overwrite) return {};
+    return [this](const Path& there) {
+      std::set<std::string> names = {"config.json", std::string(kIndexFile)};
+      for (const ExportPlan::Shard& shard : plan_.shards) names.insert(shard.name);
+      for (const HfSideFile& file : origin_.side_files().side_files) names.insert(file.name);
+      check_model_is_ours(fs_, there, names);
+    };
   }
 
   int64_t output_bytes() const {
@@ -121,7 +134,7 @@ class Export {
     }
   }
 
-  FileSystem& fs_;
+  InputWatch& fs_;
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
@@ -203,6 +216,7 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                                        plan.dequantized, safetensors_name(*options.dtype)));
   }
   for (const std::string& text : plan.warnings) report.warn(text);
+  for (const std::string& text : origin.changed_files) report.warn(text);
   for (const std::string& name :
        origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
     if (!origin.reference)
@@ -235,11 +249,15 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
 
 }  // namespace
 
-Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+Report export_to_hf(FileSystem& file_system, const ExportOptions& asked) {
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
+  InputWatch fs(file_system, budget);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
+  for (const std::string& name : checkpoint.metadata.files) fs.add(checkpoint.dist_dir / name);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
+  for (size_t i = 0; i < origin.side_files().side_files.size(); ++i)
+    fs.add(origin.side_file_path(i));
   const std::string config = origin.config_text(fs);
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";

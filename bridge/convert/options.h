@@ -49,6 +49,8 @@ struct ConvertOptions : OutputOptions {
   int64_t vocab_rows = 0;  // of the Megatron side; 0: source rows
   int64_t file_size = 5'000'000'000;
   Path expect;  // --expect FILE
+  // Only iter_0000000 and the sidecar of an earlier conversion are replaced, in a root that training has added to.
+  bool overwrite_iteration = false;
 };
 
 struct ExportOptions : OutputOptions {

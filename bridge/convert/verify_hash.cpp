@@ -85,7 +85,9 @@ class Verification {
  private:
   void find_sidecar(const MegatronFolder& checkpoint) {
     const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
-    if (fs_.stat(dir)) origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    if (!fs_.stat(dir)) return;
+    origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    for (const std::string& text : origin_->changed_files) report_.warn(text);
   }
 
   // The sidecar says it. Without one, keys as the text model has them on its own do.

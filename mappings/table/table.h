@@ -152,6 +152,7 @@ struct TextForm {
 
 struct Table {
   std::string file;
+  std::string sha256;                      // of its text
   std::vector<std::string> architectures;  // config.json "architectures" entries it serves
   std::vector<std::string>
       model_types;          // config.json "model_type", when architectures says nothing

@@ -12,6 +12,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
+#include "bridge/io/file/sha256.h"
 #include "mappings/table/model_parts.h"
 #include "mappings/table/provider_fields.h"
 #include "mappings/table/row_parse.h"
@@ -257,7 +258,11 @@ Table parse_table(std::string_view text, std::string file) {
   const std::string context = printable(file);
   return with_context(context, [&] {
     const Json top = bridge::parse_json(text, kLimits);
-    return TableReader(text, std::move(file)).read(top);
+    Table table = TableReader(text, std::move(file)).read(top);
+    bridge::Sha256 hash;
+    hash.add(text);
+    table.sha256 = hash.hex();
+    return table;
   });
 }
 

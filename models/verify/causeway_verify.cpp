@@ -14,6 +14,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
+#include "bridge/io/file/file_pool.h"
 #include "models/verify/causeway_verify_options.h"
 #include "models/verify/verification.h"
 
@@ -90,6 +91,7 @@ int print_error(const bridge::Error& error) {
 
 int main(int argc, char** argv) {
   bridge::open_standard_descriptors();
+  bridge::raise_descriptor_limit();
   let_waiting_threads_sleep(argv);
   try {
     install_signal_handlers();

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bridge/io/torch_dist/dcp_metadata.h"
+#include "bridge/io/torch_dist/torch_dist.h"
 #include "bridge/io/torch_dist/torch_item.h"
 #include "mappings/megatron/run_config.h"
 
@@ -52,7 +53,8 @@ void pickle_json(PickleWriter& out, const Json& value) {
 
 }  // namespace
 
-std::string common_state_pickle(const Json& args, const Json& content_metadata) {
+std::string common_state_pickle(const Json& args, const Json& content_metadata,
+                                std::string_view id) {
   PickleWriter out(2);
   out.empty_dict().mark();
   // Without it Megatron-LM takes the checkpoint for version 0 and permutes QKV.
@@ -60,6 +62,7 @@ std::string common_state_pickle(const Json& args, const Json& content_metadata) 
   out.string("iteration").integer(0);
   out.string("content_metadata");
   pickle_json(out, content_metadata);
+  out.string(kConversionIdKey).string(id);
   out.string("args").global("argparse", "Namespace").empty_tuple().new_object();
   pickle_json(out, args);
   out.build();
@@ -108,7 +111,7 @@ std::string train_state_archive() {
 }
 
 void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
-                          const Json& provider, const Json& args) {
+                          const Json& provider, const Json& args, std::string_view id) {
   {
     const auto file = fs.create(dist_dir / ".metadata");
     int64_t size = 0;
@@ -122,7 +125,7 @@ void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPla
   // A loader that reads it asks for layers one by one everywhere.
   if (plan.style.per_layer && !plan.stacks) content["non_homogeneous_layers"] = true;
   write_whole_file(fs, dist_dir / "common.pt",
-                   object_item(common_state_pickle(args, content), "common"));
+                   object_item(common_state_pickle(args, content, id), "common"));
   write_whole_file(fs, dist_dir / "run_config.yaml", mappings::run_config_yaml(provider, {}));
   const Json format = {{"sharded_backend", "torch_dist"},
                        {"sharded_backend_version", 1},

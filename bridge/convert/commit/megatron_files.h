@@ -2,7 +2,8 @@
 // expect them:
 //
 //   ROOT/iter_0000000/.metadata        chunks and _extra_state objects
-//   ROOT/iter_0000000/common.pt        checkpoint_version 3.0, iteration, content_metadata, args
+//   ROOT/iter_0000000/common.pt        checkpoint_version 3.0, iteration, content_metadata, args, and
+//                                      the id that the sidecar has too (Megatron reads no such key)
 //   ROOT/iter_0000000/run_config.yaml  Megatron-Bridge's model configuration
 //   ROOT/iter_0000000/metadata.json    the format; written last of the folder
 //   ROOT/release -> iter_0000000       so that `--load` takes no optimizer; tracker "release"
@@ -11,6 +12,7 @@
 // training/utils/train_utils.py.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -22,15 +24,21 @@ namespace bridge {
 
 constexpr std::string_view kIterationFolder = "iter_0000000";
 
-// dist_dir holds the data files already. Everything is synced.
+// What write_metadata_files writes.
+constexpr std::array<std::string_view, 4> kMetadataFiles = {".metadata", "common.pt",
+                                                            "metadata.json", "run_config.yaml"};
+
+// dist_dir holds the data files already. id: see conversion_id.h. Everything is synced.
 void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
-                          const mappings::Json& provider, const mappings::Json& args);
+                          const mappings::Json& provider, const mappings::Json& args,
+                          std::string_view id);
 
 // Tracker, release link, train state. Where symlinks fail the tracker names iteration 0.
 void write_root_files(FileSystem& fs, const Path& root);
 
 // The object "common.pt" holds, as a protocol-2 pickle.
-std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata);
+std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata,
+                                std::string_view id);
 
 // A torch.save archive of Megatron-Bridge's train state at step 0: 0-dimensional tensors by name.
 std::string train_state_archive();

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/containment.h"
-#include "bridge/io/hf/hf_folder.h"
-#include "bridge/io/torch_dist/torch_dist.h"
 
 namespace bridge {
 namespace {
@@ -50,17 +50,19 @@ OutputDir::Cleanup::~Cleanup() {
   }
 }
 
-OutputDir::OutputDir(FileSystem& fs, const Path& target, bool overwrite,
+OutputDir::OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
                      const std::vector<Path>& inputs)
-    : fs_(fs), overwrite_(overwrite) {
+    : fs_(fs), overwrite_(std::move(overwrite)) {
   resolve_target(target);
   refuse_overlap(inputs);
   check_occupant();  // before anything is touched
+  refuse_strangers();
   make_parents();
   take_lock();
   recover();
   check_occupant();  // again: it may have been brought back, or another run may have finished
   start_partial();
+  check_movable();
 }
 
 OutputDir::~OutputDir() = default;
@@ -78,6 +80,7 @@ void OutputDir::resolve_target(const Path& target) {
   parent_ = parent_of(target_);
   partial_ = parent_ / fmt::format(".{}.partial", name.native());
   old_ = parent_ / fmt::format(".{}.old", name.native());
+  lock_path_ = parent_ / fmt::format(".{}.causeway.lock", name.native());
 }
 
 void OutputDir::refuse_overlap(const std::vector<Path>& inputs) {
@@ -124,11 +127,23 @@ OutputDir::Occupant OutputDir::occupant() const {
 // What is in the target's place; refuses what may not be replaced.
 OutputDir::Occupant OutputDir::check_occupant() const {
   const Occupant there = occupant();
-  if (there == Occupant::kSomething && !overwrite_) {
+  if (there != Occupant::kSomething) return there;
+  if (!overwrite_) {
     usage_error(fmt::format("{}: already exists", shown(target_)),
                 "give --overwrite to replace it, or choose another output folder");
   }
+  overwrite_(target_);
   return there;
+}
+
+void OutputDir::refuse_strangers() const {
+  if (fs_.lstat(lock_path_)) return;
+  for (const Path& name : {partial_, old_}) {
+    if (!fs_.lstat(name)) continue;
+    usage_error(
+        fmt::format("{}: is there, and no run of causeway left it", shown(name)),
+        "move it away: this is the name of a folder that is removed when the output is done");
+  }
 }
 
 void OutputDir::make_parents() {
@@ -148,14 +163,14 @@ void OutputDir::make_parents() {
 }
 
 void OutputDir::take_lock() {
-  const Path lock_path = parent_ / fmt::format(".{}.causeway.lock", target_.filename().native());
-  lock_ = fs_.try_lock(lock_path);
+  lock_ = fs_.try_lock(lock_path_);
   if (lock_ == nullptr) {
     throw Error(Code::kIo, fmt::format("{}: another run is writing it", shown(target_)),
-                fmt::format("wait for it to end; it holds {}", shown(lock_path)));
+                fmt::format("wait for it to end; it holds {}", shown(lock_path_)));
   }
   // Removed while it is held, so that nobody else's lock file is.
-  lock_cleanup_.set([this, lock_path] { fs_.remove_file(lock_path); });
+  lock_cleanup_.set([this] { fs_.remove_file(lock_path_); });
+  if (!lock_->notice().empty()) print_message(fmt::format("notice: {}\n", lock_->notice()));
 }
 
 void OutputDir::recover() {
@@ -177,6 +192,30 @@ void OutputDir::start_partial() {
   remove_tree(fs_, partial_);
   partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
   fs_.make_dir(partial_);
+}
+
+// Whether the commit will be able to take the target away: rename(2) finds that out before it finds that it may not put a
+// folder onto one that is not empty.
+void OutputDir::check_movable() const {
+  const Occupant there = occupant();
+  if (there == Occupant::kNothing) return;
+  const Path inside = partial_ / ".causeway";
+  fs_.make_dir(inside);
+  const int error_number = fs_.rename_onto_full(target_, partial_);
+  fs_.remove_dir(inside);
+  if (error_number == EBUSY) {
+    usage_error(fmt::format("{}: is a mount point, which cannot be replaced", shown(target_)),
+                fmt::format("name a folder in it: {}", shown(target_ / "NAME")));
+  }
+  if (error_number == EXDEV && there == Occupant::kSomething) {
+    usage_error(fmt::format("{}: comes from a lower layer of an overlay file system (a container's "
+                            "image) and cannot be replaced",
+                            shown(target_)),
+                "choose another output folder");
+  }
+  if (error_number == EACCES || error_number == EPERM) {
+    io_error(target_.native(), "rename", error_number);
+  }
 }
 
 // A step that fails is undone by the cleanups, so that running again finds what this run found.
@@ -242,16 +281,6 @@ void OutputDir::rename_in_beside() {
 void OutputDir::remove_replaced(const Path& old) {
   with_context("the new output is in place, the old one was not removed",
                [&] { remove_tree(fs_, old); });
-}
-
-void refuse_to_replace_others(FileSystem& fs, const Path& target) {
-  const std::optional<Stat> there = fs.stat(target);
-  if (!there || there->kind != Kind::kDirectory || fs.list(target).empty()) return;
-  const bool sidecar = fs.stat(target / "manifest.json") && fs.stat(target / "source_crc32.tsv");
-  if (!sidecar && !looks_like_megatron(fs, target) && !looks_like_hf_folder(fs, target)) {
-    usage_error(printable(target.string()) + ": --overwrite replaces checkpoints, and this is none",
-                "choose another output folder, or remove this one yourself");
-  }
 }
 
 }  // namespace bridge

@@ -3,11 +3,14 @@
 //
 //   1. Refuse what cannot be right: a target that exists (an empty folder counts as free) without
 //      overwrite; a target that is, contains or lies in one of the inputs (symlinks resolved;
-//      compared by inode, so bind mounts and case-insensitive names are seen through).
+//      compared by inode, so bind mounts and case-insensitive names are seen through); a
+//      .NAME.partial or .NAME.old without the lock file that a killed run leaves too: somebody
+//      else's.
 //   2. Make missing parents, and take an exclusive lock beside the target: .NAME.causeway.lock.
 //   3. Recover from a run that was killed: a .NAME.old without a target is renamed back, with one
 //      it is removed; a .NAME.partial is removed.
-//   4. The caller fills .NAME.partial, beside the target and so on the same file system, and syncs
+//   4. Ask the system whether the target can be moved at all: mount points and folders of an
+//      overlay's lower layer cannot. The caller fills .NAME.partial, beside the target and so on the same file system, and syncs
 //      every file.
 //   5. commit(): sync every folder, bottom up; bring the partial folder under the final name; sync
 //      the parent. Replacing swaps the two atomically (renameat2 RENAME_EXCHANGE). Where the file
@@ -27,11 +30,16 @@
 
 namespace bridge {
 
+// Throws kUsage where the folder, file or link at this path is not to be replaced (replaceable.h). Asked before anything is
+// written, under the lock, and once more at the commit. Empty: nothing is.
+using CheckReplaceable = std::function<void(const Path& there)>;
+
 class OutputDir {
  public:
   // inputs (files or folders) must exist; where an input is reached through symlinks to other
   // folders (the blobs of a Hugging Face cache), give those folders too.
-  OutputDir(FileSystem& fs, const Path& target, bool overwrite, const std::vector<Path>& inputs);
+  OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
+            const std::vector<Path>& inputs);
   OutputDir(const OutputDir&) = delete;
   OutputDir& operator=(const OutputDir&) = delete;
   ~OutputDir();
@@ -70,18 +78,21 @@ class OutputDir {
   void make_parents();
   void take_lock();
   void recover();
+  void refuse_strangers() const;
   void start_partial();
+  void check_movable() const;
   void rename_in();
   bool exchange_in();
   void rename_in_beside();
   void remove_replaced(const Path& old);
 
   FileSystem& fs_;
-  const bool overwrite_;
+  const CheckReplaceable overwrite_;
   Path target_;
   Path parent_;
   Path partial_;
   Path old_;
+  Path lock_path_;
   std::vector<Path> made_parents_;  // outermost first
 
   // Undone from the last to the first, also when the constructor throws.
@@ -90,10 +101,4 @@ class OutputDir {
   Cleanup lock_cleanup_;
   Cleanup partial_cleanup_;
 };
-
-// What --overwrite may replace: a checkpoint of either kind, or a sidecar. A mistyped path to anything else must not
-// cost its content. Usage error when target is a folder with content that is neither. Absent and empty folders are
-// fine; OutputDir reports a target that is not a folder.
-void refuse_to_replace_others(FileSystem& fs, const Path& target);
-
 }  // namespace bridge

@@ -1,8 +1,11 @@
 #include "bridge/convert/match/origin.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "bridge/convert/match/model_binding.h"
+#include "bridge/io/file/file_crc.h"
 #include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
@@ -75,6 +78,39 @@ bool Origin::sidecar_keeps(std::string_view name) const {
   return witnesses->covers(index, tensor.end - tensor.begin);
 }
 
+namespace {
+
+void check_same_conversion(const MegatronFolder& checkpoint, const Sidecar& sidecar) {
+  constexpr size_t kShown = 12;
+  const std::string id = checkpoint.conversion_id();
+  if (id.empty() || id == sidecar.id) return;
+  const auto shown = [](const std::string& text) {
+    return text.empty() ? "without an id" : printable(text.substr(0, kShown));
+  };
+  bad_input(
+      fmt::format("{}: of another conversion ({}) than {} ({})", printable(sidecar.path.string()),
+                  shown(sidecar.id), printable(checkpoint.dist_dir.string()), shown(id)),
+      "name its own with --sidecar; where a conversion was killed while it replaced both, convert "
+      "again");
+}
+
+std::vector<std::string> find_changed_files(FileSystem& fs, const MegatronFolder& checkpoint,
+                                            const Sidecar& sidecar) {
+  std::vector<std::string> changed;
+  if (sidecar.id.empty() || checkpoint.conversion_id() != sidecar.id) return changed;
+  for (const SidecarFile& file : sidecar.checkpoint_files) {
+    const Path path = checkpoint.dist_dir / file.name;
+    if (fs.stat(path)) {
+      const auto opened = fs.open_read(path);
+      if (opened->size() == file.size && crc_of_file(*opened) == file.crc) continue;
+    }
+    changed.push_back(printable(path.string()) + ": changed or damaged since the conversion");
+  }
+  return changed;
+}
+
+}  // namespace
+
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget) {
   Origin origin;
@@ -85,6 +121,10 @@ Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path&
     origin.sidecar = open_sidecar(fs, fs.stat(inside) ? inside : sidecar_dir, budget);
   } else if (fs.stat(beside)) {
     origin.sidecar = open_sidecar(fs, beside, budget);
+  }
+  if (origin.sidecar) {
+    check_same_conversion(checkpoint, *origin.sidecar);
+    origin.changed_files = find_changed_files(fs, checkpoint, *origin.sidecar);
   }
   if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
   if (!origin.sidecar && !origin.reference) {

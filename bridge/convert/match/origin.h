@@ -24,6 +24,8 @@ struct Origin {
   std::optional<Sidecar> sidecar;
   std::optional<HfFolder> reference;
   std::unique_ptr<WitnessIndex> witnesses;  // null: none
+  // Small files of the iteration that are other than when it was converted, as messages.
+  std::vector<std::string> changed_files;
 
   // The shard map is the reference's.
   bool from_reference() const;
@@ -50,7 +52,8 @@ struct Origin {
   int32_t sidecar_tensor(std::string_view name) const;
 };
 
-// Errors: kUsage when neither is there, with the options named.
+// Errors: kUsage when neither is there, with the options named; kBadInput when the sidecar is of another conversion than the
+// iteration. One that training wrote is of none.
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget);
 

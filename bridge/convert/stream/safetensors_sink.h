@@ -1,11 +1,9 @@
 // Writes the outputs of an export plan into their shards at their planned offsets, from any thread.
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/executor.h"
+#include "bridge/io/file/file_pool.h"
 
 namespace bridge {
 
@@ -24,7 +22,7 @@ class SafetensorsSink : public Sink {
   void write_at(int32_t output, int64_t byte_begin, std::span<const std::byte> data);
 
   const ExportPlan& plan_;
-  std::vector<std::unique_ptr<File>> files_;
+  FilePool files_;
 };
 
 }  // namespace bridge

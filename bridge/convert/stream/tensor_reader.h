@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bridge/convert/match/key_naming.h"
+#include "bridge/io/file/file_pool.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
@@ -23,7 +24,7 @@ class TensorReader {
   virtual void finish() {}
 };
 
-// Tensors of a Hugging Face folder, by their index in HfFolder::tensors. Files stay open.
+// Tensors of a Hugging Face folder, by their index in HfFolder::tensors.
 class HfReader : public TensorReader {
  public:
   HfReader(FileSystem& fs, const HfFolder& folder);
@@ -31,7 +32,7 @@ class HfReader : public TensorReader {
 
  private:
   const HfFolder& folder_;
-  std::vector<std::unique_ptr<File>> files_;
+  FilePool files_;
 };
 
 // Logical tensors of a Megatron checkpoint: each is stretches of raw tensors laid end to end.

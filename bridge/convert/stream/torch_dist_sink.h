@@ -13,6 +13,7 @@
 
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/convert/stream/executor.h"
+#include "bridge/io/file/file_pool.h"
 #include "bridge/io/file/range_crc.h"
 
 namespace bridge {
@@ -27,7 +28,7 @@ class TorchDistSink : public Sink {
 
  private:
   const ConvertPlan& plan_;
-  std::vector<std::unique_ptr<File>> files_;
+  FilePool files_;
   std::mutex mutex_;
   std::map<size_t, RangeCrc> open_items_;
   std::atomic<size_t> items_written_{0};

@@ -123,8 +123,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return true;
   }
   bool key(string_t& value) override {
+    visitor_.on_key(depth_, value);  // first: it may find the key too long to keep
     keys_.add(value);
-    visitor_.on_key(depth_, value);
     return true;
   }
   bool end_object() override {
@@ -221,6 +221,26 @@ void visit_json(std::string_view text, JsonVisitor& visitor, const JsonLimits& l
   SaxAdapter adapter(visitor, limits.max_depth);
   Json::sax_parse(text.begin(), text.end(), &adapter, Json::input_format_t::json, /*strict=*/true,
                   limits.allow_comments);
+}
+
+int64_t json_reader_bytes(std::string_view text) {
+  constexpr size_t kGrowth = 5;
+  size_t longest = 0;
+  size_t start = 0;
+  bool inside = false;
+  for (size_t at = text.find_first_of("\"\\"); at < text.size();
+       at = text.find_first_of("\"\\", at + 1)) {
+    if (text[at] == '\\') {
+      ++at;  // what it escapes
+      continue;
+    }
+    if (!inside) {
+      longest = std::max(longest, at - start);
+      start = at;
+    }
+    inside = !inside;
+  }
+  return static_cast<int64_t>(kGrowth * std::max(longest, text.size() - start));
 }
 
 Json parse_json(std::string_view text, const JsonLimits& limits) {

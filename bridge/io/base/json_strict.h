@@ -42,6 +42,10 @@ class JsonVisitor {
 // Duplicate keys are detected in every object.
 void visit_json(std::string_view text, JsonVisitor& visitor, const JsonLimits& limits = {});
 
+// How much the reader itself takes for a text beside the text, at most: its two buffers for what it reads between the start
+// of one string and that of the next, each doubled while the old one is there. To be reserved before.
+int64_t json_reader_bytes(std::string_view text);
+
 // text as a JSON string literal with quotes, escaped as serde_json and Python's ensure_ascii=False do.
 std::string json_quote(std::string_view text);
 

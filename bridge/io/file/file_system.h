@@ -20,10 +20,22 @@ namespace bridge {
 
 using Path = std::filesystem::path;
 
+enum class Kind { kRegular, kDirectory, kSymlink, kOther };
+
+struct Stat {
+  Kind kind;
+  int64_t size;
+  uint64_t device;
+  uint64_t inode;
+  int64_t modified = 0;  // nanoseconds since 1970
+};
+
 class File {
  public:
   virtual ~File() = default;
   virtual const Path& path() const = 0;
+  // Of what is open, whatever has its name by now. Bytes that are no file have nothing but a size.
+  virtual Stat stat() const { return {Kind::kRegular, size(), 0, 0}; }
   virtual int64_t size() const = 0;  // at open for a file opened for reading, else the present one
   // Fills the whole buffer. A file that ends early is bad input (it shrank or a header lied).
   virtual void read_at(int64_t offset, std::span<std::byte> out) const = 0;
@@ -35,19 +47,12 @@ class File {
   virtual void sync() = 0;
 };
 
-enum class Kind { kRegular, kDirectory, kSymlink, kOther };
-
-struct Stat {
-  Kind kind;
-  int64_t size;
-  uint64_t device;
-  uint64_t inode;
-};
-
 // Held while alive; another process (or another Lock) that wants the same file is refused at once.
 class Lock {
  public:
   virtual ~Lock() = default;
+  // What the user should know of how it is kept; "": nothing.
+  virtual std::string notice() const { return {}; }
 };
 
 class FileSystem {
@@ -73,12 +78,15 @@ class FileSystem {
   virtual void remove_dir(const Path& path) = 0;  // empty
   // Replaces a file, never a folder; a folder goes to a free name only.
   virtual void rename(const Path& from, const Path& to) = 0;
+  // Tries to rename a folder onto one that is not empty, which no system does. Returns the errno: ENOTEMPTY or EEXIST where
+  // nothing else is in the way, EBUSY for a mount point, EXDEV for a lower layer of an overlay.
+  virtual int rename_onto_full(const Path& from, const Path& full) = 0;
   // Swaps two existing paths atomically; false where the file system cannot.
   virtual bool exchange(const Path& a, const Path& b) = 0;
   // False where the file system has no symlinks.
   virtual bool symlink(const std::string& target, const Path& path) = 0;
   virtual void sync_dir(const Path& path) = 0;
-  // Creates the lock file when needed. nullptr: somebody else holds it.
+  // Creates the lock file when needed. nullptr: somebody else holds it. Where the file system has no locks, a lease (lease.h).
   virtual std::unique_ptr<Lock> try_lock(const Path& path) = 0;
   virtual int64_t free_bytes(const Path& dir) = 0;
 };

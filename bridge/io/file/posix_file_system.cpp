@@ -31,6 +31,7 @@
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/file/lease.h"
 
 namespace bridge {
 namespace {
@@ -95,6 +96,16 @@ struct ::stat stat_descriptor(const Path& path, int fd) {
   return status;
 }
 
+Stat to_stat(const struct ::stat& status) {
+  const Kind kind = S_ISREG(status.st_mode)   ? Kind::kRegular
+                    : S_ISDIR(status.st_mode) ? Kind::kDirectory
+                    : S_ISLNK(status.st_mode) ? Kind::kSymlink
+                                              : Kind::kOther;
+  constexpr int64_t kNanoseconds = 1'000'000'000;
+  return Stat{kind, status.st_size, status.st_dev, status.st_ino,
+              status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec};
+}
+
 class PosixFile : public File {
  public:
   PosixFile(Path path, Descriptor fd, bool writable)
@@ -107,6 +118,7 @@ class PosixFile : public File {
   }
 
   const Path& path() const override { return path_; }
+  Stat stat() const override { return to_stat(stat_descriptor(path_, fd_.get())); }
 
   int64_t size() const override {
     return writable_ ? stat_descriptor(path_, fd_.get()).st_size : size_at_open_;
@@ -168,14 +180,6 @@ class PosixLock : public Lock {
  private:
   const Descriptor fd_;
 };
-
-Stat to_stat(const struct ::stat& status) {
-  const Kind kind = S_ISREG(status.st_mode)   ? Kind::kRegular
-                    : S_ISDIR(status.st_mode) ? Kind::kDirectory
-                    : S_ISLNK(status.st_mode) ? Kind::kSymlink
-                                              : Kind::kOther;
-  return Stat{kind, status.st_size, status.st_dev, status.st_ino};
-}
 
 using StatCall = int (*)(const char*, struct ::stat*);
 
@@ -264,6 +268,11 @@ class PosixFileSystem : public FileSystem {
     fail(from, fmt::format("rename to {}", printable(to.native())), errno);
   }
 
+  int rename_onto_full(const Path& from, const Path& full) override {
+    if (::rename(c_name(from), c_name(full)) != 0) return errno;
+    internal_error("a folder that is not empty was replaced");
+  }
+
   bool exchange(const Path& a, const Path& b) override {
     if (::renameat2(AT_FDCWD, c_name(a), AT_FDCWD, c_name(b), RENAME_EXCHANGE) == 0) return true;
     if (is_unsupported(errno)) return false;
@@ -289,6 +298,8 @@ class PosixFileSystem : public FileSystem {
       Descriptor fd = open_descriptor(path, "open lock file", O_RDWR | O_CREAT | O_NOFOLLOW);
       if (retry([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
         if (errno == EWOULDBLOCK) return nullptr;
+        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP)
+          return try_lease(*this, path);
         fail(path, "lock", errno);
       }
       // The holder before us may have removed the file while we had it open: then this lock is on a

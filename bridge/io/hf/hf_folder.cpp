@@ -142,7 +142,7 @@ void read_shards(FileSystem& fs, const std::vector<std::string>& names, MemoryBu
     const std::unique_ptr<File> file = fs.open_read(folder.path / name);
     SafetensorsHeader header = read_safetensors_header(*file, budget);
     const auto shard = static_cast<int32_t>(folder.shards.size());
-    folder.shards.push_back({name, file->size(), header.payload_offset});
+    folder.shards.push_back({name, file->size(), header.payload_offset, header.crc});
     folder.total_bytes = checked_add(folder.total_bytes, header.payload_size, "size of the model");
     // Twice for the growth of the vector.
     list_bytes.grow(static_cast<int64_t>(2 * sizeof(HfTensor) * header.entries.size()));

@@ -28,6 +28,8 @@ struct HfShard {
   std::string name;  // file name
   int64_t file_size;
   int64_t payload_offset;
+  uint32_t header_crc =
+      0;  // of the bytes before the payload, as they were when the folder was opened
 };
 
 struct HfTensor {

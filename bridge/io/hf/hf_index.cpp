@@ -10,6 +10,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
 namespace {
@@ -22,7 +23,13 @@ class IndexVisitor : public JsonVisitor {
     // The JSON reader's copy and record of the key, both in buffers that double.
     grown_.grow(2 * (static_cast<int64_t>(key.size()) + 16));
     if (depth == 1) in_map_ = key == "weight_map";
-    if (depth == 2 && in_map_) tensor_ = key;
+    if (depth == 2 && in_map_) {
+      if (key.size() > kLongestTensorName) {
+        bad_input(fmt::format("weight_map: a tensor name of {} bytes, at most {} are accepted",
+                              key.size(), kLongestTensorName));
+      }
+      tensor_ = key;
+    }
   }
   void on_string(int depth, std::string_view value) override {
     if (!in_map_ || depth != 2) return unexpected(depth);
@@ -95,6 +102,7 @@ class IndexVisitor : public JsonVisitor {
 }  // namespace
 
 WeightMap parse_weight_map(std::string_view json, Reservation& grown) {
+  grown.grow(json_reader_bytes(json));
   IndexVisitor visitor(grown);
   visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size())});
   return visitor.take();

@@ -22,6 +22,7 @@
 
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/base/reservation.h"
+#include "bridge/io/file/crc32.h"
 
 namespace bridge {
 namespace {
@@ -64,6 +65,10 @@ class HeaderVisitor : public JsonVisitor {
     // The JSON reader's copy and record of the key, both in buffers that double.
     grown_.grow(2 * (static_cast<int64_t>(key.size()) + 16));
     if (depth == 1) {
+      if (key.size() > kLongestTensorName) {
+        bad_input(fmt::format("a tensor name of {} bytes, at most {} are accepted", key.size(),
+                              kLongestTensorName));
+      }
       in_metadata_ = key == kMetadataKey;
       name_ = key;
     } else {
@@ -75,9 +80,9 @@ class HeaderVisitor : public JsonVisitor {
   }
   void on_string(int depth, std::string_view value) override {
     if (depth == 2 && in_metadata_) {
-      auto item = std::make_pair(key_, std::string(value));
-      grown_.grow(2 * kept_bytes(item));
-      header_.metadata.push_back(std::move(item));
+      grown_.grow(2 * static_cast<int64_t>(sizeof(header_.metadata[0])) + heap_bytes(key_.size()) +
+                  heap_bytes(value.size()));
+      header_.metadata.emplace_back(key_, value);
     } else if (depth == 2 && key_ == "dtype") {
       dtype_ = with_context([this] { return tensor(); }, [&] { return dtype_of(value); });
     } else {
@@ -194,6 +199,8 @@ SafetensorsHeader parse(std::string_view json, int64_t payload_size, MemoryBudge
   SafetensorsHeader header;
   header.payload_offset = kLengthBytes + static_cast<int64_t>(json.size());
   Reservation grown(budget, kWhat);
+  Reservation reader(budget, kWhat);
+  reader.grow(json_reader_bytes(json));
   HeaderVisitor visitor(header, grown);
   visit_json(json, visitor, {.max_bytes = kMaxHeaderBytes, .max_depth = 3});
   const int64_t end = check_tiling(header.entries);
@@ -264,8 +271,12 @@ SafetensorsHeader read_safetensors_header(const File& file, MemoryBudget& budget
                         const int64_t length = read_header_length(file);
                         Reservation text_bytes(&budget, kWhat);
                         text_bytes.grow(length);
-                        const std::string text = read_text(file, kLengthBytes, length);
-                        return parse(text, file.size() - kLengthBytes - length, &budget);
+                        const std::string raw = read_text(file, 0, kLengthBytes + length);
+                        SafetensorsHeader header =
+                            parse(std::string_view(raw).substr(kLengthBytes),
+                                  file.size() - kLengthBytes - length, &budget);
+                        header.crc = crc32(std::as_bytes(std::span(raw)));
+                        return header;
                       });
 }
 

@@ -35,7 +35,11 @@ struct SafetensorsHeader {
   std::vector<std::pair<std::string, std::string>> metadata;  // __metadata__, in file order
   int64_t payload_offset = 0;                                 // 8 + N
   int64_t payload_size = 0;
+  uint32_t crc = 0;  // of the 8 + N bytes, where they were read from a file
 };
+
+// Of the name of a tensor.
+constexpr size_t kLongestTensorName = 4096;
 
 // Parses and checks the header text (the N bytes). payload_size is what the file holds after the
 // header, or -1 to take it from the entries (headers kept in a sidecar, without their payload).

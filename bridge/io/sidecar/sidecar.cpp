@@ -99,13 +99,25 @@ const Json& list_of(const Json& object, const char* key) {
   return value;
 }
 
+// A file of the sidecar, which holds no symlinks: one could lead out of the checkpoint.
+std::unique_ptr<File> open_inside(FileSystem& fs, const Path& dir, const Path& name) {
+  Path at = dir;
+  for (const Path& part : name) {
+    at /= part;
+    const std::optional<Stat> there = fs.lstat(at);
+    if (there && there->kind == Kind::kSymlink) {
+      bad_input(printable(name.string()) + ": a symlink in a sidecar");
+    }
+  }
+  return fs.open_read(at);
+}
+
 void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryBudget& budget) {
   for (const Json& item : list_of(manifest, "shards")) {
     const std::string name = text_of(item, "name");
     if (!is_safe_file_name(name)) bad_input(printable(name) + ": not a safe file name");
-    const Path path = sidecar.path / "headers" / name;
     with_context("headers/" + name, [&] {
-      const auto file = fs.open_read(path);
+      const auto file = open_inside(fs, sidecar.path, Path("headers") / name);
       const std::string raw = read_raw_safetensors_header(*file, budget);
       if (file->size() != std::ssize(raw)) bad_input("not a header alone");
       if (crc32(std::as_bytes(std::span(raw))) != parse_hex(text_of(item, "header_crc32"))) {
@@ -140,12 +152,19 @@ void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryB
   }
 }
 
+Json json_of(const SidecarFile& file) {
+  return {{"name", file.name}, {"size", file.size}, {"crc32", hex(file.crc)}};
+}
+
+SidecarFile file_of(const Json& item) {
+  return {text_of(item, "name"), size_of(item, "size"), parse_hex(text_of(item, "crc32"))};
+}
+
 void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
   for (const Json& item : list_of(manifest, "files")) {
-    SidecarFile file{text_of(item, "name"), size_of(item, "size"),
-                     parse_hex(text_of(item, "crc32"))};
+    SidecarFile file = file_of(item);
     if (!is_safe_relative_path(file.name)) bad_input(printable(file.name) + ": not a safe path");
-    const auto opened = fs.open_read(sidecar.path / "files" / file.name);
+    const auto opened = open_inside(fs, sidecar.path, Path("files") / file.name);
     if (opened->size() != file.size || crc_of_file(*opened) != file.crc) {
       bad_input(fmt::format(
           "files/{}: size or CRC-32 differs from the manifest's, the sidecar is damaged",
@@ -157,6 +176,17 @@ void read_files(FileSystem& fs, Sidecar& sidecar, const Json& manifest) {
   }
   for (const Json& item : list_of(manifest, "large_files")) {
     sidecar.large_files.push_back(text_of(item, "name"));
+  }
+}
+
+// What ties it to an iteration; older versions wrote nothing of it.
+void read_binding(Sidecar& sidecar, const Json& manifest) {
+  if (!manifest.contains("id")) return;
+  sidecar.id = text_of(manifest, "id");
+  for (const Json& item : list_of(manifest, "checkpoint_files")) {
+    sidecar.checkpoint_files.push_back(file_of(item));
+    const std::string& name = sidecar.checkpoint_files.back().name;
+    if (!is_safe_file_name(name)) bad_input(printable(name) + ": not a safe file name");
   }
 }
 
@@ -196,22 +226,25 @@ std::string source_identity(FileSystem& fs, const HfFolder& source, MemoryBudget
   return hash.hex();
 }
 
-void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, const Json& choices,
-                   std::string_view version,
-                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
-                   uint32_t witness_crc, MemoryBudget& budget) {
-  Json manifest = {{"format", kFormat}, {"version", version}, {"choices", choices}};
-  manifest["identity"] = source_identity(fs, source, budget);
+void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
+                   const SidecarFacts& facts,
+                   const std::vector<std::optional<uint32_t>>& tensor_crcs, MemoryBudget& budget) {
+  Json manifest = {{"format", kFormat},
+                   {"version", facts.version},
+                   {"id", facts.id},
+                   {"choices", facts.choices},
+                   {"identity", facts.identity}};
 
   fs.make_dir(dir / "headers");
   Json shards = Json::array();
   for (const HfShard& shard : source.shards) {
     const std::string raw =
         read_raw_safetensors_header(*fs.open_read(source.path / shard.name), budget);
+    const uint32_t crc = crc32(std::as_bytes(std::span(raw)));
+    if (crc != shard.header_crc)
+      bad_input(printable(shard.name) + ": its header was read twice and differs");
     write_whole_file(fs, dir / "headers" / shard.name, raw);
-    shards.push_back({{"name", shard.name},
-                      {"size", shard.file_size},
-                      {"header_crc32", hex(crc32(std::as_bytes(std::span(raw))))}});
+    shards.push_back({{"name", shard.name}, {"size", shard.file_size}, {"header_crc32", hex(crc)}});
   }
   manifest["shards"] = std::move(shards);
 
@@ -220,7 +253,7 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, cons
   for (const HfSideFile& file : source.side_files) {
     make_dirs(fs, (dir / "files" / file.name).parent_path());
     const uint32_t crc = copy_file(fs, source.path / file.name, dir / "files" / file.name);
-    files.push_back({{"name", file.name}, {"size", file.size}, {"crc32", hex(crc)}});
+    files.push_back(json_of({file.name, file.size, crc}));
   }
   manifest["files"] = std::move(files);
   Json large = Json::array();
@@ -231,7 +264,10 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, cons
 
   manifest["source_crc32"] =
       hex(write_tensor_crcs(fs, dir / "source_crc32.tsv", source, tensor_crcs));
-  manifest["witnesses_crc32"] = has_witnesses ? Json(hex(witness_crc)) : Json(nullptr);
+  manifest["witnesses_crc32"] = facts.witness_crc ? Json(hex(*facts.witness_crc)) : Json(nullptr);
+  manifest["checkpoint_files"] = Json::array();
+  for (const SidecarFile& file : facts.checkpoint_files)
+    manifest["checkpoint_files"].push_back(json_of(file));
   write_whole_file(fs, dir / "manifest.json", manifest.dump(1) + "\n");
 }
 
@@ -240,6 +276,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
     Sidecar sidecar;
     sidecar.path = dir;
     if (!fs.stat(dir / "manifest.json")) bad_input("not a sidecar: manifest.json is missing");
+    open_inside(fs, dir, "manifest.json");
     const std::string text = read_whole_file(fs, dir / "manifest.json", kLargestManifest);
     budget.reserve(static_cast<int64_t>(text.size()) * 4, "the sidecar's manifest");
     with_context("manifest.json", [&] {
@@ -252,13 +289,15 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
       sidecar.choices = member(manifest, "choices");
       if (!sidecar.choices.is_object()) bad_input("choices is not an object");
       sidecar.identity = text_of(manifest, "identity");
+      read_binding(sidecar, manifest);
       const Json& witnesses = member(manifest, "witnesses_crc32");
       sidecar.has_witnesses = !witnesses.is_null();
       if (sidecar.has_witnesses)
         sidecar.witness_crc = parse_hex(text_of(manifest, "witnesses_crc32"));
       read_shards(fs, sidecar, manifest, budget);
       read_files(fs, sidecar, manifest);
-      if (crc_of_file(*fs.open_read(dir / "source_crc32.tsv")) !=
+      if (sidecar.has_witnesses) open_inside(fs, dir, "witnesses.bin");
+      if (crc_of_file(*open_inside(fs, dir, "source_crc32.tsv")) !=
           parse_hex(text_of(manifest, "source_crc32"))) {
         bad_input("source_crc32.tsv: CRC-32 mismatch, the sidecar is damaged");
       }

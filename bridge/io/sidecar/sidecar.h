@@ -1,7 +1,8 @@
 // The sidecar ROOT/causeway/: what a Megatron checkpoint cannot hold of its Hugging Face source, so that an
 // export gives back the same files.
 //
-//   manifest.json       format, tool version, choices of the conversion, source shards, files with their CRCs
+//   manifest.json       format, tool version, choices of the conversion, its id, source shards, files with their CRCs, and
+//                       those of the small files of the iteration that was written with it
 //   headers/SHARD       the 8 + N header bytes of each source shard, verbatim
 //   files/NAME          side files (config, tokenizer, index, ...), verbatim
 //   source_crc32.tsv    one line a source tensor, by name: CRC-32 of its bytes ("--------" for one that was left
@@ -40,6 +41,8 @@ struct Sidecar {
   std::vector<SidecarFile> files;  // side files, same order as source.side_files
   std::vector<std::string> large_files;  // names of side files too large to carry
   std::string identity;                  // SHA-256 over shard names and headers
+  std::string id;                        // of the conversion; "": written by a version without ids
+  std::vector<SidecarFile> checkpoint_files;  // small files of the iteration written with it
   uint32_t witness_crc = 0;
   bool has_witnesses = false;
 
@@ -48,12 +51,21 @@ struct Sidecar {
   Path witness_path() const;
 };
 
-// Writes everything but witnesses.bin (which the executor has written to `dir` already; witness_crc is its CRC, has_witnesses
-// says whether it is there). dir exists. tensor_crcs: by index of source.tensors.
+// What the conversion knows and the source does not tell.
+struct SidecarFacts {
+  nlohmann::ordered_json choices;
+  std::string version;
+  std::string identity;  // source_identity()
+  std::string id;
+  std::vector<SidecarFile> checkpoint_files;
+  std::optional<uint32_t> witness_crc;  // nullopt: there is no witnesses.bin
+};
+
+// Writes everything but witnesses.bin (which the executor has written to `dir` already). dir exists. tensor_crcs: by index of
+// source.tensors.
 void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
-                   const nlohmann::ordered_json& choices, std::string_view version,
-                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
-                   uint32_t witness_crc, MemoryBudget& budget);
+                   const SidecarFacts& facts,
+                   const std::vector<std::optional<uint32_t>>& tensor_crcs, MemoryBudget& budget);
 
 // Errors: kBadInput for anything missing, damaged or out of place.
 Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget);

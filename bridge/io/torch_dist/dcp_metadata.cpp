@@ -33,6 +33,8 @@ constexpr int64_t kTableOverhead = 64;
 // What the tiling check, and later DcpReader, spend per chunk.
 constexpr int64_t kWorkPerChunk = 64;
 
+constexpr size_t kLongestKey = 4096;
+
 bool is_common_state(std::string_view key) {
   return key.starts_with("common_state/");
 }
@@ -101,6 +103,9 @@ class Decoder {
 int32_t Decoder::number_of_key(const std::string& key) {
   const auto found = keys_.find(key);
   if (found != keys_.end()) return found->second;
+  if (key.size() > kLongestKey) {
+    bad_input(fmt::format("a key of {} bytes, at most {} are accepted", key.size(), kLongestKey));
+  }
   reserve_temporary(block_bytes(key.size()) + kTableOverhead);
   const auto number = checked_cast<int32_t>(keys_.size(), "number of keys");
   keys_.emplace(key, number);

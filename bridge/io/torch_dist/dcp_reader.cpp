@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/crc32.h"
+#include "bridge/io/file/file_pool.h"
 #include "bridge/io/file/range_crc.h"
 #include "bridge/io/torch_dist/dcp_geometry.h"
 #include "bridge/io/torch_dist/torch_item.h"
@@ -77,14 +77,12 @@ struct DcpReader::Impl {
     return metadata.files.at(static_cast<size_t>(chunk.file));
   }
 
-  std::shared_ptr<File> open_file(int32_t index);
   void open_item(const Place& at, const File& file);
   void read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
                   std::span<std::byte> out);
   void account(const Place& at, int64_t record_at, std::span<const std::byte> bytes);
   void complete(const Place& at);
 
-  FileSystem& fs;
   const Path dir;
   const DcpMetadata& metadata;
   std::vector<size_t> first_item;     // by tensor; items of a tensor are in the order of its chunks
@@ -93,13 +91,14 @@ struct DcpReader::Impl {
   std::array<std::mutex, kLocks> locks;
   std::atomic<int64_t> items_without_crc{0};
 
-  std::mutex files_lock;
-  std::vector<std::shared_ptr<File>> files;
-  std::deque<int32_t> open_files;  // oldest first
+  FilePool files;
 };
 
 DcpReader::Impl::Impl(FileSystem& fs_in, const Path& dir_in, const DcpMetadata& metadata_in)
-    : fs(fs_in), dir(dir_in), metadata(metadata_in), files(metadata_in.files.size()) {
+    : dir(dir_in),
+      metadata(metadata_in),
+      files(metadata.files.size(), std::min(kMostOpenFiles, pool_size()), FilePool::Use::kRead,
+            [this, &fs_in](size_t index) { return fs_in.open_read(dir / metadata.files[index]); }) {
   first_item.reserve(metadata.tensors.size());
   longest_span.reserve(metadata.tensors.size());
   size_t count = 0;
@@ -119,21 +118,6 @@ DcpReader::Impl::Place DcpReader::Impl::place(size_t tensor, size_t chunk) {
   const size_t item = first_item[tensor] + chunk;
   return {metadata.tensors[tensor], metadata.tensors[tensor].chunks[chunk], items[item],
           locks[item % kLocks]};
-}
-
-std::shared_ptr<File> DcpReader::Impl::open_file(int32_t index) {
-  const std::lock_guard guard(files_lock);
-  std::shared_ptr<File>& slot = files.at(static_cast<size_t>(index));
-  if (!slot) {
-    slot = fs.open_read(dir / metadata.files[static_cast<size_t>(index)]);
-    open_files.push_back(index);
-    if (open_files.size() > kMostOpenFiles) {
-      files[static_cast<size_t>(open_files.front())]
-          .reset();  // closed when its last reader is done
-      open_files.pop_front();
-    }
-  }
-  return slot;
 }
 
 void DcpReader::Impl::open_item(const Place& at, const File& file) {
@@ -198,7 +182,7 @@ void DcpReader::Impl::complete(const Place& at) {
 void DcpReader::Impl::read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
                                  std::span<std::byte> out) {
   const int64_t element = bits_of(at.tensor.dtype) / 8;
-  const std::shared_ptr<File> file = open_file(at.chunk.file);
+  const std::shared_ptr<File> file = files.get(static_cast<size_t>(at.chunk.file));
   open_item(at, *file);
   const int64_t data_at = at.item.data_offset;
   const int64_t record_at = data_at - at.item.record_offset;
@@ -273,7 +257,8 @@ void DcpReader::Impl::finish() {
           scratch.resize(static_cast<size_t>(kPiece));
           const auto bytes =
               std::span(scratch).first(static_cast<size_t>(std::min(kPiece, gap->second)));
-          open_file(at.chunk.file)->read_at(at.item.record_offset + gap->first, bytes);
+          files.get(static_cast<size_t>(at.chunk.file))
+              ->read_at(at.item.record_offset + gap->first, bytes);
           account(at, gap->first, bytes);
         }
         complete(at);

@@ -91,6 +91,11 @@ PickleValue read_common(FileSystem& fs, const MegatronFolder& folder, MemoryBudg
                       });
 }
 
+std::string id_of(const PickleValue& common) {
+  const PickleNode* id = common == nullptr ? nullptr : common->get(kConversionIdKey);
+  return id != nullptr && id->kind == PickleNode::Kind::kString ? id->text : std::string();
+}
+
 }  // namespace
 
 const DcpTensor* MegatronFolder::find(std::string_view key) const {
@@ -98,6 +103,22 @@ const DcpTensor* MegatronFolder::find(std::string_view key) const {
       std::lower_bound(metadata.tensors.begin(), metadata.tensors.end(), key,
                        [](const DcpTensor& tensor, std::string_view k) { return tensor.key < k; });
   return found != metadata.tensors.end() && found->key == key ? &*found : nullptr;
+}
+
+std::string MegatronFolder::conversion_id() const {
+  return id_of(common);
+}
+
+std::string read_conversion_id(FileSystem& fs, const Path& dist_dir, MemoryBudget& budget) {
+  const Path path = dist_dir / "common.pt";
+  if (!fs.stat(path)) return {};
+  try {
+    const std::unique_ptr<File> file = fs.open_read(path);
+    return id_of(read_object_item(*file, 0, file->size(), budget));
+  } catch (const Error& error) {
+    if (error.code() != Code::kBadInput && error.code() != Code::kUnsupported) throw;
+    return {};
+  }
 }
 
 MegatronFolder open_megatron(FileSystem& fs, const Path& path, std::string_view iteration,

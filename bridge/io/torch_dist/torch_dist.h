@@ -21,6 +21,9 @@
 
 namespace bridge {
 
+// Key of the common state under which a conversion leaves its id.
+constexpr std::string_view kConversionIdKey = "causeway_id";
+
 struct MegatronFolder {
   Path root;              // where the tracker and causeway/ lie; equals dist_dir for a bare folder
   Path dist_dir;          // holds .metadata
@@ -30,7 +33,12 @@ struct MegatronFolder {
   bool has_run_config = false;  // dist_dir/run_config.yaml
 
   const DcpTensor* find(std::string_view key) const;
+  // Of the conversion that wrote this iteration; "": none did, or one of a version without ids.
+  std::string conversion_id() const;
 };
+
+// Of an iteration's common.pt alone; "" also where there is no such file or it is none of torch's.
+std::string read_conversion_id(FileSystem& fs, const Path& dist_dir, MemoryBudget& budget);
 
 // True when path looks like a Megatron checkpoint of any kind, unsupported kinds included.
 bool looks_like_megatron(FileSystem& fs, const Path& path);

@@ -70,6 +70,7 @@ class FaultFileSystem::FaultFile : public File {
 
   const Path& path() const override { return inner_->path(); }
   int64_t size() const override { return inner_->size(); }
+  Stat stat() const override { return inner_->stat(); }
 
   void read_at(int64_t offset, std::span<std::byte> out) const override {
     fs_.operate("read", path(), [&] { inner_->read_at(offset, out); });
@@ -254,6 +255,11 @@ void FaultFileSystem::remove_dir(const Path& path) {
 
 void FaultFileSystem::rename(const Path& from, const Path& to) {
   operate("rename -> " + shown(to), from, [&] { inner_.rename(from, to); });
+}
+
+int FaultFileSystem::rename_onto_full(const Path& from, const Path& full) {
+  return operate("rename_onto_full " + shown(full), from,
+                 [&] { return inner_.rename_onto_full(from, full); });
 }
 
 bool FaultFileSystem::exchange(const Path& a, const Path& b) {

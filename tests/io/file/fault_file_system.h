@@ -62,6 +62,7 @@ class FaultFileSystem : public FileSystem {
   void remove_file(const Path& path) override;
   void remove_dir(const Path& path) override;
   void rename(const Path& from, const Path& to) override;
+  int rename_onto_full(const Path& from, const Path& full) override;
   bool exchange(const Path& a, const Path& b) override;
   bool symlink(const std::string& target, const Path& path) override;
   void sync_dir(const Path& path) override;
