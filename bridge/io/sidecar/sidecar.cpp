@@ -235,6 +235,10 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
                    {"choices", facts.choices},
                    {"identity", facts.identity}};
 
+  manifest["checkpoint_files"] = Json::array();
+  for (const SidecarFile& file : facts.checkpoint_files)
+    manifest["checkpoint_files"].push_back(json_of(file));
+
   fs.make_dir(dir / "headers");
   Json shards = Json::array();
   for (const HfShard& shard : source.shards) {
@@ -265,9 +269,6 @@ void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
   manifest["source_crc32"] =
       hex(write_tensor_crcs(fs, dir / "source_crc32.tsv", source, tensor_crcs));
   manifest["witnesses_crc32"] = facts.witness_crc ? Json(hex(*facts.witness_crc)) : Json(nullptr);
-  manifest["checkpoint_files"] = Json::array();
-  for (const SidecarFile& file : facts.checkpoint_files)
-    manifest["checkpoint_files"].push_back(json_of(file));
   write_whole_file(fs, dir / "manifest.json", manifest.dump(1) + "\n");
 }
 
