@@ -8,20 +8,22 @@
 
 namespace cli {
 
-void print_summary(const bridge::CommonOptions& options, const bridge::Report& report) {
+void print_summary(const bridge::CommonOptions& options, const bridge::Report& report,
+                   const Lines& lines) {
   for (const std::string& text : report.warnings) {
     bridge::print_message(fmt::format("warning: {}\n", text));
   }
   if (options.quiet) return;
   // Where the report goes to standard output, a program reads it.
   const bool aside = bridge::is_standard_output(options.report);
-  for (const std::string& line : report.lines) {
+  for (const std::string& line : lines) {
     aside ? bridge::print_message(line + "\n") : fmt::print("{}\n", line);
   }
 }
 
-int finish(const bridge::CommonOptions& options, const bridge::Report& report, double seconds) {
-  print_summary(options, report);
+int finish(const bridge::CommonOptions& options, const bridge::Report& report, const Lines& lines,
+           double seconds) {
+  print_summary(options, report, lines);
   bridge::write_report(bridge::real_file_system(), options, report, seconds);
   return exit_status(report);
 }

@@ -17,7 +17,7 @@ struct ConversionInputs {
   std::string_view identity;  // of the source: names and headers of its shards
   const std::vector<std::optional<uint32_t>>& tensor_crcs;
   const mappings::Table& table;
-  const nlohmann::ordered_json& choices;
+  const nlohmann::ordered_json& choices;  // options that decide bytes
   int64_t file_size;
   std::string_view version;
 };

@@ -16,7 +16,6 @@ namespace bridge {
 namespace {
 
 constexpr int64_t kBudget = 64 << 20;  // for the small files of what is replaced
-constexpr int64_t kLargestManifest = 4 << 20;
 
 [[noreturn]] void refuse(const Path& there, std::string_view what) {
   usage_error(fmt::format("{}: --overwrite replaces what causeway wrote there, and {}",
@@ -63,8 +62,8 @@ void check_iteration_names(FileSystem& fs, const Path& there) {
 void check_sidecar_names(FileSystem& fs, const Path& there) {
   check_names(fs, there, [](const std::string& name, Kind kind) {
     if (name == "headers" || name == "files") return kind == Kind::kDirectory;
-    return kind == Kind::kRegular &&
-           (name == "manifest.json" || name == "source_crc32.tsv" || name == "witnesses.bin");
+    return kind == Kind::kRegular && (name == "manifest.json" || name == "source_crc32.tsv" ||
+                                      name == "witnesses.bin" || name == kMappingFile);
   });
 }
 

@@ -8,6 +8,7 @@
 //   source_crc32.tsv    one line a source tensor, by name: CRC-32 of its bytes ("--------" for one that was left
 //                       out and not read), byte size, name
 //   witnesses.bin       see witness_file.h
+//   mapping.jsonc       the table, where --mapping gave one (bridge/convert/match/table_choice.h)
 // It lies beside the iter_* folders, so iterations that training adds later find it. Everything in it is checked
 // like any other input. The format is our own (format 1).
 #pragma once
@@ -26,6 +27,9 @@
 namespace bridge {
 
 constexpr std::string_view kSidecarFolder = "causeway";
+constexpr std::string_view kMappingFile = "mapping.jsonc";
+constexpr int kSidecarFormat = 1;
+constexpr int64_t kLargestManifest = 4 << 20;
 
 struct SidecarFile {
   std::string name;
@@ -51,21 +55,31 @@ struct Sidecar {
   Path witness_path() const;
 };
 
-// What the conversion knows and the source does not tell.
-struct SidecarFacts {
+// What a conversion records that is known before anything is copied.
+struct SidecarOrigin {
+  const HfFolder& source;
   nlohmann::ordered_json choices;
-  std::string version;
-  std::string identity;  // source_identity()
-  std::string id;
-  std::vector<SidecarFile> checkpoint_files;
+  std::string version;                          // of the tool
+  std::vector<std::string> checkpoint_files{};  // names of the small files of the iteration
+};
+
+// And what is known when everything is.
+struct SidecarFacts {
+  std::string identity;                       // source_identity()
+  std::string id;                             // of the conversion
+  std::vector<SidecarFile> checkpoint_files;  // as named in SidecarOrigin
+  // By index of source.tensors; nullopt: not read.
+  std::vector<std::optional<uint32_t>> tensor_crcs;
   std::optional<uint32_t> witness_crc;  // nullopt: there is no witnesses.bin
 };
 
-// Writes everything but witnesses.bin (which the executor has written to `dir` already). dir exists. tensor_crcs: by index of
-// source.tensors.
-void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
-                   const SidecarFacts& facts,
-                   const std::vector<std::optional<uint32_t>>& tensor_crcs, MemoryBudget& budget);
+// Throws what write_sidecar would throw for reasons that are known before anything is copied: a header that takes more
+// memory than is left, a side file that cannot be read, a manifest that open_sidecar would refuse for its size.
+void check_sidecar(FileSystem& fs, const SidecarOrigin& origin, MemoryBudget& budget);
+
+// Writes everything but kMappingFile and witnesses.bin, which are in `dir` already.
+void write_sidecar(FileSystem& fs, const Path& dir, const SidecarOrigin& origin,
+                   const SidecarFacts& facts, MemoryBudget& budget);
 
 // Errors: kBadInput for anything missing, damaged or out of place.
 Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget);
