@@ -6,14 +6,14 @@
 
 #include "bridge/io/base/error.h"
 
-namespace models {
+namespace bridge {
 
 class ExpansionLimit {
  public:
   // A value, with the bytes of its text. Error: kBadInput.
   void add(size_t text_bytes = 0) {
     bytes_ += text_bytes;
-    if (++values_ > kMostValues || bytes_ > kMostBytes) bridge::bad_input("too many values");
+    if (++values_ > kMostValues || bytes_ > kMostBytes) bad_input("too many values");
   }
 
  private:
@@ -24,4 +24,4 @@ class ExpansionLimit {
   size_t bytes_ = 0;
 };
 
-}  // namespace models
+}  // namespace bridge
