@@ -122,14 +122,18 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
 
 namespace {
 
-void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
+void add_dtype_option(CLI::App& app, bridge::OutputOptions& options) {
   static const std::map<std::string, std::optional<bridge::Dtype>> kDtypes = {
       {"source", std::nullopt},
       {"bf16", bridge::Dtype::kBF16},
       {"fp16", bridge::Dtype::kF16},
       {"fp32", bridge::Dtype::kF32}};
   app.add_option_function<std::string>(
-         "--dtype", [&dtype](const std::string& name) { dtype = kDtypes.at(name); },
+         "--dtype",
+         [&options](const std::string& name) {
+           options.dtype = kDtypes.at(name);
+           options.dtype_asked = true;
+         },
          "Dtype of floating weights: source, bf16, fp16, fp32 (default source; quantized "
          "sources become bf16 on the Megatron side, and themselves again on export)")
       ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
@@ -172,14 +176,18 @@ void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
       ->type_name("N");
 }
 
-void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
+void add_content_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_option_function<std::string>(
-         "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
+         "--mtp",
+         [&options](const std::string& value) {
+           options.keep_mtp = value == "keep";
+           options.mtp_asked = true;
+         },
          "Multi-token-prediction layers: keep or drop (default keep)")
       ->check(CLI::IsMember({"keep", "drop"}))
       ->type_name("WHAT");
   app.add_option_function<std::string>(
-         "--parts", [&text_only](const std::string& value) { text_only = value == "text"; },
+         "--parts", [&options](const std::string& value) { options.text_only = value == "text"; },
          "Parts of a multimodal model: all or text (default all). Converting, text leaves the "
          "vision "
          "tower to the sidecar, and an export puts it back from there or from --reference. "
@@ -193,8 +201,8 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
 void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
-  add_dtype_option(app, options.dtype);
-  add_content_options(app, options.keep_mtp, options.text_only);
+  add_dtype_option(app, options);
+  add_content_options(app, options);
   add_key_options(app, options);
 }
 

@@ -9,10 +9,14 @@
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/text_form.h"
-#include "bridge/convert/match/model_binding.h"
-#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/export_config.h"
+#include "bridge/convert/match/stated_mtp.h"
+#include "bridge/convert/match/vocabulary.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/plan/export_shards.h"
+#include "bridge/convert/plan/written_dtype.h"
+#include "bridge/convert/statement_report.h"
+#include "bridge/convert/stream/cast_check.h"
 #include "bridge/convert/stream/export_reader.h"
 #include "bridge/convert/stream/safetensors_sink.h"
 #include "bridge/io/file/file_crc.h"
@@ -32,7 +36,10 @@ class Export {
         config_(config),
         changes_(std::move(changes)),
         plan_(plan),
-        budget_(budget) {}
+        budget_(budget),
+        casts_(options.dtype_asked || options.dtype.has_value(),
+               [&plan](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }) {
+  }
 
   void run(Report& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
@@ -43,6 +50,7 @@ class Export {
     write_index(output.path());
     output.commit();
     describe_blocks(report);
+    describe_casts(report);
     for (std::string& text : warnings_) report.warn(std::move(text));
   }
 
@@ -69,7 +77,12 @@ class Export {
       return planned;
     }();
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
-    const ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
+    ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
+    hooks.on_slice = [this, witnesses = std::move(hooks.on_slice)](const SliceView& slice) {
+      if (witnesses) witnesses(slice);
+      casts_.see(slice);
+    };
+    hooks.overflow_hint = overflow_hint;
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
     execute(plan_.transfers, reader, sink, executor, hooks, progress,
             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
@@ -112,6 +125,21 @@ class Export {
                     blocks_.kept.load(), blocks_.fresh.load(), blocks_.clipped.load()));
   }
 
+  void describe_casts(Report& report) const {
+    report.json["casts"] = nlohmann::ordered_json::array();
+    for (const auto& [dtypes, count] : casts_.counts()) {
+      const std::string_view from = safetensors_name(dtypes.first);
+      const std::string_view to = safetensors_name(dtypes.second);
+      report.lines.push_back(fmt::format("cast     {} tensors {} -> {}: {} of {} values changed",
+                                         count.tensors, from, to, count.changed, count.values));
+      report.json["casts"].push_back({{"from", from},
+                                      {"to", to},
+                                      {"tensors", count.tensors},
+                                      {"values", count.values},
+                                      {"changed", count.changed}});
+    }
+  }
+
   // The index belongs to the shards, which may come from elsewhere than the side files.
   void write_index(const Path& dir) {
     if (plan_.index_verbatim) {
@@ -130,33 +158,54 @@ class Export {
   const ExportPlan& plan_;
   MemoryBudget& budget_;
   BlockCounts blocks_;
+  CastCheck casts_;
   std::vector<std::string> warnings_;
 };
 
-// The origin's weights hold MTP tensors.
-bool origin_has_mtp(const Origin& origin, const mappings::Binding& binding) {
-  if (origin.layout() == nullptr) return false;
-  for (size_t dialect = 0; dialect < binding.dialect_count(); ++dialect) {
-    for (const std::string& prefix : binding.mtp_hf_prefixes(dialect, 0)) {
-      if (!tensors_with_prefix(*origin.layout(), prefix).empty()) return true;
-    }
-  }
-  return false;
-}
-
 // What config.json must say otherwise. A source that promised MTP without having it keeps its promise.
-ConfigChanges config_changes(const ExportOptions& options, const mappings::Binding& binding,
+ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& config,
                              const Origin& origin, const ExportPlan& plan) {
+  const mappings::Binding& binding = config.stated.model.binding;
   ConfigChanges changes;
-  changes.dtype = options.dtype;
+  changes.stated = !config.stated.changes.empty();
+  changes.dtype = options.dtype
+                      ? options.dtype
+                      : dtype_to_name(plan, origin, config.stated.text, binding.config_root());
   changes.vocab_size = plan.hf_vocab_rows;
   changes.unquantized = options.dtype && !binding.block_schemes().empty();
   if (!options.keep_mtp && binding.promised_mtp_depths() > 0 &&
-      (origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
+      (config.no_mtp || origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
     changes.no_mtp = binding.table().mtp_key;
   }
   changes.root = plan.text_form ? std::string() : binding.config_root();
   return changes;
+}
+
+void describe_mtp(Report& report, const ExportConfig& config) {
+  const mappings::Binding& binding = config.stated.model.binding;
+  if (!config.no_mtp || binding.table().mtp_key.empty()) return;
+  describe_change(report, {binding.table().mtp_key, binding.promised_mtp_depths(), 0},
+                  "the checkpoint has no MTP layers");
+}
+
+void describe_dtype(Report& report, Dtype dtype) {
+  report.lines.push_back(
+      fmt::format("config   dtype: {}, as the weights are written", torch_name(dtype)));
+  report.json["config_dtype"] = torch_name(dtype);
+}
+
+int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& config,
+                        const Origin& origin, const ExportOptions& options,
+                        const ExportPlan& plan) {
+  if (plan.match.vocab_rows == 0) return 0;
+  return with_context([&] { return printable(checkpoint.dist_dir.string()); },
+                      [&] {
+                        return padding_rows(config.statement,
+                                            {.config = plan.match.config_vocab_rows,
+                                             .stored = plan.match.vocab_rows,
+                                             .recorded = origin.vocab_rows(),
+                                             .asked = options.vocab_rows});
+                      });
 }
 
 void describe_parts(Report& report, const ExportPlan& plan) {
@@ -240,37 +289,23 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
-  const std::string config = origin.config_text(fs);
-  const Path config_folder =
-      origin.reference ? origin.reference->path : origin.sidecar->path / "files";
-  const std::string config_name = (config_folder / "config.json").string();
-  const auto bind = [&] {
-    return bind_model(
-        fs, config, config_name, options,
-        {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
-        [&](const mappings::Binding& binding) {
-          // What the source had and the checkpoint lacks is missed, not forgotten.
-          const int64_t there = found_mtp_depths(checkpoint, binding);
-          const HfFolder* source = origin.layout();
-          return source == nullptr ? there : std::max(there, found_mtp_depths(*source, binding));
-        });
-  };
-  BoundModel model = bind();
-  // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.
-  if (options.keep_mtp && origin.mtp_was_dropped() && origin.layout() != nullptr &&
-      !origin_has_mtp(origin, model.binding)) {
-    options.keep_mtp = false;
-    model = bind();
-  }
-  const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
+  const ExportConfig config = settle_config(fs, checkpoint, origin, options, budget);
+  options.keep_mtp = config.keep_mtp;
+  const mappings::Binding& binding = config.stated.model.binding;
+  const ExportPlan plan = plan_export(checkpoint, binding, origin, options, fs, budget);
+  const int64_t padding = padding_rows_of(checkpoint, config, origin, options, plan);
+  const ConfigChanges changes = config_changes(options, config, origin, plan);
   Report report;
-  describe(report, options, checkpoint, model.binding, origin, plan);
+  describe(report, options, checkpoint, binding, origin, plan);
+  describe_statement(report, config);
+  describe_mtp(report, config);
+  if (changes.dtype && !options.dtype) describe_dtype(report, *changes.dtype);
+  describe_padding(report, padding, plan.match.vocab_rows - padding);
   if (!options.dry_run) {
-    const std::string own_config =
-        plan.text_form ? text_form_config(config, model.binding, plan.dialect) : config;
-    Export(fs, options, checkpoint, origin, own_config,
-           config_changes(options, model.binding, origin, plan), plan, budget)
-        .run(report);
+    const std::string own_config = plan.text_form
+                                       ? text_form_config(config.stated.text, binding, plan.dialect)
+                                       : config.stated.text;
+    Export(fs, options, checkpoint, origin, own_config, changes, plan, budget).run(report);
   }
   return report;
 }

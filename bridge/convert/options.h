@@ -34,7 +34,9 @@ struct OutputOptions : CommonOptions {
   Path target;
   bool overwrite = false;
   std::optional<Dtype> dtype;  // nullopt: source
+  bool dtype_asked = false;    // --dtype was given, source included
   bool keep_mtp = true;
+  bool mtp_asked = false;  // --mtp was given
   bool text_only = false;
   // Choices the Megatron side makes. An export finds them out from the checkpoint's keys; there they are for a
   // checkpoint that holds two spellings of a tensor.

@@ -8,6 +8,8 @@
 
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/stated_config.h"
+#include "bridge/convert/match/statement.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/convert/stream/export_reader.h"
@@ -72,6 +74,7 @@ class Verification {
       report_.lines.push_back("parts    the text model only is in the checkpoint, and compared");
       report_.json["parts"] = "text";
     }
+    compare_statement(checkpoint, model.binding);
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
@@ -98,13 +101,26 @@ class Verification {
                    : detect_prefix(checkpoint) != binding.name_prefix();
   }
 
+  // What the checkpoint says of itself must be what config.json means.
+  void compare_statement(const MegatronFolder& checkpoint, const mappings::Binding& binding) {
+    const Statement statement = read_statement(fs_, checkpoint, budget_);
+    report_.json["statement"] = statement.of;
+    if (statement.empty()) {
+      report_.lines.push_back(
+          "config   not checked: the checkpoint holds neither arguments nor run_config.yaml");
+    }
+    for (const mappings::FieldDifference& found : statement_differences(statement, binding)) {
+      difference(found.field, difference_values(found));
+    }
+  }
+
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
     std::map<std::string, std::vector<TransferInput>> parts;  // by the first HF name
     Accounting source_accounting;
     const SourceMatch match = match_source(
-        source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_}, source_accounting,
-        [&](const MatchedTensor& tensor) {
+        source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_, .unlike_dtypes = true},
+        source_accounting, [&](const MatchedTensor& tensor) {
           budget_.reserve(static_cast<int64_t>(tensor.logical.hf[0].name.size() + 128 +
                                                tensor.parts.size() * sizeof(TransferInput)),
                           "the plan");

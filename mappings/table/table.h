@@ -13,6 +13,7 @@
 
 #include "bridge/io/number/dtype.h"
 #include "mappings/expr/expr.h"
+#include "mappings/table/hf_config.h"
 
 namespace mappings {
 
@@ -181,6 +182,7 @@ struct Table {
   std::optional<TextForm> text_form;
   std::vector<ProviderField>
       megatron_config;  // Megatron-Bridge provider fields; "_target_" included
+  std::vector<HfConfigEntry> hf_config;
 
   const Family* find_family(std::string_view name) const;  // nullptr: none
 };

@@ -98,7 +98,8 @@ class TableReader {
                       "warn",
                       "not_served",
                       "megatron_config",
-                      "megatron_config_when"});
+                      "megatron_config_when",
+                      "hf_config"});
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -137,6 +138,9 @@ class TableReader {
       table_.not_served.push_back(other_model_of(json, line));
     });
     read_megatron_config(top);
+    each(top, "hf_config", "hf_config", [&](const Json& json, int line) {
+      table_.hf_config.push_back(hf_config_entry_of(json, line));
+    });
     check_table(table_);
     return std::move(table_);
   }

@@ -12,13 +12,14 @@
 namespace bridge {
 
 struct ConfigChanges {
+  bool stated = false;         // the text already differs from the origin's
   std::optional<Dtype> dtype;  // torch_dtype or dtype, whichever the file has
   int64_t vocab_size = 0;      // 0: unchanged
   bool unquantized = false;    // quantization_config and expert_dtype go
   std::string no_mtp;          // key that counts MTP depths, set to 0; empty: unchanged
   std::string root;            // key of the object that describes the text model; empty: the top
 
-  bool any() const { return dtype || vocab_size > 0 || unquantized || !no_mtp.empty(); }
+  bool any() const { return stated || dtype || vocab_size > 0 || unquantized || !no_mtp.empty(); }
 };
 
 // Key order is kept; the text is indented by two as transformers does.

@@ -138,6 +138,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
       return;
     }
     const bool vocab = logical.row->op == mappings::Op::kVocab;
+    if (vocab) result.config_vocab_rows = logical.hf[0].shape.at(0);
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
     std::optional<FoundTensor> found;
     try {
@@ -159,6 +160,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
       return;
     }
     const int64_t rows = vocab && !found->shape.empty() ? found->shape[0] : 0;
+    result.vocab_rows = std::max(result.vocab_rows, rows);
     const auto layout = layouts.get(logical, rows);
     if (found->shape != layout->megatron_shape()) {
       accounting.wrong(logical.name,

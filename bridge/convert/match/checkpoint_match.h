@@ -38,9 +38,11 @@ struct CheckpointMatchOptions {
 int64_t recorded_glu_interleave(const MegatronFolder& folder);
 
 struct CheckpointMatch {
-  int64_t mtp_left_out = 0;    // tensors, by --mtp drop
-  int64_t parts_left_out = 0;  // tensors, by --parts text
-  int64_t other_prefix = 0;    // tensors that --name-prefix passes over for those of the same name
+  int64_t mtp_left_out = 0;       // tensors, by --mtp drop
+  int64_t parts_left_out = 0;     // tensors, by --parts text
+  int64_t vocab_rows = 0;         // that the checkpoint holds; 0: it has no vocabulary tensor
+  int64_t config_vocab_rows = 0;  // that config.json counts
+  int64_t other_prefix = 0;  // tensors that --name-prefix passes over for those of the same name
 };
 
 // Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a

@@ -44,11 +44,19 @@ int32_t Origin::sidecar_tensor(std::string_view name) const {
   return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
 }
 
-int64_t Origin::glu_interleave() const {
+int64_t Origin::recorded_number(std::string_view choice) const {
   if (!sidecar) return 0;
-  const auto it = sidecar->choices.find("glu_interleave");
+  const auto it = sidecar->choices.find(choice);
   return it != sidecar->choices.end() && it->is_number_integer() && *it >= 0 ? it->get<int64_t>()
                                                                              : 0;
+}
+
+int64_t Origin::glu_interleave() const {
+  return recorded_number("glu_interleave");
+}
+
+int64_t Origin::vocab_rows() const {
+  return recorded_number("vocab_rows");
 }
 
 std::string Origin::dtype() const {

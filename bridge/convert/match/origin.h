@@ -38,6 +38,8 @@ struct Origin {
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
   // What the conversion recorded of --glu-interleave; 0: nothing.
   int64_t glu_interleave() const;
+  // What the conversion recorded of its vocabulary's rows on the Megatron side; 0: nothing.
+  int64_t vocab_rows() const;
   // What the conversion recorded of --dtype: "source", "bf16", "fp16", "fp32"; "": none of these.
   std::string dtype() const;
   // The conversion left MTP out.
@@ -48,6 +50,9 @@ struct Origin {
   bool sidecar_keeps(std::string_view name) const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.
   int32_t sidecar_tensor(std::string_view name) const;
+
+ private:
+  int64_t recorded_number(std::string_view choice) const;  // 0: nothing
 };
 
 // Errors: kUsage when neither is there, with the options named.

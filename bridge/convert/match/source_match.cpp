@@ -14,9 +14,11 @@ namespace {
 
 class Matcher {
  public:
-  Matcher(const HfFolder& folder, const mappings::Binding& binding, Accounting& accounting)
+  Matcher(const HfFolder& folder, const mappings::Binding& binding, bool unlike_dtypes,
+          Accounting& accounting)
       : folder_(folder),
         binding_(binding),
+        unlike_dtypes_(unlike_dtypes),
         accounting_(accounting),
         used_(folder.tensors.size(), false) {}
 
@@ -35,11 +37,11 @@ class Matcher {
       const Dtype dtype = part.scales.quantized() ? Dtype::kBF16 : tensor->dtype;
       if (matched.parts.empty()) {
         matched.dtype = dtype;
-      } else if (dtype != matched.dtype) {
+      } else if (dtype != matched.dtype && !unlike_dtypes_ && !logical.row->keep) {
         const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0].tensor)];
-        accounting_.wrong(
-            spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype), first.name,
-                                   safetensors_name(first.dtype)));
+        accounting_.wrong(spec.name, fmt::format("{} where {} is {}; --dtype makes them alike",
+                                                 safetensors_name(tensor->dtype), first.name,
+                                                 safetensors_name(first.dtype)));
         fits = false;
       }
       matched.parts.push_back(part);
@@ -183,6 +185,7 @@ class Matcher {
 
   const HfFolder& folder_;
   const mappings::Binding& binding_;
+  bool unlike_dtypes_;
   Accounting& accounting_;
   std::vector<bool> used_;
   std::vector<int32_t> scales_;
@@ -208,7 +211,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
-  Matcher matcher(folder, binding, accounting);
+  Matcher matcher(folder, binding, options.unlike_dtypes, accounting);
   const std::vector<std::string> present =
       check_mtp(folder, binding, result.dialect, options.keep_mtp);
   if (!options.keep_mtp) {
@@ -236,7 +239,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
 void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t dialect,
                 std::string_view part, Accounting& accounting,
                 const std::function<void(const MatchedTensor&)>& fn) {
-  Matcher matcher(folder, binding, accounting);
+  Matcher matcher(folder, binding, /*unlike_dtypes=*/false, accounting);
   binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
     if (logical.row->part != part) return;
     if (const auto matched = matcher.match(logical)) fn(*matched);

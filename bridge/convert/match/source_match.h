@@ -43,6 +43,8 @@ struct SourceMatchOptions {
   bool local_spec = false;
   bool keep_mtp = true;    // as the binding was made
   bool text_only = false;  // as the binding was made
+  // Parts of one Megatron tensor may have dtypes of their own: --dtype makes them alike.
+  bool unlike_dtypes = false;
 };
 
 struct SourceMatch {

@@ -63,7 +63,8 @@ class Planner {
     Accounting accounting;
     const SourceMatchOptions match = {.local_spec = options_.spec == Spec::kLocal,
                                       .keep_mtp = options_.keep_mtp,
-                                      .text_only = options_.text_only};
+                                      .text_only = options_.text_only,
+                                      .unlike_dtypes = options_.dtype.has_value()};
     plan_.match = match_source(source_, binding_, match, accounting,
                                [&](const MatchedTensor& tensor) { place(tensor); });
     accounting.raise_unless_clean(

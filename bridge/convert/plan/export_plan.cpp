@@ -117,8 +117,14 @@ class Planner {
     }
   }
 
-  // --dtype; else what the origin had; else what the checkpoint has. Kept classes never follow --dtype.
+  // --dtype; else what the origin had; else what the checkpoint has. Kept classes never follow --dtype: they are as
+  // the origin had them, unless --dtype fp32 leaves no reason to be narrower, and without an origin as they are kept.
   Dtype output_dtype(const mappings::Row& row, const HfTensor* before, Dtype current) const {
+    if (row.keep && is_plain_float(*row.keep) && is_plain_float(current)) {
+      const bool as_before =
+          before != nullptr && is_plain_float(before->dtype) && options_.dtype != Dtype::kF32;
+      return as_before ? before->dtype : *row.keep;
+    }
     if (options_.dtype && !row.keep && is_plain_float(current)) return *options_.dtype;
     // Without an origin, integers go back to what the table names first.
     if (before == nullptr) return is_plain_float(current) ? current : row.dtypes.front();

@@ -94,6 +94,8 @@ struct ExecutorHooks {
   std::function<void(const Transfer& transfer, int64_t begin, int64_t length, float scale,
                      std::span<const std::byte> values, std::span<std::byte> codes)>
       on_kept_codes;
+  // How to go on where values are too large for the dtype they are cast to; empty: as a conversion says it.
+  std::function<std::string(const Transfer&)> overflow_hint;
   // A thread failed: whoever waits for another thread's slice must stop waiting.
   std::function<void()> on_error;
   BlockCounts* blocks = nullptr;  // needed where a transfer quantizes

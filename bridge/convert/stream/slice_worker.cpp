@@ -148,6 +148,7 @@ void SliceWorker::check_overflow(const Transfer& transfer, int64_t overflowed) {
       fmt::format("{}: {} of {} values are too large for {}", printable(name_of_(transfer.target)),
                   overflowed, elements, safetensors_name(transfer.to)),
       !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
+      : hooks_.overflow_hint        ? hooks_.overflow_hint(transfer)
       : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
                                     : "use --dtype source or --dtype bf16");
 }
