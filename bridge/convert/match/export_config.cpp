@@ -18,7 +18,7 @@ ExportConfig settle_config(FileSystem& fs, const MegatronFolder& checkpoint, con
         fs, text, name, options, {.drop_mtp = !keep_mtp, .text_only = options.text_only},
         [&](const mappings::Binding& binding) {
           // What the source had and the checkpoint lacks is missed, not forgotten.
-          const int64_t there = found_mtp_depths(checkpoint, binding);
+          const int64_t there = found_mtp_depths(checkpoint, binding, options.name_prefix);
           const HfFolder* source = origin.layout();
           return source == nullptr ? there : std::max(there, found_mtp_depths(*source, binding));
         });

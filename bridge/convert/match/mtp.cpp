@@ -38,6 +38,7 @@ struct Side {
   std::function<size_t(const std::string&)> count;               // of tensors under a prefix
   std::function<bool(int64_t)> is_mtp;                           // a depth that has tensors
   bool drops_uncounted = false;                                  // by a rule of the table
+  bool can_be_counted = false;  // --mtp keep makes config.json count them
 };
 
 std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
@@ -66,9 +67,12 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
           "--mtp drop goes on without MTP");
     }
     if (keep_mtp && depth >= promised) {
-      bad_input(fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
-                            side.where, tensors, printable(names), depth, promised, key),
-                fmt::format("--mtp drop leaves them out; or correct {}", key));
+      bad_input(
+          fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
+                      side.where, tensors, printable(names), depth, promised, key),
+          side.can_be_counted
+              ? "--mtp drop leaves them out; --mtp keep writes them, and config.json counts them"
+              : fmt::format("--mtp drop leaves them out; or correct {}", key));
     }
     if (!keep_mtp && tensors > 0 && !side.is_mtp(depth)) {
       bad_input(fmt::format(
@@ -127,7 +131,8 @@ std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings:
          return prefixes;
        },
        [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
-       [](int64_t) { return true; }},  // Megatron's keys say it
+       [](int64_t) { return true; },  // Megatron's keys say it
+       false, true},
       binding, keep_mtp);
 }
 
@@ -139,8 +144,9 @@ int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& bindin
       [&](const std::string& prefix) { return !tensors_with_prefix(folder, prefix).empty(); });
 }
 
-int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding) {
-  const std::string key_prefix = detect_prefix(folder);
+int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const std::optional<std::string>& name_prefix) {
+  const std::string key_prefix = detect_prefix(folder, name_prefix);
   return count_depths([&](int64_t depth) { return binding.mtp_megatron_prefixes(depth); },
                       [&](const std::string& prefix) {
                         return !tensors_with_prefix(folder, key_prefix + prefix).empty();

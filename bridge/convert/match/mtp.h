@@ -8,6 +8,7 @@
 // is silent about them loads, and trains them from random weights.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,9 @@ std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings:
 
 // MTP depths of a checkpoint whose config.json does not count them, by the tensors that are there.
 int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& binding);
-int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding);
+// name_prefix: as asked, where a checkpoint holds two text models.
+int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const std::optional<std::string>& name_prefix = std::nullopt);
 
 // Those that the table's rows and drops name in depths beyond the promised ones, each with its scales; none where the
 // table has no rule for them. What else lies there is not among them.

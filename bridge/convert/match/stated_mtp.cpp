@@ -26,7 +26,7 @@ MtpDecision decide_mtp(const Statement& statement, const MegatronFolder& checkpo
   if (!options.keep_mtp) return {};
   const std::optional<int64_t> said = statement.integer("mtp_num_layers");
   const int64_t promised = binding.promised_mtp_depths();
-  const int64_t found = found_mtp_depths(checkpoint, binding);
+  const int64_t found = found_mtp_depths(checkpoint, binding, options.name_prefix);
   const bool absent = found == 0 && said.value_or(0) == 0 && !options.mtp_asked;
   // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.
   const bool nothing_lost = origin.layout() != nullptr && !origin_has_mtp(origin, binding);
@@ -36,15 +36,14 @@ MtpDecision decide_mtp(const Statement& statement, const MegatronFolder& checkpo
   const std::string& key = binding.table().mtp_key;
   const int64_t has = said.value_or(found);
   if (options.mtp_asked && has > promised && !key.empty()) return {.count = has};
-  if (!said || has == promised || has == 0) return {};
-  refuse_differences(
-      {{"mtp_num_layers", mappings::FieldKind::kLayout, has, promised}}, statement, config_name,
-      has < promised ? "--mtp drop goes on without MTP"
-      : key.empty()
-          ? fmt::format("--mtp drop leaves them out; --mtp keep cannot write them, as table {} has "
-                        "no rows for them",
-                        binding.table().file)
-          : "--mtp drop leaves them out; --mtp keep writes them, and config.json counts them");
+  // Where the tensors differ from config.json too, check_mtp() says which.
+  if (!said || has == promised || has == 0 || (!key.empty() && found != promised)) return {};
+  refuse_differences({{"mtp_num_layers", mappings::FieldKind::kLayout, has, promised}}, statement,
+                     config_name,
+                     key.empty() ? fmt::format("table {} has no rows for them, so that --mtp keep "
+                                               "cannot write them; --mtp drop leaves them out",
+                                               binding.table().file)
+                                 : "--mtp drop goes on without MTP");
   return {};
 }
 

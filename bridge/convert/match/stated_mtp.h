@@ -2,8 +2,9 @@
 // Both are compared as after --mtp drop, given now or recorded by the conversion.
 //
 //   the checkpoint has none          they are left out as by --mtp drop, and config.json says 0
-//   it has more than config.json     refused; an explicit --mtp keep writes them, and config.json counts them
-//   it has fewer                     refused
+//   it has more than config.json     refused, here or by check_mtp(); an explicit --mtp keep writes them, and config.json
+//                                    counts them
+//   it has fewer                     refused likewise
 #pragma once
 
 #include <cstdint>

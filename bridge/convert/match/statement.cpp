@@ -16,7 +16,7 @@ using mappings::Json;
 
 constexpr const char* kRunConfig = "run_config.yaml";
 constexpr int64_t kLargestRunConfig = 256 << 10;  // Megatron-Bridge's have some 30 KiB
-constexpr int64_t kTreeBytes = 128;               // of memory for a byte of YAML
+constexpr int64_t kTreeBytes = 64;                // of memory for a byte of YAML
 constexpr size_t kMostArguments = 1 << 12;        // Megatron-LM has some 900
 
 Json arguments_of(const MegatronFolder& checkpoint) {
