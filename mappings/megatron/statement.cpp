@@ -117,8 +117,9 @@ class Statement {
     const std::optional<int64_t> hidden = fields_.integer("hidden_size");
     if (heads && *heads > 0) {
       copy("num_query_groups", *heads);
-      const std::optional<int64_t> own = fields_.integer("kv_channels");
-      if (own || hidden) put("kv_channels", std::optional(own ? *own : *hidden / *heads));
+      const std::optional<Json> size =
+          fields_.value("kv_channels", hidden ? Json(*hidden / *heads) : Json());
+      if (size && !size->is_null()) put("kv_channels", size);
     }
     copy("attention_output_gate", false);
     copy("qk_l2_norm", false);

@@ -136,6 +136,8 @@ TEST(Statement, NullIsWhatMegatronDerives) {
   EXPECT_EQ(said["kv_channels"], 16);
   EXPECT_EQ(said["num_query_groups"], 4);
   EXPECT_EQ(said["ffn_hidden_size"], 128);  // 64 * 4 * 2 / 3, in multiples of 64
+  arguments.erase("kv_channels");
+  EXPECT_FALSE(statement_of_arguments(arguments).contains("kv_channels"));
 }
 
 TEST(Statement, OneMeaningHasOneSpelling) {
