@@ -5,8 +5,10 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/version.h"
 
 namespace cli {
 namespace {
@@ -143,6 +145,7 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   command->require_subcommand(1);
   command->footer(
       "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
+      "  causeway mappings show LlamaForCausalLM --source > my_model.jsonc\n"
       "  causeway mappings check my_model.jsonc my-model-folder");
   command->add_subcommand("list", "Architectures there are tables for")->callback([&status] {
     status = mappings_list();
@@ -152,11 +155,17 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
       ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
+  CLI::Option* full = show->add_flag("--full", mappings_command.full,
+                                     "One self-contained table, with the fragments that it uses");
+  show->add_flag("--source", mappings_command.source,
+                 "The table as it is written, to copy; or a fragment, common/NAME")
+      ->excludes(full);
   show->callback([&mappings_command, &status] { status = mappings_show(mappings_command); });
   CLI::App* check = command->add_subcommand("check", "Does this table fit that model folder?");
-  check->add_option("FILE", mappings_command.table_file, "Table to check")->required();
-  check->add_option("HF_DIR", mappings_command.hf_dir, "Model folder")->required();
-  add_resource_options(*check, mappings_command.options);
+  check->add_option("FILE", mappings_command.check.mapping, "Table to check")->required();
+  check->add_option("HF_DIR", mappings_command.check.hf_dir, "Model folder")->required();
+  add_mtp_option(*check, mappings_command.check.keep_mtp);
+  add_resource_options(*check, mappings_command.check);
   check->callback([&mappings_command, &status] { status = mappings_check(mappings_command); });
 }
 
@@ -166,7 +175,7 @@ int run(int argc, char** argv) {
   CLI::App app(kAbout, "causeway");
   app.require_subcommand(1);
   app.footer(kExitCodes);
-  app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION);
+  app.set_version_flag("--version", version_text());
   app.get_formatter()->column_width(34);
 
   int status = 0;
@@ -193,8 +202,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
     if (asked_for) return app.exit(error);
-    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
-               app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " ");
+    bridge::print_message(fmt::format(
+        "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
+        app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " "));
     return static_cast<int>(bridge::Code::kUsage);
   }
   return status;

@@ -9,6 +9,7 @@
 #include "bridge/convert/inspect.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
+#include "cli/lines.h"
 
 namespace cli {
 
@@ -20,11 +21,12 @@ struct VerifyCommand {
 };
 
 struct MappingsCommand {
-  bridge::CommonOptions options;  // check
+  bridge::CheckOptions check;
+  // show
   std::string arch;
-  int64_t layer = -1;      // show: only this layer
-  std::string table_file;  // check
-  std::string hf_dir;      // check
+  int64_t layer = -1;   // with this layer's names
+  bool full = false;    // as one self-contained table
+  bool source = false;  // as it was written
 };
 
 int convert_hf(const bridge::ConvertOptions& options);
@@ -35,7 +37,12 @@ int mappings_list();
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);
 
-// Prints a report and writes --report; returns the exit status.
-int finish(const bridge::CommonOptions& options, const bridge::Report& report, double seconds);
+// Prints the warnings and lines and writes --report; returns the exit status.
+int finish(const bridge::CommonOptions& options, const bridge::Report& report, const Lines& lines,
+           double seconds);
+// The parts of it, for a command that has more to report.
+void print_summary(const bridge::CommonOptions& options, const bridge::Report& report,
+                   const Lines& lines);
+int exit_status(const bridge::Report& report);
 
 }  // namespace cli

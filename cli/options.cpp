@@ -176,18 +176,9 @@ void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
       ->type_name("N");
 }
 
-void add_content_options(CLI::App& app, bridge::OutputOptions& options) {
+void add_parts_option(CLI::App& app, bool& text_only) {
   app.add_option_function<std::string>(
-         "--mtp",
-         [&options](const std::string& value) {
-           options.keep_mtp = value == "keep";
-           options.mtp_asked = true;
-         },
-         "Multi-token-prediction layers: keep or drop (default keep)")
-      ->check(CLI::IsMember({"keep", "drop"}))
-      ->type_name("WHAT");
-  app.add_option_function<std::string>(
-         "--parts", [&options](const std::string& value) { options.text_only = value == "text"; },
+         "--parts", [&text_only](const std::string& value) { text_only = value == "text"; },
          "Parts of a multimodal model: all or text (default all). Converting, text leaves the "
          "vision "
          "tower to the sidecar, and an export puts it back from there or from --reference. "
@@ -198,11 +189,23 @@ void add_content_options(CLI::App& app, bridge::OutputOptions& options) {
 
 }  // namespace
 
+CLI::Option* add_mtp_option(CLI::App& app, bool& keep_mtp) {
+  return app
+      .add_option_function<std::string>(
+          "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
+          "Multi-token-prediction layers: keep or drop (default keep)")
+      ->check(CLI::IsMember({"keep", "drop"}))
+      ->type_name("WHAT");
+}
+
 void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
   add_dtype_option(app, options);
-  add_content_options(app, options);
+  add_mtp_option(app, options.keep_mtp)->each([&options](const std::string&) {
+    options.mtp_asked = true;
+  });
+  add_parts_option(app, options.text_only);
   add_key_options(app, options);
 }
 

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
+#include <set>
 
+#include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/text_form.h"
@@ -27,21 +30,30 @@ namespace {
 class Export {
  public:
   Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
-         const Origin& origin, const std::string& config, ConfigChanges changes,
-         const ExportPlan& plan, MemoryBudget& budget)
+         const Origin& origin, const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
         origin_(origin),
-        config_(config),
-        changes_(std::move(changes)),
         plan_(plan),
         budget_(budget),
         casts_(options.dtype_asked || options.dtype.has_value(),
                [&plan](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }) {
   }
 
-  void run(Report& report) {
+  // What can be refused before a byte is copied, beyond what the plan refuses. config: config.json to write; nullopt: the
+  // origin's as it is.
+  void check(std::optional<std::string> config) {
+    config_ = std::move(config);
+    check_names();
+    const HfFolder& folder = origin_.side_files();
+    for (size_t i = 0; i < folder.side_files.size(); ++i) {
+      if (!is_index(folder.side_files[i])) fs_.open_read(origin_.side_file_path(i));
+    }
+    if (plan_.index_verbatim) fs_.open_read(origin_.index_path());
+  }
+
+  void run(ExportSummary& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     output.require_space(output_bytes());
@@ -60,6 +72,31 @@ class Export {
     if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
     if (origin_.reference) paths.push_back(origin_.reference->path);
     return paths;
+  }
+
+  static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
+
+  // Every file gets a path of its own, and none is the folder of another.
+  void check_names() const {
+    std::set<std::string> names;
+    const auto add = [&](const std::string& name) {
+      if (!names.insert(name).second) clash(name);
+    };
+    for (const ExportPlan::Shard& shard : plan_.shards) add(shard.name);
+    for (const HfSideFile& file : origin_.side_files().side_files) {
+      if (!is_index(file)) add(file.name);
+    }
+    if (plan_.index_verbatim || plan_.needs_index) add(std::string(kIndexFile));
+    for (const std::string& name : names) {
+      for (Path folder = Path(name).parent_path(); !folder.empty(); folder = folder.parent_path()) {
+        if (names.contains(folder.native())) clash(folder.native());
+      }
+    }
+  }
+
+  [[noreturn]] static void clash(const std::string& name) {
+    bad_input(printable(name) + ": a shard to write, or its folder, has the name of a side file",
+              "rename the side file in the origin, or choose another --max-shard-size");
   }
 
   int64_t output_bytes() const {
@@ -84,8 +121,9 @@ class Export {
     };
     hooks.overflow_hint = overflow_hint;
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
-    execute(plan_.transfers, reader, sink, executor, hooks, progress,
-            [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
+    execute({plan_.transfers, reader, sink, executor, hooks,
+             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }},
+            progress);
     progress.finish();
     budget_.release(executor.reserved);
     if (reader.items_without_crc() > 0) {
@@ -99,41 +137,32 @@ class Export {
     const HfFolder& folder = origin_.side_files();
     for (size_t i = 0; i < folder.side_files.size(); ++i) {
       const std::string& name = folder.side_files[i].name;
-      if (name == kIndexFile) continue;
+      if (is_index(folder.side_files[i])) continue;
       make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && (changes_.any() || plan_.text_form)) {
-        write_whole_file(fs_, dir / name, patch_config(config_, changes_));
+      if (name == "config.json" && config_) {
+        write_whole_file(fs_, dir / name, *config_);
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
       }
     }
   }
 
-  void describe_blocks(Report& report) const {
-    report.json["blocks"] = {{"kept", blocks_.kept.load()},
-                             {"new", blocks_.fresh.load()},
-                             {"clipped", blocks_.clipped.load()}};
-    report.json["witnesses"] = blocks_.witnesses.load();
-    if (blocks_.witnesses > 0) {
-      report.lines.push_back(fmt::format(
-          "witness  {} elements are the source's own, which the values alone do not tell",
-          blocks_.witnesses.load()));
-    }
-    if (plan_.quantized == 0) return;
-    report.lines.push_back(
-        fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
-                    blocks_.kept.load(), blocks_.fresh.load(), blocks_.clipped.load()));
+  void describe_blocks(ExportSummary& report) const {
+    report.blocks = {blocks_.kept, blocks_.fresh, blocks_.clipped};
+    report.witnesses = blocks_.witnesses;
+    report.json["blocks"] = {{"kept", report.blocks.kept},
+                             {"new", report.blocks.fresh},
+                             {"clipped", report.blocks.clipped}};
+    report.json["witnesses"] = report.witnesses;
   }
 
-  void describe_casts(Report& report) const {
+  void describe_casts(ExportSummary& report) const {
     report.json["casts"] = nlohmann::ordered_json::array();
     for (const auto& [dtypes, count] : casts_.counts()) {
-      const std::string_view from = safetensors_name(dtypes.first);
-      const std::string_view to = safetensors_name(dtypes.second);
-      report.lines.push_back(fmt::format("cast     {} tensors {} -> {}: {} of {} values changed",
-                                         count.tensors, from, to, count.changed, count.values));
-      report.json["casts"].push_back({{"from", from},
-                                      {"to", to},
+      const auto& [from, to] = dtypes;
+      report.casts.push_back({from, to, count.tensors, count.values, count.changed});
+      report.json["casts"].push_back({{"from", safetensors_name(from)},
+                                      {"to", safetensors_name(to)},
                                       {"tensors", count.tensors},
                                       {"values", count.values},
                                       {"changed", count.changed}});
@@ -153,8 +182,7 @@ class Export {
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
-  const std::string& config_;
-  ConfigChanges changes_;
+  std::optional<std::string> config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
   BlockCounts blocks_;
@@ -181,19 +209,6 @@ ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& c
   return changes;
 }
 
-void describe_mtp(Report& report, const ExportConfig& config) {
-  const mappings::Binding& binding = config.stated.model.binding;
-  if (!config.no_mtp || binding.table().mtp_key.empty()) return;
-  describe_change(report, {binding.table().mtp_key, binding.promised_mtp_depths(), 0},
-                  "the checkpoint has no MTP layers");
-}
-
-void describe_dtype(Report& report, Dtype dtype) {
-  report.lines.push_back(
-      fmt::format("config   dtype: {}, as the weights are written", torch_name(dtype)));
-  report.json["config_dtype"] = torch_name(dtype);
-}
-
 int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& config,
                         const Origin& origin, const ExportOptions& options,
                         const ExportPlan& plan) {
@@ -208,48 +223,43 @@ int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& co
                       });
 }
 
-void describe_parts(Report& report, const ExportPlan& plan) {
-  if (plan.text_form) {
-    report.lines.push_back(
-        fmt::format("text     the text model on its own: {} tensors of other parts left out",
-                    plan.match.parts_left_out));
+// config.json to write where it is not the origin's as it is.
+std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
+                                      const ExportPlan& plan, const ConfigChanges& changes) {
+  if (!changes.any() && !plan.text_form) return std::nullopt;
+  return patch_config(plan.text_form ? text_form_config(text, binding, plan.dialect) : text,
+                      changes);
+}
+
+ExportSummary describe(const ExportOptions& options, const MegatronFolder& checkpoint,
+                       const mappings::Binding& binding, const Origin& origin,
+                       const ExportPlan& plan) {
+  ExportSummary report;
+  report.source = checkpoint.dist_dir;
+  report.source_tensors = checkpoint.metadata.tensors.size();
+  report.table = binding.table().file;
+  report.configuration_from = origin.reference ? origin.reference->path : origin.sidecar->path;
+  report.target = options.target;
+  report.target_tensors = plan.outputs.size();
+  report.target_shards = plan.shards.size();
+  report.verbatim_headers = std::count_if(plan.shards.begin(), plan.shards.end(),
+                                          [](const auto& shard) { return shard.verbatim >= 0; });
+  report.target_bytes = plan.output_bytes;
+  report.left_out = plan.left_out;
+  report.put_back = plan.put_back;
+  report.dropped_mtp_tensors = plan.match.mtp_left_out;
+  if (plan.text_form) report.dropped_part_tensors = plan.match.parts_left_out;
+  report.dequantized_tensors = plan.dequantized;
+  report.dtype = options.dtype;
+  report.quantized_tensors = plan.quantized;
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
   }
   if (plan.match.other_prefix > 0) {
     report.warn(fmt::format(
         "{} tensors are there with and without language_model.; --name-prefix says which count",
         plan.match.other_prefix));
-  }
-}
-
-void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
-              const mappings::Binding& binding, const Origin& origin, const ExportPlan& plan) {
-  const std::string from = origin.reference ? printable(origin.reference->path.string())
-                                            : printable(origin.sidecar->path.string());
-  report.lines.push_back(fmt::format("source   {}: {} tensors",
-                                     printable(checkpoint.dist_dir.string()),
-                                     checkpoint.metadata.tensors.size()));
-  report.lines.push_back(
-      fmt::format("table    {}, configuration from {}", binding.table().file, from));
-  const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
-                                      [](const auto& shard) { return shard.verbatim >= 0; });
-  report.lines.push_back(
-      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
-                  printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
-                  verbatim, size_text(plan.output_bytes)));
-  report.list("left out", plan.left_out);
-  report.list("put back", plan.put_back);
-  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
-  for (const NamedReason& item : plan.left_out) {
-    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
-  }
-  if (plan.match.mtp_left_out > 0) {
-    report.lines.push_back(
-        fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
-  }
-  describe_parts(report, plan);
-  if (plan.dequantized > 0) {
-    report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
-                                       plan.dequantized, safetensors_name(*options.dtype)));
   }
   for (const std::string& text : plan.warnings) report.warn(text);
   for (const std::string& name :
@@ -265,14 +275,14 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
   report.json = {{"command", "export-to-hf"},
                  {"source", printable(checkpoint.dist_dir.string())},
                  {"target", printable(options.target.string())},
-                 {"table", binding.table().file},
-                 {"configuration", from},
-                 {"source_tensors", checkpoint.metadata.tensors.size()},
+                 {"table", report.table},
+                 {"configuration", printable(report.configuration_from.string())},
+                 {"source_tensors", report.source_tensors},
                  {"discarded_training_tensors", checkpoint.metadata.dropped_tensors},
-                 {"target_tensors", plan.outputs.size()},
-                 {"target_shards", plan.shards.size()},
-                 {"verbatim_headers", verbatim},
-                 {"target_bytes", plan.output_bytes},
+                 {"target_tensors", report.target_tensors},
+                 {"target_shards", report.target_shards},
+                 {"verbatim_headers", report.verbatim_headers},
+                 {"target_bytes", report.target_bytes},
                  {"left_out", left_out},
                  {"put_back_tensors", plan.put_back.size()},
                  {"dropped_mtp_tensors", plan.match.mtp_left_out},
@@ -280,11 +290,13 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};
+  if (origin.reference) report.beside = describe_beside_model(report, *origin.reference);
+  return report;
 }
 
 }  // namespace
 
-Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
@@ -293,20 +305,17 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   options.keep_mtp = config.keep_mtp;
   const mappings::Binding& binding = config.stated.model.binding;
   const ExportPlan plan = plan_export(checkpoint, binding, origin, options, fs, budget);
-  const int64_t padding = padding_rows_of(checkpoint, config, origin, options, plan);
   const ConfigChanges changes = config_changes(options, config, origin, plan);
-  Report report;
-  describe(report, options, checkpoint, binding, origin, plan);
-  describe_statement(report, config);
-  describe_mtp(report, config);
-  if (changes.dtype && !options.dtype) describe_dtype(report, *changes.dtype);
-  describe_padding(report, padding, plan.match.vocab_rows - padding);
-  if (!options.dry_run) {
-    const std::string own_config = plan.text_form
-                                       ? text_form_config(config.stated.text, binding, plan.dialect)
-                                       : config.stated.text;
-    Export(fs, options, checkpoint, origin, own_config, changes, plan, budget).run(report);
-  }
+  StatementSummary statement = summarize_statement(config);
+  statement.padding_rows = padding_rows_of(checkpoint, config, origin, options, plan);
+  statement.kept_rows = plan.match.vocab_rows - statement.padding_rows;
+  if (!options.dtype) statement.dtype = changes.dtype;
+  ExportSummary report = describe(options, checkpoint, binding, origin, plan);
+  record_statement(statement, report.json);
+  report.statement = std::move(statement);
+  Export exported(fs, options, checkpoint, origin, plan, budget);
+  exported.check(own_config(config.stated.text, binding, plan, changes));
+  if (!options.dry_run) exported.run(report);
   return report;
 }
 

@@ -1,42 +1,42 @@
 #include "bridge/convert/statement_report.h"
 
-#include <fmt/format.h>
+#include "bridge/io/number/dtype.h"
 
 namespace bridge {
 
-void describe_change(Report& report, const mappings::ConfigChange& change, const std::string& why) {
-  report.lines.push_back(fmt::format("config   {}: {}, was {}: {}", printable(change.key),
-                                     mappings::field_text(change.to),
-                                     mappings::field_text(change.from), why));
-  report.json["config_changes"].push_back(
-      {{"key", change.key}, {"from", change.from}, {"to", change.to}, {"why", why}});
-}
-
-void describe_statement(Report& report, const ExportConfig& config) {
-  const Statement& statement = config.statement;
-  report.json["statement"] = statement.of;
-  report.json["config_changes"] = nlohmann::ordered_json::array();
-  report.json["training_only"] = nlohmann::ordered_json::array();
-  if (statement.empty()) {
-    report.lines.push_back(
-        "config   not checked: the checkpoint holds neither arguments nor run_config.yaml");
-  }
+StatementSummary summarize_statement(const ExportConfig& config) {
+  StatementSummary summary;
+  summary.of = config.statement.of;
   for (const mappings::ConfigChange& change : config.stated.changes) {
-    describe_change(report, change, "the checkpoint says so");
+    summary.changes.push_back({change, "the checkpoint says so"});
   }
-  for (const mappings::FieldDifference& difference : config.stated.listed) {
-    report.lines.push_back("training " + difference_text(difference) + " (left as it is)");
-    report.json["training_only"].push_back({{"field", difference.field},
-                                            {"checkpoint", difference.checkpoint},
-                                            {"config", difference.config}});
+  const mappings::Binding& binding = config.stated.model.binding;
+  const std::string& mtp_key = binding.table().mtp_key;
+  if (config.no_mtp && !mtp_key.empty()) {
+    summary.changes.push_back(
+        {{mtp_key, binding.promised_mtp_depths(), 0}, "the checkpoint has no MTP layers"});
   }
+  summary.training_only = config.stated.listed;
+  return summary;
 }
 
-void describe_padding(Report& report, int64_t rows, int64_t kept) {
-  report.json["padding_rows"] = rows;
-  if (rows == 0) return;
-  report.lines.push_back(
-      fmt::format("padding  {} rows of the vocabulary left out, {} kept", rows, kept));
+void record_statement(const StatementSummary& summary, nlohmann::ordered_json& json) {
+  json["statement"] = summary.of;
+  json["config_changes"] = nlohmann::ordered_json::array();
+  for (const StatementSummary::Change& each : summary.changes) {
+    json["config_changes"].push_back({{"key", each.change.key},
+                                      {"from", each.change.from},
+                                      {"to", each.change.to},
+                                      {"why", each.why}});
+  }
+  json["training_only"] = nlohmann::ordered_json::array();
+  for (const mappings::FieldDifference& difference : summary.training_only) {
+    json["training_only"].push_back({{"field", difference.field},
+                                     {"checkpoint", difference.checkpoint},
+                                     {"config", difference.config}});
+  }
+  if (summary.dtype) json["config_dtype"] = torch_name(*summary.dtype);
+  json["padding_rows"] = summary.padding_rows;
 }
 
 }  // namespace bridge

@@ -14,6 +14,7 @@
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/convert/stream/export_reader.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/file/crc32.h"
 #include "bridge/io/file/file_crc.h"
 #include "bridge/io/hf/safetensors.h"
@@ -46,20 +47,37 @@ Sides tell_apart(FileSystem& fs, const Path& a, const Path& b) {
   return a_megatron ? Sides{b, a} : Sides{a, b};
 }
 
+// What the forward direction keeps of a tensor of the source, and of one of the checkpoint.
+using Parts = std::map<std::string, std::vector<TransferInput>>;
+
+int64_t entry_cost(const MatchedTensor& tensor) {
+  return tree_cost<Parts::value_type>() + heap_cost(tensor.logical.hf[0].name.size()) +
+         heap_cost(tensor.parts.size() * sizeof(TransferInput));
+}
+
+int64_t cost_of(const Transfer& transfer, const CheckpointTensor& tensor) {
+  return static_cast<int64_t>(sizeof(Transfer) + sizeof(std::string) + sizeof(int32_t) +
+                              sizeof(std::vector<RawStretch>)) +
+         heap_cost(transfer.inputs.size() * sizeof(TransferInput)) +
+         heap_cost(tensor.logical.name.size()) +
+         heap_cost(tensor.found.stretches.size() * sizeof(RawStretch));
+}
+
 class Verification {
  public:
   Verification(FileSystem& fs, const VerifyOptions& options, const Sides& sides)
       : fs_(fs), options_(options), sides_(sides), budget_(options.memory) {}
 
-  Report run() {
+  HashSummary run() {
     const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
     const std::string config = (source.path / "config.json").string();
     const MegatronFolder checkpoint =
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
+    const TableChoice table = choose_table(fs_, options_, origin_ ? &*origin_->sidecar : nullptr);
     const BoundModel model = bind_model(
-        fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_},
+        read_config(fs_, source.path), config, table, {.drop_mtp = !keep_mtp_},
         [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
     text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
@@ -67,22 +85,20 @@ class Verification {
                     {"hf", printable(source.path.string())},
                     {"megatron", printable(checkpoint.dist_dir.string())},
                     {"table", model.binding.table().file}};
-    if (!keep_mtp_) {
-      report_.lines.push_back("MTP      not compared: the sidecar says --mtp drop");
-      report_.json["mtp"] = "dropped";
+    if (table.own) {
+      report_.own_table = printable(model.binding.table().file);
+      report_.json["own_table"] = true;
     }
-    if (text_only_) {
-      report_.lines.push_back("parts    the text model only is in the checkpoint, and compared");
-      report_.json["parts"] = "text";
-    }
+    report_.without_mtp = !keep_mtp_;
+    report_.text_only = text_only_;
+    report_.dry_run = options_.dry_run;
+    if (report_.without_mtp) report_.json["mtp"] = "dropped";
+    if (report_.text_only) report_.json["parts"] = "text";
     compare_statement(checkpoint, model.binding);
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
     if (!options_.dry_run) report_.json["identical"] = !report_.difference;
-    report_.lines.push_back(report_.difference ? "result   DIFFERENT"
-                            : options_.dry_run ? "result   no bytes compared (dry run)"
-                                               : "result   identical");
     return std::move(report_);
   }
 
@@ -106,27 +122,23 @@ class Verification {
   void compare_statement(const MegatronFolder& checkpoint, const mappings::Binding& binding) {
     const Statement statement = read_statement(fs_, checkpoint, budget_);
     report_.json["statement"] = statement.of;
-    if (statement.empty()) {
-      report_.lines.push_back(
-          "config   not checked: the checkpoint holds neither arguments nor run_config.yaml");
-    }
+    report_.statement = statement.of;
     for (const mappings::FieldDifference& found : statement_differences(statement, binding)) {
-      difference(found.field, difference_values(found));
+      report_.different_fields.push_back(difference(found.field, difference_values(found)));
     }
   }
 
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
-    std::map<std::string, std::vector<TransferInput>> parts;  // by the first HF name
+    Parts parts;  // by the first HF name
     Accounting source_accounting;
-    const SourceMatch match = match_source(
-        source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_, .unlike_dtypes = true},
-        source_accounting, [&](const MatchedTensor& tensor) {
-          budget_.reserve(static_cast<int64_t>(tensor.logical.hf[0].name.size() + 128 +
-                                               tensor.parts.size() * sizeof(TransferInput)),
-                          "the plan");
-          parts.emplace(tensor.logical.hf[0].name, tensor.parts);
-        });
+    const SourceMatchOptions match_source_options = {
+        .keep_mtp = keep_mtp_, .text_only = text_only_, .unlike_dtypes = true};
+    const SourceMatch match = match_source(source, binding, match_source_options, source_accounting,
+                                           [&](const MatchedTensor& tensor) {
+                                             budget_.reserve(entry_cost(tensor), "the plan");
+                                             parts.emplace(tensor.logical.hf[0].name, tensor.parts);
+                                           });
     source_accounting.raise_unless_clean(printable(source.path.string()), {});
 
     std::vector<Transfer> transfers;
@@ -154,7 +166,7 @@ class Verification {
                          transfer.end += element_count(part.shape);
                        }
                        bytes += bytes_of(transfer.to, transfer.end);
-                       budget_.reserve(static_cast<int64_t>(sizeof(Transfer) + 200), "the plan");
+                       budget_.reserve(cost_of(transfer, tensor), "the plan");
                        transfers.push_back(std::move(transfer));
                        other.push_back(static_cast<int32_t>(logical.size()));
                        logical.push_back(tensor.found.stretches);
@@ -162,7 +174,7 @@ class Verification {
                      });
     if (!accounting.clean()) {
       report_.difference = true;
-      report_.lines.push_back("forward  tensors do not fit the table: " + accounting.summary());
+      report_.misfit = accounting.summary();
       report_.json["accounting"] = accounting.json();
       return;
     }
@@ -170,8 +182,13 @@ class Verification {
     HfReader reader(fs_, source);
     MegatronReader megatron(fs_, checkpoint, std::move(logical));
     CompareSink sink(megatron, std::move(other));
-    compare("forward", transfers, reader, sink, bytes, {},
-            [&](int32_t target) { return names[static_cast<size_t>(target)]; });
+    report_.forward = compare({transfers,
+                               reader,
+                               sink,
+                               {},
+                               {},
+                               [&](int32_t target) { return names[static_cast<size_t>(target)]; }},
+                              sink, {"forward", bytes});
   }
 
   // What the conversion drops as a copy of another tensor is compared with that one's place.
@@ -196,12 +213,12 @@ class Verification {
   void inverse(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
     if (!origin_) {
-      report_.lines.push_back("inverse  not checked: no sidecar");
+      report_.inverse_not_checked = "no sidecar";
       return;
     }
     const Origin& origin = *origin_;
     if (origin.sidecar->identity != source_identity(fs_, source, budget_)) {
-      report_.lines.push_back("inverse  not checked: the sidecar is of another source");
+      report_.inverse_not_checked = "the sidecar is of another source";
       return;
     }
     ExportOptions as_export;
@@ -215,45 +232,47 @@ class Verification {
     HfReader hf(fs_, source);
     CompareSink sink(hf, std::move(other));
     BlockCounts blocks;
-    const ExecutorHooks hooks = origin_hooks(plan, origin, reader, blocks);
-    compare("inverse", plan.transfers, reader, sink, plan.output_bytes, hooks,
-            [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; });
+    report_.inverse =
+        compare({plan.transfers,
+                 reader,
+                 sink,
+                 {},
+                 origin_hooks(plan, origin, reader, blocks),
+                 [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }},
+                sink, {"inverse", plan.output_bytes});
     if (!options_.dry_run) compare_side_files(source, checkpoint);
   }
 
-  void compare(const char* direction, const std::vector<Transfer>& transfers, TensorReader& reader,
-               CompareSink& sink, int64_t bytes, const ExecutorHooks& hooks,
-               const std::function<std::string(int32_t)>& name_of) {
-    if (options_.dry_run) {
-      report_.json[direction] = {{"tensors", transfers.size()}, {"bytes", bytes}};
-      report_.lines.push_back(fmt::format("{}  {} tensors, {}: match by name, shape and dtype",
-                                          direction, transfers.size(), size_text(bytes)));
-      return;
-    }
-    ExecutorOptions executor = plan_execution(options_.threads, transfers, budget_);
-    executor.want_crc = false;
-    Progress progress(options_.progress, options_.quiet, direction, bytes);
-    execute(transfers, reader, sink, executor, hooks, progress, name_of);
-    progress.finish();
-    budget_.release(executor.reserved);
+  struct Task {
+    const char* direction;
+    int64_t bytes;
+  };
 
-    report_.json[direction] = {
-        {"tensors", transfers.size()}, {"bytes", bytes}, {"different", sink.differences().size()}};
-    report_.lines.push_back(fmt::format("{}  {} tensors, {}: {} differ", direction,
-                                        transfers.size(), size_text(bytes),
-                                        sink.differences().size()));
-    constexpr size_t kShown = 20;
-    size_t shown = 0;
+  // execution.options are chosen here.
+  HashSummary::Direction compare(Execution execution, const CompareSink& sink, const Task& task) {
+    HashSummary::Direction result{execution.transfers.size(), task.bytes, {}};
+    report_.json[task.direction] = {{"tensors", result.tensors}, {"bytes", result.bytes}};
+    if (options_.dry_run) return result;
+    execution.options = plan_execution(options_.threads, execution.transfers, budget_);
+    execution.options.want_crc = false;
+    Progress progress(options_.progress, options_.quiet, task.direction, task.bytes);
+    execute(execution, progress);
+    progress.finish();
+    budget_.release(execution.options.reserved);
+
+    report_.json[task.direction]["different"] = sink.differences().size();
     for (const auto& [target, found] : sink.differences()) {
-      difference(name_of(target),
-                 fmt::format("{} elements, the first is number {}", found.elements, found.first),
-                 shown++ < kShown);
+      result.different.push_back(difference(
+          execution.name_of(target),
+          fmt::format("{} elements, the first is number {}", found.elements, found.first)));
     }
+    return result;
   }
 
   // An export of what was trained since: its config.json is the sidecar's, with what the checkpoint says of itself.
   bool is_exported_config(const HfFolder& source, const MegatronFolder& checkpoint) {
     ExportOptions as_export;
+    static_cast<CommonOptions&>(as_export) = options_;  // --mapping and --arch among them
     as_export.keep_mtp = keep_mtp_;
     const ExportConfig config = settle_config(fs_, checkpoint, *origin_, as_export, budget_);
     return read_config(fs_, source.path) == config.stated.text;
@@ -268,19 +287,22 @@ class Verification {
       if (it == recorded.end() || it->second->size != file.size ||
           crc_of_file(*fs_.open_read(source.path / file.name)) != it->second->crc) {
         const bool exported = file.name == "config.json" && is_exported_config(source, checkpoint);
-        if (!exported) difference(file.name, "the sidecar has other bytes");
+        if (!exported) {
+          report_.different_files.push_back(difference(file.name, "the sidecar has other bytes"));
+        }
       }
       if (it != recorded.end()) recorded.erase(it);
     }
     for (const auto& [name, file] : recorded) {
-      difference(name, "only in the sidecar");
+      report_.different_files.push_back(difference(name, "only in the sidecar"));
     }
   }
 
-  void difference(std::string_view name, std::string_view what, bool shown = true) {
+  HashSummary::Difference difference(std::string_view name, std::string what) {
+    HashSummary::Difference found{printable(name), std::move(what)};
     report_.difference = true;
-    if (shown) report_.lines.push_back(fmt::format("differs  {}: {}", printable(name), what));
-    report_.json["differences"].push_back({{"name", printable(name)}, {"what", what}});
+    report_.json["differences"].push_back({{"name", found.name}, {"what", found.what}});
+    return found;
   }
 
   FileSystem& fs_;
@@ -290,18 +312,19 @@ class Verification {
   std::optional<Origin> origin_;  // the sidecar, where there is one
   bool keep_mtp_ = true;
   bool text_only_ = false;
-  Report report_;
+  HashSummary report_;
 };
 
 }  // namespace
 
-Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
+HashSummary verify_hash(FileSystem& fs, const VerifyOptions& options) {
   const Sides sides = tell_apart(fs, options.a, options.b);
   return Verification(fs, options, sides).run();
 }
 
 ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options) {
   ConversionFacts facts;
+  facts.table_was_named = !choose_table(fs, options, nullptr).by_config();
   for (const auto& [source, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
@@ -312,6 +335,8 @@ ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options
       continue;
     }
     const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    facts.table_was_named =
+        facts.table_was_named || !choose_table(fs, options, &*origin.sidecar).by_config();
     facts.without_mtp = facts.without_mtp || origin.mtp_was_dropped();
     facts.without_parts = facts.without_parts || origin.parts_were_left_out();
     if (!fs.stat(source) || looks_like_megatron(fs, source) || !looks_like_hf_folder(fs, source)) {

@@ -2,6 +2,8 @@
 // configuration.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "bridge/io/base/error.h"
 #include "mappings/binding/binding.h"
 
@@ -23,6 +25,16 @@ Json evaluate_literal(const Json& json, const Scope& scope) {
   return result;
 }
 
+// config.json may hold NaN and Infinity, as long as no field is made of them.
+void refuse_non_finite(const std::string& field, const Json& value) {
+  if (value.is_structured()) {
+    for (const Json& item : value) refuse_non_finite(field, item);
+  } else if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+    bridge::bad_input(fmt::format("{} would be {}", field, value.get<double>()),
+                      "correct the number in config.json that it is made of");
+  }
+}
+
 }  // namespace
 
 Json Binding::text_form_config() const {
@@ -40,12 +52,13 @@ Json Binding::megatron_config(std::string_view dtype) const {
   Json fields = Json::object();
   for (const ProviderField& field : table_->megatron_config) {
     const auto where = [&] {
-      return fmt::format("{}: megatron_config at line {}", printable(table_->file), field.line);
+      return fmt::format("{}: megatron_config at {}", printable(table_->file), field.place.text());
     };
     with_context(where, [&] {
       if (!field.when.empty() && !field.when.evaluate_bool(scope)) return;
       fields[field.name] = field.value.empty() ? evaluate_literal(field.literal, scope)
                                                : field.value.evaluate(scope);
+      refuse_non_finite(field.name, fields[field.name]);
     });
   }
   return fields;

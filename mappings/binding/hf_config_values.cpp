@@ -68,7 +68,7 @@ std::vector<ConfigChange> bring_up_to_date(const Table& table, const Json& befor
   std::vector<ConfigChange> changes;
   for (const HfConfigEntry& entry : table.hf_config) {
     const auto where = [&] {
-      return fmt::format("{}: hf_config at line {}", bridge::printable(table.file), entry.line);
+      return fmt::format("{}: hf_config at {}", bridge::printable(table.file), entry.place.text());
     };
     bridge::with_context(where, [&] {
       std::optional<Json> value = value_of(entry, now);

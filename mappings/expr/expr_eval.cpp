@@ -42,6 +42,9 @@ const Json& present(const Value& value) {
 }
 
 std::string shown(const Json& json) {
+  if (json.is_number_float() && !std::isfinite(json.get<double>())) {
+    return fmt::format("{}", json.get<double>());  // the dump would say null
+  }
   return bridge::printable(json.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 

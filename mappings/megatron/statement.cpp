@@ -8,10 +8,16 @@
 namespace mappings {
 namespace {
 
-constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+// Arguments of older versions, whose parsers do not know the field's own name. Newer ones build the model from the field
+// and may hold the old argument beside it, which then counts for nothing: --use-checkpoint-args sets apply_layernorm_1p.
+constexpr std::pair<std::string_view, std::string_view> kOlderNames[] = {
     // argument, field
     {"norm_epsilon", "layernorm_epsilon"},
     {"apply_layernorm_1p", "layernorm_zero_centered_gamma"},
+};
+
+constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+    // argument, field
     {"num_experts", "num_moe_experts"},
     {"use_rope_scaling", "rope_scaling"},
     {"rotary_seq_len_interpolation_factor", "seq_len_interpolation_factor"},
@@ -337,6 +343,11 @@ void rename(Json& fields, std::string_view from, std::string_view to) {
   if (const Json* const value = find(fields, from)) fields[std::string(to)] = Json(*value);
 }
 
+void rename_unless_there(Json& fields, std::string_view from, std::string_view to) {
+  const Json* const own = find(fields, to);
+  if (own == nullptr || own->is_null()) rename(fields, from, to);
+}
+
 // --swiglu and its like say both whether the linear unit is gated and by what.
 void rename_activation(Json& fields) {
   const Json* const swiglu = find(fields, "swiglu");
@@ -354,6 +365,7 @@ void rename_activation(Json& fields) {
 Json statement_of_arguments(const Json& args) {
   Json fields = args;
   for (const auto& [argument, field] : kRenamed) rename(fields, argument, field);
+  for (const auto& [argument, field] : kOlderNames) rename_unless_there(fields, argument, field);
   rename_activation(fields);
   // num_query_groups counts with it only; without, every head has keys of its own.
   if (find(fields, "group_query_attention") != nullptr &&
@@ -365,10 +377,7 @@ Json statement_of_arguments(const Json& args) {
         !is_true(fields, "untie_embeddings_and_output_weights");
   }
   if (!is_true(fields, "multi_latent_attention")) {
-    for (const auto& [argument, field] : kGroupedYarn) {
-      const Json* const own = find(fields, field);
-      if (own == nullptr || own->is_null()) rename(fields, argument, field);
-    }
+    for (const auto& [argument, field] : kGroupedYarn) rename_unless_there(fields, argument, field);
   }
   return Statement(fields, Absent::kUnknown).make();
 }

@@ -20,12 +20,12 @@ void check_key(const std::string& key) {
 
 }  // namespace
 
-HfConfigEntry hf_config_entry_of(const Json& json, int line) {
+HfConfigEntry hf_config_entry_of(const Json& json, const Place& place) {
   if (!json.is_array() || json.size() < 2 || json.size() > 3) {
     bad_input("an entry is [key or list of keys, expression, {options}]");
   }
   HfConfigEntry entry;
-  entry.line = line;
+  entry.place = place;
   entry.keys = json[0].is_array() ? texts_of(json[0], "the keys")
                                   : std::vector<std::string>{text_of(json[0], "the key")};
   if (entry.keys.empty()) bad_input("the list of keys is empty");

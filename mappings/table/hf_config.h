@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mappings/expr/expr.h"
+#include "mappings/table/place.h"
 
 namespace mappings {
 
@@ -15,10 +16,10 @@ struct HfConfigEntry {
   std::vector<std::string> keys;
   Expr value;  // its names are fields of a statement (megatron/statement.h)
   Expr when;   // empty: always
-  int line = 0;
+  Place place;
 };
 
 // Errors: kBadInput.
-HfConfigEntry hf_config_entry_of(const Json& json, int line);
+HfConfigEntry hf_config_entry_of(const Json& json, const Place& place);
 
 }  // namespace mappings

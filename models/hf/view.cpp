@@ -12,6 +12,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
 #include "models/hf/vision.h"
@@ -38,8 +39,9 @@ auto in(const bridge::Path& folder, const Fn& fn) {
 Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
   const bridge::Path path = folder / "config.json";
   const std::string text = bridge::read_whole_file(fs, path, kLargestConfig);
-  const nlohmann::ordered_json values = bridge::with_context(
-      bridge::printable(path.native()), [&] { return bridge::parse_json(text); });
+  const nlohmann::ordered_json values = bridge::with_context(bridge::printable(path.native()), [&] {
+    return bridge::parse_json(text, {.non_finite = true});
+  });
   return in(folder, [&] { return Settings("config.json", values); });
 }
 
@@ -55,8 +57,6 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
-// Its tensors say whether there is multi-token prediction in DeepSeek-V4 and Qwen3.5: transformers leaves it out and writes the
-// configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config, drop_mtp);
   // A text model cut out of a multimodal one may have kept its configuration.
@@ -64,20 +64,13 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
   if (!has_tower) model.vision.reset();
-  const HfFamily family = hf_family(config);
-  if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
-  const HfNames names(family, model, prefix_of(folder));
+  const HfArchitecture& architecture = hf_architecture(config);
+  if (drop_mtp || architecture.settle_mtp == nullptr) return model;
+  const HfNames names(architecture, model, prefix_of(folder));
   const bool has_depths =
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [&](const HfTensor& tensor) { return names.is_mtp(tensor.name); });
-  if (!has_depths) model.mtp.clear();
-  if (!has_depths || !model.mtp.empty() || family != HfFamily::kQwen3_5) return model;
-  // A depth's layer is as the last that is not linear.
-  const auto full =
-      std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
-        return std::holds_alternative<GroupedAttention>(layer.attention);
-      });
-  if (full != model.layers.rend()) model.mtp.push_back(*full);
+  architecture.settle_mtp(model, has_depths);
   return model;
 }
 
@@ -139,7 +132,7 @@ class HfWeights : public Weights {
         settings_(read_config(fs, folder_.path)),
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
-        names_(hf_family(settings_), config_, prefix_of(folder_)),
+        names_(hf_architecture(settings_), config_, prefix_of(folder_)),
         block_(in(folder_.path, [&] { return block_of(settings_); })) {
     in(folder_.path, [&] {
       check_shapes(*this);

@@ -45,11 +45,6 @@ def duplicate_in_index(folder):
     (folder / INDEX).write_text(text.replace('"weight_map": {', '"weight_map": {"%s": "%s", ' % (NAME, SHARDS[0])))
 
 
-def symlinked_shard(folder):
-    (folder / SHARDS[0]).rename(folder.parent / "elsewhere")
-    (folder / SHARDS[0]).symlink_to("../elsewhere")
-
-
 def fifo(folder):
     (folder / SHARDS[0]).unlink()
     os.mkfifo(folder / SHARDS[0])
@@ -77,7 +72,9 @@ INDEX_CASES = {
     "shard removed": (lambda f: (f / SHARDS[1]).unlink(), [SHARDS[1]]),
     "all shards removed": (lambda f: [(f / shard).unlink() for shard in SHARDS], [SHARDS[0], "3 of 3"]),
     "a model.safetensors beside": (lambda f: (f / "model.safetensors").write_bytes(b""), ["model.safetensors", "index"]),
-    "shard is a symlink out": (symlinked_shard, [SHARDS[0], "symlink"]),
+    "shard is a symlink to nothing": (lambda f: ((f / SHARDS[0]).unlink(), (f / SHARDS[0]).symlink_to("../gone")), [SHARDS[0], "broken symlink"]),
+    "shard is a git-lfs pointer": (lambda f: (f / SHARDS[0]).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4967215360\n"),
+                                   [SHARDS[0], "git-lfs pointer", "git lfs pull"]),
     "shard is a pipe": (fifo, [SHARDS[0]]),
     "shard is a folder": (lambda f: ((f / SHARDS[0]).unlink(), (f / SHARDS[0]).mkdir()), [SHARDS[0]]),
 }

@@ -48,7 +48,7 @@ LAYOUT = {
     "groups": ("qwen3_dense", dict(num_query_groups=3), "num_query_groups", "3"),
     "a group a head": ("qwen3_dense", dict(group_query_attention=False), "num_query_groups", None),
     "head size": ("qwen3_dense", dict(kv_channels=48), "kv_channels", "48"),
-    "zero-centred norms": ("qwen3_dense", dict(apply_layernorm_1p=True), "layernorm_zero_centered_gamma", "true"),
+    "zero-centred norms": ("qwen3_dense", dict(layernorm_zero_centered_gamma=True), "layernorm_zero_centered_gamma", "true"),
     "interleaved rotation": ("qwen3_dense", dict(rotary_interleaved=True), "rotary_interleaved", "true"),
     "part of a head": ("qwen3_dense", dict(rotary_percent=0.5), "rotary_percent", "0.5"),
     "tied": ("qwen3_dense", dict(untie_embeddings_and_output_weights=False), "share_embeddings_and_output_weights", "true"),
@@ -78,7 +78,7 @@ def test_what_config_json_cannot_say_is_refused(case, root, tmp_path):
 
 VALUES = {
     "rope base": ("qwen3_dense", dict(rotary_base=12345), {"rope_theta": 12345}),
-    "epsilon": ("qwen3_dense", dict(norm_epsilon=3e-5), {"rms_norm_eps": 3e-5}),
+    "epsilon": ("qwen3_dense", dict(layernorm_epsilon=3e-5), {"rms_norm_eps": 3e-5}),
     "longer": ("qwen3_dense", dict(seq_length=1 << 20), {"max_position_embeddings": 1 << 20}),
     "shorter": ("qwen3_dense", dict(seq_length=16, max_position_embeddings=16), {}),
     "dropout": ("qwen3_dense", dict(attention_dropout=0.25), {}),

@@ -16,21 +16,16 @@
 
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/io/file/file_system.h"
-#include "mappings/table/table.h"
 
 namespace bridge {
 
 constexpr std::string_view kIterationFolder = "iter_0000000";
 
 // dist_dir holds the data files already. Everything is synced.
-void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
-                          const mappings::Json& provider, const mappings::Json& args);
+void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan);
 
 // Tracker, release link, train state. Where symlinks fail the tracker names iteration 0.
 void write_root_files(FileSystem& fs, const Path& root);
-
-// The object "common.pt" holds, as a protocol-2 pickle.
-std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata);
 
 // A torch.save archive of Megatron-Bridge's train state at step 0: 0-dimensional tensors by name.
 std::string train_state_archive();

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "bridge/io/base/json_non_finite.h"
 #include "bridge/io/base/json_strict.h"
 
 namespace bridge {
@@ -41,7 +42,7 @@ void respell(Json& json, const std::vector<Respelling>& respellings) {
 std::string text_form_config(std::string_view config_text, const mappings::Binding& binding,
                              size_t dialect) {
   const mappings::Table& table = binding.table();
-  const Json whole = parse_json(config_text);
+  const Json whole = parse_json(config_text, {.non_finite = true});
   Json config = whole.at(binding.config_root());
   const auto changes = respellings(table, dialect);
   for (const std::string& key : table.text_form->keep) {
@@ -51,7 +52,7 @@ std::string text_form_config(std::string_view config_text, const mappings::Bindi
   }
   const mappings::Json own = binding.text_form_config();
   for (const auto& [key, value] : own.items()) config[key] = value;
-  return config.dump(2) + "\n";
+  return dump_with_non_finite(config) + "\n";
 }
 
 }  // namespace bridge

@@ -5,6 +5,7 @@
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/stated_mtp.h"
+#include "bridge/convert/match/table_choice.h"
 
 namespace bridge {
 
@@ -13,9 +14,10 @@ ExportConfig settle_config(FileSystem& fs, const MegatronFolder& checkpoint, con
   bool keep_mtp = options.keep_mtp;
   const Path folder = origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const std::string name = (folder / "config.json").string();
+  const TableChoice table = choose_table(fs, options, origin.sidecar ? &*origin.sidecar : nullptr);
   const auto bind = [&](const std::string& text) {
     return bind_model(
-        fs, text, name, options, {.drop_mtp = !keep_mtp, .text_only = options.text_only},
+        text, name, table, {.drop_mtp = !keep_mtp, .text_only = options.text_only},
         [&](const mappings::Binding& binding) {
           // What the source had and the checkpoint lacks is missed, not forgotten.
           const int64_t there = found_mtp_depths(checkpoint, binding, options.name_prefix);

@@ -8,6 +8,7 @@
 
 #include "bridge/convert/match/vocabulary.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/json_non_finite.h"
 #include "bridge/io/base/json_strict.h"
 #include "mappings/megatron/statement.h"
 
@@ -49,13 +50,13 @@ void take_values(const Statement& statement, const std::vector<FieldDifference>&
                  const std::string& config_name,
                  const std::function<BoundModel(const std::string&)>& bind, StatedConfig& result) {
   const mappings::Table& table = result.model.binding.table();
-  Json config = parse_json(result.text);
+  Json config = parse_json(result.text, {.non_finite = true});
   const std::string root = result.model.binding.config_root();
   const Json before = meaning_of(result.model.binding);
   result.changes = mappings::bring_up_to_date(table, before, corrected(before, values),
                                               root.empty() ? config : config[root]);
   if (!result.changes.empty()) {
-    result.text = config.dump(2) + "\n";
+    result.text = dump_with_non_finite(config) + "\n";
     result.model = bind(result.text);
   }
   std::vector<FieldDifference> left;

@@ -6,6 +6,7 @@
 
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/stated_config.h"
+#include "bridge/io/base/json_non_finite.h"
 #include "bridge/io/base/json_strict.h"
 
 namespace bridge {
@@ -49,10 +50,10 @@ MtpDecision decide_mtp(const Statement& statement, const MegatronFolder& checkpo
 
 std::string with_mtp_count(const std::string& config_text, const mappings::Binding& binding,
                            int64_t count) {
-  nlohmann::ordered_json config = parse_json(config_text);
+  nlohmann::ordered_json config = parse_json(config_text, {.non_finite = true});
   const std::string root = binding.config_root();
   (root.empty() ? config : config[root])[binding.table().mtp_key] = count;
-  return config.dump(2) + "\n";
+  return dump_with_non_finite(config) + "\n";
 }
 
 }  // namespace bridge

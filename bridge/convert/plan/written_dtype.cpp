@@ -40,7 +40,7 @@ std::optional<Dtype> dtype_to_name(const ExportPlan& plan, const Origin& origin,
     return tensor == nullptr ? std::nullopt : std::optional(tensor->dtype);
   });
   if (says_it_of_its_own_weights(origin) && before == written) return std::nullopt;
-  const nlohmann::ordered_json config = parse_json(config_text);
+  const nlohmann::ordered_json config = parse_json(config_text, {.non_finite = true});
   for (const nlohmann::ordered_json* object :
        {&config, root.empty() || !config.contains(root) ? &config : &config[root]}) {
     for (const char* key : {"dtype", "torch_dtype"}) {

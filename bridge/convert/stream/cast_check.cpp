@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 
+#include "bridge/convert/options.h"
 #include "bridge/io/base/error.h"
 
 namespace bridge {
@@ -26,7 +27,7 @@ class Piece {
   Piece(Dtype dtype, std::span<const std::byte> bytes) {
     int64_t overflowed = 0;
     const auto count = static_cast<size_t>(std::ssize(bytes) * 8 / bits_of(dtype));
-    change_values(ValueChange::kNone, dtype, bytes, Dtype::kF32,
+    change_values(ValueChange{}, dtype, bytes, Dtype::kF32,
                   std::as_writable_bytes(std::span(values_).first(count)), overflowed);
   }
 
@@ -67,10 +68,6 @@ int64_t changed_values(const Transfer& transfer, const Segment& segment) {
 }
 
 }  // namespace
-
-std::string_view dtype_option(Dtype dtype) {
-  return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
-}
 
 std::string overflow_hint(const Transfer& transfer) {
   const TransferInput& from = transfer.inputs.at(0);

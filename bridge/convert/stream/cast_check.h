@@ -50,9 +50,6 @@ class CastCheck {
   std::map<std::pair<Dtype, Dtype>, CastCount> counts_;
 };
 
-// What --dtype calls a floating dtype.
-std::string_view dtype_option(Dtype dtype);
-
 // How to go on where values are too large for the dtype they are cast to: never by that dtype.
 std::string overflow_hint(const Transfer& transfer);
 

@@ -13,7 +13,8 @@
 //
 // Truth: RFC 8259; nlohmann/json 3.11 (detail/input/parser.hpp, lexer.hpp). Integers that fit
 // neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives
-// them; NaN, Infinity and reals beyond the range of double are errors.
+// them; reals beyond the range of double are errors, and so are NaN and Infinity unless
+// JsonLimits::non_finite takes them (json_non_finite.h).
 #include "bridge/io/base/json_strict.h"
 
 #include <fmt/format.h>
@@ -26,6 +27,7 @@
 #include <vector>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/json_non_finite.h"
 #include "bridge/io/base/utf8.h"
 
 namespace bridge {
@@ -80,10 +82,40 @@ class KeyStack {
   std::vector<size_t> starts_;
 };
 
+// Characters of a text, with a count of those that the parser took.
+class CountingIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  CountingIterator(const char* at, size_t& taken) : at_(at), taken_(&taken) {}
+  reference operator*() const { return *at_; }
+  CountingIterator& operator++() {
+    ++at_;
+    ++*taken_;
+    return *this;
+  }
+  bool operator==(const CountingIterator& other) const { return at_ == other.at_; }
+  bool operator!=(const CountingIterator& other) const { return at_ != other.at_; }
+
+ private:
+  const char* at_;
+  size_t* taken_;
+};
+
 // nlohmann's events -> JsonVisitor's, with the depth and duplicate checks in between.
 class SaxAdapter : public nlohmann::json_sax<Json> {
  public:
   SaxAdapter(JsonVisitor& visitor, int max_depth) : visitor_(visitor), max_depth_(max_depth) {}
+
+  // While the text of numbers is parsed, taken counts its characters.
+  void watch(const NonFiniteNumbers& numbers, const size_t& taken) {
+    non_finite_ = &numbers;
+    taken_ = &taken;
+  }
 
   bool null() override {
     visitor_.on_null(depth_);
@@ -108,7 +140,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return true;
   }
   bool number_float(number_float_t value, const string_t& text) override {
-    visitor_.on_real(depth_, value, text);
+    const double* non_finite = non_finite_at();
+    visitor_.on_real(depth_, non_finite != nullptr ? *non_finite : value, text);
     return true;
   }
   bool string(string_t& value) override {
@@ -154,6 +187,15 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
   }
 
  private:
+  // The number that was just parsed, when it stands for one. The lexer has taken one character beyond it, unless the text
+  // ends there.
+  const double* non_finite_at() const {
+    if (non_finite_ == nullptr) return nullptr;
+    const double* before = non_finite_->ending_at(*taken_ - 1);
+    if (before != nullptr || *taken_ < non_finite_->text.size()) return before;
+    return non_finite_->ending_at(*taken_);
+  }
+
   // The depth of the container that opens.
   int enter() {
     if (depth_ >= max_depth_) {
@@ -163,6 +205,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
   }
 
   JsonVisitor& visitor_;
+  const NonFiniteNumbers* non_finite_ = nullptr;
+  const size_t* taken_ = nullptr;
   int max_depth_;
   int depth_ = 0;
   KeyStack keys_;
@@ -219,6 +263,16 @@ void visit_json(std::string_view text, JsonVisitor& visitor, const JsonLimits& l
   if (text.substr(0, 3) == "\xef\xbb\xbf") bad_input("not JSON: starts with a byte order mark");
   if (!is_utf8(text)) bad_input("not JSON: bytes that are not UTF-8");
   SaxAdapter adapter(visitor, limits.max_depth);
+  const NonFiniteNumbers numbers =
+      limits.non_finite ? replace_non_finite(text) : NonFiniteNumbers{};
+  if (!numbers.found.empty()) {
+    size_t taken = 0;
+    adapter.watch(numbers, taken);
+    const char* const end = numbers.text.data() + numbers.text.size();
+    Json::sax_parse(CountingIterator(numbers.text.data(), taken), CountingIterator(end, taken),
+                    &adapter, Json::input_format_t::json, /*strict=*/true);
+    return;
+  }
   Json::sax_parse(text.begin(), text.end(), &adapter, Json::input_format_t::json, /*strict=*/true,
                   limits.allow_comments);
 }

@@ -15,6 +15,8 @@ struct JsonLimits {
   int64_t max_bytes = 64 << 20;
   int max_depth = 64;
   bool allow_comments = false;  // // and /* */, for mapping tables
+  bool non_finite =
+      false;  // NaN, Infinity, -Infinity are reals, as Python writes them; not with comments
 };
 
 // Order-preserving document. Errors: kBadInput with line and column where the parser knows them.

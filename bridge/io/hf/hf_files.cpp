@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/heap_cost.h"
 
 namespace bridge {
 namespace {
@@ -25,9 +26,9 @@ class Walk {
       : fs_(fs), folder_(folder), budget_(budget) {
     // Resolved, so that the folder given may itself be reached through symlinks. Links resolve to
     // full paths too, so a blobs folder that is a symlink leads nowhere that is allowed.
-    const Path real = fs.real_path(folder);
-    if (real.parent_path().filename() == "snapshots") {
-      blobs_ = real.parent_path().parent_path() / "blobs";
+    real_ = fs.real_path(folder);
+    if (real_.parent_path().filename() == "snapshots") {
+      blobs_ = real_.parent_path().parent_path() / "blobs";
     }
   }
 
@@ -36,6 +37,8 @@ class Walk {
     const auto by_name = [](const HfSideFile& a, const HfSideFile& b) { return a.name < b.name; };
     std::sort(found_.files.begin(), found_.files.end(), by_name);
     std::sort(found_.too_deep.begin(), found_.too_deep.end());
+    std::sort(found_.links_out.begin(), found_.links_out.end(),
+              [](const HfLink& a, const HfLink& b) { return a.name < b.name; });
     return std::move(found_);
   }
 
@@ -71,31 +74,42 @@ class Walk {
 
   std::optional<Stat> follow(const std::string& name, const Path& path) {
     const std::string target = fs_.read_link(path).string();
-    if (!blobs_) {
-      bad_input(fmt::format("{}: symlink to {}", printable(name), printable(target)),
-                "only snapshots of the Hugging Face cache may hold symlinks; copy the folder with "
-                "cp -rL");
-    }
     std::optional<Stat> stat = fs_.stat(path);
     if (!stat) {
       bad_input(fmt::format("{}: broken symlink to {}", printable(name), printable(target)),
-                "the download is not complete; run it again");
+                blobs_ ? "the download is not complete; run it again" : "");
     }
-    if (fs_.real_path(path).parent_path() != *blobs_) {
+    const Path real = fs_.real_path(path);
+    if (blobs_ && real.parent_path() != *blobs_) {
       bad_input(fmt::format("{}: symlink to {}, which is not in the blobs folder of this model",
                             printable(name), printable(target)));
+    }
+    if (!blobs_ && stat->kind == Kind::kDirectory) {
+      bad_input(
+          fmt::format("{}: symlink to {}, which is a folder", printable(name), printable(target)),
+          "links to files are followed; copy the folder with cp -rL");
+    }
+    if (!blobs_ && !lies_inside(real)) {
+      reserve(name.size() + real.native().size());
+      found_.links_out.push_back({name, real.native()});
     }
     return stat;
   }
 
+  bool lies_inside(const Path& file) const {
+    return std::mismatch(real_.begin(), real_.end(), file.begin(), file.end()).first == real_.end();
+  }
+
   void reserve(size_t name_size) {
     // Twice for the growth of the vector.
-    budget_.reserve(static_cast<int64_t>(2 * sizeof(HfSideFile) + name_size + 16), "file names");
+    budget_.reserve(static_cast<int64_t>(2 * sizeof(HfSideFile)) + heap_cost(name_size),
+                    "file names");
   }
 
   FileSystem& fs_;
   const Path& folder_;
   MemoryBudget& budget_;
+  Path real_;
   std::optional<Path> blobs_;
   HfFiles found_;
 };

@@ -1,12 +1,13 @@
 // Opening a Hugging Face folder.
 //
 //   1. List its files (hf_files.h); config.json must be among them.
-//   2. Find the shards: those of the index; without one, model.safetensors alone. Whatever
-//      leaves a choice (an index and a model.safetensors that it does not list, several files
-//      and no index) is refused, since readers differ in what they take: transformers prefers
-//      model.safetensors, others the index.
+//   2. Find the shards: those of the index; without one, model.safetensors. Whatever leaves a
+//      choice (an index and a model.safetensors that it does not list, model.safetensors and
+//      shards without an index) is refused, since readers differ in what they take: transformers
+//      prefers model.safetensors, others the index.
 //   3. Read the shards' headers, put the tensors in order of their names.
 //   4. Compare with the index, both ways.
+//   5. What is left are side files, but for those that hold weights (weight_files.h).
 //
 // Truth: transformers/modeling_utils.py (_get_resolved_checkpoint_files),
 // safetensors/src/tensor.rs.
@@ -26,6 +27,7 @@
 #include "bridge/io/hf/hf_files.h"
 #include "bridge/io/hf/hf_index.h"
 #include "bridge/io/hf/safetensors.h"
+#include "bridge/io/hf/weight_files.h"
 
 namespace bridge {
 namespace {
@@ -41,6 +43,11 @@ constexpr int64_t kMaxIndex = 256 << 20;
 bool is_foreign_weights(std::string_view name) {
   return (name.starts_with("pytorch_model") && name.ends_with(".bin")) ||
          (name.starts_with("consolidated") && name.ends_with(".pth")) || name.ends_with(".gguf");
+}
+
+// "model-00001-of-00002.safetensors".
+bool is_shard_name(std::string_view name) {
+  return name.ends_with(kSafetensors) && name.find("-of-") != std::string_view::npos;
 }
 
 // Up to five names: "a, b and 7 more".
@@ -111,14 +118,15 @@ std::vector<std::string> shards_without_index(const Path& folder, const HfFiles&
                                               bool required) {
   NameList safetensors;
   NameList foreign;
+  bool has_shards = false;
   for (const HfSideFile& file : files.files) {
     if (file.name.find('/') != std::string::npos) continue;
     if (file.name.ends_with(kSafetensors)) safetensors.add(file.name);
     if (is_foreign_weights(file.name)) foreign.add(file.name);
+    has_shards = has_shards || is_shard_name(file.name);
   }
-  if (safetensors.count() == 1 && find_file(files, kSingle) != nullptr) {
-    return {std::string(kSingle)};
-  }
+  // What lies beside it (an adapter, another program's form) is not what transformers reads.
+  if (!has_shards && find_file(files, kSingle) != nullptr) return {std::string(kSingle)};
   if (!safetensors.empty()) {
     fail(folder, fmt::format("no {}, and not {} alone: {}", kIndex, kSingle, safetensors.text()),
          "write the folder again with transformers' save_pretrained, or fetch the index; a file on "
@@ -235,8 +243,12 @@ HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weigh
     read_shards(fs, shards_without_index(folder.path, files, weights_required), budget, folder);
   }
 
+  std::erase_if(files.files, [&](const HfSideFile& file) {
+    return find_by_name(folder.shards, file.name) != nullptr;
+  });
+  folder.other_weights = take_weight_files(files.files);
+  folder.links_out = std::move(files.links_out);
   for (HfSideFile& file : files.files) {
-    if (find_by_name(folder.shards, file.name) != nullptr) continue;
     auto& list = file.size <= kMaxSideFile ? folder.side_files : folder.large_side_files;
     list.push_back(std::move(file));
   }

@@ -1,16 +1,18 @@
 // A Hugging Face model folder: config.json, one model.safetensors or an index with shards, and
 // side files.
 //
-// Accepted: a folder with model.safetensors.index.json and its shards; a folder with a single
-// *.safetensors file named model.safetensors; a Hugging Face cache snapshot (…/snapshots/REV/
-// whose files are symlinks; they may lead only into the same model's blobs/ folder); the cache's
-// model folder itself (models--org--name: refs/main chooses the snapshot).
+// Accepted: a folder with model.safetensors.index.json and its shards; a folder with
+// model.safetensors and no index; a Hugging Face cache snapshot (…/snapshots/REV/ whose files are
+// symlinks; they may lead only into the same model's blobs/ folder); the cache's model folder
+// itself (models--org--name: refs/main chooses the snapshot). Elsewhere a symlink may lead to any
+// regular file; those that lead out of the folder are listed.
 //
-// Refused: weight_map names that are not one plain path component, symlinks elsewhere, tensors
-// that the index and the shards do not agree on (missing, extra, in another shard), the same
-// tensor in two shards, a model.safetensors beside an index that does not list it, several
-// *.safetensors without an index, pickled .bin weights (kUnsupported, with the remedy), files
-// that are not regular. The folders .git and .cache are skipped.
+// Refused: weight_map names that are not one plain path component, symlinks to anything but regular
+// files, tensors that the index and the shards do not agree on (missing, extra, in another shard),
+// the same tensor in two shards, a model.safetensors beside an index that does not list it, or
+// beside shards without an index, *.safetensors of other names without one, pickled .bin weights
+// (kUnsupported, with the remedy), files that are not regular. The folders .git and .cache are
+// skipped.
 #pragma once
 
 #include <cstdint>
@@ -44,15 +46,25 @@ struct HfSideFile {
   int64_t size;
 };
 
+// A symlink whose file lies outside the folder.
+struct HfLink {
+  std::string name;    // as of a side file
+  std::string target;  // the file's own path
+};
+
 struct HfFolder {
-  Path path;                           // the folder that holds config.json
-  std::vector<HfShard> shards;         // by name
-  std::vector<HfTensor> tensors;       // by name
-  bool has_index = false;              // model.safetensors.index.json
-  std::vector<HfSideFile> side_files;  // every regular file outside the weight map up to 64 MiB,
-                                       // sorted; config.json and the index are among them
+  Path path;                      // the folder that holds config.json
+  std::vector<HfShard> shards;    // by name
+  std::vector<HfTensor> tensors;  // by name
+  bool has_index = false;         // model.safetensors.index.json
+  std::vector<HfSideFile>
+      side_files;  // every regular file outside the weight map up to 64 MiB that
+                   // holds no weights, sorted; config.json and the index are
+                   // among them
   std::vector<HfSideFile> large_side_files;  // larger ones, and folders below the fourth level
                                              // ("a/b/c/d/", size 0): listed, not carried
+  std::vector<HfSideFile> other_weights;     // see weight_files.h, sorted: neither read nor carried
+  std::vector<HfLink> links_out;             // sorted by name
   int64_t total_bytes = 0;                   // payload of all tensors
 
   const HfTensor* find(std::string_view name) const;  // nullptr: not there

@@ -14,6 +14,7 @@
 #include "mappings/megatron/megatron_args.h"
 #include "mappings/megatron/statement_fields.h"
 #include "mappings/table/registry.h"
+#include "tests/data_dir.h"
 
 namespace mappings {
 namespace {
@@ -27,7 +28,7 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 std::filesystem::path data(const char* folder) {
-  return std::filesystem::path(CAUSEWAY_DATA_DIR) / folder;
+  return std::filesystem::path(data_dir()) / folder;
 }
 
 Json meaning_of(const Json& config) {
@@ -153,6 +154,32 @@ TEST(Statement, OneMeaningHasOneSpelling) {
   EXPECT_EQ(statement_of_arguments(next)["position_embedding_type"], "rope");
 }
 
+// Newer versions build the model from the field; --use-checkpoint-args leaves the older name beside it.
+TEST(Statement, TheFieldsOwnNameCountsBeforeTheOlderArgument) {
+  Json arguments = real_arguments("qwen3_next");
+  ASSERT_EQ(arguments["layernorm_zero_centered_gamma"], true);
+  arguments.update({{"apply_layernorm_1p", false}, {"norm_epsilon", 3e-5}});
+  EXPECT_EQ(statement_of_arguments(arguments)["layernorm_zero_centered_gamma"], true);
+  EXPECT_EQ(statement_of_arguments(arguments)["layernorm_epsilon"], 1e-6);
+  arguments.erase("layernorm_zero_centered_gamma");
+  arguments.erase("layernorm_epsilon");
+  EXPECT_EQ(statement_of_arguments(arguments)["layernorm_zero_centered_gamma"], false);
+  EXPECT_EQ(statement_of_arguments(arguments)["layernorm_epsilon"], 3e-5);
+}
+
+// Flags that are all off would say GELU without a gate, against run_config.yaml.
+TEST(Statement, AnActivationThatNoFlagNamesIsNotSaid) {
+  const RealModel model = real_models().front();
+  Json provider = Binding(find_table(model.config, ""), model.config).megatron_config("bf16");
+  for (const bool gated : {true, false}) {
+    provider["activation_func"] = {{"_target_", gated ? "torch.nn.functional.gelu" : "torch.tanh"}};
+    provider["gated_linear_unit"] = gated;
+    const Json said = statement_of_arguments(megatron_args(provider, {}));
+    EXPECT_FALSE(said.contains("activation_func"));
+    EXPECT_EQ(text_of(contradictions(said, statement_of_provider(provider, Absent::kUnknown))), "");
+  }
+}
+
 TEST(Statement, WhatIsNotSaidIsNotCompared) {
   const Json meant = meaning_of(real_models().front().config);
   EXPECT_TRUE(statement_of_arguments(Json::object()).empty());
@@ -243,9 +270,9 @@ TEST(Statement, AKeyIsWrittenWhereConfigJsonHasIt) {
       {{"rope_scaling.rope_theta", "rope_parameters.rope_theta", "rope_theta"},
        Expr::parse("rotary_base"),
        {},
-       1},
-      {{"rope_parameters.factor", "rope_scaling.factor"}, Expr::parse("factor"), {}, 2},
-      {{"rope_parameters.x", "rope_scaling.x"}, Expr::parse("x"), Expr::parse("factor > 9"), 3}};
+       {}},
+      {{"rope_parameters.factor", "rope_scaling.factor"}, Expr::parse("factor"), {}, {}},
+      {{"rope_parameters.x", "rope_scaling.x"}, Expr::parse("x"), Expr::parse("factor > 9"), {}}};
   const auto changes = bring_up_to_date(table, {{"rotary_base", 1.0}, {"factor", 1}, {"x", 1}},
                                         {{"rotary_base", 5.0}, {"factor", 8}, {"x", 2}}, config);
   EXPECT_EQ(config.dump(), R"({"rope_parameters":{"rope_theta":5.0,"factor":8},"rope_theta":2.0})");
