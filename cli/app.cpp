@@ -30,7 +30,9 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf DeepSeek-V3 out --mtp drop                 FP8, without its MTP layer\n"
     "  causeway convert-hf Qwen3.5-27B out --parts text               no vision tower, no "
     "language_model.\n"
-    "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
+    "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args FLAGS ..., with "
+    "the flags\n"
+    "that `causeway inspect megatron/qwen3-8b --megatron-args` prints.";
 
 constexpr const char* kExportExamples =
     "Examples:\n"
@@ -73,6 +75,12 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
       ->add_option("--expect", options.expect,
                    "Published checksums, lines 'sha256  shard': checked before commit")
       ->type_name("FILE");
+  command
+      ->add_option_function<std::string>(
+          "--head", [&options](const std::string&) { options.no_head = true; },
+          "none: convert a model that has no output layer without one")
+      ->check(CLI::IsMember({"none"}))
+      ->type_name("WHAT");
   add_run_options(*command, options);
   add_resource_options(*command, options);
   command->callback([&options, &status] { status = convert_hf(options); });
@@ -129,10 +137,18 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
 void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
   command->footer(
-      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
+      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all\n"
+      "  causeway inspect megatron/qwen3-8b --megatron-args             flags for pretrain_gpt.py\n"
+      "--use-checkpoint-args takes the sizes of a model from the checkpoint and not, among others, "
+      "the\nepsilon and the norms of queries and keys: Megatron-LM loads without them and computes "
+      "another model.");
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
   command->add_flag("--json", options.as_json, "Print JSON");
+  command->add_flag(
+      "--megatron-args", options.flags,
+      "The flags that Megatron-LM needs beside --use-checkpoint-args, on one line, and "
+      "the same as fields of Megatron-Bridge's provider");
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
   command->callback([&options, &status] { status = inspect(options); });
@@ -144,9 +160,9 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   command->footer(
       "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
       "  causeway mappings check my_model.jsonc my-model-folder");
-  command->add_subcommand("list", "Architectures there are tables for")->callback([&status] {
-    status = mappings_list();
-  });
+  CLI::App* list = command->add_subcommand("list", "Architectures there are tables for");
+  list->add_flag("--json", mappings_command.as_json, "Print JSON");
+  list->callback([&mappings_command, &status] { status = mappings_list(mappings_command); });
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")

@@ -22,6 +22,7 @@ struct VerifyCommand {
 struct MappingsCommand {
   bridge::CommonOptions options;  // check
   std::string arch;
+  bool as_json = false;    // list
   int64_t layer = -1;      // show: only this layer
   std::string table_file;  // check
   std::string hf_dir;      // check
@@ -31,7 +32,7 @@ int convert_hf(const bridge::ConvertOptions& options);
 int export_to_hf(const bridge::ExportOptions& options);
 int verify(const VerifyCommand& command);
 int inspect(const bridge::InspectOptions& options);
-int mappings_list();
+int mappings_list(const MappingsCommand& command);
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);
 

@@ -122,7 +122,17 @@ void show_quantization(const mappings::Table& table) {
 
 }  // namespace
 
-int mappings_list() {
+int mappings_list(const MappingsCommand& command) {
+  if (command.as_json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const mappings::Table& table : mappings::builtin_tables()) {
+      list.push_back({{"table", table.file},
+                      {"architectures", table.architectures},
+                      {"model_types", table.model_types}});
+    }
+    fmt::print("{}\n", list.dump(2));
+    return 0;
+  }
   for (const mappings::Table& table : mappings::builtin_tables()) {
     fmt::print("{:<24} {}\n", table.file, fmt::join(table.architectures, ", "));
   }

@@ -10,7 +10,7 @@
 
 namespace cli {
 
-int64_t parse_size(const std::string& text) {
+int64_t parse_size(const std::string& name, const std::string& text) {
   constexpr std::array<std::pair<std::string_view, int64_t>, 10> kUnits = {{
       {"", 1},
       {"B", 1},
@@ -26,21 +26,21 @@ int64_t parse_size(const std::string& text) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  for (const auto& [name, factor] : kUnits) {
+  for (const auto& [spelling, factor] : kUnits) {
     int64_t size = 0;
-    if (error == std::errc() && unit == name && number > 0 &&
+    if (error == std::errc() && unit == spelling && number > 0 &&
         !__builtin_mul_overflow(number, factor, &size)) {
       return size;
     }
   }
-  throw CLI::ValidationError(
-      fmt::format("'{}' is not a size; write for example 256MiB, 5GB or a number of bytes", text));
+  throw CLI::ValidationError(fmt::format(
+      "{}: '{}' is not a size; write for example 256MiB, 5GB or a number of bytes", name, text));
 }
 
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help) {
   app.add_option_function<std::string>(
-         name, [&target](const std::string& text) { target = parse_size(text); }, help)
+         name, [name, &target](const std::string& text) { target = parse_size(name, text); }, help)
       ->type_name("SIZE");
 }
 

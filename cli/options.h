@@ -25,7 +25,7 @@ void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given);
 
 // "256MiB", "5GB", "1048576": decimal and binary units. CLI::ValidationError for anything else.
-int64_t parse_size(const std::string& text);
+int64_t parse_size(const std::string& name, const std::string& text);
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help);
 

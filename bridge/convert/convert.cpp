@@ -13,6 +13,7 @@
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/convert/stream/source_crcs.h"
 #include "bridge/convert/stream/torch_dist_sink.h"
@@ -30,16 +31,20 @@ std::string_view short_dtype(Dtype dtype) {
 }
 
 nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPlan& plan,
-                                  const mappings::Table& table) {
-  return {{"table", table.file},
-          {"spec", options.spec == Spec::kTe ? "te" : "local"},
-          {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
-          {"name_prefix", plan.style.prefix},
-          {"vocab_rows", plan.vocab_rows},
-          {"glu_interleave", options.glu_interleave},
-          {"dtype", options.dtype ? nlohmann::ordered_json(short_dtype(*options.dtype)) : "source"},
-          {"mtp", options.keep_mtp ? "keep" : "drop"},
-          {"parts", options.text_only ? "text" : "all"}};
+                                  const mappings::Binding& binding) {
+  nlohmann::ordered_json choices = {
+      {"table", binding.table().file},
+      {"spec", options.spec == Spec::kTe ? "te" : "local"},
+      {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
+      {"name_prefix", plan.style.prefix},
+      {"vocab_rows", plan.vocab_rows},
+      {"glu_interleave", options.glu_interleave},
+      {"dtype", options.dtype ? nlohmann::ordered_json(short_dtype(*options.dtype)) : "source"},
+      {"mtp", options.keep_mtp ? "keep" : "drop"},
+      {"parts", options.text_only ? "text" : "all"}};
+  if (binding.without_head()) choices["head"] = "none";
+  if (!options.arch.empty()) choices["arch"] = options.arch;
+  return choices;
 }
 
 // Source tensors no row writes (scales among them): read once, so that their CRCs are known, and kept or compared.
@@ -61,7 +66,10 @@ class DroppedTensors {
       if (!std::equal(bytes.begin(), bytes.end(), other.begin())) {
         bad_input(fmt::format("{}: differs from {}, which it should repeat ({})",
                               name(dropped.tensor), name(dropped.equals), dropped.reason),
-                  "if both are meant, the configuration should not tie them");
+                  dropped.of_mtp
+                      ? "--mtp drop converts the model without MTP (Megatron-Core's MTP layer "
+                        "has no embedding and output layer of its own)"
+                      : "if both are meant, the configuration should not tie them");
       }
     });
   }
@@ -140,13 +148,18 @@ void describe(Report& report, const ConvertOptions& options, const HfFolder& sou
         printable(file.name), size_text(file.size)));
   }
   for (const std::string& text : binding.warnings()) report.warn(text);
+  if (binding.without_head()) {
+    report.warn(
+        "no output layer in the source: the checkpoint has none, and its configuration says that "
+        "Megatron is to use the embedding instead (hidden states are the model's, logits are not)");
+  }
   report.json = {{"command", "convert-hf"},
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
                  {"table", binding.table().file},
                  {"dialect", plan.match.dialect + 1},
                  {"dialects", binding.dialect_count()},
-                 {"choices", choices_of(options, plan, binding.table())},
+                 {"choices", choices_of(options, plan, binding)},
                  {"source_tensors", source.tensors.size()},
                  {"source_bytes", source.total_bytes},
                  {"target_tensors", plan.tensors.size()},
@@ -202,7 +215,7 @@ class Conversion {
     args.padded_vocab_size = plan_.vocab_rows;
     args.local_spec = options_.spec == Spec::kLocal;
     write_metadata_files(fs_, dist_dir, plan_, provider, mappings::megatron_args(provider, args));
-    write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_.table()),
+    write_sidecar(fs_, sidecar_dir, source_, choices_of(options_, plan_, binding_),
                   options_.version, crcs_.values(), has_witnesses_, witness_crc_, budget_);
     sidecar_size_ = size_of_folder(fs_, sidecar_dir);
     write_root_files(fs_, output.path());
@@ -321,7 +334,11 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   const BoundModel model = bind_model(
       fs, read_config(fs, source.path), config.string(), options,
       {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
-      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
+      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); },
+      [&](const mappings::Binding& binding) {
+        return options.no_head ? is_asked_for_without(source, binding)
+                               : lacks_output_layer(source, binding);
+      });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   Report report;
   describe(report, options, source, model.binding, plan);
@@ -329,6 +346,10 @@ Report convert_hf(FileSystem& fs, const ConvertOptions& options) {
   Conversion conversion(fs, options, source, model.binding, plan, budget);
   conversion.run();
   describe_sidecar(report, conversion);
+  report.lines.push_back(fmt::format(
+      "next     Megatron-LM needs more than --use-checkpoint-args: `causeway inspect {} "
+      "--megatron-args` prints it",
+      printable(options.target.string())));
   return report;
 }
 

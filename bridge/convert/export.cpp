@@ -12,14 +12,19 @@
 #include "bridge/convert/commit/text_form.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/plan/export_shards.h"
 #include "bridge/convert/stream/export_reader.h"
 #include "bridge/convert/stream/safetensors_sink.h"
+#include "bridge/io/base/reservation.h"
 #include "bridge/io/file/file_crc.h"
+#include "bridge/io/hf/hf_index.h"
 
 namespace bridge {
 namespace {
+
+constexpr int64_t kLargestIndex = 256 << 20;
 
 class Export {
  public:
@@ -118,8 +123,20 @@ class Export {
     if (plan_.index_verbatim) {
       copy_file(fs_, origin_.index_path(), dir / kIndexFile);
     } else if (plan_.needs_index) {
-      write_whole_file(fs_, dir / kIndexFile, make_index(plan_));
+      write_whole_file(fs_, dir / kIndexFile, make_index(plan_, total_parameters()));
     }
+  }
+
+  // transformers 5 writes it into the index; what it counted changes by what the export adds and leaves out.
+  std::optional<int64_t> total_parameters() const {
+    const HfFolder* layout = origin_.layout();
+    if (layout == nullptr || !layout->has_index || !fs_.stat(origin_.index_path())) return {};
+    Reservation text(&budget_, "the origin's index");
+    text.grow(fs_.open_read(origin_.index_path())->size());
+    const auto before =
+        total_parameters_of_index(read_whole_file(fs_, origin_.index_path(), kLargestIndex));
+    if (!before) return {};
+    return *before + added_parameters(plan_, *layout);
   }
 
   FileSystem& fs_;
@@ -199,6 +216,12 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
         fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
   }
   describe_parts(report, plan);
+  if (binding.without_head())
+    report.lines.emplace_back("head     none: the model has no output layer");
+  if (!checkpoint.key_prefix.empty()) {
+    report.lines.push_back(
+        fmt::format("keys     begin with {} (a checkpoint of NeMo)", checkpoint.key_prefix));
+  }
   if (plan.dequantized > 0) {
     report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
                                        plan.dequantized, safetensors_name(*options.dtype)));
@@ -242,6 +265,8 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
+  // Of the configuration that the conversion had to be told the architecture of.
+  if (options.arch.empty() && !origin.reference) options.arch = origin.arch();
   const std::string config = origin.config_text(fs);
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
@@ -255,6 +280,9 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
           const int64_t there = found_mtp_depths(checkpoint, binding);
           const HfFolder* source = origin.layout();
           return source == nullptr ? there : std::max(there, found_mtp_depths(*source, binding));
+        },
+        [&](const mappings::Binding& binding) {
+          return lacks_output_layer(origin, checkpoint, binding);
         });
   };
   BoundModel model = bind();

@@ -7,6 +7,8 @@
 #include <map>
 #include <vector>
 
+#include "bridge/convert/beside_model.h"
+#include "bridge/convert/inspect_flags.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/sidecar/sidecar.h"
@@ -69,7 +71,9 @@ void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& option
                     {"bytes", size}});
   }
   std::vector<std::string> dtypes;
+  Json dtype_counts = Json::object();
   for (const auto& [name, counts] : by_dtype) {
+    dtype_counts[std::string(name)] = {{"tensors", counts.first}, {"bytes", counts.second}};
     dtypes.push_back(fmt::format("{} {} ({})", counts.first, name, size_text(counts.second)));
   }
   report.lines.push_back(fmt::format("tensors     {}, {}: {}", tensors.size(), size_text(bytes),
@@ -77,6 +81,7 @@ void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& option
   report.json["tensor_count"] = tensors.size();
   if (options.as_json) report.json["tensors"] = std::move(list);
   report.json["bytes"] = bytes;
+  report.json["dtypes"] = std::move(dtype_counts);
 
   size_t widest = 0;
   const auto shown = [&](const Group& group) {
@@ -118,10 +123,13 @@ Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& b
   }
   report.lines.push_back(fmt::format("shards      {}{}", folder.shards.size(),
                                      folder.has_index ? ", with an index" : ""));
+  report.json["shards"] = folder.shards.size();
+  report.json["has_index"] = folder.has_index;
   std::vector<std::string> names;
   for (const HfSideFile& file : folder.side_files) names.push_back(printable(file.name));
   report.lines.push_back(fmt::format("side files  {}", fmt::join(names, ", ")));
   report.json["side_files"] = names;
+  describe_beside_model(report, folder);
   std::vector<Seen> tensors;
   for (const HfTensor& tensor : folder.tensors) {
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
@@ -148,20 +156,37 @@ std::string scalar_text(const PickleNode* node) {
   }
 }
 
+Json scalar_json(const PickleNode* node) {
+  if (node != nullptr && node->kind == PickleNode::Kind::kInt) return node->integer;
+  if (node != nullptr && node->kind == PickleNode::Kind::kReal) return node->real;
+  return node == nullptr ? Json() : Json(scalar_text(node));
+}
+
 Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
   const MegatronFolder folder = open_megatron(fs, options.path, options.iteration, budget);
   Report report;
   report.json = {{"kind", "megatron"}, {"path", printable(folder.dist_dir.string())}};
   report.lines.push_back(fmt::format("kind        Megatron torch_dist checkpoint {}",
                                      printable(folder.dist_dir.string())));
-  if (!folder.iteration.empty())
+  if (!folder.iteration.empty()) {
     report.lines.push_back("iteration   " + printable(folder.iteration));
+    report.json["iteration"] = printable(folder.iteration);
+  }
+  if (!folder.key_prefix.empty()) {
+    report.lines.push_back(fmt::format(
+        "keys        begin with {} (a checkpoint of NeMo), left out below", folder.key_prefix));
+    report.json["key_prefix"] = folder.key_prefix;
+  }
   if (folder.common) {
     const PickleNode* args = folder.common->get("args");
     report.lines.push_back(fmt::format("content     checkpoint_version {}, iteration {}, args {}",
                                        scalar_text(folder.common->get("checkpoint_version")),
                                        scalar_text(folder.common->get("iteration")),
                                        args == nullptr ? "absent" : "present"));
+    report.json["content"] = {
+        {"checkpoint_version", scalar_json(folder.common->get("checkpoint_version"))},
+        {"iteration", scalar_json(folder.common->get("iteration"))},
+        {"args", args != nullptr}};
   }
   report.lines.push_back(fmt::format(
       "training    {} tensors and {} objects that are not weights (optimizer, RNG, _extra_state)",
@@ -172,6 +197,8 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
   report.lines.push_back(fmt::format(
       "files       {} data files, run_config.yaml {}, sidecar {}", folder.metadata.files.size(),
       folder.has_run_config ? "present" : "absent", sidecar ? "present" : "absent"));
+  report.json["data_files"] = folder.metadata.files.size();
+  report.json["run_config"] = folder.has_run_config;
   report.json["sidecar"] = sidecar;
   std::vector<Seen> tensors;
   for (const DcpTensor& tensor : folder.metadata.tensors) {
@@ -188,6 +215,7 @@ Report inspect(FileSystem& fs, const InspectOptions& options) {
   if (!fs.stat(options.path)) {
     bad_input(printable(options.path.string()) + ": no such file or folder");
   }
+  if (options.flags) return inspect_flags(fs, options, budget);
   return looks_like_megatron(fs, options.path) ? inspect_megatron(fs, options, budget)
                                                : inspect_hf(fs, options, budget);
 }

@@ -11,6 +11,7 @@ struct InspectOptions : CommonOptions {
   Path path;
   bool every_tensor = false;  // one line a tensor instead of one a family of layers
   bool as_json = false;       // fill Report::json with every tensor
+  bool flags = false;         // --megatron-args: inspect_flags.h
 };
 
 Report inspect(FileSystem& fs, const InspectOptions& options);

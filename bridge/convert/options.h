@@ -48,7 +48,8 @@ struct OutputOptions : CommonOptions {
 struct ConvertOptions : OutputOptions {
   int64_t vocab_rows = 0;  // of the Megatron side; 0: source rows
   int64_t file_size = 5'000'000'000;
-  Path expect;  // --expect FILE
+  Path expect;           // --expect FILE
+  bool no_head = false;  // --head none
 };
 
 struct ExportOptions : OutputOptions {

@@ -8,6 +8,7 @@
 
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/convert/stream/export_reader.h"
@@ -55,9 +56,14 @@ class Verification {
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
+    CommonOptions options = options_;
+    if (options.arch.empty() && origin_) options.arch = origin_->arch();
     const BoundModel model = bind_model(
-        fs_, read_config(fs_, source.path), config, options_, {.drop_mtp = !keep_mtp_},
-        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
+        fs_, read_config(fs_, source.path), config, options, {.drop_mtp = !keep_mtp_},
+        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); },
+        [&](const mappings::Binding& binding) {
+          return (origin_ && origin_->head_was_left_out()) || lacks_output_layer(source, binding);
+        });
     text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
                     {"mode", "hash"},
@@ -67,6 +73,10 @@ class Verification {
     if (!keep_mtp_) {
       report_.lines.push_back("MTP      not compared: the sidecar says --mtp drop");
       report_.json["mtp"] = "dropped";
+    }
+    if (model.binding.without_head()) {
+      report_.lines.push_back("head     none: the model has no output layer");
+      report_.json["head"] = "none";
     }
     if (text_only_) {
       report_.lines.push_back("parts    the text model only is in the checkpoint, and compared");

@@ -58,6 +58,8 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     }
   });
   tied_ = with_context(kConfigFile, [&] { return table.tied.evaluate_bool(scope_); });
+  without_head_ = options.without_head && !tied_;
+  tied_ = tied_ || without_head_;
   scope_.variables.emplace_back("tied", tied_);
   // Refusals before dims: "hidden_act 'gelu' is not supported" says more than a missing key.
   for (const Notice& notice : table.refuse) {

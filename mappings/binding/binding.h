@@ -27,6 +27,9 @@ struct BindingOptions {
   int64_t mtp_depths = 0;  // those that are there, for a table with mtp_found
   bool drop_mtp = false;   // as if the configuration had no MTP depths
   bool text_only = false;  // the variable of that name, and no name prefix
+  // The model has no output layer of its own, whatever the configuration says: bound as one that is tied, which has
+  // neither its row nor its key, and which Megatron loads without random weights.
+  bool without_head = false;
 };
 
 // The table bound to one config.json: values and dims evaluated, refusals raised (kUnsupported),
@@ -43,6 +46,9 @@ class Binding {
   std::string config_root() const;
   int64_t dim(std::string_view name) const;  // a declared dim
   bool tied() const { return tied_; }
+  bool without_head() const {
+    return without_head_;
+  }  // asked for, and not tied by the configuration
   bool per_layer_keys() const { return per_layer_keys_; }
   bool per_layer_keys(const Family* family) const;  // of its rows; nullptr: of no family
   // Before the Megatron keys of what is of no part: "" or "language_model.".
@@ -136,6 +142,7 @@ class Binding {
   bool drops_mtp_ = false;      // --mtp drop
   bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
   bool tied_ = false;
+  bool without_head_ = false;
   bool per_layer_keys_ = false;
 };
 

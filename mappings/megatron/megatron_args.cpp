@@ -186,8 +186,11 @@ void add_flags(const Fields& fields, Json& args) {
 void add_checkpoint(const Fields& fields, const ArgsOptions& options, Json& args) {
   args["padded_vocab_size"] =
       options.padded_vocab_size > 0 ? Json(options.padded_vocab_size) : fields.get("vocab_size");
-  args["tokenizer_type"] = "HuggingFaceTokenizer";
-  if (!options.tokenizer_model.empty()) args["tokenizer_model"] = options.tokenizer_model;
+  // A type without a model would be asked for with --use-tokenizer-model-from-checkpoint-args, which is on by default.
+  if (!options.tokenizer_model.empty()) {
+    args["tokenizer_type"] = "HuggingFaceTokenizer";
+    args["tokenizer_model"] = options.tokenizer_model;
+  }
   args["transformer_impl"] = options.local_spec ? "local" : "transformer_engine";
   args["ckpt_format"] = "torch_dist";
   args["use_dist_ckpt"] = true;

@@ -33,15 +33,31 @@ void refuse_other_models(std::string_view name) {
   }
 }
 
-[[noreturn]] void fail_unknown(std::string_view what) {
+// "FSDPQwen3ForCausalLM": wrappers of trainers put their name before the class's, and some save_pretrained wrote that.
+// Empty: the name does not end as one that is served.
+std::string wrapped_architecture(std::string_view name) {
+  std::string longest;
+  for (const Table& table : builtin_tables()) {
+    for (const std::string& served : table.architectures) {
+      if (name.ends_with(served) && served.size() > longest.size()) longest = served;
+    }
+  }
+  return longest;
+}
+
+[[noreturn]] void fail_unknown(std::string_view what, std::string_view wrapped = {}) {
   std::vector<std::string> known;
   for (const Table& table : builtin_tables()) {
     known.insert(known.end(), table.architectures.begin(), table.architectures.end());
   }
   std::sort(known.begin(), known.end());
-  bridge::unsupported(fmt::format("no mapping table for {} (there are tables for {})", what,
-                                  fmt::join(known, ", ")),
-                      "write one as docs/mapping-tables.md shows and pass it with --mapping FILE");
+  bridge::unsupported(
+      fmt::format("no mapping table for {} (there are tables for {})", what,
+                  fmt::join(known, ", ")),
+      wrapped.empty()
+          ? std::string("write one as docs/mapping-tables.md shows and pass it with --mapping FILE")
+          : fmt::format("if that is {} under a wrapper's name (FSDP), --arch {} takes it", wrapped,
+                        wrapped));
 }
 
 template <typename Predicate>
@@ -98,8 +114,9 @@ const Table& find_table(const Json& config, std::string_view override_name) {
   // A model type says less than an architecture (LlamaForSequenceClassification is a "llama" too),
   // so it counts only where there is no architecture.
   if (!asked.empty()) {
+    const std::string wrapped = wrapped_architecture(asked.front());
     for (std::string& name : asked) name = fmt::format("'{}'", bridge::printable(name));
-    fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")));
+    fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")), wrapped);
   }
   if (!type.is_string()) {
     bridge::bad_input("config.json: neither architectures nor model_type", "name one with --arch");

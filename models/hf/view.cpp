@@ -56,6 +56,12 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
+bool has_output_layer(const bridge::HfFolder& folder) {
+  return std::any_of(folder.tensors.begin(), folder.tensors.end(), [](const HfTensor& tensor) {
+    return tensor.name.ends_with("lm_head.weight") || tensor.name == "head.weight";
+  });
+}
+
 // Its tensors say whether there is multi-token prediction in DeepSeek-V4 and Qwen3.5: transformers leaves it out and writes the
 // configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
@@ -65,6 +71,8 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
   if (!has_tower) model.vision.reset();
+  // A bare model has no output layer. Its embedding stands in for it, as in what it is converted to.
+  model.tied = model.tied || !has_output_layer(folder);
   const HfFamily family = hf_family(config);
   if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
   const HfNames names(family, model, prefix_of(folder));

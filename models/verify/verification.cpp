@@ -24,6 +24,7 @@
 #include "models/megatron/view.h"
 #include "models/verify/counted_weights.h"
 #include "models/verify/device.h"
+#include "models/verify/known_difference.h"
 #include "models/verify/text_model.h"
 #include "models/verify/verify_report.h"
 
@@ -168,8 +169,10 @@ class Verification {
   }
 
   bool compare(Weights& a, Weights& b) {
-    const bool configuration =
-        report_->configuration(compare_configurations(a.config(), b.config(), layers_));
+    std::vector<FieldDifference> differences =
+        compare_configurations(a.config(), b.config(), layers_);
+    const std::vector<FieldDifference> known = known_differences(a, b, differences);
+    const bool configuration = report_->configuration(differences, known);
     const TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
       return compare_tensors(x, y, layers_, rounded_types(options_.dtype));
     });
@@ -181,8 +184,18 @@ class Verification {
     const ForwardVerdict forward = with_progress(
         "forward", rounded_a, rounded_b,
         [&](auto& x, auto& y) { return compare_forward(x, y, compute_, ids_, layers_); });
-    const bool passes = report_->forward(forward, configuration && same, tensors, a.config().vocab);
+    const bool bit_for_bit = configuration && known.empty() && same;
+    const bool passes = report_->forward(forward, bit_for_bit, tensors, a.config().vocab);
     return configuration && same && passes;
+  }
+
+  // None where both sides are of one kind.
+  std::vector<FieldDifference> known_differences(const Weights& a, const Weights& b,
+                                                 std::vector<FieldDifference>& found) {
+    const bool a_is_megatron = bridge::looks_like_megatron(fs_, options_.a);
+    if (a_is_megatron == bridge::looks_like_megatron(fs_, options_.b)) return {};
+    return a_is_megatron ? take_known_differences(b.config(), a.config(), found)
+                         : take_known_differences(a.config(), b.config(), found);
   }
 
   bool meets_reference(const std::string& side, Weights& weights, bool rounded) {

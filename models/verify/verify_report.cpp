@@ -27,6 +27,14 @@ Json json_of(const std::vector<TensorDifference>& differences) {
   return list;
 }
 
+Json json_of(const std::vector<FieldDifference>& fields) {
+  Json list = Json::array();
+  for (const FieldDifference& found : fields) {
+    list.push_back({{"field", found.field}, {"a", found.a}, {"b", found.b}});
+  }
+  return list;
+}
+
 Json json_of(const StateDifference& found) {
   return {{"name", found.name},     {"identical", found.identical}, {"max", found.largest},
           {"judged", found.judged}, {"mean", found.mean},           {"allowed", found.allowed}};
@@ -143,18 +151,20 @@ void VerifyReport::text_only(const std::string& side) {
   json_["parts"] = "text";
 }
 
-bool VerifyReport::configuration(const std::vector<FieldDifference>& fields) {
+bool VerifyReport::configuration(const std::vector<FieldDifference>& fields,
+                                 const std::vector<FieldDifference>& known) {
   const bool equal = fields.empty();
-  print("configuration  {}\n", verdict_text(equal));
-  print_some(fields, [&](const FieldDifference& found) {
+  const std::string but =
+      known.empty() ? "" : fmt::format(", but for {} that the conversion warned of", known.size());
+  print("configuration  {}{}\n", verdict_text(equal), but);
+  const auto line = [&](const FieldDifference& found) {
     print("  {}: {} and {}\n", found.field, found.a.empty() ? "nothing" : found.a,
           found.b.empty() ? "nothing" : found.b);
-  });
-  Json list = Json::array();
-  for (const FieldDifference& found : fields) {
-    list.push_back({{"field", found.field}, {"a", found.a}, {"b", found.b}});
-  }
-  json_["configuration"] = {{"equal", equal}, {"differences", std::move(list)}};
+  };
+  print_some(fields, line);
+  print_some(known, line);
+  json_["configuration"] = {{"equal", equal}, {"differences", json_of(fields)}};
+  if (!known.empty()) json_["configuration"]["known"] = json_of(known);
   return equal;
 }
 

@@ -38,7 +38,9 @@ class VerifyReport {
   // A vision tower that `side` alone has is not compared.
   void text_only(const std::string& side);
   // Each prints a verdict, keeps it for the JSON, and is false where something differs.
-  bool configuration(const std::vector<FieldDifference>& fields);
+  // known: differences that fail nothing (known_difference.h).
+  bool configuration(const std::vector<FieldDifference>& fields,
+                     const std::vector<FieldDifference>& known);
   bool tensors(const TensorVerdict& verdict);
   // bit_for_bit: the two are the same model, equal or rounded, and nothing but identical numbers will do.
   bool forward(ForwardVerdict verdict, bool bit_for_bit, const TensorVerdict& tensors,

@@ -6,7 +6,10 @@
 //   ROOT/iter_0000000/run_config.yaml  Megatron-Bridge's model configuration
 //   ROOT/iter_0000000/metadata.json    the format; written last of the folder
 //   ROOT/release -> iter_0000000       so that `--load` takes no optimizer; tracker "release"
-//   ROOT/latest_checkpointed_iteration.txt, ROOT/latest_train_state.pt
+//   ROOT/latest_checkpointed_iteration.txt
+// Megatron-Bridge's own tracker, latest_train_state.pt, is left out: Bridge reads it before the other, and Megatron-LM, which
+// may train in the same folder, does not write it, so it would send Bridge back to the untrained weights. Without it Bridge
+// follows the tracker that both keep (checkpointing.py, _resolve_checkpoint_iteration), "release" included.
 // Truth: megatron/training/checkpointing.py, megatron/core/dist_checkpointing (0.16.1), Megatron-Bridge's
 // training/utils/train_utils.py.
 #pragma once
@@ -26,13 +29,10 @@ constexpr std::string_view kIterationFolder = "iter_0000000";
 void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
                           const mappings::Json& provider, const mappings::Json& args);
 
-// Tracker, release link, train state. Where symlinks fail the tracker names iteration 0.
+// Tracker and release link. Where symlinks fail the tracker names iteration 0.
 void write_root_files(FileSystem& fs, const Path& root);
 
 // The object "common.pt" holds, as a protocol-2 pickle.
 std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata);
-
-// A torch.save archive of Megatron-Bridge's train state at step 0: 0-dimensional tensors by name.
-std::string train_state_archive();
 
 }  // namespace bridge

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/foreign_keys.h"
 #include "bridge/convert/match/mtp.h"
 
 namespace bridge {
@@ -40,6 +41,7 @@ void refuse_other_hyper_connections(const MegatronFolder& folder) {
 
 void refuse_other_models(const MegatronFolder& folder) {
   refuse_other_hyper_connections(folder);
+  refuse_foreign_keys(folder);
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     if (tensor.key.find(".mixer.") != std::string::npos ||
         tensor.key.ends_with("decoder.final_norm.weight")) {

@@ -1,5 +1,6 @@
 #include "bridge/convert/match/model_binding.h"
 
+#include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/nvfp4_check.h"
 #include "bridge/io/base/json_strict.h"
 #include "mappings/table/registry.h"
@@ -22,12 +23,13 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
                       const CommonOptions& options, mappings::BindingOptions binding,
-                      const CountMtp& count_mtp) {
+                      const CountMtp& count_mtp, const LacksHead& lacks_head) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json =
         parse_json(config_text, {.max_bytes = kLargestConfig, .non_finite = true});
     if (!json.is_object()) bad_input("not a JSON object");
     refuse_nvfp4(json);
+    refuse_fp8_with_one_scale(json);
     return json;
   });
   std::unique_ptr<const mappings::Table> own;
@@ -40,6 +42,10 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
     mappings::Binding bound(table, config, binding);
     if (bound.asks_for_mtp_depths()) {
       binding.mtp_depths = count_mtp(bound);
+      bound = mappings::Binding(table, config, binding);
+    }
+    if (lacks_head && !bound.tied() && lacks_head(bound)) {
+      binding.without_head = true;
       bound = mappings::Binding(table, std::move(config), binding);
     }
     return BoundModel{std::move(own), std::move(bound)};

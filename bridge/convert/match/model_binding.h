@@ -20,11 +20,13 @@ struct BoundModel {
 
 // The MTP depths whose tensors are there, for tables that ask (mtp_found).
 using CountMtp = std::function<int64_t(const mappings::Binding&)>;
+// Whether a model that is not tied has no output layer (output_layer.h). Empty: it has one.
+using LacksHead = std::function<bool(const mappings::Binding&)>;
 
 // config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
 BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
                       const CommonOptions& options, mappings::BindingOptions binding,
-                      const CountMtp& count_mtp);
+                      const CountMtp& count_mtp, const LacksHead& lacks_head = {});
 
 // Text of folder/config.json; kBadInput when it is not there.
 std::string read_config(FileSystem& fs, const Path& folder);

@@ -40,9 +40,22 @@ struct Side {
   bool drops_uncounted = false;                                  // by a rule of the table
 };
 
+constexpr std::string_view kMtp = "mtp.";
+
+// Whether the table itself names something so: a table may have such rows without counting depths.
+bool has_rows_of(const mappings::Binding& binding, std::string_view prefix) {
+  bool found = false;
+  for (size_t dialect = 0; dialect < binding.dialect_count() && !found; ++dialect) {
+    binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& tensor) {
+      found = found || tensor.name.starts_with(kMtp);
+      for (const auto& spec : tensor.hf) found = found || spec.name.starts_with(prefix);
+    });
+  }
+  return found;
+}
+
 std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
   const std::string& key = binding.table().mtp_key;
-  if (key.empty()) return {};
   const int64_t promised = binding.promised_mtp_depths();
   std::vector<std::string> present;
   for (int64_t depth = 0;; ++depth) {
@@ -81,6 +94,20 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
   }
 }
 
+// Depths that the table has no rows for, under the prefix that Megatron and the Hugging Face side have for them: added in
+// training to a model that was released without. Named and dropped as others are.
+std::vector<std::string> check_added(const std::string& where, const std::string& prefix,
+                                     size_t tensors, const mappings::Binding& binding,
+                                     bool keep_mtp) {
+  if (tensors == 0 || has_rows_of(binding, prefix)) return {};
+  if (keep_mtp) {
+    bad_input(fmt::format("{}: {} tensors {}* of MTP layers, which table {} has no place for",
+                          where, tensors, printable(prefix), binding.table().file),
+              "--mtp drop leaves them out");
+  }
+  return {prefix};
+}
+
 int64_t count_depths(const std::function<std::vector<std::string>(int64_t)>& prefixes_of,
                      const std::function<bool(const std::string&)>& has_tensors) {
   std::vector<std::string> seen;
@@ -107,6 +134,11 @@ std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
 
 std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                    size_t dialect, bool keep_mtp) {
+  if (binding.table().mtp_key.empty()) {
+    const std::string prefix(kMtp);
+    return check_added(printable(folder.path.string()), prefix,
+                       tensors_with_prefix(folder, prefix).size(), binding, keep_mtp);
+  }
   const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
   return check(
       {printable(folder.path.string()),
@@ -119,6 +151,11 @@ std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Bindi
 
 std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,
                                    std::string_view key_prefix, bool keep_mtp) {
+  if (binding.table().mtp_key.empty()) {
+    const std::string prefix = std::string(key_prefix) + std::string(kMtp);
+    return check_added(printable(folder.dist_dir.string()), prefix,
+                       tensors_with_prefix(folder, prefix).size(), binding, keep_mtp);
+  }
   return check(
       {printable(folder.dist_dir.string()),
        [&](int64_t depth) {

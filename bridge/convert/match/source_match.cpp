@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/nvfp4_check.h"
 
@@ -77,6 +78,8 @@ class Matcher {
     const HfTensor* tensor = folder_.find(dropped.name);
     if (tensor == nullptr) return;
     DroppedSource source{use(*tensor), -1, dropped.drop->reason};
+    const mappings::Family* family = binding_.table().find_family(dropped.drop->family);
+    source.of_mtp = family != nullptr && family->mtp;
     if (!dropped.equals.empty()) {
       const HfTensor* original = folder_.find(dropped.equals);
       if (original == nullptr) return;  // reported as missing by its own row
@@ -205,6 +208,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
   refuse_nvfp4(folder);
+  refuse_fp8_with_one_scale(folder);
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });

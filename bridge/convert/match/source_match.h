@@ -30,6 +30,7 @@ struct DroppedSource {
   int32_t tensor;
   int32_t equals;  // must hold the same bytes; -1: the bytes go to the sidecar
   std::string reason;
+  bool of_mtp = false;  // of a multi-token prediction layer
 };
 
 // A part of a multimodal model that --parts text leaves out: its tensors are among the dropped ones.

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
 namespace bridge {
@@ -66,10 +67,14 @@ class Planner {
                                       .text_only = options_.text_only};
     plan_.match = match_source(source_, binding_, match, accounting,
                                [&](const MatchedTensor& tensor) { place(tensor); });
-    accounting.raise_unless_clean(
-        printable(source_.path.string()),
-        fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
-                    binding_.table().file, binding_.table().architectures.front()));
+    if (!accounting.clean()) {
+      std::string hint = hint_for_missing_output_layer(source_, binding_, plan_.match.dialect);
+      if (hint.empty()) {
+        hint = fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
+                           binding_.table().file, binding_.table().architectures.front());
+      }
+      accounting.raise_unless_clean(printable(source_.path.string()), std::move(hint));
+    }
     sort_by_source();
     build_tensors();
     lay_out();

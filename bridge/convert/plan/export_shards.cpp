@@ -154,10 +154,19 @@ void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
   });
 }
 
-std::string make_index(const ExportPlan& plan) {
+int64_t added_parameters(const ExportPlan& plan, const HfFolder& layout) {
+  int64_t added = 0;
+  for (const ExportPlan::Output& output : plan.outputs) added += element_count(output.shape);
+  for (const HfTensor& tensor : layout.tensors) added -= element_count(tensor.shape);
+  return added;
+}
+
+std::string make_index(const ExportPlan& plan, std::optional<int64_t> total_parameters) {
+  const std::string parameters =
+      total_parameters ? fmt::format("    \"total_parameters\": {},\n", *total_parameters) : "";
   std::string text =
-      fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
-                  plan.output_bytes);
+      fmt::format("{{\n  \"metadata\": {{\n{}    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
+                  parameters, plan.output_bytes);
   const char* separator = "\n";
   for (const auto& [name, index] : outputs_by_name(plan)) {
     const auto shard = static_cast<size_t>(plan.outputs[static_cast<size_t>(index)].shard);

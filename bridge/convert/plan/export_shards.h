@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "bridge/convert/plan/export_plan.h"
 
@@ -14,7 +16,10 @@ constexpr int64_t kDefaultShardSize = 5'000'000'000;
 void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
                  int64_t max_shard_size, FileSystem& fs, MemoryBudget& budget);
 
-// model.safetensors.index.json for the plan's shards, as transformers writes it.
-std::string make_index(const ExportPlan& plan);
+// Elements that the plan's outputs have more than the origin's tensors.
+int64_t added_parameters(const ExportPlan& plan, const HfFolder& layout);
+
+// model.safetensors.index.json for the plan's shards, as transformers writes it; total_parameters where it is known.
+std::string make_index(const ExportPlan& plan, std::optional<int64_t> total_parameters = {});
 
 }  // namespace bridge

@@ -264,6 +264,10 @@ const HfTensor* HfFolder::find(std::string_view name) const {
   return find_by_name(tensors, name);
 }
 
+bool HfFolder::has_file(std::string_view name) const {
+  return find_by_name(side_files, name) != nullptr;
+}
+
 bool looks_like_hf_folder(FileSystem& fs, const Path& path) {
   const std::optional<Stat> there = fs.stat(path);
   if (!there || there->kind != Kind::kDirectory) return false;

@@ -68,6 +68,7 @@ struct HfFolder {
   int64_t total_bytes = 0;                   // payload of all tensors
 
   const HfTensor* find(std::string_view name) const;  // nullptr: not there
+  bool has_file(std::string_view name) const;         // a side file
 };
 
 // True when path looks like something open_hf_folder would take, or refuse with a remedy (cheap; no

@@ -92,7 +92,39 @@ class IndexVisitor : public JsonVisitor {
   bool found_ = false;
 };
 
+class MetadataVisitor : public JsonVisitor {
+ public:
+  void on_key(int depth, std::string_view key) override {
+    if (depth == 1) in_metadata_ = key == "metadata";
+    wanted_ = in_metadata_ && depth == 2 && key == "total_parameters";
+  }
+  void on_integer(int depth, int64_t value) override {
+    if (wanted_ && depth == 2 && value >= 0) total_parameters = value;
+  }
+  void on_null(int) override {}
+  void on_bool(int, bool) override {}
+  void on_unsigned(int, uint64_t) override {}
+  void on_real(int, double, std::string_view) override {}
+  void on_string(int, std::string_view) override {}
+  void on_begin_object(int) override {}
+  void on_end_object(int) override {}
+  void on_begin_array(int) override {}
+  void on_end_array(int) override {}
+
+  std::optional<int64_t> total_parameters;
+
+ private:
+  bool in_metadata_ = false;
+  bool wanted_ = false;
+};
+
 }  // namespace
+
+std::optional<int64_t> total_parameters_of_index(std::string_view json) {
+  MetadataVisitor visitor;
+  visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size()), .non_finite = true});
+  return visitor.total_parameters;
+}
 
 WeightMap parse_weight_map(std::string_view json, Reservation& grown) {
   IndexVisitor visitor(grown);

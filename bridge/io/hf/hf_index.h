@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,5 +26,8 @@ struct WeightMap {
 
 // grown counts what the result and the reader allocate. Error: kBadInput.
 WeightMap parse_weight_map(std::string_view json, Reservation& grown);
+
+// metadata.total_parameters, which transformers 5 writes; nullopt: it has none. Error: kBadInput.
+std::optional<int64_t> total_parameters_of_index(std::string_view json);
 
 }  // namespace bridge

@@ -32,6 +32,8 @@ constexpr int64_t kBlockOverhead = 16;
 constexpr int64_t kTableOverhead = 64;
 // What the tiling check, and later DcpReader, spend per chunk.
 constexpr int64_t kWorkPerChunk = 64;
+// What a chunk of a weight takes in all: its storage entry, its key, and a plan made from it.
+constexpr int64_t kExpectedPerChunk = 600;
 
 bool is_common_state(std::string_view key) {
   return key.starts_with("common_state/");
@@ -87,6 +89,7 @@ class Decoder {
 
   MemoryBudget& budget_;
   int64_t temporary_ = 0;
+  bool expects_ = false;  // storage_data has begun, and the budget knows what is to come
   DcpMetadata result_;
   std::unordered_map<std::string, int32_t> keys_;
   struct Owner {
@@ -152,6 +155,13 @@ void Decoder::add_tensor(const std::string& key, DcpTensor tensor) {
 }
 
 void Decoder::on_storage(const PickleNode& key, const PickleNode& value) {
+  if (!expects_) {
+    // Of training state nothing stays, so the file's size would say too much.
+    int64_t chunks = 0;
+    for (const DcpTensor& tensor : result_.tensors) chunks += std::ssize(tensor.chunks);
+    budget_.expect(kExpectedPerChunk * chunks);
+    expects_ = true;
+  }
   DcpIndex index = dcp_index_of(key);
   if (is_training_state(*index.key)) return;
   if (index.is_object && !is_common_state(*index.key)) return;

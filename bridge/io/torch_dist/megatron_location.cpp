@@ -58,6 +58,14 @@ bool holds_checkpoint(FileSystem& fs, const Path& path) {
   return exists(fs, path / ".metadata") || exists(fs, path / "metadata.json");
 }
 
+// NeMo's folder of weights in its checkpoint's folder; nullopt: path is none of NeMo's.
+std::optional<Path> weights_of_nemo(FileSystem& fs, const Path& path) {
+  for (const std::string_view name : {"weights", "model_weights"}) {
+    if (holds_checkpoint(fs, path / name)) return path / name;
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> find_name(const std::vector<std::string>& names, std::string_view prefix,
                                      std::string_view suffix) {
   const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
@@ -248,6 +256,13 @@ MegatronLocation locate_megatron(FileSystem& fs, const Path& path, std::string_v
   MegatronLocation found;
   if (holds_checkpoint(fs, path) || find_name(fs.list(path), "mp_rank_", "")) {
     found = locate_iteration_folder(fs, path, iteration);
+  } else if (const std::optional<Path> nemo = weights_of_nemo(fs, path)) {
+    if (!iteration.empty() && iteration != "latest") {
+      usage_error(fmt::format("--iteration {}: {} is a checkpoint of NeMo, which has one",
+                              printable(iteration), shown));
+    }
+    found = {.root = path, .dist_dir = *nemo, .iteration = {}};
+    check_inside(fs, found.root, found.dist_dir);
   } else {
     found.root = path;
     found.iteration = choose_iteration(fs, path, iteration);
@@ -274,7 +289,7 @@ bool looks_like_megatron(FileSystem& fs, const Path& path) {
            iteration_of_folder(name).has_value();
   };
   if (std::any_of(names.begin(), names.end(), telling)) return true;
-  if (holds_checkpoint(fs, path / kRelease)) return true;
+  if (holds_checkpoint(fs, path / kRelease) || weights_of_nemo(fs, path)) return true;
   // Other software has files of this name as well.
   const std::optional<Stat> json = fs.stat(path / "metadata.json");
   return json && json->kind == Kind::kRegular && json->size <= kMostJsonBytes &&

@@ -3,9 +3,10 @@
 //   1. path is an iteration folder itself (it holds .metadata or metadata.json): that one. Its
 //      parent is the root when the folder is called iter_N or release, or the parent holds a
 //      tracker or causeway/.
-//   2. else path is the root, and the iteration is: the one asked for; what the tracker says; the
+//   2. else, where NeMo's weights/ or model_weights/ in it is one: that one
+//   3. else path is the root, and the iteration is: the one asked for; what the tracker says; the
 //      highest iter_*.
-//   3. Kinds that are not torch_dist are refused by name, with the remedy.
+//   4. Kinds that are not torch_dist are refused by name, with the remedy.
 // Truth: megatron/training/checkpointing.py (read_metadata, get_checkpoint_name,
 // _get_checkpoint_format).
 #pragma once

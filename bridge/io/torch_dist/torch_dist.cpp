@@ -7,6 +7,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/torch_dist/key_prefix.h"
 #include "bridge/io/torch_dist/megatron_location.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
@@ -111,10 +112,9 @@ MegatronFolder open_megatron(FileSystem& fs, const Path& path, std::string_view 
   folder.metadata = with_context([&] { return printable(metadata.native()); },
                                  [&] {
                                    const auto file = fs.open_read(metadata);
-                                   // Chunks, their keys and a plan made from them.
-                                   budget.expect(5 * file->size());
                                    return read_dcp_metadata(*file, budget);
                                  });
+  folder.key_prefix = strip_key_prefix(folder.metadata);
   check_files(fs, folder);
   folder.common = read_common(fs, folder, budget);
   const std::optional<Stat> config = fs.stat(folder.dist_dir / "run_config.yaml");

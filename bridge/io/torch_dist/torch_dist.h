@@ -4,7 +4,8 @@
 //   ROOT/latest_checkpointed_iteration.txt   "release" | "N"
 //   ROOT/iter_0000000/ or ROOT/release/      .metadata  *.distcp  metadata.json  [common.pt]
 //   [run_config.yaml]
-// A bare folder with .metadata and metadata.json is accepted too. The common state is common.pt or
+// A bare folder with .metadata and metadata.json is accepted too, and so are NeMo's folders, which have one inside
+// (weights/, model_weights/) and a prefix before every key (key_prefix.h). The common state is common.pt or
 // (core >= 0.19) the object common_state/shard_0_1 inside the DCP data; both are read. The tensors'
 // bytes are read by DcpReader. Truth: megatron/core/dist_checkpointing (0.16.1, 0.20),
 // megatron/training/checkpointing.py.
@@ -22,9 +23,10 @@
 namespace bridge {
 
 struct MegatronFolder {
-  Path root;              // where the tracker and causeway/ lie; equals dist_dir for a bare folder
-  Path dist_dir;          // holds .metadata
-  std::string iteration;  // "release", "0", "1000"; empty for a bare folder
+  Path root;               // where the tracker and causeway/ lie; equals dist_dir for a bare folder
+  Path dist_dir;           // holds .metadata
+  std::string iteration;   // "release", "0", "1000"; empty for a bare folder
+  std::string key_prefix;  // taken off every key of metadata.tensors; mostly empty
   DcpMetadata metadata;
   PickleValue common;           // dict; nullptr when there is none (checkpoints of plain torch DCP)
   bool has_run_config = false;  // dist_dir/run_config.yaml

@@ -288,7 +288,7 @@ TEST(MegatronArgs, OfQwen2) {
     "attention_dropout": 0.0, "hidden_dropout": 0.0, "mtp_num_layers": null, "num_experts": null,
     "qk_layernorm": false, "use_rope_scaling": false, "rope_scaling_factor": 1.0,
     "multi_latent_attention": false, "init_method_std": 0.02, "vocab_size": 152064,
-    "padded_vocab_size": 152064, "make_vocab_size_divisible_by": 128, "tokenizer_type": "HuggingFaceTokenizer",
+    "padded_vocab_size": 152064, "make_vocab_size_divisible_by": 128,
     "transformer_impl": "transformer_engine", "ckpt_format": "torch_dist", "use_dist_ckpt": true,
     "no_save_optim": true, "no_save_rng": true, "tensor_model_parallel_size": 1,
     "pipeline_model_parallel_size": 1, "context_parallel_size": 1, "expert_model_parallel_size": 1,
@@ -301,6 +301,7 @@ TEST(MegatronArgs, OfQwen2) {
   }
   EXPECT_TRUE(args["rotary_base"].is_number_integer());
   EXPECT_FALSE(args.contains("tokenizer_model"));
+  EXPECT_FALSE(args.contains("tokenizer_type"));  // which means nothing without a model
   EXPECT_FALSE(args.contains("params_dtype"));
   for (const auto& [name, value] : args.items()) {
     EXPECT_FALSE(value.is_object()) << name;
@@ -374,6 +375,7 @@ TEST(MegatronArgs, OfTheOthers) {
   EXPECT_EQ(llama["use_rope_scaling"], true);
   EXPECT_EQ(llama["rope_scaling_factor"], 32.0);
   EXPECT_EQ(llama["tokenizer_model"], "tok");
+  EXPECT_EQ(llama["tokenizer_type"], "HuggingFaceTokenizer");
   EXPECT_EQ(llama["transformer_impl"], "local");
   const Json qwen3 = megatron_args(provider_of(kQwen3_06B), {});
   EXPECT_EQ(qwen3["qk_layernorm"], true);

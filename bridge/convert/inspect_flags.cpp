@@ -1,0 +1,103 @@
+#include "bridge/convert/inspect_flags.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "bridge/convert/match/model_binding.h"
+#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
+#include "bridge/io/torch_dist/torch_dist.h"
+#include "mappings/megatron/megatron_args.h"
+#include "mappings/megatron/megatron_flags.h"
+
+namespace bridge {
+namespace {
+
+using mappings::Json;
+
+// Numbers, text and lists of them; null for anything else.
+Json plain_value(const PickleNode& node) {
+  switch (node.kind) {
+    case PickleNode::Kind::kBool:
+      return node.boolean;
+    case PickleNode::Kind::kInt:
+      return node.integer;
+    case PickleNode::Kind::kReal:
+      return node.real;
+    case PickleNode::Kind::kString:
+      return node.text;
+    case PickleNode::Kind::kList:
+    case PickleNode::Kind::kTuple: {
+      Json list = Json::array();
+      for (const PickleValue& item : node.items) list.push_back(plain_value(*item));
+      return list;
+    }
+    default:
+      return nullptr;
+  }
+}
+
+// The state of an argparse.Namespace, or a dict; nullptr: neither.
+const PickleNode* attributes_of(const PickleNode* args) {
+  if (args == nullptr) return nullptr;
+  if (args->kind == PickleNode::Kind::kObject && args->items.size() > 2)
+    args = args->items[2].get();
+  return args->kind == PickleNode::Kind::kDict ? args : nullptr;
+}
+
+Json arguments_of(const MegatronFolder& folder) {
+  const PickleNode* args = attributes_of(folder.common ? folder.common->get("args") : nullptr);
+  if (args == nullptr) {
+    bad_input(printable(folder.dist_dir.string()) + ": no arguments in the common state",
+              folder.has_run_config
+                  ? "Megatron-Bridge reads its run_config.yaml; Megatron-LM needs every flag"
+                  : "");
+  }
+  Json json = Json::object();
+  for (size_t i = 0; i + 1 < args->items.size(); i += 2) {
+    if (args->items[i]->kind == PickleNode::Kind::kString) {
+      json[args->items[i]->text] = plain_value(*args->items[i + 1]);
+    }
+  }
+  return json;
+}
+
+Json arguments_of(FileSystem& fs, const HfFolder& folder, const InspectOptions& options) {
+  const BoundModel model = bind_model(
+      fs, read_config(fs, folder.path), (folder.path / "config.json").string(), options, {},
+      [&](const mappings::Binding& binding) { return found_mtp_depths(folder, binding); },
+      [&](const mappings::Binding& binding) { return lacks_output_layer(folder, binding); });
+  return mappings::megatron_args(model.binding.megatron_config("bf16"), {});
+}
+
+}  // namespace
+
+Report inspect_flags(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
+  const bool megatron = looks_like_megatron(fs, options.path);
+  const Json args = megatron
+                        ? arguments_of(open_megatron(fs, options.path, options.iteration, budget))
+                        : arguments_of(fs, open_hf_reference(fs, options.path, budget), options);
+  const mappings::MegatronFlags found = mappings::megatron_flags(args);
+  Report report;
+  report.json = {{"flags", found.flags}, {"no_flag", Json::object()}, {"provider", Json::object()}};
+  report.lines.push_back(fmt::format("{}", fmt::join(found.flags, " ")));
+  report.lines.emplace_back(
+      "# for Megatron-LM beside --use-checkpoint-args, which does not take these from the "
+      "checkpoint");
+  for (const auto& [name, value] : found.no_flag) {
+    report.lines.push_back(
+        fmt::format("# Megatron-LM has no flag for {}: set {} = {} of the configuration in code",
+                    name, name, value));
+    report.json["no_flag"][name] = value;
+  }
+  if (!found.provider.empty()) {
+    report.lines.emplace_back("# the same as fields of Megatron-Bridge's model provider:");
+  }
+  for (const auto& [name, value] : found.provider) {
+    report.lines.push_back(fmt::format("#   {} = {}", name, value));
+    report.json["provider"][name] = value;
+  }
+  return report;
+}
+
+}  // namespace bridge
