@@ -14,7 +14,7 @@
 //                                           Lists: [0] * 2 + [1] is [0, 0, 1]
 //   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
-//      count(x, list): how many entries of list equal x
+//      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
 //      [e for i in n]: the list of e for i = 0 .. n - 1; one an expression
 //
 // A name is a variable of the scope (dims, layer index) or else a key of the configuration; an

@@ -181,6 +181,8 @@ class Evaluator {
       case Node::Kind::kCount:
         return Value::of(count_of(present(visit(*node.operands[0])),
                                   present(visit(*node.operands[1])), "count"));
+      case Node::Kind::kLn:
+        return Value::of(logarithm_of(present(visit(*node.operands[0]))));
       case Node::Kind::kUnary:
         return unary(node);
       case Node::Kind::kBinary:
@@ -262,6 +264,12 @@ class Evaluator {
       result.push_back(value.get());
     }
     return Value::of(std::move(result));
+  }
+
+  static Json logarithm_of(const Json& json) {
+    const double x = static_cast<double>(number_of(json));
+    if (!(x > 0)) bad_input(fmt::format("'ln' of {}, which is not positive", shown(json)));
+    return real(std::log(x));
   }
 
   static int64_t count_of(const Json& item, const Json& list, std::string_view what) {

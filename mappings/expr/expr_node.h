@@ -38,6 +38,7 @@ struct Expr::Node {
     kList,
     kListFor,  // operands: body, count
     kCount,    // operands: value, list
+    kLn,       // operands: a number
     kUnary,
     kBinary,
     kConditional

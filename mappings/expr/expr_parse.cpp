@@ -209,7 +209,8 @@ class Parser {
     const char c = text_[at_];
     if (is_digit(c)) return number();
     if (c == '\'') return quoted();
-    if (accept_count()) return count();
+    if (accept_call("count")) return count();
+    if (accept_call("ln")) return ln();
     if (starts_name(c)) return name_or_constant();
     if (accept("(")) {
       NodePtr inner = conditional();
@@ -302,9 +303,9 @@ class Parser {
   }
 
   // The word alone is a name like others.
-  bool accept_count() {
+  bool accept_call(std::string_view function) {
     const size_t begin = at_;
-    if (accept_word("count") && accept("(")) return true;
+    if (accept_word(function) && accept("(")) return true;
     at_ = begin;
     return false;
   }
@@ -314,6 +315,14 @@ class Parser {
     node.kind = Node::Kind::kCount;
     node.operands.push_back(conditional());
     expect(",");
+    node.operands.push_back(conditional());
+    expect(")");
+    return make(std::move(node));
+  }
+
+  NodePtr ln() {
+    Node node;
+    node.kind = Node::Kind::kLn;
     node.operands.push_back(conditional());
     expect(")");
     return make(std::move(node));

@@ -3,6 +3,7 @@
 // counts of the released models.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <set>
@@ -238,7 +239,13 @@ TEST(Tables, WarnOfWhatMegatronLacks) {
       {"llama", "rope_scaling", R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0})",
        "low_freq_factor 1"},
       {"qwen3", "rope_parameters",
-       R"({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5})", "attention_factor 1.5"},
+       R"({"rope_type": "yarn", "factor": 1.0, "attention_factor": 1.5})", "attention_factor 1.5"},
+      {"qwen3", "rope_scaling",
+       R"({"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.8782488562869419})",
+       "attn_factor 0.8782488562869419"},
+      {"qwen2", "dual_chunk_attention_config",
+       R"({"chunk_size": 262144, "original_max_position_embeddings": 262144})",
+       "attention beyond 262144 tokens"},
       {"qwen2", "use_sliding_window", "true", "use_sliding_window"},
   };
   for (const Refusal& warning : kCases) {
@@ -247,6 +254,27 @@ TEST(Tables, WarnOfWhatMegatronLacks) {
     const std::vector<std::string> texts = Binding(find_table(config, ""), config).warnings();
     ASSERT_EQ(texts.size(), 1u) << warning.message;
     EXPECT_NE(texts[0].find(warning.message), std::string::npos) << texts[0];
+  }
+}
+
+// Megatron-Core's _yarn_get_concentration_factor must give attention_factor back.
+TEST(Tables, AttentionFactorOfYarn) {
+  for (const char* type : {"llama", "qwen2", "qwen3", "qwen3_moe", "mixtral"}) {
+    for (const double factor : {1.0, 1.5, 0.8782488562869419}) {
+      Json config = small_config(type);
+      config.erase("rope_scaling");
+      config["rope_parameters"] = {
+          {"rope_type", "yarn"}, {"factor", 4.0}, {"attention_factor", factor}};
+      const Binding binding(find_table(config, ""), config);
+      EXPECT_TRUE(binding.warnings().empty()) << type;
+      const Json fields = binding.megatron_config("bf16");
+      const auto mscale = fields["yarn_mscale"].get<double>();
+      EXPECT_DOUBLE_EQ(0.1 * mscale * std::log(4.0) + 1, factor) << type;
+      EXPECT_EQ(fields["yarn_mscale_all_dim"], 0.0) << type;
+      config["rope_parameters"].erase("attention_factor");
+      const Json plain = Binding(find_table(config, ""), config).megatron_config("bf16");
+      EXPECT_EQ(plain["yarn_mscale"], 1.0) << type;
+    }
   }
 }
 
