@@ -5,8 +5,10 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/version.h"
 
 namespace cli {
 namespace {
@@ -134,7 +136,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
 
-void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
+void add_inspect(CLI::App& app, InspectCommand& inspect_command, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
   command->footer(
       "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all\n"
@@ -142,16 +144,17 @@ void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
       "--use-checkpoint-args takes the sizes of a model from the checkpoint and not, among others, "
       "the\nepsilon and the norms of queries and keys: Megatron-LM loads without them and computes "
       "another model.");
+  bridge::InspectOptions& options = inspect_command.options;
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
   command->add_flag("--json", options.as_json, "Print JSON");
   command->add_flag(
-      "--megatron-args", options.flags,
+      "--megatron-args", inspect_command.megatron_args,
       "The flags that Megatron-LM needs beside --use-checkpoint-args, on one line, and "
       "the same as fields of Megatron-Bridge's provider");
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
-  command->callback([&options, &status] { status = inspect(options); });
+  command->callback([&inspect_command, &status] { status = inspect(inspect_command); });
 }
 
 void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status) {
@@ -159,6 +162,7 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   command->require_subcommand(1);
   command->footer(
       "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
+      "  causeway mappings show LlamaForCausalLM --source > my_model.jsonc\n"
       "  causeway mappings check my_model.jsonc my-model-folder");
   CLI::App* list = command->add_subcommand("list", "Architectures there are tables for");
   list->add_flag("--json", mappings_command.as_json, "Print JSON");
@@ -168,11 +172,17 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
       ->check(CLI::Range(int64_t{0}, kLargestNumber))
       ->type_name("N");
+  CLI::Option* full = show->add_flag("--full", mappings_command.full,
+                                     "One self-contained table, with the fragments that it uses");
+  show->add_flag("--source", mappings_command.source,
+                 "The table as it is written, to copy; or a fragment, common/NAME")
+      ->excludes(full);
   show->callback([&mappings_command, &status] { status = mappings_show(mappings_command); });
   CLI::App* check = command->add_subcommand("check", "Does this table fit that model folder?");
-  check->add_option("FILE", mappings_command.table_file, "Table to check")->required();
-  check->add_option("HF_DIR", mappings_command.hf_dir, "Model folder")->required();
-  add_resource_options(*check, mappings_command.options);
+  check->add_option("FILE", mappings_command.check.mapping, "Table to check")->required();
+  check->add_option("HF_DIR", mappings_command.check.hf_dir, "Model folder")->required();
+  add_mtp_option(*check, mappings_command.check.keep_mtp);
+  add_resource_options(*check, mappings_command.check);
   check->callback([&mappings_command, &status] { status = mappings_check(mappings_command); });
 }
 
@@ -182,20 +192,20 @@ int run(int argc, char** argv) {
   CLI::App app(kAbout, "causeway");
   app.require_subcommand(1);
   app.footer(kExitCodes);
-  app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION);
+  app.set_version_flag("--version", version_text());
   app.get_formatter()->column_width(34);
 
   int status = 0;
   bridge::ConvertOptions convert_options;
   bridge::ExportOptions export_options;
   VerifyCommand verify_command;
-  bridge::InspectOptions inspect_options;
+  InspectCommand inspect_command;
   MappingsCommand mappings_command;
   convert_options.version = export_options.version = CAUSEWAY_VERSION;
   add_convert(app, convert_options, status);
   add_export(app, export_options, status);
   add_verify(app, verify_command, status);
-  add_inspect(app, inspect_options, status);
+  add_inspect(app, inspect_command, status);
   add_mappings(app, mappings_command, status);
   try {
     const auto is_asked_for = [&](const CLI::App* command) {
@@ -209,8 +219,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const bool asked_for = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
     if (asked_for) return app.exit(error);
-    fmt::print(stderr, "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
-               app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " ");
+    bridge::print_message(fmt::format(
+        "causeway: {}\n  see causeway {}--help\n", bridge::printable(error.what()),
+        app.get_subcommands().empty() ? "" : app.get_subcommands()[0]->get_name() + " "));
     return static_cast<int>(bridge::Code::kUsage);
   }
   return status;

@@ -9,6 +9,7 @@
 #include "bridge/convert/inspect.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
+#include "cli/lines.h"
 
 namespace cli {
 
@@ -19,24 +20,35 @@ struct VerifyCommand {
   std::vector<std::pair<std::string, std::string>> forward_options;
 };
 
+struct InspectCommand {
+  bridge::InspectOptions options;
+  bool megatron_args = false;  // the flags for Megatron-LM, nothing else
+};
+
 struct MappingsCommand {
-  bridge::CommonOptions options;  // check
+  bridge::CheckOptions check;
+  bool as_json = false;  // list
+  // show
   std::string arch;
-  bool as_json = false;    // list
-  int64_t layer = -1;      // show: only this layer
-  std::string table_file;  // check
-  std::string hf_dir;      // check
+  int64_t layer = -1;   // with this layer's names
+  bool full = false;    // as one self-contained table
+  bool source = false;  // as it was written
 };
 
 int convert_hf(const bridge::ConvertOptions& options);
 int export_to_hf(const bridge::ExportOptions& options);
 int verify(const VerifyCommand& command);
-int inspect(const bridge::InspectOptions& options);
+int inspect(const InspectCommand& command);
 int mappings_list(const MappingsCommand& command);
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);
 
-// Prints a report and writes --report; returns the exit status.
-int finish(const bridge::CommonOptions& options, const bridge::Report& report, double seconds);
+// Prints the warnings and lines and writes --report; returns the exit status.
+int finish(const bridge::CommonOptions& options, const bridge::Report& report, const Lines& lines,
+           double seconds);
+// The parts of it, for a command that has more to report.
+void print_summary(const bridge::CommonOptions& options, const bridge::Report& report,
+                   const Lines& lines);
+int exit_status(const bridge::Report& report);
 
 }  // namespace cli

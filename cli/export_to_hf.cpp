@@ -1,14 +1,71 @@
+#include <fmt/format.h>
+
+#include "bridge/convert/commit/report_place.h"
 #include "bridge/convert/export.h"
+#include "bridge/io/base/error.h"
+#include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 
 namespace cli {
+namespace {
+
+using bridge::printable;
+
+Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
+  Lines lines = {
+      fmt::format("source   {}: {} tensors", printable(summary.source.string()),
+                  summary.source_tensors),
+      fmt::format("table    {}, configuration from {}", summary.table,
+                  printable(summary.configuration_from.string())),
+      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
+                  printable(summary.target.string()), summary.target_tensors, summary.target_shards,
+                  summary.verbatim_headers, bridge::size_text(summary.target_bytes))};
+  list(lines, "left out", summary.left_out);
+  list(lines, "put back", summary.put_back);
+  if (summary.dropped_mtp_tensors > 0) {
+    lines.push_back(
+        fmt::format("dropped  {} MTP tensors: --mtp drop", summary.dropped_mtp_tensors));
+  }
+  if (summary.dropped_part_tensors) {
+    lines.push_back(
+        fmt::format("text     the text model on its own: {} tensors of other parts left out",
+                    *summary.dropped_part_tensors));
+  }
+  if (summary.without_head) lines.emplace_back("head     none: the model has no output layer");
+  if (!summary.key_prefix.empty()) {
+    lines.push_back(
+        fmt::format("keys     begin with {} (a checkpoint of NeMo)", summary.key_prefix));
+  }
+  if (summary.dequantized_tensors > 0) {
+    lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
+                                summary.dequantized_tensors, safetensors_name(*summary.dtype)));
+  }
+  if (summary.witnesses > 0) {
+    lines.push_back(
+        fmt::format("witness  {} elements are the source's own, which the values alone do not tell",
+                    summary.witnesses));
+  }
+  if (summary.quantized_tensors > 0 && !dry_run) {
+    lines.push_back(
+        fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
+                    summary.blocks.kept, summary.blocks.fresh, summary.blocks.clipped));
+  }
+  if (summary.beside) list_beside_model(lines, *summary.beside);
+  return lines;
+}
+
+}  // namespace
 
 int export_to_hf(const bridge::ExportOptions& options) {
   const Stopwatch stopwatch;
-  const bridge::Report report = bridge::export_to_hf(bridge::real_file_system(), options);
-  return finish(options, report, stopwatch.seconds());
+  bridge::FileSystem& fs = bridge::real_file_system();
+  bridge::check_report_place(fs, options.report,
+                             {options.source, options.mapping, options.sidecar, options.reference},
+                             {options.target});
+  const bridge::ExportSummary summary = bridge::export_to_hf(fs, options);
+  return finish(options, summary, lines_of(summary, options.dry_run), stopwatch.seconds());
 }
 
 }  // namespace cli

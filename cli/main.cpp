@@ -13,14 +13,15 @@
 namespace {
 
 int print_error(const bridge::Error& error) {
-  fmt::print(stderr, "causeway: {}\n", error.message());
-  if (!error.hint().empty()) fmt::print(stderr, "  {}\n", error.hint());
+  bridge::print_message(fmt::format("causeway: {}\n", error.message()));
+  if (!error.hint().empty()) bridge::print_message(fmt::format("  {}\n", error.hint()));
   return error.exit_status();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  bridge::open_standard_descriptors();
   try {
     bridge::install_interrupt_handlers();
     const int status = cli::run(argc, argv);
@@ -29,7 +30,7 @@ int main(int argc, char** argv) {
   } catch (const bridge::Error& error) {
     return print_error(error);
   } catch (const bridge::Interrupted& interrupted) {
-    fmt::print(stderr, "causeway: interrupted; nothing was left behind\n");
+    bridge::print_message("causeway: interrupted; nothing was left behind\n");
     return interrupted.exit_status();
   } catch (const std::bad_alloc&) {
     return print_error({bridge::Code::kIo, "out of memory", "use a smaller --memory"});

@@ -2,17 +2,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "bridge/convert/match/accounting.h"
-#include "bridge/convert/match/model_binding.h"
-#include "bridge/convert/match/mtp.h"
-#include "bridge/convert/match/source_match.h"
-#include "bridge/io/base/error.h"
-#include "bridge/io/hf/hf_folder.h"
+#include "bridge/convert/check_mapping.h"
 #include "bridge/io/number/dtype.h"
 #include "cli/commands.h"
-#include "mappings/binding/binding.h"
+#include "cli/stopwatch.h"
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
+#include "mappings/table/table_text.h"
 
 namespace cli {
 namespace {
@@ -43,7 +39,7 @@ void for_each_element(const std::vector<Item>& items, int64_t layer, const Fn& f
     do {
       if (!items[i].family.empty()) families.push_back(items[i].family);
       ++i;
-    } while (layer < 0 && i < items.size() && items[i].line == items[first].line);
+    } while (layer < 0 && i < items.size() && items[i].place == items[first].place);
     fn(items[first], families);
   }
 }
@@ -87,8 +83,8 @@ void show_rows(const mappings::Table& table, int64_t layer) {
     if (!row.experts.empty()) text += fmt::format("   for each e of {}", row.experts.text());
     if (family == nullptr) text += part_remark(row.part);
     if (row.keep) text += fmt::format("   stays {}", bridge::safetensors_name(*row.keep));
-    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer),
-               mappings::op_name(row.op), fmt::join(names, "  "), text);
+    fmt::print("{:<58} {:<8} {}{}\n", with_layer(row.megatron, family, layer), row.op->name,
+               fmt::join(names, "  "), text);
   });
 }
 
@@ -120,27 +116,39 @@ void show_quantization(const mappings::Table& table) {
   }
 }
 
+int print_text(std::string_view text) {
+  fmt::print("{}", text);
+  return 0;
+}
+
 }  // namespace
 
 int mappings_list(const MappingsCommand& command) {
   if (command.as_json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
-    for (const mappings::Table& table : mappings::builtin_tables()) {
+    for (const mappings::NamedHead& table : mappings::builtin_heads()) {
       list.push_back({{"table", table.file},
-                      {"architectures", table.architectures},
-                      {"model_types", table.model_types}});
+                      {"architectures", table.head.architectures},
+                      {"model_types", table.head.model_types}});
     }
     fmt::print("{}\n", list.dump(2));
     return 0;
   }
-  for (const mappings::Table& table : mappings::builtin_tables()) {
-    fmt::print("{:<24} {}\n", table.file, fmt::join(table.architectures, ", "));
+  for (const mappings::NamedHead& table : mappings::builtin_heads()) {
+    fmt::print("{:<24} {}\n", table.file, fmt::join(table.head.architectures, ", "));
   }
   return 0;
 }
 
 int mappings_show(const MappingsCommand& command) {
+  if (command.source) {
+    const std::string_view fragment = mappings::builtin_text(command.arch + ".jsonc");
+    if (command.arch.starts_with("common/") && !fragment.empty()) return print_text(fragment);
+  }
   const mappings::Table& table = mappings::find_table(mappings::Json::object(), command.arch);
+  const std::string_view text = mappings::builtin_text(table.file);
+  if (command.source) return print_text(text);
+  if (command.full) return print_text(mappings::self_contained_text(text, table.file));
   fmt::print("{}: {}\n", table.file, fmt::join(table.architectures, ", "));
   show_families(table);
   show_rows(table, command.layer);
@@ -151,22 +159,14 @@ int mappings_show(const MappingsCommand& command) {
 }
 
 int mappings_check(const MappingsCommand& command) {
-  bridge::FileSystem& fs = bridge::real_file_system();
-  bridge::CommonOptions options = command.options;
-  options.mapping = command.table_file;
-  bridge::MemoryBudget budget(options.memory);
-  const bridge::HfFolder folder = bridge::open_hf_folder(fs, command.hf_dir, budget);
-  const bridge::BoundModel model = bridge::bind_model(
-      fs, bridge::read_config(fs, folder.path), (folder.path / "config.json").string(), options, {},
-      [&](const mappings::Binding& binding) { return bridge::found_mtp_depths(folder, binding); });
-  bridge::Accounting accounting;
-  int64_t tensors = 0;
-  const bridge::SourceMatch match = bridge::match_source(
-      folder, model.binding, {}, accounting, [&](const bridge::MatchedTensor&) { ++tensors; });
-  accounting.raise_unless_clean(bridge::printable(folder.path.string()), {});
-  fmt::print("{} fits: {} tensors become {}, {} are dropped by rule\n", command.table_file,
-             folder.tensors.size(), tensors, match.dropped.size());
-  return 0;
+  const Stopwatch stopwatch;
+  const bridge::MappingSummary summary =
+      bridge::check_mapping(bridge::real_file_system(), command.check);
+  const Lines lines = {fmt::format("{} fits: {} tensors become {}, {} are dropped by rule",
+                                   bridge::printable(command.check.mapping.string()),
+                                   summary.source_tensors, summary.target_tensors,
+                                   summary.dropped)};
+  return finish(command.check, summary, lines, stopwatch.seconds());
 }
 
 }  // namespace cli

@@ -172,12 +172,7 @@ void add_key_options(CLI::App& app, bridge::OutputOptions& options) {
       ->type_name("N");
 }
 
-void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
-  app.add_option_function<std::string>(
-         "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
-         "Multi-token-prediction layers: keep or drop (default keep)")
-      ->check(CLI::IsMember({"keep", "drop"}))
-      ->type_name("WHAT");
+void add_parts_option(CLI::App& app, bool& text_only) {
   app.add_option_function<std::string>(
          "--parts", [&text_only](const std::string& value) { text_only = value == "text"; },
          "Parts of a multimodal model: all or text (default all). Converting, text leaves the "
@@ -190,11 +185,20 @@ void add_content_options(CLI::App& app, bool& keep_mtp, bool& text_only) {
 
 }  // namespace
 
+void add_mtp_option(CLI::App& app, bool& keep_mtp) {
+  app.add_option_function<std::string>(
+         "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
+         "Multi-token-prediction layers: keep or drop (default keep)")
+      ->check(CLI::IsMember({"keep", "drop"}))
+      ->type_name("WHAT");
+}
+
 void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
   add_dtype_option(app, options.dtype);
-  add_content_options(app, options.keep_mtp, options.text_only);
+  add_mtp_option(app, options.keep_mtp);
+  add_parts_option(app, options.text_only);
   add_key_options(app, options);
 }
 

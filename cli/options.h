@@ -29,6 +29,8 @@ int64_t parse_size(const std::string& name, const std::string& text);
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help);
 
+void add_mtp_option(CLI::App& app, bool& keep_mtp);
+
 // --overwrite, --dry-run, --dtype, --mtp, --parts, --spec, --layer-keys, --name-prefix, --glu-interleave.
 void add_output_options(CLI::App& app, bridge::OutputOptions& options);
 

@@ -1,11 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
 
+#include "bridge/convert/commit/report_place.h"
 #include "bridge/convert/verify_hash.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/memory_budget.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
-#include "bridge/io/file/json_file.h"
 #include "cli/commands.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
@@ -19,6 +24,51 @@ constexpr const char* kInstall =
 // Whichever says more: an error over a difference over nothing.
 int worst(int hash, int logits) {
   return std::max(hash, logits);
+}
+
+void add(Lines& lines, const std::vector<bridge::HashSummary::Difference>& differences,
+         size_t most) {
+  for (size_t i = 0; i < std::min(differences.size(), most); ++i) {
+    lines.push_back(fmt::format("differs  {}: {}", differences[i].name, differences[i].what));
+  }
+}
+
+void add(Lines& lines, const char* name, const bridge::HashSummary::Direction& direction,
+         bool dry_run) {
+  constexpr size_t kShown = 20;
+  const std::string what = fmt::format("{}  {} tensors, {}: ", name, direction.tensors,
+                                       bridge::size_text(direction.bytes));
+  lines.push_back(what + (dry_run ? "match by name, shape and dtype"
+                                  : fmt::format("{} differ", direction.different.size())));
+  add(lines, direction.different, kShown);
+}
+
+Lines lines_of(const bridge::HashSummary& summary) {
+  Lines lines;
+  if (!summary.own_table.empty()) {
+    lines.push_back(fmt::format("table    {} is not built in: no independent check of it exists",
+                                summary.own_table));
+  }
+  if (summary.without_mtp) {
+    lines.emplace_back("MTP      not compared: the sidecar says --mtp drop");
+  }
+  if (summary.without_head) lines.emplace_back("head     none: the model has no output layer");
+  if (summary.text_only) {
+    lines.emplace_back("parts    the text model only is in the checkpoint, and compared");
+  }
+  if (!summary.misfit.empty()) {
+    lines.push_back("forward  tensors do not fit the table: " + summary.misfit);
+  }
+  if (summary.forward) add(lines, "forward", *summary.forward, summary.dry_run);
+  if (!summary.inverse_not_checked.empty()) {
+    lines.push_back("inverse  not checked: " + summary.inverse_not_checked);
+  }
+  if (summary.inverse) add(lines, "inverse", *summary.inverse, summary.dry_run);
+  add(lines, summary.different_files, summary.different_files.size());
+  lines.emplace_back(summary.difference ? "result   DIFFERENT"
+                     : summary.dry_run  ? "result   no bytes compared (dry run)"
+                                        : "result   identical");
+  return lines;
 }
 
 }  // namespace
@@ -37,35 +87,43 @@ int verify(const VerifyCommand& command) {
         "verify --mode logits: causeway-verify, which compares logits, was not built", kInstall);
   }
   if (hash && logits && !program) {
-    fmt::print(stderr,
-               "notice: comparing bytes only; causeway-verify, which compares logits, was not "
-               "built ({})\n",
-               kInstall);
+    bridge::print_message(
+        fmt::format("notice: comparing bytes only; causeway-verify, which compares logits, was not "
+                    "built ({})\n",
+                    kInstall));
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
-  if (!command.options.report.empty()) {
-    bridge::check_json_file_can_be_written(fs, command.options.report);
-  }
+  bridge::check_report_place(
+      fs, command.options.report,
+      {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});
   bridge::Report report;
+  Lines lines;
   if (hash) {
-    report = bridge::verify_hash(fs, command.options);
+    bridge::HashSummary summary = bridge::verify_hash(fs, command.options);
+    lines = lines_of(summary);
+    report = std::move(summary);
   } else {
     report.json = {{"command", "verify"}};
   }
   if (!logits || !program || command.options.dry_run) {
-    return finish(command.options, report, stopwatch.seconds());
+    return finish(command.options, report, lines, stopwatch.seconds());
   }
 
   // The report is written when both parts are known, what was found on bytes is said before.
-  bridge::CommonOptions first_part = command.options;
-  first_part.report.clear();
-  const int hash_status = finish(first_part, report, stopwatch.seconds());
+  print_summary(command.options, report, lines);
   const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
   const LogitsRun run = run_causeway_verify(*program, command, facts);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
+  const int hash_status = exit_status(report);
+  const bool unknown = run.status == static_cast<int>(bridge::Code::kUnsupported);
+  if (hash && unknown && facts.table_was_named) {
+    bridge::print_message(
+        "notice: comparing bytes only; the forward pass does not know this model\n");
+    return hash_status;
+  }
   return worst(hash_status, run.status);
 }
 

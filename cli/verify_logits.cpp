@@ -4,10 +4,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "bridge/io/base/interrupt.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/base/standard_output.h"
+#include "bridge/io/file/stream_file.h"
 
 namespace cli {
 namespace {
@@ -31,6 +34,7 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
     words.push_back(fmt::format("{}={}", option, value));
   };
   add("--called-by-version", CAUSEWAY_VERSION);
+  add("--called-by-process", std::to_string(::getpid()));
   if (!options.iteration.empty()) add("--iteration", options.iteration);
   add("--memory", std::to_string(options.memory));
   if (options.threads > 0) add("--threads", std::to_string(options.threads));
@@ -47,13 +51,36 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   return words;
 }
 
-pid_t start(const std::vector<std::string>& words) {
-  std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
+// What we have, and how LibTorch's threads wait: asleep, unless the user says otherwise. The library reads
+// that when it is loaded, before any line of the program.
+std::vector<std::string> environment() {
+  std::vector<std::string> words;
+  for (char** word = ::environ; *word != nullptr; ++word) words.emplace_back(*word);
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) words.emplace_back("OMP_WAIT_POLICY=passive");
+  return words;
+}
+
+std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// results_to: the descriptor that is its standard output.
+pid_t start(const std::vector<std::string>& words, int results_to) {
   bridge::flush_standard_output();  // our lines come before its own
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  if (results_to != STDOUT_FILENO) {
+    ::posix_spawn_file_actions_adddup2(&actions, results_to, STDOUT_FILENO);
+  }
+  const std::vector<std::string> variables = environment();
+  const std::vector<char*> argv = pointers_to(words);
   pid_t child = 0;
-  const int error = ::posix_spawn(&child, argv[0], nullptr, nullptr, argv.data(), ::environ);
+  const int error =
+      ::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), pointers_to(variables).data());
+  ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) bridge::io_error(words[0], "posix_spawn", error);
   return child;
 }
@@ -83,38 +110,39 @@ int exit_status(int status) {
     throw bridge::Error(bridge::Code::kIo, "causeway-verify was killed (signal 9)",
                         "where memory ran out, a shorter prompt or fewer --threads need less");
   }
-  if (signal == SIGINT || signal == SIGTERM) throw bridge::Interrupted(signal);
+  if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) throw bridge::Interrupted(signal);
   if (signal == SIGPIPE) ::raise(SIGPIPE);  // nobody reads our results either
   bridge::internal_error(fmt::format("causeway-verify ended by signal {}", signal));
 }
 
-// Its report, beside ours; gone when we are done, whatever happened.
+// Its report: a file in memory that it inherits, so that nothing is left over whatever happens.
 class ReportFile {
  public:
-  ReportFile(bridge::FileSystem& fs, const bridge::Path& ours) : fs_(fs) {
-    if (ours.empty()) return;
-    path_ = ours;
-    path_ += fmt::format(".logits-{}", ::getpid());
+  explicit ReportFile(bool wanted) {
+    if (!wanted) return;
+    descriptor_ = ::memfd_create("causeway-verify report", 0);
+    if (descriptor_ < 0) bridge::io_error("the report of causeway-verify", "memfd_create", errno);
   }
   ReportFile(const ReportFile&) = delete;
   ReportFile& operator=(const ReportFile&) = delete;
   ~ReportFile() {
-    if (path_.empty()) return;
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-    path_ += ".partial";
-    std::filesystem::remove(path_, ignored);
+    if (descriptor_ >= 0) ::close(descriptor_);
   }
 
-  const bridge::Path& path() const { return path_; }  // empty: none is wanted
+  // Empty: none is wanted.
+  bridge::Path path() const {
+    return descriptor_ < 0 ? bridge::Path() : bridge::Path(fmt::format("/dev/fd/{}", descriptor_));
+  }
+  // Null where it ended before writing one.
   nlohmann::ordered_json read() const {
-    if (path_.empty() || !fs_.lstat(path_)) return {};
-    return bridge::parse_json(bridge::read_whole_file(fs_, path_, kLargestReport));
+    if (descriptor_ < 0) return {};
+    const std::string text = bridge::read_whole_file(
+        bridge::real_file_system(), fmt::format("/proc/self/fd/{}", descriptor_), kLargestReport);
+    return text.empty() ? nlohmann::ordered_json() : bridge::parse_json(text);
   }
 
  private:
-  bridge::FileSystem& fs_;
-  bridge::Path path_;
+  int descriptor_ = -1;
 };
 
 }  // namespace
@@ -130,9 +158,10 @@ std::optional<bridge::Path> find_causeway_verify() {
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts) {
-  bridge::FileSystem& fs = bridge::real_file_system();
-  const ReportFile report(fs, command.options.report);
-  const pid_t child = start(arguments(program, command, report.path(), facts));
+  const ReportFile report(!command.options.report.empty());
+  const bool aside = bridge::is_standard_output(command.options.report);
+  const pid_t child = start(arguments(program, command, report.path(), facts),
+                            aside ? STDERR_FILENO : STDOUT_FILENO);
   LogitsRun run;
   run.status = exit_status(wait_for(child));
   run.json = report.read();

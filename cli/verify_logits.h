@@ -1,8 +1,10 @@
 // The second program of `verify`: causeway-verify, which links LibTorch, run as a process of its own.
 //
 //   1. it lies beside this program (/proc/self/exe); no PATH, no shell, a vector of arguments
-//   2. its results go to our stdout, its errors and progress to our stderr; its report comes back through a file
-//   3. SIGINT and SIGTERM that reach us reach it; we end when it has
+//   2. its results go to our stdout, its errors and progress to our stderr; its report comes back through a file in memory
+//   3. SIGINT, SIGTERM and SIGHUP that reach us reach it; we end when it has
+//   4. when we are killed it ends: it asks the kernel for that (prctl) and looks who its parent is. It stays in our
+//      process group, where a terminal's Ctrl-C finds both
 // Truth: posix_spawn(3), waitpid(2).
 #pragma once
 

@@ -1,6 +1,6 @@
-# embed_tables(OUT.cpp FILE...): a C++ file that holds the text of each mapping table, as a byte array so that neither
-# length limits nor quoting matter, reachable through mappings::embedded_tables().
-function(embed_tables out)
+# embed_texts(OUT.cpp FUNCTION FILE...): a C++ file that holds the text of each FILE, as a byte array so that neither
+# length limits nor quoting matter, reachable through mappings::FUNCTION().
+function(embed_texts out function)
   set(body "#include \"mappings/table/embedded.h\"\n\nnamespace mappings {\nnamespace {\n")
   set(rows "")
   foreach(file ${ARGN})
@@ -12,7 +12,7 @@ function(embed_tables out)
     string(APPEND body "constexpr unsigned char k_${stem}[] = {${bytes}0};\n")
     string(APPEND rows "      {\"${name}\", {reinterpret_cast<const char*>(k_${stem}), sizeof(k_${stem}) - 1}},\n")
   endforeach()
-  string(APPEND body "}  // namespace\n\nstd::span<const EmbeddedTable> embedded_tables() {\n"
-                     "  static const EmbeddedTable kTables[] = {\n${rows}  };\n  return kTables;\n}\n\n}  // namespace mappings\n")
+  string(APPEND body "}  // namespace\n\nstd::span<const EmbeddedText> ${function}() {\n"
+                     "  static const EmbeddedText kTexts[] = {\n${rows}  };\n  return kTexts;\n}\n\n}  // namespace mappings\n")
   file(GENERATE OUTPUT ${out} CONTENT "${body}")
 endfunction()

@@ -33,7 +33,7 @@ room bridge/io/pickle "bridge/io/base bridge/io/file"
 room bridge/io/torch_dist "bridge/io/base bridge/io/file bridge/io/number bridge/io/pickle"
 room bridge/io/sidecar "bridge/io/base bridge/io/file bridge/io/number bridge/io/hf"
 
-rooms mappings bridge/io expr table binding
+rooms mappings bridge/io op expr table binding
 room mappings/megatron "bridge/io mappings/expr"
 
 # What a user asks is data that every room of the converter may read.

@@ -109,8 +109,8 @@ counts_suite() {
   [ "$status" -eq 0 ] || ALL_WELL=0
 }
 
-# junit_suite NAME FILE COMMAND...: a test runner that writes JUnit XML to FILE. The counts are those of the
-# file; a runner that fails without a failed case in it, or writes no file, counts as one failure.
+# junit_suite NAME FILE COMMAND...: a test runner that writes JUnit XML to FILE. The counts and the slowest tests are
+# those of the file; a runner that fails without a failed case in it, or writes no file, counts as one failure.
 junit_suite() {
   local name=$1 file=$2 start=$SECONDS status=0 counts
   shift 2
@@ -118,6 +118,8 @@ junit_suite() {
   mkdir -p "$(dirname "$file")"
   rm -f "$file"
   "$@" </dev/null || status=$?
+  printf 'the slowest tests:\n'
+  python3 "$ROOT/scripts/junit_slowest.py" "$file"
   local passed=0 failed=0 skipped=0
   if counts=$(python3 "$ROOT/scripts/junit_counts.py" "$file"); then
     read -r passed failed skipped <<<"$counts"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build and the tests need and that are not there yet.
 #   scripts/install.sh         what scripts/test.sh needs
-#   scripts/install.sh --dev   also clang, clang-tidy, libFuzzer and shellcheck (fuzz.sh, tidy.sh, test.sh --all)
+#   scripts/install.sh --dev   also clang-tidy and shellcheck (tidy.sh, test.sh --all)
 # Does nothing, and needs no root, when everything is installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -11,9 +11,10 @@ packages=(
   nlohmann-json3-dev libcli11-dev libfmt-dev libgtest-dev                  # C++ libraries
   libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
   clang-format-14 python3 python3-venv python3-pip time                    # the tests
+  clang-14 libclang-rt-14-dev                                              # sanitizers and libFuzzer
 )
 if [ "${1:-}" = --dev ]; then
-  packages+=(clang-14 clang-tidy-14 libclang-rt-14-dev shellcheck)
+  packages+=(clang-tidy-14 shellcheck)
 elif [ $# -gt 0 ]; then
   die "usage: scripts/install.sh [--dev]"
 fi

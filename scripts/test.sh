@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (also under
-# ASan + UBSan), the command line, and interoperability with the real Python software.
+# Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (those of parsers also
+# under ASan + UBSan), ten seconds of fuzzing per target, the command line, and interoperability with the real Python
+# software.
 #   scripts/test.sh         every change
-#   scripts/test.sh --all   also TSan, the whole of DeepSeek-V4-Flash, the command line under ASan, ten minutes of
-#                           fuzzing per target, clang-tidy
+#   scripts/test.sh --all   also the unit tests of conversion and the command line under ASan + UBSan, TSan, a build
+#                           without precompiled headers, the whole of DeepSeek-V4-Flash, ten minutes of fuzzing per
+#                           target, clang-tidy
 # Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run
 # (those of a GPU are skipped without one).
 set -uo pipefail
@@ -16,8 +18,9 @@ case "$*" in
   *) die "usage: scripts/test.sh [--all]" ;;
 esac
 
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+# addr2line comes with g++; llvm-symbolizer would be another package.
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:allow_addr2line=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:allow_addr2line=1
 export TSAN_OPTIONS=halt_on_error=1
 
 # Without these nothing below could run; they still end in the closing line.
@@ -35,11 +38,10 @@ format_check() {
   git ls-files -z '*.h' '*.cpp' | xargs -0 -r "$clang_format" --dry-run -Werror
 }
 
-# unit_suite NAME PRESET
+# unit_suite NAME PRESET [BINARY...]
 unit_suite() {
-  junit_suite "$1" "$ROOT/build/results/unit-$2.xml" ctest --test-dir "build/$2" -j "$JOBS" \
-    --no-tests=error --output-on-failure --progress --quiet --timeout 600 \
-    --output-junit "$ROOT/build/results/unit-$2.xml"
+  local results=$ROOT/build/results/${1//[^a-z0-9]/-}.xml
+  junit_suite "$1" "$results" scripts/unit_tests.py "build/$2" "$results" "$JOBS" "${@:3}"
 }
 
 # python_suite NAME FOLDER PRESET [PYTEST_OPTION...]
@@ -72,11 +74,19 @@ if [ "$LAST_SKIPPED" -gt 0 ]; then
 fi
 python_suite "interoperability, GPU" tests/interop release -m gpu # skips without a device
 
-check_suite "ASan + UBSan build" scripts/build.sh asan
-unit_suite "unit tests, ASan + UBSan" asan
+# Hostile bytes are read by parsers, and all of them are in here. What bridge/convert adds (plans of trusted shapes,
+# slices) runs on what they let through: with --all.
+parsers=(io_tests mappings_tests models_config_tests)
+mapfile -t fuzz_targets < <(cd tests/fuzz && printf '%s\n' *_fuzz.cpp | sed 's/\.cpp$//')
+check_suite "ASan + UBSan build" scripts/build.sh asan "${parsers[@]}" "${fuzz_targets[@]}"
+unit_suite "unit tests, ASan + UBSan" asan "${parsers[@]}"
+check_suite "fuzz, 10 s per target" scripts/fuzz.sh --preset asan 10
 
 if [ "$all" -eq 1 ]; then
+  check_suite "ASan + UBSan build, the rest" scripts/build.sh asan
+  unit_suite "conversion, ASan + UBSan" asan convert_tests
   python_suite "command line, ASan + UBSan" tests/cli asan
+  check_suite "no precompiled headers" scripts/build.sh plain
   check_suite "TSan build" scripts/build.sh tsan
   unit_suite "unit tests, TSan" tsan
   check_suite "fuzz, 600 s per target" scripts/fuzz.sh 600

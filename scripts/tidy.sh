@@ -7,11 +7,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 scripts/install.sh --dev
 shellcheck scripts/*.sh .ci/run
-cmake --preset dev >/dev/null # writes the compile commands; nothing needs to be built
+cmake --preset tidy >/dev/null # writes the compile commands; nothing needs to be built
 if [ $# -gt 0 ]; then
   files=("$@")
 else
   mapfile -t files < <(find bridge mappings cli -name '*.cpp' | sort)
 fi
 printf '%s\0' "${files[@]}" |
-  xargs -0 -n 1 -P "$JOBS" clang-tidy-14 --quiet -p build/dev 2> >(grep -v 'warnings generated' >&2)
+  xargs -0 -n 1 -P "$JOBS" clang-tidy-14 --quiet -p build/tidy 2> >(grep -v 'warnings generated' >&2)

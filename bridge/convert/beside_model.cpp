@@ -7,9 +7,9 @@
 
 namespace bridge {
 
-void describe_beside_model(Report& report, const HfFolder& folder) {
+BesideModel describe_beside_model(Report& report, const HfFolder& folder) {
   using Json = nlohmann::ordered_json;
-  std::vector<NamedReason> weights;
+  BesideModel beside;
   Json not_converted = Json::array();
   for (const HfSideFile& file : folder.other_weights) {
     const std::string name = printable(file.name);
@@ -21,21 +21,20 @@ void describe_beside_model(Report& report, const HfFolder& folder) {
           name));
       continue;
     }
-    weights.push_back({name, "not in the weight map; neither carried nor exported"});
+    beside.not_converted.push_back({name, "not in the weight map; neither carried nor exported"});
   }
-  report.list("not converted", weights);
   report.json["not_converted"] = std::move(not_converted);
 
-  std::vector<NamedReason> links;
   Json links_out = Json::array();
   for (const HfLink& link : folder.links_out) {
     const std::string name = printable(link.name);
     links_out.push_back({{"name", name}, {"target", printable(link.target)}});
-    links.push_back({name, fmt::format("a symlink out of the folder, into {}",
-                                       printable(Path(link.target).parent_path().native()))});
+    beside.links_out.push_back(
+        {name, fmt::format("a symlink out of the folder, into {}",
+                           printable(Path(link.target).parent_path().native()))});
   }
-  report.list("linked  ", links);
   report.json["links_out"] = std::move(links_out);
+  return beside;
 }
 
 }  // namespace bridge

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
+#include <set>
 
 #include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/config_patch.h"
@@ -29,18 +31,27 @@ constexpr int64_t kLargestIndex = 256 << 20;
 class Export {
  public:
   Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
-         const Origin& origin, const std::string& config, ConfigChanges changes,
-         const ExportPlan& plan, MemoryBudget& budget)
+         const Origin& origin, const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
         origin_(origin),
-        config_(config),
-        changes_(std::move(changes)),
         plan_(plan),
         budget_(budget) {}
 
-  void run(Report& report) {
+  // What can be refused before a byte is copied, beyond what the plan refuses. config: config.json to write; nullopt: the
+  // origin's as it is.
+  void check(std::optional<std::string> config) {
+    config_ = std::move(config);
+    check_names();
+    const HfFolder& folder = origin_.side_files();
+    for (size_t i = 0; i < folder.side_files.size(); ++i) {
+      if (!is_index(folder.side_files[i])) fs_.open_read(origin_.side_file_path(i));
+    }
+    if (plan_.index_verbatim) fs_.open_read(origin_.index_path());
+  }
+
+  void run(ExportSummary& report) {
     if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
     OutputDir output(fs_, options_.target, options_.overwrite, inputs());
     output.require_space(output_bytes());
@@ -60,6 +71,31 @@ class Export {
     return paths;
   }
 
+  static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
+
+  // Every file gets a path of its own, and none is the folder of another.
+  void check_names() const {
+    std::set<std::string> names;
+    const auto add = [&](const std::string& name) {
+      if (!names.insert(name).second) clash(name);
+    };
+    for (const ExportPlan::Shard& shard : plan_.shards) add(shard.name);
+    for (const HfSideFile& file : origin_.side_files().side_files) {
+      if (!is_index(file)) add(file.name);
+    }
+    if (plan_.index_verbatim || plan_.needs_index) add(std::string(kIndexFile));
+    for (const std::string& name : names) {
+      for (Path folder = Path(name).parent_path(); !folder.empty(); folder = folder.parent_path()) {
+        if (names.contains(folder.native())) clash(folder.native());
+      }
+    }
+  }
+
+  [[noreturn]] static void clash(const std::string& name) {
+    bad_input(printable(name) + ": a shard to write, or its folder, has the name of a side file",
+              "rename the side file in the origin, or choose another --max-shard-size");
+  }
+
   int64_t output_bytes() const {
     int64_t needed = 0;
     for (const ExportPlan::Shard& shard : plan_.shards) needed += shard.size;
@@ -77,8 +113,9 @@ class Export {
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
     const ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
-    execute(plan_.transfers, reader, sink, executor, hooks, progress,
-            [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; });
+    execute({plan_.transfers, reader, sink, executor, hooks,
+             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }},
+            progress);
     progress.finish();
     budget_.release(executor.reserved);
     if (reader.items_without_crc() > 0) {
@@ -92,30 +129,23 @@ class Export {
     const HfFolder& folder = origin_.side_files();
     for (size_t i = 0; i < folder.side_files.size(); ++i) {
       const std::string& name = folder.side_files[i].name;
-      if (name == kIndexFile) continue;
+      if (is_index(folder.side_files[i])) continue;
       make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && (changes_.any() || plan_.text_form)) {
-        write_whole_file(fs_, dir / name, patch_config(config_, changes_));
+      if (name == "config.json" && config_) {
+        write_whole_file(fs_, dir / name, *config_);
       } else {
         copy_file(fs_, origin_.side_file_path(i), dir / name);
       }
     }
   }
 
-  void describe_blocks(Report& report) const {
-    report.json["blocks"] = {{"kept", blocks_.kept.load()},
-                             {"new", blocks_.fresh.load()},
-                             {"clipped", blocks_.clipped.load()}};
-    report.json["witnesses"] = blocks_.witnesses.load();
-    if (blocks_.witnesses > 0) {
-      report.lines.push_back(fmt::format(
-          "witness  {} elements are the source's own, which the values alone do not tell",
-          blocks_.witnesses.load()));
-    }
-    if (plan_.quantized == 0) return;
-    report.lines.push_back(
-        fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
-                    blocks_.kept.load(), blocks_.fresh.load(), blocks_.clipped.load()));
+  void describe_blocks(ExportSummary& report) const {
+    report.blocks = {blocks_.kept, blocks_.fresh, blocks_.clipped};
+    report.witnesses = blocks_.witnesses;
+    report.json["blocks"] = {{"kept", report.blocks.kept},
+                             {"new", report.blocks.fresh},
+                             {"clipped", report.blocks.clipped}};
+    report.json["witnesses"] = report.witnesses;
   }
 
   // The index belongs to the shards, which may come from elsewhere than the side files.
@@ -143,8 +173,7 @@ class Export {
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
-  const std::string& config_;
-  ConfigChanges changes_;
+  std::optional<std::string> config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
   BlockCounts blocks_;
@@ -177,54 +206,45 @@ ConfigChanges config_changes(const ExportOptions& options, const mappings::Bindi
   return changes;
 }
 
-void describe_parts(Report& report, const ExportPlan& plan) {
-  if (plan.text_form) {
-    report.lines.push_back(
-        fmt::format("text     the text model on its own: {} tensors of other parts left out",
-                    plan.match.parts_left_out));
+// config.json to write where it is not the origin's as it is.
+std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
+                                      const ExportPlan& plan, const ConfigChanges& changes) {
+  if (!changes.any() && !plan.text_form) return std::nullopt;
+  return patch_config(plan.text_form ? text_form_config(text, binding, plan.dialect) : text,
+                      changes);
+}
+
+ExportSummary describe(const ExportOptions& options, const MegatronFolder& checkpoint,
+                       const mappings::Binding& binding, const Origin& origin,
+                       const ExportPlan& plan) {
+  ExportSummary report;
+  report.source = checkpoint.dist_dir;
+  report.source_tensors = checkpoint.metadata.tensors.size();
+  report.table = binding.table().file;
+  report.configuration_from = origin.reference ? origin.reference->path : origin.sidecar->path;
+  report.target = options.target;
+  report.target_tensors = plan.outputs.size();
+  report.target_shards = plan.shards.size();
+  report.verbatim_headers = std::count_if(plan.shards.begin(), plan.shards.end(),
+                                          [](const auto& shard) { return shard.verbatim >= 0; });
+  report.target_bytes = plan.output_bytes;
+  report.left_out = plan.left_out;
+  report.put_back = plan.put_back;
+  report.dropped_mtp_tensors = plan.match.mtp_left_out;
+  report.without_head = binding.without_head();
+  report.key_prefix = checkpoint.key_prefix;
+  if (plan.text_form) report.dropped_part_tensors = plan.match.parts_left_out;
+  report.dequantized_tensors = plan.dequantized;
+  report.dtype = options.dtype;
+  report.quantized_tensors = plan.quantized;
+  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
+  for (const NamedReason& item : plan.left_out) {
+    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
   }
   if (plan.match.other_prefix > 0) {
     report.warn(fmt::format(
         "{} tensors are there with and without language_model.; --name-prefix says which count",
         plan.match.other_prefix));
-  }
-}
-
-void describe(Report& report, const ExportOptions& options, const MegatronFolder& checkpoint,
-              const mappings::Binding& binding, const Origin& origin, const ExportPlan& plan) {
-  const std::string from = origin.reference ? printable(origin.reference->path.string())
-                                            : printable(origin.sidecar->path.string());
-  report.lines.push_back(fmt::format("source   {}: {} tensors",
-                                     printable(checkpoint.dist_dir.string()),
-                                     checkpoint.metadata.tensors.size()));
-  report.lines.push_back(
-      fmt::format("table    {}, configuration from {}", binding.table().file, from));
-  const auto verbatim = std::count_if(plan.shards.begin(), plan.shards.end(),
-                                      [](const auto& shard) { return shard.verbatim >= 0; });
-  report.lines.push_back(
-      fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
-                  printable(options.target.string()), plan.outputs.size(), plan.shards.size(),
-                  verbatim, size_text(plan.output_bytes)));
-  report.list("left out", plan.left_out);
-  report.list("put back", plan.put_back);
-  nlohmann::ordered_json left_out = nlohmann::ordered_json::array();
-  for (const NamedReason& item : plan.left_out) {
-    left_out.push_back(fmt::format("{}: {}", item.name, item.reason));
-  }
-  if (plan.match.mtp_left_out > 0) {
-    report.lines.push_back(
-        fmt::format("dropped  {} MTP tensors: --mtp drop", plan.match.mtp_left_out));
-  }
-  describe_parts(report, plan);
-  if (binding.without_head())
-    report.lines.emplace_back("head     none: the model has no output layer");
-  if (!checkpoint.key_prefix.empty()) {
-    report.lines.push_back(
-        fmt::format("keys     begin with {} (a checkpoint of NeMo)", checkpoint.key_prefix));
-  }
-  if (plan.dequantized > 0) {
-    report.lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
-                                       plan.dequantized, safetensors_name(*options.dtype)));
   }
   for (const std::string& text : plan.warnings) report.warn(text);
   for (const std::string& name :
@@ -240,14 +260,14 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
   report.json = {{"command", "export-to-hf"},
                  {"source", printable(checkpoint.dist_dir.string())},
                  {"target", printable(options.target.string())},
-                 {"table", binding.table().file},
-                 {"configuration", from},
-                 {"source_tensors", checkpoint.metadata.tensors.size()},
+                 {"table", report.table},
+                 {"configuration", printable(report.configuration_from.string())},
+                 {"source_tensors", report.source_tensors},
                  {"discarded_training_tensors", checkpoint.metadata.dropped_tensors},
-                 {"target_tensors", plan.outputs.size()},
-                 {"target_shards", plan.shards.size()},
-                 {"verbatim_headers", verbatim},
-                 {"target_bytes", plan.output_bytes},
+                 {"target_tensors", report.target_tensors},
+                 {"target_shards", report.target_shards},
+                 {"verbatim_headers", report.verbatim_headers},
+                 {"target_bytes", report.target_bytes},
                  {"left_out", left_out},
                  {"put_back_tensors", plan.put_back.size()},
                  {"dropped_mtp_tensors", plan.match.mtp_left_out},
@@ -255,26 +275,25 @@ void describe(Report& report, const ExportOptions& options, const MegatronFolder
                  {"text_form", plan.text_form},
                  {"quantized_tensors", plan.quantized},
                  {"dry_run", options.dry_run}};
-  if (origin.reference) describe_beside_model(report, *origin.reference);
+  if (origin.reference) report.beside = describe_beside_model(report, *origin.reference);
+  return report;
 }
 
 }  // namespace
 
-Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& asked) {
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
-  // Of the configuration that the conversion had to be told the architecture of.
-  if (options.arch.empty() && !origin.reference) options.arch = origin.arch();
   const std::string config = origin.config_text(fs);
   const Path config_folder =
       origin.reference ? origin.reference->path : origin.sidecar->path / "files";
   const std::string config_name = (config_folder / "config.json").string();
+  const TableChoice table = choose_table(fs, options, origin.sidecar ? &*origin.sidecar : nullptr);
   const auto bind = [&] {
     return bind_model(
-        fs, config, config_name, options,
-        {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
+        config, config_name, table, {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
         [&](const mappings::Binding& binding) {
           // What the source had and the checkpoint lacks is missed, not forgotten.
           const int64_t there = found_mtp_depths(checkpoint, binding);
@@ -293,15 +312,11 @@ Report export_to_hf(FileSystem& fs, const ExportOptions& asked) {
     model = bind();
   }
   const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
-  Report report;
-  describe(report, options, checkpoint, model.binding, origin, plan);
-  if (!options.dry_run) {
-    const std::string own_config =
-        plan.text_form ? text_form_config(config, model.binding, plan.dialect) : config;
-    Export(fs, options, checkpoint, origin, own_config,
-           config_changes(options, model.binding, origin, plan), plan, budget)
-        .run(report);
-  }
+  ExportSummary report = describe(options, checkpoint, model.binding, origin, plan);
+  Export exported(fs, options, checkpoint, origin, plan, budget);
+  const ConfigChanges changes = config_changes(options, model.binding, origin, plan);
+  exported.check(own_config(config, model.binding, plan, changes));
+  if (!options.dry_run) exported.run(report);
   return report;
 }
 

@@ -1,13 +1,48 @@
 // export-to-hf: a Megatron-Core checkpoint becomes a Hugging Face folder again.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bridge/convert/beside_model.h"
+#include "bridge/convert/match/accounting.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
 #include "bridge/io/file/file_system.h"
 
 namespace bridge {
 
+struct ExportSummary : Report {
+  Path source;
+  size_t source_tensors = 0;
+  std::string table;
+  Path configuration_from;
+  Path target;
+  size_t target_tensors = 0;
+  size_t target_shards = 0;
+  int64_t verbatim_headers = 0;
+  int64_t target_bytes = 0;
+  std::vector<NamedReason> left_out;
+  std::vector<NamedReason> put_back;
+  int64_t dropped_mtp_tensors = 0;
+  std::optional<int64_t> dropped_part_tensors;  // of a text model written on its own
+  bool without_head = false;                    // the model has no output layer
+  std::string key_prefix;                       // of every key of the checkpoint; mostly empty
+  int64_t dequantized_tensors = 0;              // that stay the dtype of options.dtype
+  std::optional<Dtype> dtype;
+  int64_t quantized_tensors = 0;
+  struct Blocks {
+    int64_t kept = 0;
+    int64_t fresh = 0;
+    int64_t clipped = 0;
+  } blocks;
+  std::optional<BesideModel> beside;  // of the reference
+  int64_t witnesses = 0;              // elements that are the source's own
+};
+
 // Nothing is under options.target unless everything is. Errors: see bridge/io/base/error.h.
-Report export_to_hf(FileSystem& fs, const ExportOptions& options);
+ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& options);
 
 }  // namespace bridge

@@ -1,14 +1,11 @@
 #include "bridge/convert/inspect.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
 #include <vector>
 
-#include "bridge/convert/beside_model.h"
-#include "bridge/convert/inspect_flags.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/sidecar/sidecar.h"
@@ -40,63 +37,43 @@ std::string family_of(std::string_view name) {
   return family;
 }
 
-void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options, Report& report) {
-  struct Group {
-    const Seen* first;
-    int64_t count = 0;
-    int64_t bytes = 0;
-  };
-  std::map<std::string, Group> groups;
-  std::vector<std::string> order;
-  std::map<std::string_view, std::pair<int64_t, int64_t>> by_dtype;  // tensors, bytes
-  int64_t bytes = 0;
+void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options,
+                  InspectSummary& report) {
+  std::map<std::string, size_t> groups;  // index of the line
+  std::map<std::string_view, InspectSummary::OfDtype> by_dtype;
   Json list = Json::array();
   for (const Seen& tensor : tensors) {
     const int64_t size = byte_size(tensor.dtype, tensor.shape);
-    bytes += size;
-    auto& of_dtype = by_dtype[safetensors_name(tensor.dtype)];
-    ++of_dtype.first;
-    of_dtype.second += size;
-    std::string key =
-        fmt::format("{} {} {}", options.every_tensor ? tensor.name : family_of(tensor.name),
-                    safetensors_name(tensor.dtype), shape_text(tensor.shape));
-    const auto [it, fresh] = groups.try_emplace(key, Group{&tensor});
-    if (fresh) order.push_back(key);
-    ++it->second.count;
-    it->second.bytes += size;
+    const std::string_view dtype = safetensors_name(tensor.dtype);
+    report.bytes += size;
+    InspectSummary::OfDtype& of_dtype =
+        by_dtype.try_emplace(dtype, InspectSummary::OfDtype{dtype, 0, 0}).first->second;
+    ++of_dtype.tensors;
+    of_dtype.bytes += size;
+    const std::string family = family_of(tensor.name);
+    const std::string key = fmt::format("{} {} {}", options.every_tensor ? tensor.name : family,
+                                        dtype, shape_text(tensor.shape));
+    const auto [it, fresh] = groups.try_emplace(key, report.lines.size());
+    if (fresh) report.lines.push_back({printable(tensor.name), 0, tensor.dtype, tensor.shape, 0});
+    InspectSummary::Line& line = report.lines[it->second];
+    if (++line.tensors == 2) line.name = printable(family);
+    line.bytes += size;
     if (!options.as_json) continue;
     list.push_back({{"name", printable(tensor.name)},
-                    {"dtype", safetensors_name(tensor.dtype)},
+                    {"dtype", dtype},
                     {"shape", tensor.shape},
                     {"bytes", size}});
   }
-  std::vector<std::string> dtypes;
-  Json dtype_counts = Json::object();
-  for (const auto& [name, counts] : by_dtype) {
-    dtype_counts[std::string(name)] = {{"tensors", counts.first}, {"bytes", counts.second}};
-    dtypes.push_back(fmt::format("{} {} ({})", counts.first, name, size_text(counts.second)));
+  Json dtypes = Json::object();
+  for (const auto& [name, of_dtype] : by_dtype) {
+    report.by_dtype.push_back(of_dtype);
+    dtypes[std::string(name)] = {{"tensors", of_dtype.tensors}, {"bytes", of_dtype.bytes}};
   }
-  report.lines.push_back(fmt::format("tensors     {}, {}: {}", tensors.size(), size_text(bytes),
-                                     fmt::join(dtypes, ", ")));
-  report.json["tensor_count"] = tensors.size();
+  report.tensors = tensors.size();
+  report.json["tensor_count"] = report.tensors;
   if (options.as_json) report.json["tensors"] = std::move(list);
-  report.json["bytes"] = bytes;
-  report.json["dtypes"] = std::move(dtype_counts);
-
-  size_t widest = 0;
-  const auto shown = [&](const Group& group) {
-    return printable(group.count > 1 ? family_of(group.first->name) : group.first->name);
-  };
-  for (const auto& [key, group] : groups) widest = std::max(widest, shown(group).size());
-  report.lines.emplace_back();
-  report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", "name", widest,
-                                     "count", "dtype", "shape", "bytes"));
-  for (const std::string& key : order) {
-    const Group& group = groups.at(key);
-    report.lines.push_back(fmt::format("{:<{}}  {:>6}  {:<8}  {:<22}  {:>10}", shown(group), widest,
-                                       group.count, safetensors_name(group.first->dtype),
-                                       shape_text(group.first->shape), size_text(group.bytes)));
-  }
+  report.json["bytes"] = report.bytes;
+  report.json["dtypes"] = std::move(dtypes);
 }
 
 std::string architecture_of(std::string_view config_text) {
@@ -109,27 +86,25 @@ std::string architecture_of(std::string_view config_text) {
   return "no architectures entry";
 }
 
-Report inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
+InspectSummary inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
   const HfFolder folder = open_hf_folder(fs, options.path, budget);
-  Report report;
+  InspectSummary report;
+  report.path = folder.path;
+  HuggingFaceFacts found;
   report.json = {{"kind", "hugging-face"}, {"path", printable(folder.path.string())}};
-  report.lines.push_back(
-      fmt::format("kind        Hugging Face folder {}", printable(folder.path.string())));
   if (fs.stat(folder.path / "config.json")) {
-    const std::string architecture =
+    found.architecture =
         with_context("config.json", [&] { return architecture_of(read_config(fs, folder.path)); });
-    report.lines.push_back("model       " + architecture);
-    report.json["architecture"] = architecture;
+    report.json["architecture"] = found.architecture;
   }
-  report.lines.push_back(fmt::format("shards      {}{}", folder.shards.size(),
-                                     folder.has_index ? ", with an index" : ""));
-  report.json["shards"] = folder.shards.size();
-  report.json["has_index"] = folder.has_index;
-  std::vector<std::string> names;
-  for (const HfSideFile& file : folder.side_files) names.push_back(printable(file.name));
-  report.lines.push_back(fmt::format("side files  {}", fmt::join(names, ", ")));
-  report.json["side_files"] = names;
-  describe_beside_model(report, folder);
+  found.shards = folder.shards.size();
+  found.has_index = folder.has_index;
+  for (const HfSideFile& file : folder.side_files) found.side_files.push_back(printable(file.name));
+  report.json["shards"] = found.shards;
+  report.json["has_index"] = found.has_index;
+  report.json["side_files"] = found.side_files;
+  found.beside = describe_beside_model(report, folder);
+  report.facts = std::move(found);
   std::vector<Seen> tensors;
   for (const HfTensor& tensor : folder.tensors) {
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
@@ -162,44 +137,37 @@ Json scalar_json(const PickleNode* node) {
   return node == nullptr ? Json() : Json(scalar_text(node));
 }
 
-Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
+InspectSummary inspect_megatron(FileSystem& fs, const InspectOptions& options,
+                                MemoryBudget& budget) {
   const MegatronFolder folder = open_megatron(fs, options.path, options.iteration, budget);
-  Report report;
+  InspectSummary report;
+  report.path = folder.dist_dir;
   report.json = {{"kind", "megatron"}, {"path", printable(folder.dist_dir.string())}};
-  report.lines.push_back(fmt::format("kind        Megatron torch_dist checkpoint {}",
-                                     printable(folder.dist_dir.string())));
-  if (!folder.iteration.empty()) {
-    report.lines.push_back("iteration   " + printable(folder.iteration));
-    report.json["iteration"] = printable(folder.iteration);
-  }
-  if (!folder.key_prefix.empty()) {
-    report.lines.push_back(fmt::format(
-        "keys        begin with {} (a checkpoint of NeMo), left out below", folder.key_prefix));
-    report.json["key_prefix"] = folder.key_prefix;
-  }
+  MegatronFacts found;
+  found.iteration = folder.iteration;
+  found.key_prefix = folder.key_prefix;
+  if (!found.iteration.empty()) report.json["iteration"] = printable(found.iteration);
+  if (!found.key_prefix.empty()) report.json["key_prefix"] = found.key_prefix;
   if (folder.common) {
-    const PickleNode* args = folder.common->get("args");
-    report.lines.push_back(fmt::format("content     checkpoint_version {}, iteration {}, args {}",
-                                       scalar_text(folder.common->get("checkpoint_version")),
-                                       scalar_text(folder.common->get("iteration")),
-                                       args == nullptr ? "absent" : "present"));
-    report.json["content"] = {
-        {"checkpoint_version", scalar_json(folder.common->get("checkpoint_version"))},
-        {"iteration", scalar_json(folder.common->get("iteration"))},
-        {"args", args != nullptr}};
+    const PickleNode* version = folder.common->get("checkpoint_version");
+    const PickleNode* iteration = folder.common->get("iteration");
+    const bool has_args = folder.common->get("args") != nullptr;
+    found.common = {scalar_text(version), scalar_text(iteration), has_args};
+    report.json["content"] = {{"checkpoint_version", scalar_json(version)},
+                              {"iteration", scalar_json(iteration)},
+                              {"args", has_args}};
   }
-  report.lines.push_back(fmt::format(
-      "training    {} tensors and {} objects that are not weights (optimizer, RNG, _extra_state)",
-      folder.metadata.dropped_tensors, folder.metadata.dropped_objects));
-  report.json["training_tensors"] = folder.metadata.dropped_tensors;
-  report.json["objects"] = folder.metadata.dropped_objects;
-  const bool sidecar = fs.stat(folder.root / kSidecarFolder).has_value();
-  report.lines.push_back(fmt::format(
-      "files       {} data files, run_config.yaml {}, sidecar {}", folder.metadata.files.size(),
-      folder.has_run_config ? "present" : "absent", sidecar ? "present" : "absent"));
-  report.json["data_files"] = folder.metadata.files.size();
-  report.json["run_config"] = folder.has_run_config;
-  report.json["sidecar"] = sidecar;
+  found.training_tensors = folder.metadata.dropped_tensors;
+  found.objects = folder.metadata.dropped_objects;
+  found.data_files = folder.metadata.files.size();
+  found.has_run_config = folder.has_run_config;
+  found.has_sidecar = fs.stat(folder.root / kSidecarFolder).has_value();
+  report.json["training_tensors"] = found.training_tensors;
+  report.json["objects"] = found.objects;
+  report.json["data_files"] = found.data_files;
+  report.json["run_config"] = found.has_run_config;
+  report.json["sidecar"] = found.has_sidecar;
+  report.facts = std::move(found);
   std::vector<Seen> tensors;
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     tensors.push_back({tensor.key, tensor.dtype, tensor.shape});
@@ -210,12 +178,11 @@ Report inspect_megatron(FileSystem& fs, const InspectOptions& options, MemoryBud
 
 }  // namespace
 
-Report inspect(FileSystem& fs, const InspectOptions& options) {
+InspectSummary inspect(FileSystem& fs, const InspectOptions& options) {
   MemoryBudget budget(options.memory);
   if (!fs.stat(options.path)) {
     bad_input(printable(options.path.string()) + ": no such file or folder");
   }
-  if (options.flags) return inspect_flags(fs, options, budget);
   return looks_like_megatron(fs, options.path) ? inspect_megatron(fs, options, budget)
                                                : inspect_hf(fs, options, budget);
 }

@@ -1,6 +1,14 @@
 // inspect: what is in a checkpoint of either kind, from its headers.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "bridge/convert/beside_model.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
 #include "bridge/io/file/file_system.h"
@@ -11,9 +19,53 @@ struct InspectOptions : CommonOptions {
   Path path;
   bool every_tensor = false;  // one line a tensor instead of one a family of layers
   bool as_json = false;       // fill Report::json with every tensor
-  bool flags = false;         // --megatron-args: inspect_flags.h
 };
 
-Report inspect(FileSystem& fs, const InspectOptions& options);
+struct HuggingFaceFacts {
+  std::string architecture;  // printable; empty: there is no config.json
+  size_t shards = 0;
+  bool has_index = false;
+  std::vector<std::string> side_files;  // printable
+  BesideModel beside;
+};
+
+struct MegatronFacts {
+  std::string iteration;   // empty: the path is one
+  std::string key_prefix;  // of every key, left out of the tensors' names; mostly empty
+  struct CommonState {
+    std::string checkpoint_version;
+    std::string iteration;
+    bool has_args;
+  };
+  std::optional<CommonState> common;
+  int64_t training_tensors = 0;
+  int64_t objects = 0;
+  size_t data_files = 0;
+  bool has_run_config = false;
+  bool has_sidecar = false;
+};
+
+struct InspectSummary : Report {
+  struct OfDtype {
+    std::string_view dtype;
+    int64_t tensors;
+    int64_t bytes;
+  };
+  struct Line {
+    std::string name;  // printable; of a family of layers where there are several
+    int64_t tensors;
+    Dtype dtype;
+    Shape shape;
+    int64_t bytes;
+  };
+  Path path;
+  std::variant<HuggingFaceFacts, MegatronFacts> facts;
+  size_t tensors = 0;
+  int64_t bytes = 0;
+  std::vector<OfDtype> by_dtype;
+  std::vector<Line> lines;  // in order of the first tensor
+};
+
+InspectSummary inspect(FileSystem& fs, const InspectOptions& options);
 
 }  // namespace bridge

@@ -1,14 +1,11 @@
 #include "bridge/convert/inspect_flags.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/output_layer.h"
+#include "bridge/io/base/memory_budget.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "mappings/megatron/megatron_args.h"
-#include "mappings/megatron/megatron_flags.h"
 
 namespace bridge {
 namespace {
@@ -64,7 +61,8 @@ Json arguments_of(const MegatronFolder& folder) {
 
 Json arguments_of(FileSystem& fs, const HfFolder& folder, const InspectOptions& options) {
   const BoundModel model = bind_model(
-      fs, read_config(fs, folder.path), (folder.path / "config.json").string(), options, {},
+      read_config(fs, folder.path), (folder.path / "config.json").string(),
+      choose_table(fs, options, nullptr), {},
       [&](const mappings::Binding& binding) { return found_mtp_depths(folder, binding); },
       [&](const mappings::Binding& binding) { return lacks_output_layer(folder, binding); });
   return mappings::megatron_args(model.binding.megatron_config("bf16"), {});
@@ -72,31 +70,18 @@ Json arguments_of(FileSystem& fs, const HfFolder& folder, const InspectOptions& 
 
 }  // namespace
 
-Report inspect_flags(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget) {
+FlagsSummary inspect_flags(FileSystem& fs, const InspectOptions& options) {
+  MemoryBudget budget(options.memory);
   const bool megatron = looks_like_megatron(fs, options.path);
   const Json args = megatron
                         ? arguments_of(open_megatron(fs, options.path, options.iteration, budget))
                         : arguments_of(fs, open_hf_reference(fs, options.path, budget), options);
-  const mappings::MegatronFlags found = mappings::megatron_flags(args);
-  Report report;
-  report.json = {{"flags", found.flags}, {"no_flag", Json::object()}, {"provider", Json::object()}};
-  report.lines.push_back(fmt::format("{}", fmt::join(found.flags, " ")));
-  report.lines.emplace_back(
-      "# for Megatron-LM beside --use-checkpoint-args, which does not take these from the "
-      "checkpoint");
-  for (const auto& [name, value] : found.no_flag) {
-    report.lines.push_back(
-        fmt::format("# Megatron-LM has no flag for {}: set {} = {} of the configuration in code",
-                    name, name, value));
-    report.json["no_flag"][name] = value;
-  }
-  if (!found.provider.empty()) {
-    report.lines.emplace_back("# the same as fields of Megatron-Bridge's model provider:");
-  }
-  for (const auto& [name, value] : found.provider) {
-    report.lines.push_back(fmt::format("#   {} = {}", name, value));
-    report.json["provider"][name] = value;
-  }
+  FlagsSummary report;
+  report.found = mappings::megatron_flags(args);
+  report.json = {
+      {"flags", report.found.flags}, {"no_flag", Json::object()}, {"provider", Json::object()}};
+  for (const auto& [name, value] : report.found.no_flag) report.json["no_flag"][name] = value;
+  for (const auto& [name, value] : report.found.provider) report.json["provider"][name] = value;
   return report;
 }
 

@@ -3,13 +3,17 @@
 
 #include "bridge/convert/inspect.h"
 #include "bridge/convert/report.h"
-#include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
+#include "mappings/megatron/megatron_flags.h"
 
 namespace bridge {
 
-// Of a Megatron checkpoint from its arguments, of a Hugging Face folder from what convert-hf would write. The first line is
-// the flags alone; the others begin with "#". kBadInput: a checkpoint without arguments.
-Report inspect_flags(FileSystem& fs, const InspectOptions& options, MemoryBudget& budget);
+struct FlagsSummary : Report {
+  mappings::MegatronFlags found;
+};
+
+// Of a Megatron checkpoint from its arguments, of a Hugging Face folder from what convert-hf would write.
+// kBadInput: a checkpoint without arguments.
+FlagsSummary inspect_flags(FileSystem& fs, const InspectOptions& options);
 
 }  // namespace bridge

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "bridge/io/base/progress.h"
 #include "bridge/io/file/file_system.h"
@@ -13,6 +14,11 @@ namespace bridge {
 
 enum class LayerKeys { kAuto, kStacked, kPerLayer };
 enum class Spec { kTe, kLocal };
+
+// The dtype of floating weights as --dtype spells it.
+constexpr std::string_view dtype_option(Dtype dtype) {
+  return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
+}
 
 struct CommonOptions {
   int64_t memory = 256LL << 20;
@@ -56,6 +62,11 @@ struct ExportOptions : OutputOptions {
   int64_t vocab_rows = 0;      // of the Hugging Face side; 0: config.json's vocab_size
   int64_t max_shard_size = 0;  // 0: the source's shard map, else 5 GB
   Path reference;
+};
+
+struct CheckOptions : CommonOptions {  // mapping: the table to check
+  Path hf_dir;
+  bool keep_mtp = true;
 };
 
 struct VerifyOptions : CommonOptions {

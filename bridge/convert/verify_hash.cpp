@@ -12,6 +12,7 @@
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/convert/stream/export_reader.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/file/crc32.h"
 #include "bridge/io/file/file_crc.h"
 #include "bridge/io/hf/safetensors.h"
@@ -44,22 +45,37 @@ Sides tell_apart(FileSystem& fs, const Path& a, const Path& b) {
   return a_megatron ? Sides{b, a} : Sides{a, b};
 }
 
+// What the forward direction keeps of a tensor of the source, and of one of the checkpoint.
+using Parts = std::map<std::string, std::vector<TransferInput>>;
+
+int64_t entry_cost(const MatchedTensor& tensor) {
+  return tree_cost<Parts::value_type>() + heap_cost(tensor.logical.hf[0].name.size()) +
+         heap_cost(tensor.parts.size() * sizeof(TransferInput));
+}
+
+int64_t cost_of(const Transfer& transfer, const CheckpointTensor& tensor) {
+  return static_cast<int64_t>(sizeof(Transfer) + sizeof(std::string) + sizeof(int32_t) +
+                              sizeof(std::vector<RawStretch>)) +
+         heap_cost(transfer.inputs.size() * sizeof(TransferInput)) +
+         heap_cost(tensor.logical.name.size()) +
+         heap_cost(tensor.found.stretches.size() * sizeof(RawStretch));
+}
+
 class Verification {
  public:
   Verification(FileSystem& fs, const VerifyOptions& options, const Sides& sides)
       : fs_(fs), options_(options), sides_(sides), budget_(options.memory) {}
 
-  Report run() {
+  HashSummary run() {
     const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
     const std::string config = (source.path / "config.json").string();
     const MegatronFolder checkpoint =
         open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
-    CommonOptions options = options_;
-    if (options.arch.empty() && origin_) options.arch = origin_->arch();
+    const TableChoice table = choose_table(fs_, options_, origin_ ? &*origin_->sidecar : nullptr);
     const BoundModel model = bind_model(
-        fs_, read_config(fs_, source.path), config, options, {.drop_mtp = !keep_mtp_},
+        read_config(fs_, source.path), config, table, {.drop_mtp = !keep_mtp_},
         [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); },
         [&](const mappings::Binding& binding) {
           return (origin_ && origin_->head_was_left_out()) || lacks_output_layer(source, binding);
@@ -70,25 +86,21 @@ class Verification {
                     {"hf", printable(source.path.string())},
                     {"megatron", printable(checkpoint.dist_dir.string())},
                     {"table", model.binding.table().file}};
-    if (!keep_mtp_) {
-      report_.lines.push_back("MTP      not compared: the sidecar says --mtp drop");
-      report_.json["mtp"] = "dropped";
+    if (table.own) {
+      report_.own_table = printable(model.binding.table().file);
+      report_.json["own_table"] = true;
     }
-    if (model.binding.without_head()) {
-      report_.lines.push_back("head     none: the model has no output layer");
-      report_.json["head"] = "none";
-    }
-    if (text_only_) {
-      report_.lines.push_back("parts    the text model only is in the checkpoint, and compared");
-      report_.json["parts"] = "text";
-    }
+    report_.without_mtp = !keep_mtp_;
+    report_.without_head = model.binding.without_head();
+    report_.text_only = text_only_;
+    report_.dry_run = options_.dry_run;
+    if (report_.without_mtp) report_.json["mtp"] = "dropped";
+    if (report_.without_head) report_.json["head"] = "none";
+    if (report_.text_only) report_.json["parts"] = "text";
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
     if (!options_.dry_run) report_.json["identical"] = !report_.difference;
-    report_.lines.push_back(report_.difference ? "result   DIFFERENT"
-                            : options_.dry_run ? "result   no bytes compared (dry run)"
-                                               : "result   identical");
     return std::move(report_);
   }
 
@@ -110,16 +122,14 @@ class Verification {
 
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
-    std::map<std::string, std::vector<TransferInput>> parts;  // by the first HF name
+    Parts parts;  // by the first HF name
     Accounting source_accounting;
-    const SourceMatch match = match_source(
-        source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_}, source_accounting,
-        [&](const MatchedTensor& tensor) {
-          budget_.reserve(static_cast<int64_t>(tensor.logical.hf[0].name.size() + 128 +
-                                               tensor.parts.size() * sizeof(TransferInput)),
-                          "the plan");
-          parts.emplace(tensor.logical.hf[0].name, tensor.parts);
-        });
+    const SourceMatch match =
+        match_source(source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_},
+                     source_accounting, [&](const MatchedTensor& tensor) {
+                       budget_.reserve(entry_cost(tensor), "the plan");
+                       parts.emplace(tensor.logical.hf[0].name, tensor.parts);
+                     });
     source_accounting.raise_unless_clean(printable(source.path.string()), {});
 
     std::vector<Transfer> transfers;
@@ -147,7 +157,7 @@ class Verification {
                          transfer.end += element_count(part.shape);
                        }
                        bytes += bytes_of(transfer.to, transfer.end);
-                       budget_.reserve(static_cast<int64_t>(sizeof(Transfer) + 200), "the plan");
+                       budget_.reserve(cost_of(transfer, tensor), "the plan");
                        transfers.push_back(std::move(transfer));
                        other.push_back(static_cast<int32_t>(logical.size()));
                        logical.push_back(tensor.found.stretches);
@@ -155,7 +165,7 @@ class Verification {
                      });
     if (!accounting.clean()) {
       report_.difference = true;
-      report_.lines.push_back("forward  tensors do not fit the table: " + accounting.summary());
+      report_.misfit = accounting.summary();
       report_.json["accounting"] = accounting.json();
       return;
     }
@@ -163,8 +173,13 @@ class Verification {
     HfReader reader(fs_, source);
     MegatronReader megatron(fs_, checkpoint, std::move(logical));
     CompareSink sink(megatron, std::move(other));
-    compare("forward", transfers, reader, sink, bytes, {},
-            [&](int32_t target) { return names[static_cast<size_t>(target)]; });
+    report_.forward = compare({transfers,
+                               reader,
+                               sink,
+                               {},
+                               {},
+                               [&](int32_t target) { return names[static_cast<size_t>(target)]; }},
+                              sink, {"forward", bytes});
   }
 
   // What the conversion drops as a copy of another tensor is compared with that one's place.
@@ -189,12 +204,12 @@ class Verification {
   void inverse(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
     if (!origin_) {
-      report_.lines.push_back("inverse  not checked: no sidecar");
+      report_.inverse_not_checked = "no sidecar";
       return;
     }
     const Origin& origin = *origin_;
     if (origin.sidecar->identity != source_identity(fs_, source, budget_)) {
-      report_.lines.push_back("inverse  not checked: the sidecar is of another source");
+      report_.inverse_not_checked = "the sidecar is of another source";
       return;
     }
     ExportOptions as_export;
@@ -208,40 +223,41 @@ class Verification {
     HfReader hf(fs_, source);
     CompareSink sink(hf, std::move(other));
     BlockCounts blocks;
-    const ExecutorHooks hooks = origin_hooks(plan, origin, reader, blocks);
-    compare("inverse", plan.transfers, reader, sink, plan.output_bytes, hooks,
-            [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; });
+    report_.inverse =
+        compare({plan.transfers,
+                 reader,
+                 sink,
+                 {},
+                 origin_hooks(plan, origin, reader, blocks),
+                 [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }},
+                sink, {"inverse", plan.output_bytes});
     if (!options_.dry_run) compare_side_files(source, *origin.sidecar);
   }
 
-  void compare(const char* direction, const std::vector<Transfer>& transfers, TensorReader& reader,
-               CompareSink& sink, int64_t bytes, const ExecutorHooks& hooks,
-               const std::function<std::string(int32_t)>& name_of) {
-    if (options_.dry_run) {
-      report_.json[direction] = {{"tensors", transfers.size()}, {"bytes", bytes}};
-      report_.lines.push_back(fmt::format("{}  {} tensors, {}: match by name, shape and dtype",
-                                          direction, transfers.size(), size_text(bytes)));
-      return;
-    }
-    ExecutorOptions executor = plan_execution(options_.threads, transfers, budget_);
-    executor.want_crc = false;
-    Progress progress(options_.progress, options_.quiet, direction, bytes);
-    execute(transfers, reader, sink, executor, hooks, progress, name_of);
-    progress.finish();
-    budget_.release(executor.reserved);
+  struct Task {
+    const char* direction;
+    int64_t bytes;
+  };
 
-    report_.json[direction] = {
-        {"tensors", transfers.size()}, {"bytes", bytes}, {"different", sink.differences().size()}};
-    report_.lines.push_back(fmt::format("{}  {} tensors, {}: {} differ", direction,
-                                        transfers.size(), size_text(bytes),
-                                        sink.differences().size()));
-    constexpr size_t kShown = 20;
-    size_t shown = 0;
+  // execution.options are chosen here.
+  HashSummary::Direction compare(Execution execution, const CompareSink& sink, const Task& task) {
+    HashSummary::Direction result{execution.transfers.size(), task.bytes, {}};
+    report_.json[task.direction] = {{"tensors", result.tensors}, {"bytes", result.bytes}};
+    if (options_.dry_run) return result;
+    execution.options = plan_execution(options_.threads, execution.transfers, budget_);
+    execution.options.want_crc = false;
+    Progress progress(options_.progress, options_.quiet, task.direction, task.bytes);
+    execute(execution, progress);
+    progress.finish();
+    budget_.release(execution.options.reserved);
+
+    report_.json[task.direction]["different"] = sink.differences().size();
     for (const auto& [target, found] : sink.differences()) {
-      difference(name_of(target),
-                 fmt::format("{} elements, the first is number {}", found.elements, found.first),
-                 shown++ < kShown);
+      result.different.push_back(difference(
+          execution.name_of(target),
+          fmt::format("{} elements, the first is number {}", found.elements, found.first)));
     }
+    return result;
   }
 
   void compare_side_files(const HfFolder& source, const Sidecar& sidecar) {
@@ -251,19 +267,20 @@ class Verification {
       const auto it = recorded.find(file.name);
       if (it == recorded.end() || it->second->size != file.size ||
           crc_of_file(*fs_.open_read(source.path / file.name)) != it->second->crc) {
-        difference(file.name, "the sidecar has other bytes");
+        report_.different_files.push_back(difference(file.name, "the sidecar has other bytes"));
       }
       if (it != recorded.end()) recorded.erase(it);
     }
     for (const auto& [name, file] : recorded) {
-      difference(name, "only in the sidecar");
+      report_.different_files.push_back(difference(name, "only in the sidecar"));
     }
   }
 
-  void difference(std::string_view name, std::string_view what, bool shown = true) {
+  HashSummary::Difference difference(std::string_view name, std::string what) {
+    HashSummary::Difference found{printable(name), std::move(what)};
     report_.difference = true;
-    if (shown) report_.lines.push_back(fmt::format("differs  {}: {}", printable(name), what));
-    report_.json["differences"].push_back({{"name", printable(name)}, {"what", what}});
+    report_.json["differences"].push_back({{"name", found.name}, {"what", found.what}});
+    return found;
   }
 
   FileSystem& fs_;
@@ -273,18 +290,19 @@ class Verification {
   std::optional<Origin> origin_;  // the sidecar, where there is one
   bool keep_mtp_ = true;
   bool text_only_ = false;
-  Report report_;
+  HashSummary report_;
 };
 
 }  // namespace
 
-Report verify_hash(FileSystem& fs, const VerifyOptions& options) {
+HashSummary verify_hash(FileSystem& fs, const VerifyOptions& options) {
   const Sides sides = tell_apart(fs, options.a, options.b);
   return Verification(fs, options, sides).run();
 }
 
 ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options) {
   ConversionFacts facts;
+  facts.table_was_named = !choose_table(fs, options, nullptr).by_config();
   for (const auto& [source, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
@@ -295,6 +313,8 @@ ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options
       continue;
     }
     const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    facts.table_was_named =
+        facts.table_was_named || !choose_table(fs, options, &*origin.sidecar).by_config();
     facts.without_mtp = facts.without_mtp || origin.mtp_was_dropped();
     facts.without_parts = facts.without_parts || origin.parts_were_left_out();
     if (!fs.stat(source) || looks_like_megatron(fs, source) || !looks_like_hf_folder(fs, source)) {

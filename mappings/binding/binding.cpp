@@ -159,7 +159,7 @@ template <typename Item, typename Fn>
 void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
                              const Fn& fn) const {
   const auto where = [&] {
-    return fmt::format("{}: {} at line {}", printable(table_->file), kind, item.line);
+    return fmt::format("{}: {} at {}", printable(table_->file), kind, item.place.text());
   };
   with_context(where, [&] {
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);

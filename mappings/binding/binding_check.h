@@ -12,12 +12,9 @@ namespace mappings {
 
 constexpr int64_t kMostLayers = 100'000;  // of a family
 
-// The op's shape rule with concrete numbers: parts, groups, heads, chunks and the given sizes of a split. Errors:
-// kBadInput.
-void check_shapes(const LogicalTensor& tensor);
-
-// Of the whole Megatron tensor, padding of a vocabulary apart, where the shapes of the parts fit the op.
-bridge::Shape megatron_shape(const LogicalTensor& tensor);
+// The op's shape rule with concrete numbers, and that of the row's chunks and split. Fills in the rows of a split into
+// equal parts. Errors: kBadInput.
+void settle_shapes(LogicalTensor& tensor);
 
 using NameSink = std::function<void(const std::string&)>;
 

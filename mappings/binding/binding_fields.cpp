@@ -52,7 +52,7 @@ Json Binding::megatron_config(std::string_view dtype) const {
   Json fields = Json::object();
   for (const ProviderField& field : table_->megatron_config) {
     const auto where = [&] {
-      return fmt::format("{}: megatron_config at line {}", printable(table_->file), field.line);
+      return fmt::format("{}: megatron_config at {}", printable(table_->file), field.place.text());
     };
     with_context(where, [&] {
       if (!field.when.empty() && !field.when.evaluate_bool(scope)) return;

@@ -24,13 +24,10 @@ struct LogicalTensor {
   std::string name;                  // "decoder.layers.3.mlp.linear_fc1.weight", the asked spelling
   std::vector<std::string> aliases;  // concrete; the other spec's spelling is among them
   std::vector<HfTensorSpec> hf;
-  int64_t groups = 0;  // as in Row
-  int64_t heads = 0;
-  int64_t blocks = 0;
-  std::vector<int64_t> split_rows;  // of each part of Row::split, equal or not
-  std::vector<int64_t> chunks;      // as in Row
-  const Family* family = nullptr;   // nullptr: not per layer
-  int64_t layer = -1;               // index in the family
+  OpNumbers numbers;               // split names the rows of each part of Row::split, equal or not
+  std::vector<int64_t> chunks;     // as in Row
+  const Family* family = nullptr;  // nullptr: not per layer
+  int64_t layer = -1;              // index in the family
   int64_t layer_count = 0;
   int64_t expert = -1;  // -1: not per expert
   int64_t expert_count = 0;

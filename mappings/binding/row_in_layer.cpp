@@ -24,18 +24,17 @@ RowInLayer::RowInLayer(const Row& row, const Namer& namer, const Scope& scope, b
     for (const Expr& dim : part.shape) spec.shape.push_back(dim.evaluate_int(scope));
     tensor_.hf.push_back(std::move(spec));
   }
-  if (!row.groups.empty()) tensor_.groups = row.groups.evaluate_int(scope);
-  if (!row.heads.empty()) tensor_.heads = row.heads.evaluate_int(scope);
-  if (!row.blocks.empty()) tensor_.blocks = row.blocks.evaluate_int(scope);
-  for (const Expr& rows : row.split_rows) tensor_.split_rows.push_back(rows.evaluate_int(scope));
+  for (size_t i = 0; i < kNumberOptions.size(); ++i) {
+    if (row.numbers[i].empty()) continue;
+    tensor_.numbers.*kNumberOptions[i].number = row.numbers[i].evaluate_int(scope);
+  }
+  for (size_t i = 0; i < row.split_rows.size(); ++i) {
+    tensor_.numbers.split.push_back({row.split[i], row.split_rows[i].evaluate_int(scope)});
+  }
   for (const Expr& chunks : row.chunks) tensor_.chunks.push_back(chunks.evaluate_int(scope));
   tensor_.aliases.resize(megatron_.size() - 1);
   name_expert(0);
-  check_shapes(tensor_);
-  if (tensor_.split_rows.empty() && !row.split.empty()) {
-    const auto parts = std::ssize(row.split);
-    tensor_.split_rows.assign(row.split.size(), megatron_shape(tensor_)[0] / parts);
-  }
+  settle_shapes(tensor_);
 }
 
 void RowInLayer::name_expert(int64_t expert) {

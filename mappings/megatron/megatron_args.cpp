@@ -1,16 +1,17 @@
 // Provider fields -> Megatron-LM arguments, in four groups:
-//   1. fields with the same name and meaning
-//   2. fields with another name
+//   1. every field that is plain data keeps its name, but for kRenamed and kNotArguments
+//   2. fields that arguments have under another name
 //   3. flags computed from fields (swiglu, group_query_attention, untie_...)
 //   4. what describes the checkpoint (format, no optimizer state, parallel sizes 1)
-// Arguments whose value is no plain datum (params_dtype, a torch.dtype) are left out: readers of
-// common.pt load it with weights_only, and bf16/fp16 say the same.
+// What is no plain datum cannot be passed: readers of common.pt load it with weights_only.
 #include "mappings/megatron/megatron_args.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -22,76 +23,17 @@ namespace {
 constexpr std::array<std::string_view, 4> kRequired = {"num_layers", "hidden_size",
                                                        "num_attention_heads", "vocab_size"};
 
-constexpr std::string_view kSame[] = {"num_layers",
-                                      "hidden_size",
-                                      "ffn_hidden_size",
-                                      "num_attention_heads",
-                                      "num_query_groups",
-                                      "kv_channels",
-                                      "seq_length",
-                                      "position_embedding_type",
-                                      "window_size",
-                                      "rotary_percent",
-                                      "rotary_interleaved",
-                                      "rope_scaling_factor",
-                                      "mrope_section",
-                                      "normalization",
-                                      "add_bias_linear",
-                                      "add_qkv_bias",
-                                      "qk_layernorm",
-                                      "attention_dropout",
-                                      "hidden_dropout",
-                                      "init_method_std",
-                                      "vocab_size",
-                                      "make_vocab_size_divisible_by",
-                                      "mtp_num_layers",
-                                      "mtp_loss_scaling_factor",
-                                      "multi_latent_attention",
-                                      "q_lora_rank",
-                                      "kv_lora_rank",
-                                      "qk_head_dim",
-                                      "qk_pos_emb_head_dim",
-                                      "v_head_dim",
-                                      "rotary_scaling_factor",
-                                      "mscale",
-                                      "mscale_all_dim",
-                                      "beta_fast",
-                                      "beta_slow",
-                                      "original_max_position_embeddings",
-                                      "rope_type",
-                                      "attention_output_gate",
-                                      "experimental_attention_variant",
-                                      "linear_attention_freq",
-                                      "linear_conv_kernel_dim",
-                                      "linear_key_head_dim",
-                                      "linear_value_head_dim",
-                                      "linear_num_key_heads",
-                                      "linear_num_value_heads",
-                                      "csa_compress_ratios",
-                                      "csa_compress_rotary_base",
-                                      "csa_window_size",
-                                      "csa_dense_mode",
-                                      "dsa_indexer_n_heads",
-                                      "dsa_indexer_head_dim",
-                                      "dsa_indexer_topk",
-                                      "o_groups",
-                                      "o_lora_rank",
-                                      "activation_func_clamp_value",
-                                      "enable_hyper_connections",
-                                      "num_residual_streams",
-                                      "mhc_sinkhorn_iterations",
-                                      "bf16",
-                                      "fp16",
-                                      "yarn_original_max_position_embeddings",
-                                      "yarn_beta_fast",
-                                      "yarn_beta_slow",
-                                      "yarn_correction_range_round_to_int"};
-
-constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
-    // provider, argument
+// Fields that arguments have under a second name too: the parser of newer versions, made from TransformerConfig, knows
+// the first, that of older ones the second.
+constexpr std::pair<std::string_view, std::string_view> kTwoNames[] = {
+    // field, argument
     {"seq_length", "max_position_embeddings"},
     {"layernorm_epsilon", "norm_epsilon"},
     {"layernorm_zero_centered_gamma", "apply_layernorm_1p"},
+};
+
+constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+    // field, argument
     {"rope_scaling", "use_rope_scaling"},
     {"seq_len_interpolation_factor", "rotary_seq_len_interpolation_factor"},
     {"num_moe_experts", "num_experts"},
@@ -99,6 +41,43 @@ constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
     {"yarn_mscale", "mscale"},
     {"yarn_mscale_all_dim", "mscale_all_dim"},
 };
+
+constexpr std::pair<std::string_view, std::string_view> kNotArguments[] = {
+    // field, why
+    {"_target_", "the class that Megatron-Bridge makes; Megatron-LM has one"},
+    {"transformer_layer_spec",
+     "Megatron-LM chooses it by transformer_impl and the other arguments"},
+    {"activation_func", "a function; swiglu, squared_relu or quick_geglu says it"},
+    {"gated_linear_unit", "swiglu or quick_geglu says it"},
+    {"bias_activation_fusion", "bias_swiglu_fusion and bias_gelu_fusion say it"},
+    {"persist_layer_norm", "no_persist_layer_norm says the opposite"},
+    {"share_embeddings_and_output_weights",
+     "untie_embeddings_and_output_weights says the opposite"},
+    {"params_dtype", "a torch.dtype; bf16 and fp16 say it"},
+    {"autocast_dtype", "a torch.dtype; Megatron-LM derives it from bf16 and fp16"},
+    {"actual_vocab_size", "Megatron-LM takes padded_vocab_size for it"},
+    {"scatter_embedding_sequence_parallel", "GPTModel's own; Megatron-LM leaves its default"},
+    {"vision_config", "Megatron-LM has no such vision tower"},
+    {"image_token_id", "of the vision tower"},
+    {"video_token_id", "of the vision tower"},
+    {"vision_start_token_id", "of the vision tower"},
+    {"vision_end_token_id", "of the vision tower"},
+    {"bos_token_id", "the tokenizer's"},
+    {"eos_token_id", "the tokenizer's"},
+};
+
+// The activation functions that arguments can name.
+struct Activation {
+  std::string_view function;
+  bool gated;
+  std::string_view argument;
+};
+constexpr Activation kActivations[] = {
+    {"torch.nn.functional.silu", true, "swiglu"},
+    {"megatron.core.activations.squared_relu", false, "squared_relu"},
+    {"megatron.core.fusions.fused_bias_geglu.quick_gelu", true, "quick_geglu"},
+};
+constexpr std::string_view kGelu = "torch.nn.functional.gelu";  // without any of them
 
 bool is_plain(const Json& json) {
   if (json.is_object()) return false;
@@ -141,20 +120,27 @@ class Fields {
   const Json& provider_;
 };
 
+bool is_argument(std::string_view field) {
+  const auto names_it = [&](const auto& pair) { return pair.first == field; };
+  return std::none_of(std::begin(kRenamed), std::end(kRenamed), names_it) &&
+         std::none_of(std::begin(kNotArguments), std::end(kNotArguments), names_it);
+}
+
+bool has_activation(const Fields& fields, const Activation& activation) {
+  return fields.flag("gated_linear_unit") == activation.gated &&
+         fields.calls("activation_func", activation.function);
+}
+
 void copy_fields(const Json& provider, const Fields& fields, Json& args) {
-  for (const std::string_view name : kSame) {
-    if (provider.contains(name) && is_plain(fields.get(name))) {
-      args[std::string(name)] = fields.get(name);
-    }
-  }
-  for (const auto& [from, to] : kRenamed) {
-    const Json& value = fields.get(from);
-    if (!value.is_null()) args[std::string(to)] = value;
-  }
-  // The MoE arguments are generated from the configuration class under its own names.
   for (const auto& [name, value] : provider.items()) {
-    if (name.starts_with("moe_") && is_plain(value)) args[name] = value;
+    if (is_argument(name) && is_plain(value)) args[name] = value;
   }
+  const auto copy_as = [&](const auto& pair) {
+    const Json& value = fields.get(pair.first);
+    if (!value.is_null()) args[std::string(pair.second)] = value;
+  };
+  std::for_each(std::begin(kTwoNames), std::end(kTwoNames), copy_as);
+  std::for_each(std::begin(kRenamed), std::end(kRenamed), copy_as);
 }
 
 // --rotary-base is an integer argument; HF writes 500000.0.
@@ -166,9 +152,13 @@ Json rotary_base_of(const Json& value) {
 }
 
 void add_flags(const Fields& fields, Json& args) {
-  const bool gated = fields.flag("gated_linear_unit");
-  args["swiglu"] = gated && fields.calls("activation_func", "torch.nn.functional.silu");
-  args["squared_relu"] = false;
+  for (const Activation& activation : kActivations) {
+    args[std::string(activation.argument)] = has_activation(fields, activation);
+  }
+  const Json& fusion = fields.get("bias_activation_fusion");
+  if (!fusion.is_null()) args["bias_swiglu_fusion"] = args["bias_gelu_fusion"] = fusion;
+  const Json& persist = fields.get("persist_layer_norm");
+  if (persist.is_boolean()) args["no_persist_layer_norm"] = !persist.get<bool>();
   args["untie_embeddings_and_output_weights"] = !fields.flag("share_embeddings_and_output_weights");
   const Json& groups = fields.get("num_query_groups");
   args["group_query_attention"] = !groups.is_null() && groups != fields.get("num_attention_heads");
@@ -206,6 +196,30 @@ void add_checkpoint(const Fields& fields, const ArgsOptions& options, Json& args
 }
 
 }  // namespace
+
+std::string why_no_argument(std::string_view field) {
+  for (const auto& [name, argument] : kRenamed) {
+    if (name == field) return fmt::format("the argument is called {}", argument);
+  }
+  for (const auto& [name, why] : kNotArguments) {
+    if (name == field) return std::string(why);
+  }
+  return {};
+}
+
+std::vector<std::string> fields_lost_to_args(const Json& provider) {
+  const Fields fields(provider);
+  std::vector<std::string> lost;
+  for (const auto& [name, value] : provider.items()) {
+    if (is_argument(name) && !is_plain(value)) lost.push_back(name);
+  }
+  const bool is_said =
+      std::any_of(std::begin(kActivations), std::end(kActivations),
+                  [&](const Activation& known) { return has_activation(fields, known); }) ||
+      has_activation(fields, {kGelu, false, {}});
+  if (!fields.get("activation_func").is_null() && !is_said) lost.emplace_back("activation_func");
+  return lost;
+}
 
 Json megatron_args(const Json& provider, const ArgsOptions& options) {
   const Fields fields(provider);

@@ -1,11 +1,14 @@
 // The configuration as Megatron-LM's arguments: the "args" Namespace of common.pt, which
 // --use-checkpoint-args and the argument check of --load read.
 // Truth: Megatron-LM megatron/training/checkpointing.py (load_args_from_checkpoint,
-// check_checkpoint_args) and megatron/training/arguments.py.
+// check_checkpoint_args), megatron/training/arguments.py (_add_network_size_args) and megatron/training/argument_utils.py
+// (core_transformer_config_from_args), which takes every field of TransformerConfig that the arguments have.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "mappings/expr/expr.h"
 
@@ -21,5 +24,12 @@ struct ArgsOptions {
 // text, booleans, null and lists of these, in a fixed order. Errors: kBadInput when a field that
 // every loader asks for is missing.
 Json megatron_args(const Json& provider, const ArgsOptions& options);
+
+// Why a provider field is no argument of its own name; empty where it is one.
+std::string why_no_argument(std::string_view field);
+
+// The fields that the arguments leave out though no other argument says the same: what is no plain datum, and an
+// activation function that no argument names.
+std::vector<std::string> fields_lost_to_args(const Json& provider);
 
 }  // namespace mappings

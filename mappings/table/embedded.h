@@ -1,4 +1,4 @@
-// The mapping tables compiled into the binary (see cmake/EmbedTables.cmake).
+// The mapping tables and the fragments compiled into the binary (see cmake/EmbedTables.cmake).
 #pragma once
 
 #include <span>
@@ -6,11 +6,12 @@
 
 namespace mappings {
 
-struct EmbeddedTable {
+struct EmbeddedText {
   std::string_view file;  // "llama.jsonc"
   std::string_view text;
 };
 
-std::span<const EmbeddedTable> embedded_tables();
+std::span<const EmbeddedText> embedded_tables();
+std::span<const EmbeddedText> embedded_fragments();  // of tables/common/
 
 }  // namespace mappings

@@ -46,10 +46,11 @@ void check_text_form(const Table& table) {
   if (table.config_root.empty()) {
     bad_input("'text_form' needs 'config_root', the key of the text model's configuration");
   }
-  for (const auto& [key, text] : table.text_form->dialect) {
+  for (const auto& placeholder : table.text_form->dialect) {
+    const std::string& key = placeholder.first;
     const auto& first = table.dialects[0];
     if (std::none_of(first.begin(), first.end(),
-                     [&](const auto& entry) { return entry.first == key; })) {
+                     [&key](const auto& entry) { return entry.first == key; })) {
       bad_input(fmt::format("'text_form': '{}' is no placeholder of the dialects", printable(key)));
     }
   }

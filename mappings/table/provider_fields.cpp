@@ -17,10 +17,10 @@ void check_literal(const Json& json) {
   }
 }
 
-ProviderField provider_field_of(const std::string& name, const Json& json, int line) {
+ProviderField provider_field_of(const std::string& name, const Json& json, const Place& place) {
   ProviderField field;
   field.name = name;
-  field.line = line;
+  field.place = place;
   if (json.is_string()) {
     field.value = Expr::parse(json.get<std::string>());
   } else {
@@ -29,11 +29,11 @@ ProviderField provider_field_of(const std::string& name, const Json& json, int l
   return field;
 }
 
-void read_fields_when(const Json& json, int line, Table& table) {
+void read_fields_when(const Json& json, const Place& place, Table& table) {
   if (!json.is_array() || json.size() != 2) bad_input("an entry is [condition, {fields}]");
   const Expr when = Expr::parse(text_of(json[0], "the condition"));
   for (const auto& [name, value] : expect_object(json[1], "the fields").items()) {
-    ProviderField field = provider_field_of(name, value, line);
+    ProviderField field = provider_field_of(name, value, place);
     field.when = when;
     table.megatron_config.push_back(std::move(field));
   }
@@ -41,7 +41,7 @@ void read_fields_when(const Json& json, int line, Table& table) {
 
 void check_provider_fields(const Table& table) {
   for (const ProviderField& field : table.megatron_config) {
-    with_context([&] { return fmt::format("megatron_config at line {}", field.line); },
+    with_context([&] { return fmt::format("megatron_config at {}", field.place.text()); },
                  [&] { check_literal(field.literal); });
   }
 }

@@ -11,10 +11,10 @@
 
 namespace mappings {
 
-ProviderField provider_field_of(const std::string& name, const Json& json, int line);
+ProviderField provider_field_of(const std::string& name, const Json& json, const Place& place);
 
 // An entry [condition, {fields}] of "megatron_config_when".
-void read_fields_when(const Json& json, int line, Table& table);
+void read_fields_when(const Json& json, const Place& place, Table& table);
 
 void check_provider_fields(const Table& table);
 

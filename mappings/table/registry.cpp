@@ -5,6 +5,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <memory>
+#include <mutex>
 
 #include "bridge/io/base/error.h"
 #include "mappings/table/embedded.h"
@@ -21,10 +23,38 @@ std::string_view stem(std::string_view file) {
   return file.substr(0, file.find('.'));
 }
 
+// A table that is parsed when somebody asks for it.
+class LazyTable {
+ public:
+  explicit LazyTable(const EmbeddedText& source) : source_(source) {}
+
+  const Table& get() {
+    std::call_once(once_, [&] { table_ = parse_table(source_.text, std::string(source_.file)); });
+    return table_;
+  }
+
+ private:
+  const EmbeddedText& source_;
+  std::once_flag once_;
+  Table table_;
+};
+
+// By index of embedded_tables().
+const Table& builtin_table(size_t index) {
+  static const auto tables = [] {
+    std::vector<std::unique_ptr<LazyTable>> lazy;
+    for (const EmbeddedText& source : embedded_tables()) {
+      lazy.push_back(std::make_unique<LazyTable>(source));
+    }
+    return lazy;
+  }();
+  return tables[index]->get();
+}
+
 // What a table knows as another model, by architecture or model type.
 void refuse_other_models(std::string_view name) {
-  for (const Table& table : builtin_tables()) {
-    for (const OtherModel& other : table.not_served) {
+  for (const NamedHead& table : builtin_heads()) {
+    for (const OtherModel& other : table.head.not_served) {
       if (other.name == name) {
         bridge::unsupported(fmt::format("{} is not supported: {}", other.name, other.text),
                             other.remedy);
@@ -37,8 +67,8 @@ void refuse_other_models(std::string_view name) {
 // Empty: the name does not end as one that is served.
 std::string wrapped_architecture(std::string_view name) {
   std::string longest;
-  for (const Table& table : builtin_tables()) {
-    for (const std::string& served : table.architectures) {
+  for (const NamedHead& table : builtin_heads()) {
+    for (const std::string& served : table.head.architectures) {
       if (name.ends_with(served) && served.size() > longest.size()) longest = served;
     }
   }
@@ -47,8 +77,8 @@ std::string wrapped_architecture(std::string_view name) {
 
 [[noreturn]] void fail_unknown(std::string_view what, std::string_view wrapped = {}) {
   std::vector<std::string> known;
-  for (const Table& table : builtin_tables()) {
-    known.insert(known.end(), table.architectures.begin(), table.architectures.end());
+  for (const NamedHead& table : builtin_heads()) {
+    known.insert(known.end(), table.head.architectures.begin(), table.head.architectures.end());
   }
   std::sort(known.begin(), known.end());
   bridge::unsupported(
@@ -62,23 +92,39 @@ std::string wrapped_architecture(std::string_view name) {
 
 template <typename Predicate>
 const Table* find_builtin(const Predicate& serves) {
-  for (const Table& table : builtin_tables()) {
-    if (serves(table)) return &table;
+  for (size_t i = 0; i < builtin_heads().size(); ++i) {
+    if (serves(builtin_heads()[i])) return &builtin_table(i);
   }
   return nullptr;
 }
 
 }  // namespace
 
-const std::vector<Table>& builtin_tables() {
-  static const std::vector<Table> tables = [] {
-    std::vector<Table> parsed;
-    for (const EmbeddedTable& embedded : embedded_tables()) {
-      parsed.push_back(parse_table(embedded.text, std::string(embedded.file)));
-    }
-    return parsed;
-  }();
+std::vector<const Table*> builtin_tables() {
+  std::vector<const Table*> tables;
+  for (size_t i = 0; i < embedded_tables().size(); ++i) tables.push_back(&builtin_table(i));
   return tables;
+}
+
+const std::vector<NamedHead>& builtin_heads() {
+  static const std::vector<NamedHead> heads = [] {
+    std::vector<NamedHead> read;
+    for (const EmbeddedText& source : embedded_tables()) {
+      read.push_back({source.file, read_head(source.text)});
+    }
+    return read;
+  }();
+  return heads;
+}
+
+std::string_view builtin_text(std::string_view file) {
+  constexpr std::string_view kFolder = "common/";
+  const bool fragment = file.starts_with(kFolder);
+  if (fragment) file.remove_prefix(kFolder.size());
+  for (const EmbeddedText& each : fragment ? embedded_fragments() : embedded_tables()) {
+    if (each.file == file) return each.text;
+  }
+  return {};
 }
 
 const Table& find_table(const Json& config, std::string_view override_name) {
@@ -87,9 +133,9 @@ const Table& find_table(const Json& config, std::string_view override_name) {
   if (type.is_string()) refuse_other_models(type.get<std::string>());
   if (!override_name.empty()) {
     refuse_other_models(override_name);
-    const Table* const table = find_builtin([&](const Table& t) {
-      return contains(t.architectures, override_name) || contains(t.model_types, override_name) ||
-             stem(t.file) == override_name;
+    const Table* const table = find_builtin([&](const NamedHead& t) {
+      return contains(t.head.architectures, override_name) ||
+             contains(t.head.model_types, override_name) || stem(t.file) == override_name;
     });
     if (table != nullptr) return *table;
     fail_unknown(fmt::format("'{}'", bridge::printable(override_name)));
@@ -108,7 +154,7 @@ const Table& find_table(const Json& config, std::string_view override_name) {
   for (const std::string& name : asked) {
     refuse_other_models(name);
     const Table* const table =
-        find_builtin([&](const Table& t) { return contains(t.architectures, name); });
+        find_builtin([&](const NamedHead& t) { return contains(t.head.architectures, name); });
     if (table != nullptr) return *table;
   }
   // A model type says less than an architecture (LlamaForSequenceClassification is a "llama" too),
@@ -123,7 +169,7 @@ const Table& find_table(const Json& config, std::string_view override_name) {
   }
   const std::string name = type.get<std::string>();
   const Table* const table =
-      find_builtin([&](const Table& t) { return contains(t.model_types, name); });
+      find_builtin([&](const NamedHead& t) { return contains(t.head.model_types, name); });
   if (table == nullptr) fail_unknown(fmt::format("model type '{}'", bridge::printable(name)));
   return *table;
 }

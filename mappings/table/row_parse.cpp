@@ -4,7 +4,6 @@
 
 #include "bridge/io/base/error.h"
 #include "mappings/table/model_parts.h"
-#include "mappings/table/op_names.h"
 #include "mappings/table/table_json.h"
 
 namespace mappings {
@@ -80,7 +79,7 @@ void read_split(const Json& json, Row& row) {
 
 }  // namespace
 
-void read_row(const Json& json, int line, Table& table) {
+void read_row(const Json& json, const Place& place, Table& table) {
   if (!json.is_array() || json.size() < 3 || json.size() > 4) {
     bad_input("a row is [megatron, op, hf, {options}]");
   }
@@ -88,9 +87,9 @@ void read_row(const Json& json, int line, Table& table) {
   expect_keys(options, {"aliases", "local", "groups", "heads", "blocks", "gated", "split", "chunks",
                         "when", "experts", "dtypes", "keep", "family", "part"});
   Row row;
-  row.line = line;
+  row.place = place;
   row.megatron = text_of(json[0], "the Megatron name");
-  row.op = op_of(text_of(json[1], "the op"));
+  row.op = &op_named(text_of(json[1], "the op"));
   if (json[2].is_array()) {
     for (const std::string& part : texts_of(json[2], "the HF names")) {
       row.hf.push_back(part_of(part));
@@ -103,9 +102,9 @@ void read_row(const Json& json, int line, Table& table) {
   if (const Json* aliases = find(options, "aliases")) {
     row.aliases = texts_of(*aliases, "'aliases'");
   }
-  row.groups = optional_expr(options, "groups");
-  row.heads = optional_expr(options, "heads");
-  row.blocks = optional_expr(options, "blocks");
+  for (size_t i = 0; i < kNumberOptions.size(); ++i) {
+    row.numbers[i] = optional_expr(options, kNumberOptions[i].name);
+  }
   row.when = optional_expr(options, "when");
   row.experts = optional_expr(options, "experts");
   row.gated = optional_flag(options, "gated");
@@ -128,14 +127,14 @@ void read_row(const Json& json, int line, Table& table) {
   }
 }
 
-void read_drop(const Json& json, int line, Table& table) {
+void read_drop(const Json& json, const Place& place, Table& table) {
   if (!json.is_array() || json.size() < 2 || json.size() > 3) {
     bad_input("a drop is [hf, reason, {options}]");
   }
   const Json options = json.size() == 3 ? expect_object(json[2], "the options") : Json::object();
   expect_keys(options, {"when", "equals", "regenerate", "family", "part"});
   Drop drop;
-  drop.line = line;
+  drop.place = place;
   drop.hf = text_of(json[0], "the HF name");
   drop.reason = text_of(json[1], "the reason");
   if (drop.reason.empty()) bad_input("the reason is empty");
@@ -150,14 +149,14 @@ void read_drop(const Json& json, int line, Table& table) {
   }
 }
 
-void read_extra_state(const Json& json, int line, Table& table) {
+void read_extra_state(const Json& json, const Place& place, Table& table) {
   if (!json.is_string() && !(json.is_array() && json.size() == 2)) {
     bad_input("an entry is a module name or [module, {options}]");
   }
   const Json options = json.is_array() ? expect_object(json[1], "the options") : Json::object();
   expect_keys(options, {"when", "experts", "family", "part"});
   ExtraState state;
-  state.line = line;
+  state.place = place;
   state.module = text_of(json.is_array() ? json[0] : json, "the module name");
   state.when = optional_expr(options, "when");
   state.experts = optional_expr(options, "experts");

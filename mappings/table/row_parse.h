@@ -7,8 +7,8 @@
 namespace mappings {
 
 // Each appends to the table, whose families and dialects are read already.
-void read_row(const Json& json, int line, Table& table);
-void read_drop(const Json& json, int line, Table& table);
-void read_extra_state(const Json& json, int line, Table& table);
+void read_row(const Json& json, const Place& place, Table& table);
+void read_drop(const Json& json, const Place& place, Table& table);
+void read_extra_state(const Json& json, const Place& place, Table& table);
 
 }  // namespace mappings

@@ -4,8 +4,10 @@
 // --mapping FILE is input.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,22 +15,11 @@
 
 #include "bridge/io/number/dtype.h"
 #include "mappings/expr/expr.h"
+#include "mappings/op/ops.h"
+#include "mappings/table/embedded.h"
+#include "mappings/table/place.h"
 
 namespace mappings {
-
-// The closed algebra; semantics, inverse and slice rule are in bridge/convert/algebra/ops.h.
-enum class Op {
-  kCopy,      // 1 part
-  kConcat,    // n parts joined on axis 0: [gate; up]
-  kQkv,       // q, k, v interleaved by query group; weights [rows, hidden] or biases [rows]
-  kGatedQkv,  // the same, where each head of q is [query; gate]: a group's queries, then its gates
-  kGroup,  // 1 part [a; b; ...] of equal blocks, interleaved by group: the rows of a group from each
-  kUngroup,  // 1 part whose row groups are [a; b; ...] each: all of a, then all of b, ...
-  kColumns,  // 1 part [r, n * c]: its n blocks of c columns stacked as rows, [n * r, c]
-  kVocab,  // 1 part whose rows may be padded with zeros or cut to the vocabulary of the other side
-  kMinusOne,  // 1 part, less 1 in every element: the only op that changes values
-};
-std::string_view op_name(Op op);
 
 // Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
 // prefixes, {e} is the expert, other placeholders are dialect variables; inside a family's prefixes {l} or
@@ -43,12 +34,10 @@ struct Row {
   std::string megatron_local;  // --spec local spelling (same unless the table says)
   std::vector<std::string>
       aliases;  // further spellings accepted when reading a Megatron checkpoint
-  Op op = Op::kCopy;
+  const Op* op = &ops::kCopy;
   std::vector<HfPart> hf;
-  Expr
-      groups;  // number of query groups (kQkv, kGatedQkv), of groups (kGroup, kUngroup), of blocks (kColumns)
-  Expr heads;                         // kGatedQkv: number of query heads
-  Expr blocks;                        // kGroup: number of blocks
+  // Of kNumberOptions, in their order; empty: not given.
+  std::array<Expr, kNumberOptions.size()> numbers;
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
   std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
   Expr when;                          // may use the layer index l and what the family lets
@@ -62,7 +51,7 @@ struct Row {
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
   std::string part;    // of a multimodal model ("vision"), left out with --parts text; empty: text
-  int line = 0;        // in the table's file, for messages
+  Place place;
 };
 
 struct Drop {
@@ -74,7 +63,7 @@ struct Drop {
       false;  // with equals: an export writes it even where nothing shows it was there
   std::string reason;
   std::string part;  // as in Row
-  int line = 0;
+  Place place;
 };
 
 // A module of the TransformerEngine spec that may ask for "<module>._extra_state" objects on load.
@@ -84,7 +73,7 @@ struct ExtraState {
   Expr when;
   Expr experts;      // as in Row
   std::string part;  // as in Row
-  int line = 0;
+  Place place;
 };
 
 using NamedExprs = std::vector<std::pair<std::string, Expr>>;
@@ -99,7 +88,7 @@ struct Family {
   bool mtp = false;     // multi-token prediction: left out by --mtp drop, never stacked
   std::string part;     // of its rows, drops and modules
   Expr per_layer_keys;  // empty: the table's
-  int line = 0;
+  Place place;
 };
 
 // How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
@@ -114,13 +103,13 @@ struct Quantization {
   std::vector<bridge::Dtype> scale_dtypes;
   Expr
       power_of_two;  // true: new scales are rounded up to powers of two, whatever they are stored in
-  int line = 0;
+  Place place;
 };
 
 struct Notice {  // refusals (exit 5) and warnings
   Expr when;
   std::string text;  // {expr} stands for a value
-  int line = 0;
+  Place place;
 };
 
 // A model that looks like the table's but is another: refused by name.
@@ -128,7 +117,7 @@ struct OtherModel {
   std::string name;    // an architecture or a model type
   std::string text;    // why
   std::string remedy;  // what to do
-  int line = 0;
+  Place place;
 };
 
 // A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
@@ -138,7 +127,7 @@ struct ProviderField {
   Expr value;  // empty: literal counts
   Json literal;
   Expr when;  // empty: always. Later fields of a name replace earlier ones
-  int line = 0;
+  Place place;
 };
 
 // The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
@@ -185,7 +174,8 @@ struct Table {
   const Family* find_family(std::string_view name) const;  // nullptr: none
 };
 
-// Errors: kBadInput "file: row at line N: what".
+// Errors: kBadInput "file: row at line N: what". fragments: what it may use, else the built-in ones.
 Table parse_table(std::string_view text, std::string file);
+Table parse_table(std::string_view text, std::string file, std::span<const EmbeddedText> fragments);
 
 }  // namespace mappings

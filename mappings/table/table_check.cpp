@@ -33,8 +33,8 @@ using bridge::with_context;
 constexpr size_t kMostDialects = 64;
 constexpr size_t kMostFamilies = 64;
 
-std::string line_context(std::string_view kind, int line) {
-  return fmt::format("{} at line {}", kind, line);
+std::string place_context(std::string_view kind, const Place& place) {
+  return fmt::format("{} at {}", kind, place.text());
 }
 
 void check_variables(const Table& table) {
@@ -57,7 +57,7 @@ void check_variables(const Table& table) {
   check(names, table.dims);
   for (const Family& family : table.families) {
     std::set<std::string> own = names;
-    with_context([&] { return line_context("family", family.line); },
+    with_context([&] { return place_context("family", family.place); },
                  [&] { check(own, family.let); });
   }
 }
@@ -95,7 +95,7 @@ void check_families(const Table& table) {
     bad_input(fmt::format("{} families (at most {})", table.families.size(), kMostFamilies));
   }
   for (const Family& family : table.families) {
-    with_context([&] { return line_context("family", family.line); },
+    with_context([&] { return place_context("family", family.place); },
                  [&] {
                    if (!is_identifier(family.name)) {
                      bad_input(fmt::format("'{}' is no identifier", printable(family.name)));
@@ -135,7 +135,7 @@ void check_quantization(const Table& table) {
   std::set<bridge::Dtype> dtypes;
   for (const Quantization& entry : table.quantization) {
     with_context(
-        [&] { return line_context("quantization", entry.line); },
+        [&] { return place_context("quantization", entry.place); },
         [&] {
           const bool packed = entry.dtype == bridge::Dtype::kF4E2M1;
           if (!packed && entry.dtype != bridge::Dtype::kF8E4M3) {
@@ -172,15 +172,15 @@ class Taken {
  public:
   // A second use is fine under another condition; whether the two exclude each other is seen when
   // the table is bound to a configuration.
-  void add(const std::string& family, const std::string& name, const Expr& when, int line,
+  void add(const std::string& family, const std::string& name, const Expr& when, const Place& place,
            std::string_view what) {
     for (const Use& use : uses_[{family, name}]) {
       if (use.when.empty() || when.empty() || use.when == when.text()) {
         bad_input(
-            fmt::format("{} '{}' is used at line {} already", what, printable(name), use.line));
+            fmt::format("{} '{}' is used at {} already", what, printable(name), use.place.text()));
       }
     }
-    uses_[{family, name}].push_back({when.text(), line});
+    uses_[{family, name}].push_back({when.text(), place});
   }
 
   bool has(const std::string& name) const {
@@ -191,7 +191,7 @@ class Taken {
  private:
   struct Use {
     std::string when;
-    int line = 0;
+    Place place;
   };
   std::map<std::pair<std::string, std::string>, std::vector<Use>> uses_;
 };
@@ -201,7 +201,7 @@ void check_rows_and_drops(const Table& table) {
   Taken sources;
   for (const Row& row : table.rows) {
     with_context(
-        [&] { return line_context("row", row.line); },
+        [&] { return place_context("row", row.place); },
         [&] {
           check_row(table, row);
           std::set<std::string> spellings = {row.megatron, row.megatron_local};
@@ -215,21 +215,21 @@ void check_rows_and_drops(const Table& table) {
               row.split.empty() ? std::vector<std::string>{""} : row.split;
           for (const std::string& name : spellings) {
             for (const std::string& suffix : suffixes) {
-              targets.add(row.family, name + suffix, row.when, row.line, "Megatron name");
+              targets.add(row.family, name + suffix, row.when, row.place, "Megatron name");
             }
           }
           for (const HfPart& part : row.hf) {
-            sources.add(row.family, part.name, row.when, row.line, "HF name");
+            sources.add(row.family, part.name, row.when, row.place, "HF name");
           }
         });
   }
   const Taken row_sources = sources;
   for (const Drop& drop : table.drops) {
-    with_context([&] { return line_context("drop", drop.line); },
+    with_context([&] { return place_context("drop", drop.place); },
                  [&] {
                    check_family_exists(table, drop.family);
                    check_name(table, drop.hf, "H", drop.family);
-                   sources.add(drop.family, drop.hf, drop.when, drop.line, "HF name");
+                   sources.add(drop.family, drop.hf, drop.when, drop.place, "HF name");
                    if (!drop.equals.empty() && !row_sources.has(drop.equals)) {
                      bad_input(fmt::format("'equals' names '{}', which no row reads",
                                            printable(drop.equals)));
@@ -241,18 +241,18 @@ void check_rows_and_drops(const Table& table) {
 void check_extra_states(const Table& table) {
   Taken modules;
   for (const ExtraState& state : table.extra_state) {
-    with_context([&] { return line_context("extra_state", state.line); },
+    with_context([&] { return place_context("extra_state", state.place); },
                  [&] {
                    check_family_exists(table, state.family);
                    check_name(table, state.module, "L", state.family, !state.experts.empty());
-                   modules.add(state.family, state.module, state.when, state.line, "module");
+                   modules.add(state.family, state.module, state.when, state.place, "module");
                  });
   }
 }
 
 void check_notices(const std::vector<Notice>& notices, std::string_view kind) {
   for (const Notice& notice : notices) {
-    with_context([&] { return line_context(kind, notice.line); },
+    with_context([&] { return place_context(kind, notice.place); },
                  [&] {
                    for (const PatternPiece& piece : split_pattern(notice.text)) {
                      if (piece.placeholder) Expr::parse(piece.text);
@@ -266,7 +266,7 @@ void check_not_served(const Table& table) {
   std::vector<std::string> names = table.architectures;
   names.insert(names.end(), table.model_types.begin(), table.model_types.end());
   for (const OtherModel& other : table.not_served) {
-    with_context([&] { return line_context("not_served", other.line); },
+    with_context([&] { return place_context("not_served", other.place); },
                  [&] {
                    names.push_back(other.name);
                    check_no_repeats(names, "'architectures', 'model_types' and 'not_served'");

@@ -14,6 +14,10 @@ using bridge::bad_input;
 using bridge::printable;
 
 void expect_keys(const Json& object, std::initializer_list<std::string_view> known) {
+  expect_keys(object, std::span(known.begin(), known.size()));
+}
+
+void expect_keys(const Json& object, std::span<const std::string_view> known) {
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       bad_input(fmt::format("unknown key '{}'", printable(key)),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 
 namespace mappings {
 
+void expect_keys(const Json& object, std::span<const std::string_view> known);
 void expect_keys(const Json& object, std::initializer_list<std::string_view> known);
 const Json& expect_object(const Json& json, std::string_view what);
 std::string text_of(const Json& json, std::string_view what);

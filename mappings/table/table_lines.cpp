@@ -1,19 +1,24 @@
-// A lexer that follows just enough of JSON with comments to know depth, keys and lines:
+// A lexer that follows just enough of JSON with comments to know containers and lines:
 //   1. strings and comments are skipped as a whole, newlines are counted everywhere
-//   2. at depth 1 a string followed by ':' is the current key
-//   3. at depth 2 the first token after '[', '{' or ',' starts an element
+//   2. the first token after '[', '{' or ',' starts a child of the container that is open
+//   3. a bracket opens the child that was started last: an element, or the value of a member
 #include "mappings/table/table_lines.h"
 
 namespace mappings {
 namespace {
 
+constexpr size_t kDeepest = 5;  // containers: table, section, group, its rows, a row
+
 class Lexer {
  public:
   explicit Lexer(std::string_view text) : text_(text) {}
 
-  std::map<std::string, std::vector<int>> run() {
+  LineTree run() {
+    // The top value is the only child of a container of our own.
+    LineTree document;
+    open_.push_back(&document);
     while (at_ < text_.size()) step();
-    return std::move(lines_);
+    return document.children.empty() ? LineTree{} : std::move(document.children[0]);
   }
 
  private:
@@ -25,22 +30,32 @@ class Lexer {
     } else if (c == '/') {
       skip_comment();
     } else if (c == ',') {
-      starts_ = depth_ == 2;
+      starts_ = true;
       ++at_;
     } else if (c == ']' || c == '}') {
-      --depth_;
+      open_.pop_back();
       starts_ = false;
       ++at_;
     } else {
-      if (depth_ == 2 && starts_) lines_[key_].push_back(line_);
-      starts_ = false;
+      start_child();
       if (c == '"') {
         skip_string();
       } else {
-        if (c == '[' || c == '{') starts_ = ++depth_ == 2;
+        if (c == '[' || c == '{') open_child();
         ++at_;
       }
     }
+  }
+
+  void start_child() {
+    if (starts_ && open_.size() <= kDeepest) open_.back()->children.push_back({line_, {}});
+    starts_ = false;
+  }
+
+  // A child grows after its container has stopped growing, so pointers stay valid.
+  void open_child() {
+    open_.push_back(open_.size() <= kDeepest ? &open_.back()->children.back() : nullptr);
+    starts_ = true;
   }
 
   void skip_comment() {
@@ -53,27 +68,21 @@ class Lexer {
   }
 
   void skip_string() {
-    const size_t begin = ++at_;
-    while (at_ < text_.size() && text_[at_] != '"') at_ += text_[at_] == '\\' ? 2 : 1;
-    const size_t end = at_ < text_.size() ? at_ : text_.size();
     ++at_;
-    // At depth 1 every string before ':' is a key; values at depth 1 are overwritten by the next
-    // key.
-    if (depth_ == 1) key_ = std::string(text_.substr(begin, end - begin));
+    while (at_ < text_.size() && text_[at_] != '"') at_ += text_[at_] == '\\' ? 2 : 1;
+    ++at_;
   }
 
   std::string_view text_;
   size_t at_ = 0;
   int line_ = 1;
-  int depth_ = 0;
-  bool starts_ = false;
-  std::string key_;
-  std::map<std::string, std::vector<int>> lines_;
+  bool starts_ = true;
+  std::vector<LineTree*> open_;
 };
 
 }  // namespace
 
-std::map<std::string, std::vector<int>> element_lines(std::string_view text) {
+LineTree line_tree(std::string_view text) {
   return Lexer(text).run();
 }
 

@@ -1,6 +1,7 @@
 // Reads the text of a mapping table (docs/mapping-tables.md) into a Table, in three steps:
-//   1. strict JSON with comments (duplicate keys, depth and size are refused there)
-//   2. each section by its own reader: unknown keys, wrong kinds, unparsable expressions
+//   1. expand_table(): strict JSON with comments (duplicate and unknown keys, depth and size are
+//      refused there), fragments and groups
+//   2. each section by its own reader: wrong kinds, unparsable expressions
 //   3. check_table(): what needs the whole table (placeholders, families, duplicates)
 // Every message carries the file and, for elements, their line.
 #include <fmt/format.h>
@@ -8,17 +9,15 @@
 #include <algorithm>
 #include <initializer_list>
 #include <iterator>
-#include <map>
 
 #include "bridge/io/base/error.h"
-#include "bridge/io/base/json_strict.h"
 #include "mappings/table/model_parts.h"
 #include "mappings/table/provider_fields.h"
 #include "mappings/table/row_parse.h"
 #include "mappings/table/table.h"
 #include "mappings/table/table_check.h"
+#include "mappings/table/table_expand.h"
 #include "mappings/table/table_json.h"
-#include "mappings/table/table_lines.h"
 
 namespace mappings {
 namespace {
@@ -27,15 +26,11 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
-constexpr bridge::JsonLimits kLimits = {
-    .max_bytes = 4 << 20, .max_depth = 16, .allow_comments = true};
-constexpr size_t kMostElements = 4096;
-
-Quantization quantization_of(const Json& json, int line) {
+Quantization quantization_of(const Json& json, const Place& place) {
   expect_keys(expect_object(json, "an entry"),
               {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two", "stored"});
   Quantization result;
-  result.line = line;
+  result.place = place;
   result.dtype = dtype_of(optional_text(json, "dtype"));
   result.stored = find(json, "stored") ? dtype_of(optional_text(json, "stored")) : result.dtype;
   result.weight = optional_text(json, "weight");
@@ -52,53 +47,30 @@ Quantization quantization_of(const Json& json, int line) {
   return result;
 }
 
-Notice notice_of(const Json& json, int line) {
+Notice notice_of(const Json& json, const Place& place) {
   if (!json.is_array() || json.size() != 2) bad_input("a notice is [condition, text]");
   Notice notice;
-  notice.line = line;
+  notice.place = place;
   notice.when = Expr::parse(text_of(json[0], "the condition"));
   notice.text = text_of(json[1], "the text");
   if (notice.text.empty()) bad_input("the text is empty");
   return notice;
 }
 
-OtherModel other_model_of(const Json& json, int line) {
+OtherModel other_model_of(const Json& json, const Place& place) {
   if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
   return {text_of(json[0], "the name"), text_of(json[1], "the text"),
-          text_of(json[2], "the remedy"), line};
+          text_of(json[2], "the remedy"), place};
 }
 
 class TableReader {
  public:
-  TableReader(std::string_view text, std::string file) : lines_(element_lines(text)) {
+  TableReader(ExpandedTable source, std::string file) : source_(std::move(source)) {
     table_.file = std::move(file);
   }
 
-  Table read(const Json& top) {
-    expect_object(top, "the table");
-    expect_keys(top, {"architectures",
-                      "model_types",
-                      "config_root",
-                      "values",
-                      "dims",
-                      "dialects",
-                      "families",
-                      "mtp",
-                      "mtp_uncounted",
-                      "mtp_found",
-                      "tied",
-                      "per_layer_keys",
-                      "name_prefix",
-                      "text_form",
-                      "quantization",
-                      "rows",
-                      "drop",
-                      "extra_state",
-                      "refuse",
-                      "warn",
-                      "not_served",
-                      "megatron_config",
-                      "megatron_config_when"});
+  Table read() {
+    const Json& top = source_.top;
     if (const Json* json = find(top, "architectures")) {
       table_.architectures = texts_of(*json, "'architectures'");
     }
@@ -114,10 +86,10 @@ class TableReader {
     table_.mtp_found = optional_flag(top, "mtp_found");
     if (const Json* const json = find(top, "mtp_uncounted")) {
       with_context("'mtp_uncounted'",
-                   [&] { table_.mtp_uncounted = notice_of(*json, line_of("mtp_uncounted", 0)); });
+                   [&] { table_.mtp_uncounted = notice_of(*json, place_of("mtp_uncounted", 0)); });
     }
-    each(top, "quantization", "quantization", [&](const Json& json, int line) {
-      table_.quantization.push_back(quantization_of(json, line));
+    each(top, "quantization", "quantization", [&](const Json& json, const Place& place) {
+      table_.quantization.push_back(quantization_of(json, place));
     });
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
@@ -125,16 +97,20 @@ class TableReader {
     table_.name_prefix =
         find(top, "name_prefix") ? optional_expr(top, "name_prefix") : Expr::parse("''");
     if (const Json* json = find(top, "text_form")) table_.text_form = text_form_of(*json);
-    each(top, "rows", "row", [&](const Json& json, int line) { read_row(json, line, table_); });
-    each(top, "drop", "drop", [&](const Json& json, int line) { read_drop(json, line, table_); });
+    each(top, "rows", "row",
+         [&](const Json& json, const Place& place) { read_row(json, place, table_); });
+    each(top, "drop", "drop",
+         [&](const Json& json, const Place& place) { read_drop(json, place, table_); });
     each(top, "extra_state", "extra_state",
-         [&](const Json& json, int line) { read_extra_state(json, line, table_); });
-    each(top, "refuse", "refuse",
-         [&](const Json& json, int line) { table_.refuse.push_back(notice_of(json, line)); });
-    each(top, "warn", "warn",
-         [&](const Json& json, int line) { table_.warn.push_back(notice_of(json, line)); });
-    each(top, "not_served", "not_served", [&](const Json& json, int line) {
-      table_.not_served.push_back(other_model_of(json, line));
+         [&](const Json& json, const Place& place) { read_extra_state(json, place, table_); });
+    each(top, "refuse", "refuse", [&](const Json& json, const Place& place) {
+      table_.refuse.push_back(notice_of(json, place));
+    });
+    each(top, "warn", "warn", [&](const Json& json, const Place& place) {
+      table_.warn.push_back(notice_of(json, place));
+    });
+    each(top, "not_served", "not_served", [&](const Json& json, const Place& place) {
+      table_.not_served.push_back(other_model_of(json, place));
     });
     read_megatron_config(top);
     check_table(table_);
@@ -142,9 +118,9 @@ class TableReader {
   }
 
  private:
-  int line_of(const std::string& section, size_t i) const {
-    const auto it = lines_.find(section);
-    return it == lines_.end() || i >= it->second.size() ? 0 : it->second[i];
+  Place place_of(const std::string& section, size_t i) const {
+    const auto it = source_.places.find(section);
+    return it == source_.places.end() || i >= it->second.size() ? Place{} : it->second[i];
   }
 
   template <typename Fn>
@@ -152,14 +128,10 @@ class TableReader {
     const Json* const json = find(top, section);
     if (json == nullptr) return;
     if (!json->is_array()) bad_input(fmt::format("'{}' must be a list", section));
-    if (json->size() > kMostElements) {
-      bad_input(
-          fmt::format("'{}' has {} elements (at most {})", section, json->size(), kMostElements));
-    }
     for (size_t i = 0; i < json->size(); ++i) {
-      const int line = line_of(section, i);
-      with_context([&] { return fmt::format("{} at line {}", kind, line); },
-                   [&] { fn((*json)[i], line); });
+      const Place place = place_of(section, i);
+      with_context([&] { return fmt::format("{} at {}", kind, place.text()); },
+                   [&] { fn((*json)[i], place); });
     }
   }
 
@@ -168,29 +140,25 @@ class TableReader {
     const Json* const json = find(top, section);
     if (json == nullptr) return;
     expect_object(*json, fmt::format("'{}'", section));
-    if (json->size() > kMostElements) {
-      bad_input(
-          fmt::format("'{}' has {} members (at most {})", section, json->size(), kMostElements));
-    }
     size_t i = 0;
     for (const auto& [key, value] : json->items()) {
-      const int line = line_of(section, i++);
+      const Place place = place_of(section, i++);
       const std::string& name = key;
       const Json& member = value;
       with_context(
-          [&] { return fmt::format("{} '{}' at line {}", section, printable(name), line); },
-          [&] { fn(name, member, line); });
+          [&] { return fmt::format("{} '{}' at {}", section, printable(name), place.text()); },
+          [&] { fn(name, member, place); });
     }
   }
 
   void read_named_expressions(const Json& top, const std::string& section, NamedExprs& out) {
-    each_member(top, section, [&](const std::string& name, const Json& json, int) {
+    each_member(top, section, [&](const std::string& name, const Json& json, const Place&) {
       out.emplace_back(name, Expr::parse(text_of(json, "the value")));
     });
   }
 
   void read_dialects(const Json& top) {
-    each(top, "dialects", "dialect", [&](const Json& json, int) {
+    each(top, "dialects", "dialect", [&](const Json& json, const Place&) {
       expect_object(json, "a dialect");
       std::vector<std::pair<std::string, std::string>> dialect;
       for (const auto& [key, value] : json.items()) {
@@ -212,53 +180,58 @@ class TableReader {
   }
 
   void read_families(const Json& top) {
-    each_member(top, "families", [&](const std::string& name, const Json& json, int line) {
-      expect_keys(expect_object(json, "a family"),
-                  {"megatron", "aliases", "hf", "count", "let", "mtp", "part", "per_layer_keys"});
-      Family family;
-      family.name = name;
-      family.line = line;
-      family.megatron = optional_text(json, "megatron");
-      family.hf = optional_text(json, "hf");
-      family.count = optional_expr(json, "count");
-      family.mtp = optional_flag(json, "mtp");
-      family.part = part_option(json, nullptr);
-      family.per_layer_keys = optional_expr(json, "per_layer_keys");
-      if (const Json* aliases = find(json, "aliases")) {
-        family.aliases = texts_of(*aliases, "'aliases'");
-      }
-      if (const Json* let = find(json, "let")) {
-        for (const auto& [variable, value] : expect_object(*let, "'let'").items()) {
-          family.let.emplace_back(variable, Expr::parse(text_of(value, "the value")));
-        }
-      }
-      if (family.megatron.empty() || family.hf.empty() || family.count.empty()) {
-        bad_input("a family needs 'megatron', 'hf' and 'count'");
-      }
-      table_.families.push_back(std::move(family));
-    });
+    each_member(
+        top, "families", [&](const std::string& name, const Json& json, const Place& place) {
+          expect_keys(expect_object(json, "a family"), {"megatron", "aliases", "hf", "count", "let",
+                                                        "mtp", "part", "per_layer_keys"});
+          Family family;
+          family.name = name;
+          family.place = place;
+          family.megatron = optional_text(json, "megatron");
+          family.hf = optional_text(json, "hf");
+          family.count = optional_expr(json, "count");
+          family.mtp = optional_flag(json, "mtp");
+          family.part = part_option(json, nullptr);
+          family.per_layer_keys = optional_expr(json, "per_layer_keys");
+          if (const Json* aliases = find(json, "aliases")) {
+            family.aliases = texts_of(*aliases, "'aliases'");
+          }
+          if (const Json* let = find(json, "let")) {
+            for (const auto& [variable, value] : expect_object(*let, "'let'").items()) {
+              family.let.emplace_back(variable, Expr::parse(text_of(value, "the value")));
+            }
+          }
+          if (family.megatron.empty() || family.hf.empty() || family.count.empty()) {
+            bad_input("a family needs 'megatron', 'hf' and 'count'");
+          }
+          table_.families.push_back(std::move(family));
+        });
   }
 
   void read_megatron_config(const Json& top) {
-    each_member(top, "megatron_config", [&](const std::string& name, const Json& json, int line) {
-      table_.megatron_config.push_back(provider_field_of(name, json, line));
-    });
+    each_member(top, "megatron_config",
+                [&](const std::string& name, const Json& json, const Place& place) {
+                  table_.megatron_config.push_back(provider_field_of(name, json, place));
+                });
     each(top, "megatron_config_when", "megatron_config_when",
-         [&](const Json& json, int line) { read_fields_when(json, line, table_); });
+         [&](const Json& json, const Place& place) { read_fields_when(json, place, table_); });
   }
 
-  std::map<std::string, std::vector<int>> lines_;
+  ExpandedTable source_;
   Table table_;
 };
 
 }  // namespace
 
 Table parse_table(std::string_view text, std::string file) {
+  return parse_table(text, std::move(file), embedded_fragments());
+}
+
+Table parse_table(std::string_view text, std::string file,
+                  std::span<const EmbeddedText> fragments) {
   const std::string context = printable(file);
-  return with_context(context, [&] {
-    const Json top = bridge::parse_json(text, kLimits);
-    return TableReader(text, std::move(file)).read(top);
-  });
+  return with_context(
+      context, [&] { return TableReader(expand_table(text, fragments), std::move(file)).read(); });
 }
 
 }  // namespace mappings

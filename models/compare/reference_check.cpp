@@ -65,8 +65,11 @@ class HeadCheck {
     for (int64_t sequence = 0; sequence < reference_.ids().size(0); ++sequence) {
       for (int64_t row = 0; row < tokens; row += rows, ++part) {
         if (part == parts_.size()) parts_.emplace_back();
-        add(block, first, vocab, sequence * tokens + row, std::min(rows, tokens - row),
-            std::clamp<int64_t>(reference_.judged_rows() - row, 0, rows), part);
+        add({block, first, vocab},
+            {.number = part,
+             .row = sequence * tokens + row,
+             .rows = std::min(rows, tokens - row),
+             .judged = std::clamp<int64_t>(reference_.judged_rows() - row, 0, rows)});
       }
     }
   }
@@ -91,22 +94,34 @@ class HeadCheck {
     BestTokens theirs{1};
   };
 
-  void add(const at::Tensor& block, int64_t first, int64_t vocab, int64_t row, int64_t rows,
-           int64_t judged, size_t number) {
-    const at::Tensor reference =
-        reference_.logits(difference_.name, vocab, row, rows, first, block.size(0));
+  struct Block {
+    const at::Tensor& weight;
+    int64_t first;
+    int64_t vocab;
+  };
+  struct Rows {
+    size_t number;  // of the part
+    int64_t row;
+    int64_t rows;
+    int64_t judged;
+  };
+
+  void add(const Block& block, const Rows& of) {
+    const at::Tensor reference = reference_.logits(difference_.name, block.vocab, of.row, of.rows,
+                                                   block.first, block.weight.size(0));
     unusable_ += reference.numel() - reference.isfinite().sum().item<int64_t>();
     values_ += reference.numel();
     sum_ += reference.sum(at::kDouble).item<double>();
     squares_ += reference.to(at::kDouble).pow(2).sum().item<double>();
-    if (judged == 0) return;
+    if (of.judged == 0) return;
     const at::Tensor ours =
-        linear(hidden_.narrow(0, row, std::min(judged, rows)), block).to(at::kCPU, at::kFloat);
+        linear(hidden_.narrow(0, of.row, std::min(of.judged, of.rows)), block.weight)
+            .to(at::kCPU, at::kFloat);
     const at::Tensor theirs = reference.narrow(0, 0, ours.size(0));
-    add_block(ours, theirs, number, difference_, quartile_);
-    Part& part = parts_[number];
-    part.ours.add(ours, first);
-    part.theirs.add(theirs, first);
+    add_block(ours, theirs, of.number, difference_, quartile_);
+    Part& part = parts_[of.number];
+    part.ours.add(ours, block.first);
+    part.theirs.add(theirs, block.first);
   }
 
   at::Tensor hidden_;  // [B S, D]

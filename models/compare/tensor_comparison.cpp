@@ -93,7 +93,7 @@ template <typename RowsA, typename RowsB>
 Values compare_values(Role role, const RoundedTypes& types, const bridge::Shape& shape,
                       const RowsA& rows_a, const RowsB& rows_b) {
   const int64_t step = block_rows(shape);
-  return_freed_memory();
+  return_freed_memory(shape);
   Values values(role, types);
   for (int64_t first = 0; first < shape[0]; first += step) {
     const int64_t last = std::min(first + step, shape[0]);

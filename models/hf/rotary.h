@@ -1,4 +1,4 @@
-// Rotary encodings as config.json describes them. For hf_weights_config*.cpp.
+// Rotary encodings as config.json describes them.
 // Truth: transformers' modeling_rope_utils.py.
 #pragma once
 

@@ -12,6 +12,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
 #include "models/hf/vision.h"
@@ -62,8 +63,6 @@ bool has_output_layer(const bridge::HfFolder& folder) {
   });
 }
 
-// Its tensors say whether there is multi-token prediction in DeepSeek-V4 and Qwen3.5: transformers leaves it out and writes the
-// configuration as if it were there, and the released Qwen3-Next has it without saying so.
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config, drop_mtp);
   // A text model cut out of a multimodal one may have kept its configuration.
@@ -73,20 +72,13 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
   if (!has_tower) model.vision.reset();
   // A bare model has no output layer. Its embedding stands in for it, as in what it is converted to.
   model.tied = model.tied || !has_output_layer(folder);
-  const HfFamily family = hf_family(config);
-  if (drop_mtp || (family != HfFamily::kDeepseekV4 && family != HfFamily::kQwen3_5)) return model;
-  const HfNames names(family, model, prefix_of(folder));
+  const HfArchitecture& architecture = hf_architecture(config);
+  if (drop_mtp || architecture.settle_mtp == nullptr) return model;
+  const HfNames names(architecture, model, prefix_of(folder));
   const bool has_depths =
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [&](const HfTensor& tensor) { return names.is_mtp(tensor.name); });
-  if (!has_depths) model.mtp.clear();
-  if (!has_depths || !model.mtp.empty() || family != HfFamily::kQwen3_5) return model;
-  // A depth's layer is as the last that is not linear.
-  const auto full =
-      std::find_if(model.layers.rbegin(), model.layers.rend(), [](const LayerConfig& layer) {
-        return std::holds_alternative<GroupedAttention>(layer.attention);
-      });
-  if (full != model.layers.rend()) model.mtp.push_back(*full);
+  architecture.settle_mtp(model, has_depths);
   return model;
 }
 
@@ -148,7 +140,7 @@ class HfWeights : public Weights {
         settings_(read_config(fs, folder_.path)),
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
-        names_(hf_family(settings_), config_, prefix_of(folder_)),
+        names_(hf_architecture(settings_), config_, prefix_of(folder_)),
         block_(in(folder_.path, [&] { return block_of(settings_); })) {
     in(folder_.path, [&] {
       check_shapes(*this);

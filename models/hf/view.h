@@ -6,7 +6,7 @@
 //   FP4      X.weight in I8, two e2m1 a byte, the even column in its low half, with X.scale, one a row and 32 columns
 //   value = BF16(float(code) * scale), one rounding
 // A canonical tensor may be some rows or columns of a stored one, and a stored one may have all experts on its first axis
-// (hf_weights_names.h).
+// (names.h).
 // Truth: transformers/integrations/finegrained_fp8.py; fp8_cast_bf16.py of DeepSeek-V3; inference/convert.py of DeepSeek-V4.
 #pragma once
 

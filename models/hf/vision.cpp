@@ -12,12 +12,7 @@
 namespace models {
 namespace {
 
-struct Name {
-  Role role;
-  std::string_view name;
-};
-
-constexpr Name kTower[] = {
+constexpr HfName kTower[] = {
     {Role::kPatchEmbedding, "patch_embed.proj.weight"},
     {Role::kPatchEmbeddingBias, "patch_embed.proj.bias"},
     {Role::kPlaces, "pos_embed.weight"},
@@ -29,7 +24,7 @@ constexpr Name kTower[] = {
     {Role::kMergerDownBias, "merger.linear_fc2.bias"},
 };
 
-constexpr Name kBlock[] = {
+constexpr HfName kBlock[] = {
     {Role::kAttentionNorm, "norm1.weight"}, {Role::kAttentionNormBias, "norm1.bias"},
     {Role::kO, "attn.proj.weight"},         {Role::kOBias, "attn.proj.bias"},
     {Role::kMlpNorm, "norm2.weight"},       {Role::kMlpNormBias, "norm2.bias"},
@@ -42,14 +37,6 @@ constexpr Name kBlock[] = {
 
 // A bare model's tensors have no "model." in front.
 constexpr std::string_view kPrefixes[] = {"model.visual.", "visual."};
-
-template <size_t N>
-std::string_view find(const Name (&names)[N], Role role) {
-  for (const Name& name : names) {
-    if (name.role == role) return name.name;
-  }
-  return {};
-}
 
 // 0, 1, 2: of queries, keys and values; -1: of nothing that is stored with others.
 int64_t part_of_qkv(Role role) {
@@ -95,10 +82,8 @@ bool is_hf_vision_name(std::string_view name) {
 
 std::vector<HfPlace> hf_vision_places(const VisionTower& tower, const TensorId& id) {
   const bool in_block = id.section == Section::kVisionBlock;
-  const std::string_view name = in_block ? find(kBlock, id.role) : find(kTower, id.role);
-  if (name.empty()) {
-    bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
-  }
+  const std::string_view name = in_block ? hf_name(kBlock, id.role) : hf_name(kTower, id.role);
+  if (name.empty()) no_hf_name(id);
   RowPattern rows;
   if (const int64_t part = in_block ? part_of_qkv(id.role) : -1; part >= 0) {
     rows = {tower.width, part * tower.width, tower.width, tower.width, 3 * tower.width};

@@ -14,18 +14,6 @@ namespace {
 
 constexpr double kHyperEps = 1e-6;  // a constant of hyper_connection.py
 
-// Of experimental_attention_variant.
-enum class Variant { kNone, kGatedDelta, kDsv4 };
-
-Variant variant_of(const Settings& model) {
-  const std::string name = model.text_or("experimental_attention_variant", "");
-  if (name.empty()) return Variant::kNone;
-  if (name == "gdn" || name == "gated_delta_net") return Variant::kGatedDelta;
-  if (name == "dsv4_hybrid") return Variant::kDsv4;
-  model.not_supported("experimental_attention_variant",
-                      fmt::format("'{}' is not computed here", bridge::printable(name)));
-}
-
 // _yarn_get_mscale of yarn_rotary_pos_embedding.py.
 double yarn_mscale(double scale, double mscale) {
   return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
@@ -137,7 +125,7 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
 
 // linear_attention_freq: every so many layers one is not linear; or a list of 1 (linear) and 0.
 bool is_linear(const Settings& model, int64_t layer) {
-  if (variant_of(model) != Variant::kGatedDelta) return false;
+  if (attention_variant(model) != AttentionVariant::kGatedDelta) return false;
   if (model.is_list("linear_attention_freq")) {
     const std::vector<int64_t> pattern = model.integers("linear_attention_freq");
     if (static_cast<size_t>(layer) >= pattern.size()) {
@@ -259,8 +247,8 @@ bool has_experts(const Settings& model, int64_t layer) {
 
 LayerConfig layer_of(const Settings& model, int64_t layer) {
   LayerConfig out;
-  if (variant_of(model) == Variant::kDsv4) {
-    out.attention = dsv4_attention(model, layer);
+  if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
+    out.attention = dsv4_hybrid_attention(model, layer);
   } else if (is_linear(model, layer)) {
     out.attention = delta_attention_of(model);
   } else if (model.flag_or("multi_latent_attention", false)) {
@@ -276,23 +264,50 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   return out;
 }
 
+// get_gpt_mtp_block_spec takes the specification of the last decoder layer, in which dsv4_hybrid
+// has ratios of the depths' own and no table of experts.
+LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConfig& last) {
+  if (attention_variant(model) != AttentionVariant::kDsv4Hybrid) return last;
+  return {dsv4_hybrid_attention(model, layer), experts_of(model, /*hashed=*/false)};
+}
+
+NormConfig norm_of(const Settings& model) {
+  NormConfig norm;
+  if (model.flag_or("layernorm_zero_centered_gamma", false)) norm.kind = NormKind::kZeroCentred;
+  if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
+    norm.kind = NormKind::kScaleThenCast;
+  }
+  norm.eps = model.real_or("layernorm_epsilon", 1e-5);
+  return norm;
+}
+
+HyperConnections hyper_of(const Settings& model) {
+  if (!model.flag_or("enable_hyper_connections", false)) return {};
+  const HyperConnections hyper = {model.integer_or("num_residual_streams", 4),
+                                  model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
+  if (hyper.streams < 1) model.refuse("num_residual_streams", "not positive");
+  return hyper;
+}
+
 }  // namespace
 
+AttentionVariant attention_variant(const Settings& model) {
+  const std::string name = model.text_or("experimental_attention_variant", "");
+  if (name.empty()) return AttentionVariant::kNone;
+  if (name == "gdn" || name == "gated_delta_net") return AttentionVariant::kGatedDelta;
+  if (name == "dsv4_hybrid") return AttentionVariant::kDsv4Hybrid;
+  model.not_supported("experimental_attention_variant",
+                      fmt::format("'{}' is not computed here", bridge::printable(name)));
+}
+
 ModelConfig megatron_model_config(const Settings& model) {
-  check_computed(model, variant_of(model) == Variant::kDsv4);
+  check_computed(model);
   ModelConfig config;
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
-  config.norm = {model.flag_or("layernorm_zero_centered_gamma", false) ? NormKind::kZeroCentred
-                                                                       : NormKind::kCastThenScale,
-                 model.real_or("layernorm_epsilon", 1e-5)};
-  if (variant_of(model) == Variant::kDsv4) {
-    config.norm.kind = NormKind::kScaleThenCast;
-    config.hyper = {model.integer_or("num_residual_streams", 4),
-                    model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
-    if (config.hyper.streams < 1) model.refuse("num_residual_streams", "not positive");
-  }
+  config.norm = norm_of(model);
+  config.hyper = hyper_of(model);
   const int64_t layers = model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
@@ -301,15 +316,8 @@ ModelConfig megatron_model_config(const Settings& model) {
     }
   }
   for (int64_t layer = 0; layer < layers; ++layer) config.layers.push_back(layer_of(model, layer));
-  // get_gpt_mtp_block_spec takes the specification of the last decoder layer.
-  if (depths > 0 && !config.layers.empty()) {
-    config.mtp.assign(static_cast<size_t>(depths), config.layers.back());
-  }
-  if (variant_of(model) == Variant::kDsv4) {
-    for (int64_t depth = 0; depth < depths; ++depth) {
-      config.mtp[static_cast<size_t>(depth)] = {dsv4_attention(model, layers + depth),
-                                                experts_of(model, /*hashed=*/false)};
-    }
+  for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
+    config.mtp.push_back(depth_layer_of(model, layers + depth, config.layers.back()));
   }
   config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });

@@ -1,9 +1,11 @@
-// The canonical description of a model out of Megatron's configuration, as Megatron-Core would run it: the `model` section of
-// run_config.yaml, whose fields are those of TransformerConfig and MLATransformerConfig and of Megatron-Bridge's
-// providers; without that file, the arguments in the common state. A field that is absent has the class's default.
-// Truth: megatron/core/transformer/transformer_config.py, models/gpt/gpt_layer_specs.py, models/gpt/gpt_model.py,
-// transformer/multi_latent_attention.py, transformer/moe/moe_utils.py (core 0.16.1);
-// models/common/embeddings/yarn_rotary_pos_embedding.py.
+// The canonical description of a model out of Megatron's configuration, as Megatron-Core would run
+// it. Megatron knows no families of models: the options alone decide what a layer is, and nothing
+// here asks for more. They are the `model` section of run_config.yaml, whose fields are those of
+// TransformerConfig and MLATransformerConfig and of Megatron-Bridge's providers; without that file,
+// the arguments in the common state. A field that is absent has the class's default.
+// Truth: megatron/core/transformer/transformer_config.py, models/gpt/gpt_layer_specs.py,
+// models/gpt/gpt_model.py, transformer/multi_latent_attention.py, transformer/moe/moe_utils.py
+// (core 0.16.1); models/common/embeddings/yarn_rotary_pos_embedding.py.
 #pragma once
 
 #include <string_view>
@@ -18,13 +20,18 @@ namespace models {
 Settings megatron_settings(std::string_view yaml);
 Settings megatron_settings(const bridge::PickleNode& args);
 
-// Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
+// Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass
+// does not compute.
 ModelConfig megatron_model_config(const Settings& model);
 
-// Refuses what would change the forward pass and is not computed here (kUnsupported). is_dsv4: dsv4_hybrid.
-void check_computed(const Settings& model, bool is_dsv4);
+// Refuses what would change the forward pass and is not computed here (kUnsupported).
+void check_computed(const Settings& model);
 
-// Of dsv4_hybrid; depths are counted after the last decoder layer.
-CompressedAttention dsv4_attention(const Settings& model, int64_t layer);
+// experimental_attention_variant. kUnsupported for those that are not computed.
+enum class AttentionVariant { kNone, kGatedDelta, kDsv4Hybrid };
+AttentionVariant attention_variant(const Settings& model);
+
+// Of the variant dsv4_hybrid; depths are counted after the last decoder layer.
+CompressedAttention dsv4_hybrid_attention(const Settings& model, int64_t layer);
 
 }  // namespace models

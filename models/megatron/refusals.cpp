@@ -33,14 +33,14 @@ constexpr std::string_view kSettings[] = {"softmax_scale",
                                           "moe_shared_expert_glu_interleave_size",
                                           "mtp_hybrid_override_pattern"};
 
-void check_activation(const Settings& model, bool is_dsv4) {
+void check_activation(const Settings& model, AttentionVariant variant) {
   const std::optional<Settings> activation = model.section("activation_func");
   const std::string function = activation ? activation->text_or("_target_", "") : "";
   if (!model.flag_or("gated_linear_unit", false) || function != "torch.nn.functional.silu") {
     model.not_supported("activation_func",
                         "a gated unit with torch.nn.functional.silu is what is computed here");
   }
-  if (model.has("activation_func_clamp_value") && !is_dsv4) {
+  if (model.has("activation_func_clamp_value") && variant != AttentionVariant::kDsv4Hybrid) {
     model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
   }
   if (model.real_or("glu_linear_offset", 0) != 0) {
@@ -71,7 +71,7 @@ void check_own_rotary(const Settings& model) {
   }
 }
 
-void check_dsv4(const Settings& model) {
+void check_dsv4_hybrid(const Settings& model) {
   check_own_rotary(model);
   if (model.flag_or("layernorm_zero_centered_gamma", false)) {
     model.not_supported("layernorm_zero_centered_gamma", "not computed for dsv4_hybrid");
@@ -86,11 +86,12 @@ void check_dsv4(const Settings& model) {
 
 }  // namespace
 
-void check_computed(const Settings& model, bool is_dsv4) {
+void check_computed(const Settings& model) {
+  const AttentionVariant variant = attention_variant(model);
   if (model.text_or("normalization", "LayerNorm") != "RMSNorm") {
     model.not_supported("normalization", "RMSNorm is the one that is computed here");
   }
-  check_activation(model, is_dsv4);
+  check_activation(model, variant);
   for (const std::string_view flag : kFlags) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
   }
@@ -104,11 +105,12 @@ void check_computed(const Settings& model, bool is_dsv4) {
     model.not_supported("seq_len_interpolation_factor", "not computed with rope_scaling");
   }
   check_router(model);
-  if (model.flag_or("enable_hyper_connections", false) != is_dsv4) {
+  const bool is_hybrid = variant == AttentionVariant::kDsv4Hybrid;
+  if (model.flag_or("enable_hyper_connections", false) != is_hybrid) {
     model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");
   }
-  if (is_dsv4) {
-    check_dsv4(model);
+  if (is_hybrid) {
+    check_dsv4_hybrid(model);
   } else if (model.flag_or("multi_latent_attention", false)) {
     check_own_rotary(model);
   }

@@ -3,9 +3,12 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <system_error>
 
@@ -31,7 +34,7 @@ void on_signal(int signal) {
 
 void install_signal_handlers() {
   stderr_is_terminal = ::isatty(STDERR_FILENO) == 1;
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction before = {};
     if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
     struct sigaction action = {};
@@ -42,9 +45,27 @@ void install_signal_handlers() {
   ::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an ordinary write error
 }
 
+// LibTorch's threads spin while they wait unless the environment says otherwise when it is loaded, which is before main():
+// so the program starts once more. `causeway` starts it with the variable set.
+void let_waiting_threads_sleep(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/1);
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) ::execv(self.c_str(), argv);
+  // It works all the same, on a busier machine.
+}
+
+// The kernel kills this process when its parent ends, which may have happened before it was asked.
+void end_with(int caller) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != caller) ::raise(SIGKILL);
+}
+
 int run(int argc, char** argv) {
   const std::optional<models::VerificationOptions> options = parse_command_line(argc, argv);
   if (!options) return 0;
+  if (options->caller > 0) end_with(options->caller);
   const bool equal = models::verify(bridge::real_file_system(), *options);
   return equal ? 0 : static_cast<int>(bridge::Code::kMismatch);
 }
@@ -60,14 +81,16 @@ bool is_out_of_memory(const c10::Error& error, const std::string& text) {
 }
 
 int print_error(const bridge::Error& error) {
-  fmt::print(stderr, "causeway-verify: {}\n", error.message());
-  if (!error.hint().empty()) fmt::print(stderr, "  {}\n", error.hint());
+  bridge::print_message(fmt::format("causeway-verify: {}\n", error.message()));
+  if (!error.hint().empty()) bridge::print_message(fmt::format("  {}\n", error.hint()));
   return error.exit_status();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  bridge::open_standard_descriptors();
+  let_waiting_threads_sleep(argv);
   try {
     install_signal_handlers();
     const int status = run(argc, argv);

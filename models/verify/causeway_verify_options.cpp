@@ -100,8 +100,9 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
   app.get_formatter()->column_width(34);
   // causeway says which one it is: two builds need not agree about options and reports.
   std::string caller = CAUSEWAY_VERSION;
-  app.add_option("--called-by-version", caller)->group("");
   models::VerificationOptions options;
+  app.add_option("--called-by-version", caller)->group("");
+  app.add_option("--called-by-process", options.caller)->group("");
   app.add_option("DIR", options.a, "Hugging Face folder or Megatron checkpoint")->required();
   app.add_option("OTHER", options.b, "What should be the same model");
   add_text(app, "--reference-logits", options.reference, "FILE",

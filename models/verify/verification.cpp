@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
@@ -255,7 +256,7 @@ bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   if (!options.report.empty()) bridge::check_json_file_can_be_written(fs, options.report);
   use_large_pages();
   const ChosenDevice device = choose_device(options.device);
-  if (!device.why.empty()) fmt::print(stderr, "device: {}\n", device.why);
+  if (!device.why.empty()) bridge::print_message(fmt::format("device: {}\n", device.why));
   const unsigned cores = std::thread::hardware_concurrency();
   make_deterministic(options.threads > 0
                          ? options.threads

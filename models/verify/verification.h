@@ -33,6 +33,7 @@ struct VerificationOptions {
   bool text_only = false;  // a vision tower that one side alone has is not compared
   bool quiet = false;
   int threads = 0;  // 0: one a core, at most 16
+  int caller = 0;   // process that this one shall not outlive; 0: none
   uint64_t memory = 256 << 20;
   std::optional<int64_t> prompt_length;
   std::optional<uint64_t> seed;

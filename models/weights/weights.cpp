@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/dtype.h"
@@ -36,13 +37,21 @@ int64_t block_rows(const bridge::Shape& shape) {
   return std::max<int64_t>(1, kBlockElements / (bridge::element_count(shape) / shape[0]));
 }
 
-void return_freed_memory() {
+void return_freed_memory(const bridge::Shape& next) {
+  // mallinfo2 walks every free block, so it is asked only once as much may have been freed since as matters.
+  static std::atomic<size_t> read_since = 0;
+  if ((read_since += static_cast<size_t>(bridge::element_count(next)) * sizeof(float)) <
+      kMostFreed) {
+    return;
+  }
+  read_since = 0;
   if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
 }
 
 at::Tensor SectionWeights::whole(const TensorId& id) const {
-  return_freed_memory();
-  return weights_.rows(id, 0, weights_.shape(id).at(0));
+  const bridge::Shape shape = weights_.shape(id);
+  return_freed_memory(shape);
+  return weights_.rows(id, 0, shape.at(0));
 }
 
 at::Tensor SectionWeights::get(Role role, int64_t expert) const {

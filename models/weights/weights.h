@@ -52,8 +52,8 @@ void check_shapes(Weights& weights);
 int64_t block_rows(const bridge::Shape& shape);
 
 // The allocator keeps freed tensors of up to 32 MiB where the next ones may not fit between them, up to several hundred MiB;
-// once that is much, the system gets it back. For who reads tensor after tensor.
-void return_freed_memory();
+// once that is much, the system gets it back. For who reads tensor after tensor, with the shape of the next.
+void return_freed_memory(const bridge::Shape& next);
 
 struct Compute {
   at::ScalarType dtype = at::kFloat;

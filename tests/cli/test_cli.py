@@ -27,7 +27,9 @@ def test_help_of_all():
 
 
 def test_version():
-    assert re.fullmatch(r"causeway \d+\.\d+\.\d+\n", run("--version", expect=0).out)
+    version = run("--version", expect=0).out
+    assert re.fullmatch(r"causeway \d+\.\d+\.\d+ \(commit ([0-9a-f]{7,}(-dirty)?|unknown), (g|clang)\+\+ \d+[^\n]*\)\n"
+                        r"formats: safetensors, torch_dist \(DCP metadata 1\.0\.0\), sidecar 1\n", version), version
 
 
 USAGE = {
@@ -116,8 +118,16 @@ def test_report(tmp_path):
 
 
 def test_report_that_cannot_be_written(tmp_path):
-    done = run("convert-hf", QWEN, tmp_path / "out", "--report", tmp_path / "no folder" / "report.json")
-    check_message(done, 4, "no folder")
+    """Said before anything is written; inside the output it is written at the end."""
+    megatron = tmp_path / "megatron"
+    convert(QWEN, megatron)
+    for command, source in (("convert-hf", QWEN), ("export-to-hf", megatron)):
+        for options in ((), ("--dry-run",)):
+            done = run(command, source, tmp_path / "out", "--report", tmp_path / "no folder" / "report.json", *options)
+            check_message(done, 4, "no folder")
+            assert not (tmp_path / "out").exists()
+    convert(QWEN, tmp_path / "out", "--report", tmp_path / "out" / "report.json")
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["command"] == "convert-hf"
 
 
 def test_progress(tmp_path):

@@ -23,12 +23,13 @@
 #include "bridge/io/hf/safetensors.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "bridge/io/torch_dist/torch_item.h"
+#include "tests/data_dir.h"
 #include "tests/io/file/fault_file_system.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {
 
-inline const Path kData = CAUSEWAY_DATA_DIR;
+inline const Path kData = data_dir();
 
 // Everything below a folder: name -> content, "/" for a folder, "-> x" for a symlink.
 using Tree = std::map<std::string, std::string>;

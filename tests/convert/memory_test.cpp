@@ -69,8 +69,8 @@ Transfer quantized_matrix(int64_t columns) {
   const auto requantize = std::make_shared<Requantize>();
   requantize->source = {0, Dtype::kF32, 128, 128};
   Transfer transfer;
-  transfer.layout = std::make_shared<OpLayout>(mappings::Op::kCopy,
-                                               std::vector<Shape>{{1000, columns}}, OpNumbers{});
+  transfer.layout = std::make_shared<OpLayout>(
+      mappings::ops::kCopy, std::vector<Shape>{{1000, columns}}, mappings::OpNumbers{});
   transfer.inputs = {{0, Dtype::kBF16, {}}};
   transfer.part = 0;
   transfer.to = Dtype::kF8E4M3;

@@ -14,7 +14,7 @@ namespace bridge {
 namespace {
 
 BoundModel bound(const std::string& config) {
-  return bind_model(real_file_system(), config, "config.json", {}, {}, {});
+  return bind_model(config, "config.json", {}, {}, {});
 }
 
 // --- convert ------------------------------------------------------------------------------------

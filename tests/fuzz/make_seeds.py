@@ -73,6 +73,9 @@ def main(out):
         seed("model_config_fuzz", path.read_bytes())
     for path in sorted((ROOT / "mappings" / "tables").glob("*.jsonc")):
         seed("mapping_table_fuzz", path.read_bytes())
+    # A fragment as a table of its own, so that what tables use is spelled out in some input.
+    for path in sorted((ROOT / "mappings" / "tables" / "common").glob("*.jsonc")):
+        seed("mapping_table_fuzz", path.read_bytes().replace(b"\n{", b'\n{"architectures": ["F"],', 1))
 
     seed("safetensors_fuzz", safetensors_file({}))
     seed("safetensors_fuzz", safetensors_file({"w": ("BF16", [2, 3], 12)}, {"format": "pt"}))

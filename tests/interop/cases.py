@@ -51,6 +51,7 @@ DENSE = {
     "qwen2_tied": Case(awkward("qwen2", tied=True, dtype="bfloat16"), 5),
     "qwen3": Case(awkward("qwen3", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 6),
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
+    "mistral": Case(awkward("mistral", tied=False, dtype="bfloat16", rope_base=1e6, hf=dict(sliding_window=None)), 20),
 }
 
 MOE = {
@@ -99,6 +100,9 @@ FORWARD = {
     "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
+    "mistral": _variant("mistral", 41, sliding_window=None),
+    "mistral_window": _variant("mistral", 42, sliding_window=5),
+    "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),

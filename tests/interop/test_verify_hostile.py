@@ -7,6 +7,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -138,15 +139,16 @@ def test_a_second_program_of_another_version(causeway_verify, sources):
 
 def test_reports_that_cannot_be_written(sources, converted, tmp_path):
     """Said before the work, and nothing but a file is ever replaced."""
-    device = tmp_path / "device"
-    os.mkfifo(device)
+    name = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(name))
     for program in CAUSEWAY, CAUSEWAY.with_name("causeway-verify"):
         pair = [program, *(["verify"] if program == CAUSEWAY else []), sources("qwen3").folder, converted("qwen3", "te"), "--report"]
-        for path, status in (tmp_path, 2), (device, 2), (tmp_path / "nowhere" / "report", 4), ("/proc/report", 4):
+        for path, status in (tmp_path, 2), (name, 2), (tmp_path / "nowhere" / "report", 4), ("/proc/report", 4):
             done = ended(*pair, path)
             one_line(done, status, str(path))
             assert done.stdout == ""
-    assert device.is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["device"]
+    assert name.is_socket() and [path.name for path in tmp_path.iterdir()] == ["socket"]
 
 
 def test_a_report_beyond_the_limit_of_files(sources, converted, tmp_path):

@@ -58,7 +58,7 @@ class Gdn:
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    family: str            # "llama", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
+    family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
                            # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int

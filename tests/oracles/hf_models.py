@@ -8,7 +8,7 @@ from transformers.modeling_layers import MtpModel
 
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
-            "deepseek_v3": transformers.DeepseekV3ForCausalLM}
+            "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM}
 
 
 def _moe_settings(arch):

@@ -6,7 +6,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "bridge/convert/algebra/ops.h"
+#include "bridge/convert/algebra/op_layout.h"
 #include "mappings/binding/binding.h"
 
 namespace bridge {
@@ -19,7 +19,7 @@ class LayoutCache {
  public:
   // glu_interleave: gate and up rows of routed experts alternate in blocks of so many; 0: they do not.
   explicit LayoutCache(int64_t glu_interleave) : glu_interleave_(glu_interleave) {}
-  // vocab_rows matters to kVocab only.
+  // vocab_rows matters to vocabularies only.
   std::shared_ptr<const OpLayout> get(const mappings::LogicalTensor& tensor, int64_t vocab_rows);
 
  private:

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bridge/convert/algebra/block_scales.h"
-#include "bridge/convert/algebra/ops.h"
+#include "bridge/convert/algebra/op_layout.h"
 #include "bridge/io/number/dtype.h"
 
 namespace bridge {
@@ -52,7 +52,7 @@ struct Transfer {
   }
   // The bytes of the inputs are those of the output.
   bool verbatim() const {
-    return value_change() == ValueChange::kNone &&
+    return value_change().apply == nullptr &&
            std::all_of(inputs.begin(), inputs.end(), [&](const TransferInput& input) {
              return input.dtype == to && !input.scales.quantized();
            });

@@ -15,27 +15,14 @@ size_t size_of(Dtype dtype) {
 
 }  // namespace
 
-ValueChange inverse_of(ValueChange change) {
-  switch (change) {
-    case ValueChange::kNone:
-      return ValueChange::kNone;
-    case ValueChange::kMinusOne:
-      return ValueChange::kPlusOne;
-    case ValueChange::kPlusOne:
-      return ValueChange::kMinusOne;
-  }
-  internal_error("unknown change of values");
-}
-
 void change_values(ValueChange change, Dtype from, std::span<const std::byte> in, Dtype to,
                    std::span<std::byte> out, int64_t& overflowed) {
-  if (change == ValueChange::kNone) {
+  if (change.apply == nullptr) {
     cast_plain(from, in, to, out, overflowed);
     return;
   }
   // The check of the table, and of both folders against it.
   if (!is_plain_float(from) || from == Dtype::kF64) internal_error("arithmetic beyond F32");
-  const float one = change == ValueChange::kMinusOne ? -1.0F : 1.0F;
   constexpr size_t kPiece = 1024;
   std::array<float, kPiece> values;
   for (size_t done = 0; done < in.size() / size_of(from);) {
@@ -43,7 +30,7 @@ void change_values(ValueChange change, Dtype from, std::span<const std::byte> in
     const std::span<float> piece = std::span(values).first(count);
     cast_floats(from, in.subspan(done * size_of(from), count * size_of(from)), Dtype::kF32,
                 std::as_writable_bytes(piece), overflowed);
-    for (float& value : piece) value += one;
+    change.apply(piece);
     cast_floats(Dtype::kF32, std::as_bytes(piece), to,
                 out.subspan(done * size_of(to), count * size_of(to)), overflowed);
     done += count;

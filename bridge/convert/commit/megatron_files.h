@@ -7,9 +7,10 @@
 //   ROOT/iter_0000000/metadata.json    the format; written last of the folder
 //   ROOT/release -> iter_0000000       so that `--load` takes no optimizer; tracker "release"
 //   ROOT/latest_checkpointed_iteration.txt
-// Megatron-Bridge's own tracker, latest_train_state.pt, is left out: Bridge reads it before the other, and Megatron-LM, which
-// may train in the same folder, does not write it, so it would send Bridge back to the untrained weights. Without it Bridge
-// follows the tracker that both keep (checkpointing.py, _resolve_checkpoint_iteration), "release" included.
+// Megatron-Bridge's own tracker, latest_train_state.pt, is left out: Bridge reads it before the
+// other, and Megatron-LM, which may train in the same folder, does not write it, so it would send
+// Bridge back to the untrained weights. Without it Bridge follows the tracker that both keep
+// (checkpointing.py, _resolve_checkpoint_iteration), "release" included.
 // Truth: megatron/training/checkpointing.py, megatron/core/dist_checkpointing (0.16.1), Megatron-Bridge's
 // training/utils/train_utils.py.
 #pragma once
@@ -19,20 +20,15 @@
 
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/io/file/file_system.h"
-#include "mappings/table/table.h"
 
 namespace bridge {
 
 constexpr std::string_view kIterationFolder = "iter_0000000";
 
 // dist_dir holds the data files already. Everything is synced.
-void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
-                          const mappings::Json& provider, const mappings::Json& args);
+void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan);
 
 // Tracker and release link. Where symlinks fail the tracker names iteration 0.
 void write_root_files(FileSystem& fs, const Path& root);
-
-// The object "common.pt" holds, as a protocol-2 pickle.
-std::string common_state_pickle(const mappings::Json& args, const mappings::Json& content_metadata);
 
 }  // namespace bridge

@@ -8,6 +8,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
+#include "bridge/io/file/containment.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 
@@ -16,10 +17,6 @@ namespace {
 
 std::string shown(const Path& path) {
   return printable(path.native());
-}
-
-bool same_file(const Stat& a, const Stat& b) {
-  return a.inode == b.inode && a.device == b.device;
 }
 
 bool is_folder(FileSystem& fs, const Path& path) {
@@ -33,20 +30,6 @@ Path without_trailing(Path path) {
     path = path.parent_path();
   }
   return path;
-}
-
-Path parent_of(const Path& path) {
-  return path.has_parent_path() ? path.parent_path() : ".";
-}
-
-// Whether a path without symlinks is the folder or lies in it.
-bool lies_in(FileSystem& fs, Path real, const Stat& folder) {
-  while (true) {
-    const std::optional<Stat> there = fs.stat(real);
-    if (there && same_file(*there, folder)) return true;
-    if (!real.has_relative_path()) return false;
-    real = real.parent_path();
-  }
 }
 
 void sync_folders(FileSystem& fs, const Path& folder) {

@@ -139,7 +139,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
     if (std::find(options.absent.begin(), options.absent.end(), part) != options.absent.end()) {
       return;
     }
-    const bool vocab = logical.row->op == mappings::Op::kVocab;
+    const bool vocab = logical.row->op->is_vocabulary;
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
     std::optional<FoundTensor> found;
     try {

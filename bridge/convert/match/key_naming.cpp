@@ -30,17 +30,16 @@ std::string without_expert(int64_t expert, const std::string& name) {
 }
 
 // The key of a logical tensor or module in one of its forms: layers stacked or not, experts gathered or not.
-WrittenKey key_of(const mappings::Family* family, int64_t layer, int64_t layer_count,
-                  int64_t expert, int64_t expert_count, const std::string& name, bool stacked,
-                  bool gathered) {
+template <typename Indexed>
+WrittenKey key_of(const Indexed& item, const std::string& name, bool stacked, bool gathered) {
   WrittenKey written{name, {}};
   if (stacked) {
-    written.key = without_layer(*family, layer, name);
-    written.axes.add(layer, layer_count);
+    written.key = without_layer(*item.family, item.layer, name);
+    written.axes.add(item.layer, item.layer_count);
   }
   if (gathered) {
-    written.key = without_expert(expert, written.key);
-    written.axes.add(expert, expert_count);
+    written.key = without_expert(item.expert, written.key);
+    written.axes.add(item.expert, item.expert_count);
   }
   return written;
 }
@@ -84,8 +83,7 @@ std::optional<Piece> find_piece(const MegatronFolder& folder, const mappings::Lo
     if (stacked ? !stackable || !lookup.stacked : stackable && !lookup.per_layer) continue;
     for (const bool gathered : {false, true}) {
       if (gathered && tensor.expert < 0) continue;
-      WrittenKey form = key_of(tensor.family, tensor.layer, tensor.layer_count, tensor.expert,
-                               tensor.expert_count, name, stacked, gathered);
+      WrittenKey form = key_of(tensor, name, stacked, gathered);
       form.key.insert(0, lookup.prefix);
       const DcpTensor* raw = folder.find(form.key);
       if (raw == nullptr) continue;
@@ -122,11 +120,11 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
                                       const KeyLookup& lookup, const std::string& name) {
   std::vector<Piece> pieces;
   std::string missing;
-  for (const std::string& suffix : tensor.row->split) {
-    if (const auto piece = find_piece(folder, tensor, lookup, name + suffix)) {
+  for (const mappings::SplitPart& part : tensor.numbers.split) {
+    if (const auto piece = find_piece(folder, tensor, lookup, name + part.suffix)) {
       pieces.push_back(*piece);
     } else {
-      missing = name + suffix;
+      missing = name + part.suffix;
     }
   }
   if (pieces.empty()) return std::nullopt;
@@ -138,15 +136,16 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
   int64_t rows = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
+    const mappings::SplitPart& part = tensor.numbers.split[i];
     Shape expected = pieces[0].shape;
-    if (!expected.empty()) expected[0] = tensor.split_rows.at(i);
+    if (!expected.empty()) expected[0] = part.rows;
     if (piece.dtype != found.dtype || piece.shape != expected || piece.shape.empty()) {
       bad_input(fmt::format("{}{}{}: {} {}, beside the other parts it should be {} {}",
-                            printable(lookup.prefix), printable(name), tensor.row->split[i],
+                            printable(lookup.prefix), printable(name), part.suffix,
                             safetensors_name(piece.dtype), shape_text(piece.shape),
                             safetensors_name(found.dtype), shape_text(expected)));
     }
-    rows = checked_add(rows, tensor.split_rows.at(i));
+    rows = checked_add(rows, part.rows);
     found.stretches.push_back(piece.stretch);
   }
   found.shape[0] = rows;
@@ -158,8 +157,7 @@ std::optional<FoundTensor> find_split(const MegatronFolder& folder,
 WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string& name,
                        const KeyStyle& style) {
   WrittenKey written =
-      key_of(tensor.family, tensor.layer, tensor.layer_count, tensor.expert, tensor.expert_count,
-             name, !style.per_layer && can_stack(tensor.family), tensor.expert >= 0);
+      key_of(tensor, name, !style.per_layer && can_stack(tensor.family), tensor.expert >= 0);
   written.key.insert(0, style.prefix);
   return written;
 }
@@ -167,8 +165,7 @@ WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string&
 std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style) {
   // The last component, so that an expert's number is never the last.
   const WrittenKey written =
-      key_of(module.family, module.layer, module.layer_count, module.expert, module.expert_count,
-             module.module + "._extra_state", !style.per_layer && can_stack(module.family),
+      key_of(module, module.module + "._extra_state", !style.per_layer && can_stack(module.family),
              module.expert >= 0);
   const LeadingAxes& axes = written.axes;
   if (axes.count == 0) return fmt::format("{}{}/shard_0_1", style.prefix, written.key);

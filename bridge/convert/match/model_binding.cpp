@@ -9,7 +9,6 @@ namespace bridge {
 namespace {
 
 constexpr int64_t kLargestConfig = 4 << 20;  // its tree takes some eight times as much
-constexpr int64_t kLargestTable = 1 << 20;
 
 }  // namespace
 
@@ -21,8 +20,8 @@ std::string read_config(FileSystem& fs, const Path& folder) {
   return read_whole_file(fs, folder / "config.json", kLargestConfig);
 }
 
-BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, mappings::BindingOptions binding,
+BoundModel bind_model(std::string_view config_text, std::string_view config_name,
+                      const TableChoice& choice, mappings::BindingOptions binding,
                       const CountMtp& count_mtp, const LacksHead& lacks_head) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json =
@@ -33,12 +32,12 @@ BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_
     return json;
   });
   std::unique_ptr<const mappings::Table> own;
-  if (!options.mapping.empty()) {
-    own = std::make_unique<const mappings::Table>(mappings::parse_table(
-        read_whole_file(fs, options.mapping, kLargestTable), options.mapping.filename().string()));
+  if (choice.own) {
+    own = std::make_unique<const mappings::Table>(
+        mappings::parse_table(choice.own->text, choice.own->name));
   }
   try {
-    const mappings::Table& table = own ? *own : mappings::find_table(config, options.arch);
+    const mappings::Table& table = own ? *own : mappings::find_table(config, choice.arch);
     mappings::Binding bound(table, config, binding);
     if (bound.asks_for_mtp_depths()) {
       binding.mtp_depths = count_mtp(bound);

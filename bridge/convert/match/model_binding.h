@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "bridge/convert/options.h"
+#include "bridge/convert/match/table_choice.h"
 #include "bridge/io/file/file_system.h"
 #include "mappings/binding/binding.h"
 #include "mappings/table/table.h"
@@ -14,7 +14,7 @@
 namespace bridge {
 
 struct BoundModel {
-  std::unique_ptr<const mappings::Table> own_table;  // --mapping FILE; null: a built-in one
+  std::unique_ptr<const mappings::Table> own_table;  // null: a built-in one
   mappings::Binding binding;
 };
 
@@ -24,8 +24,8 @@ using CountMtp = std::function<int64_t(const mappings::Binding&)>;
 using LacksHead = std::function<bool(const mappings::Binding&)>;
 
 // config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
-BoundModel bind_model(FileSystem& fs, std::string_view config_text, std::string_view config_name,
-                      const CommonOptions& options, mappings::BindingOptions binding,
+BoundModel bind_model(std::string_view config_text, std::string_view config_name,
+                      const TableChoice& choice, mappings::BindingOptions binding,
                       const CountMtp& count_mtp, const LacksHead& lacks_head = {});
 
 // Text of folder/config.json; kBadInput when it is not there.

@@ -72,12 +72,6 @@ bool Origin::head_was_left_out() const {
   return sidecar && sidecar->choices.value("head", nlohmann::ordered_json()) == "none";
 }
 
-std::string Origin::arch() const {
-  if (!sidecar) return "";
-  const auto it = sidecar->choices.find("arch");
-  return it != sidecar->choices.end() && it->is_string() ? it->get<std::string>() : "";
-}
-
 bool Origin::sidecar_keeps(std::string_view name) const {
   const int32_t index = sidecar_tensor(name);
   if (index < 0 || !witnesses) return false;

@@ -46,8 +46,6 @@ struct Origin {
   bool parts_were_left_out() const;
   // The source has no output layer, and the conversion made none.
   bool head_was_left_out() const;
-  // --arch of the conversion; "": it was not given.
-  std::string arch() const;
   // The sidecar holds all bytes of this HF tensor.
   bool sidecar_keeps(std::string_view name) const;
   // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.

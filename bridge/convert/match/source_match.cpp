@@ -201,7 +201,7 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
 }
 
 bool may_be_quantized(const mappings::Row& row) {
-  return !row.keep && row.op != mappings::Op::kVocab && row.op != mappings::Op::kMinusOne;
+  return !row.keep && row.op->takes_quantized;
 }
 
 SourceMatch match_source(const HfFolder& folder, const mappings::Binding& binding,

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "bridge/convert/algebra/ops.h"
+#include "bridge/convert/algebra/op_layout.h"
 #include "bridge/convert/algebra/transfer.h"
 #include "bridge/convert/match/accounting.h"
 #include "bridge/io/hf/hf_folder.h"

@@ -9,6 +9,7 @@
 
 #include "bridge/convert/algebra/layout_cache.h"
 #include "bridge/convert/match/output_layer.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
 namespace bridge {
@@ -38,12 +39,14 @@ struct Placed {
 };
 
 int64_t cost_of(const Placed& tensor) {
-  // Names twice (here and as a key), the transfer and its chunk with two shapes.
-  return static_cast<int64_t>(2 * tensor.name.size() + sizeof(Placed) +
-                              tensor.inputs.size() * sizeof(TransferInput) +
-                              static_cast<size_t>(tensor.chunk_count()) *
-                                  (sizeof(Transfer) + tensor.inputs.size() * sizeof(TransferInput) +
-                                   sizeof(DcpChunk) + 160));
+  // Names twice (here and as a key), the transfer and its chunk with two shapes of one axis more for the layers.
+  const int64_t inputs = heap_cost(tensor.inputs.size() * sizeof(TransferInput));
+  const int64_t shape = heap_cost((tensor.shape().size() + 1) * sizeof(int64_t));
+  const auto chunk =
+      static_cast<int64_t>(sizeof(Transfer) + sizeof(DcpChunk) + sizeof(ConvertPlan::Item)) +
+      inputs + 2 * shape;
+  return static_cast<int64_t>(sizeof(Placed)) + 2 * heap_cost(tensor.name.size()) + inputs +
+         tensor.chunk_count() * chunk;
 }
 
 class Planner {
@@ -79,6 +82,11 @@ class Planner {
     build_tensors();
     lay_out();
     add_extra_states();
+    plan_.configuration =
+        make_configuration_files(binding_, options_,
+                                 {.main_dtype = plan_.main_dtype,
+                                  .vocab_rows = plan_.vocab_rows,
+                                  .asks_for_each_layer = plan_.style.per_layer && !plan_.stacks});
     return std::move(plan_);
   }
 
@@ -94,7 +102,7 @@ class Planner {
   void place(const MatchedTensor& matched) {
     const mappings::LogicalTensor& logical = matched.logical;
     int64_t rows = 0;
-    if (logical.row->op == mappings::Op::kVocab) {
+    if (logical.row->op->is_vocabulary) {
       rows = target_vocab_rows(logical, options_.vocab_rows);
       plan_.vocab_rows = rows;
     }
@@ -105,20 +113,20 @@ class Planner {
                   target_dtype(*logical.row, matched.dtype, options_.dtype),
                   logical.row->gated ? std::vector<int64_t>{2} : logical.chunks};
     if (tensor.key.axes.count > (logical.expert < 0 ? 0 : 1)) plan_.stacks = true;
-    if (tensor.layout->value_change() != ValueChange::kNone) plan_.converts = true;
+    if (logical.row->op->changes_values()) plan_.converts = true;
     for (const TransferInput& input : tensor.inputs) {
       if (input.dtype != tensor.to) plan_.converts = true;
     }
-    if (logical.row->split.empty()) {
+    if (logical.numbers.split.empty()) {
       tensor.rows = tensor.layout->megatron_shape().at(0);
       add(std::move(tensor));
       return;
     }
-    for (size_t i = 0; i < logical.row->split.size(); ++i) {
-      tensor.rows = logical.split_rows.at(i);
+    for (const mappings::SplitPart& split : logical.numbers.split) {
+      tensor.rows = split.rows;
       Placed part = tensor;
-      part.name += logical.row->split[i];
-      part.key.key += logical.row->split[i];
+      part.name += split.suffix;
+      part.key.key += split.suffix;
       add(std::move(part));
       tensor.first_row += tensor.rows;
     }
@@ -254,7 +262,7 @@ class Planner {
     binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
       if (options_.text_only && !module.state->part.empty()) return;
       std::string key = extra_state_key(module, style_of(module.family, module.state->part));
-      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject) + key.size()), "the plan");
+      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject)) + heap_cost(key.size()), "the plan");
       plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
     });
     std::sort(plan_.objects.begin(), plan_.objects.end(),

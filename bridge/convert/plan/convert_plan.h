@@ -5,6 +5,7 @@
 //   2. place        each logical tensor gets its key, its place in a stacked tensor, and its natural chunks:
 //                   one, or two for [gate; up], as megatron-core writes them
 //   3. lay out      items in order of the source's bytes, file after file, at most file_size each
+//   4. configure    common.pt and run_config.yaml (configuration_files.h)
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "bridge/convert/match/key_naming.h"
 #include "bridge/convert/match/source_match.h"
 #include "bridge/convert/options.h"
+#include "bridge/convert/plan/configuration_files.h"
 #include "bridge/io/torch_dist/dcp_metadata.h"
 
 namespace bridge {
@@ -39,6 +41,7 @@ struct ConvertPlan {
   bool stacks = false;              // some key holds the layers of a family
   bool converts = false;            // some tensor is cast, dequantized or shifted
   Dtype main_dtype = Dtype::kBF16;  // of most bytes written, for the configuration
+  ConfigurationFiles configuration;
 };
 
 // Errors: kBadInput where the source and the table do not agree (names listed), kUsage for options that do

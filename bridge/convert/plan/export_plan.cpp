@@ -10,6 +10,7 @@
 #include "bridge/convert/match/part_origin.h"
 #include "bridge/convert/match/source_match.h"
 #include "bridge/convert/plan/export_shards.h"
+#include "bridge/io/base/heap_cost.h"
 
 namespace bridge {
 namespace {
@@ -51,7 +52,6 @@ class Planner {
         fmt::format(
             "is the configuration the one of this checkpoint? table {} describes what is expected",
             binding_.table().file));
-    number_kept();
     for (const std::string& part : match.absent) put_back(part);
     binding_.for_each_drop(dialect, [&](const mappings::DroppedTensor& drop) { restore(drop); });
     if (layout_ != nullptr) {
@@ -69,7 +69,10 @@ class Planner {
   // By the names that the origin has, or would have.
   void read_text_names() {
     binding_.for_each_text_name(plan_.dialect, [&](std::string name, std::string in_text_form) {
-      budget_.reserve(static_cast<int64_t>(name.size() + in_text_form.size() + 160), "the plan");
+      budget_.reserve(heap_cost(name.size()) + heap_cost(in_text_form.size()) +
+                          tree_cost<std::pair<std::string, std::string>>() +
+                          tree_cost<std::string_view>(),
+                      "the plan");
       text_names_.emplace(std::move(name), std::move(in_text_form));
     });
     std::set<std::string_view> seen;
@@ -85,8 +88,8 @@ class Planner {
   }
 
   void add(const CheckpointTensor& tensor) {
-    const auto index = static_cast<int32_t>(plan_.logical.size());
-    plan_.logical.push_back(tensor.found.stretches);
+    const int32_t index =
+        add_input({ExportPlan::Input::Of::kCheckpoint, tensor.found.stretches, -1});
     for (size_t part = 0; part < tensor.logical.hf.size(); ++part) {
       const mappings::HfTensorSpec& spec = tensor.logical.hf[part];
       Transfer transfer;
@@ -112,7 +115,7 @@ class Planner {
       const Dtype to = transfer.to;
       add_output(spec.name, to, spec.shape, std::move(transfer));
     }
-    if (tensor.logical.row->op == mappings::Op::kVocab && options_.vocab_rows > 0) {
+    if (tensor.logical.row->op->is_vocabulary && options_.vocab_rows > 0) {
       plan_.hf_vocab_rows = options_.vocab_rows;
     }
   }
@@ -135,18 +138,30 @@ class Planner {
 
   void name_output(const std::string& name, Dtype dtype, const Shape& shape) {
     by_name_[name] = static_cast<int32_t>(plan_.outputs.size());
-    budget_.reserve(
-        static_cast<int64_t>(3 * name.size() + sizeof(Transfer) + sizeof(ExportPlan::Output) + 200),
-        "the plan");
+    budget_.reserve(output_cost(name, shape), "the plan");
     plan_.output_bytes = checked_add(plan_.output_bytes, byte_size(dtype, shape));
     const int32_t sidecar_tensor = origin_.sidecar_tensor(name);
     plan_.outputs.push_back({spelled(name), dtype, shape, sidecar_tensor, sidecar_tensor});
   }
 
-  // The reader's catalog is the logical tensors, then the kept ones; their count is known when all are matched.
-  int32_t keep(bool of_reference, int32_t tensor) {
-    plan_.kept.push_back({of_reference, tensor});
-    return static_cast<int32_t>(plan_.kept.size()) - 1;
+  // An output with its transfer, and its name as it is looked up here and in the shards.
+  static int64_t output_cost(const std::string& name, const Shape& shape) {
+    return static_cast<int64_t>(sizeof(Transfer) + sizeof(ExportPlan::Output)) +
+           2 * heap_cost(name.size()) + tree_cost<std::pair<std::string, int32_t>>() +
+           tree_cost<std::pair<std::string_view, int32_t>>() +
+           heap_cost(shape.size() * sizeof(int64_t)) + heap_cost(sizeof(TransferInput));
+  }
+
+  int32_t add_input(ExportPlan::Input input) {
+    plan_.inputs.push_back(std::move(input));
+    return static_cast<int32_t>(plan_.inputs.size()) - 1;
+  }
+  int32_t keep_of_sidecar(const std::string& name) {
+    return add_input({ExportPlan::Input::Of::kSidecar, {}, origin_.sidecar_tensor(name)});
+  }
+  int32_t keep_of_reference(const HfTensor& tensor) {
+    const auto index = &tensor - origin_.reference->tensors.data();
+    return add_input({ExportPlan::Input::Of::kReference, {}, static_cast<int32_t>(index)});
   }
 
   void add_quantized(const mappings::HfTensorSpec& spec, const HfTensor& before,
@@ -167,10 +182,10 @@ class Planner {
     const bool in_sidecar =
         sidecar_has(before) && sidecar_has(*scales) && origin_.sidecar_keeps(scales->name);
     if (in_sidecar) {
-      again->source.tensor = keep(false, origin_.sidecar_tensor(*name));
+      again->source.tensor = keep_of_sidecar(*name);
     } else if (origin_.from_reference()) {
-      again->source.tensor = keep(true, reference_index(*scales));
-      again->source_codes = keep(true, reference_index(before));
+      again->source.tensor = keep_of_reference(*scales);
+      again->source_codes = keep_of_reference(before);
     } else {
       accounting_.wrong(spec.name, "the sidecar does not hold its scales");
       return;
@@ -193,27 +208,12 @@ class Planner {
     const HfTensor& own = origin_.sidecar->source.tensors[static_cast<size_t>(index)];
     return own.dtype == tensor.dtype && own.shape == tensor.shape;
   }
-  int32_t reference_index(const HfTensor& tensor) const {
-    return static_cast<int32_t>(&tensor - layout_->tensors.data());
-  }
 
   void leave_scales_out(const std::string& name, const mappings::BlockScheme& scheme) {
     const auto scales = scheme.scale_name(name);
     if (!scales) return;
     left_out_.insert(*scales);
     ++plan_.dequantized;
-  }
-
-  // Reader indices of kept tensors follow those of the logical ones.
-  void number_kept() {
-    const auto logical = static_cast<int32_t>(plan_.logical.size());
-    for (Transfer& transfer : plan_.transfers) {
-      if (!transfer.requantize) continue;
-      auto numbered = std::make_shared<Requantize>(*transfer.requantize);
-      numbered->source.tensor += logical;
-      if (numbered->source_codes >= 0) numbered->source_codes += logical;
-      transfer.requantize = std::move(numbered);
-    }
   }
 
   // A tensor that convert-hf dropped by rule comes back only where the origin had it, or where every published
@@ -239,7 +239,7 @@ class Planner {
       plan_.left_out.push_back({printable(drop.name), drop.drop->reason});
       return;
     }
-    add_as_it_was(*before, keep_numbered(false, origin_.sidecar_tensor(drop.name)));
+    add_as_it_was(*before, keep_of_sidecar(drop.name));
   }
 
   // What Megatron has no place for: the bytes that the sidecar kept, else those of the reference.
@@ -253,8 +253,7 @@ class Planner {
       plan_.left_out.push_back({printable(before.name), std::move(why)});
       return;
     }
-    add_as_it_was(before, in_sidecar ? keep_numbered(false, origin_.sidecar_tensor(before.name))
-                                     : keep_numbered(true, reference_index(before)));
+    add_as_it_was(before, in_sidecar ? keep_of_sidecar(before.name) : keep_of_reference(before));
     say_put_back(before.name, !in_sidecar, why);
   }
 
@@ -268,17 +267,23 @@ class Planner {
   void put_back(const std::string& part) {
     const PartOrigin from = find_part_origin(binding_, origin_, plan_.dialect, part);
     const HfFolder& folder = from.of_reference ? *origin_.reference : origin_.sidecar->source;
+    const auto keep = [&](int32_t tensor) {
+      return add_input(
+          {from.of_reference ? ExportPlan::Input::Of::kReference : ExportPlan::Input::Of::kSidecar,
+           {},
+           tensor});
+    };
     const std::string why = fmt::format("the checkpoint has no tensor of its {}", part);
     for (const PartTensor& tensor : from.tensors) {
       const HfTensor& stored = folder.tensors[static_cast<size_t>(tensor.stored.tensor)];
       TransferInput input = tensor.stored;
-      input.tensor = keep_numbered(from.of_reference, input.tensor);
+      input.tensor = keep(input.tensor);
       say_put_back(tensor.name, from.of_reference, why);
       BlockScales& scales = input.scales;
       if (options_.dtype && !tensor.row->keep &&
           (scales.quantized() || is_plain_float(stored.dtype))) {
         if (scales.quantized()) {
-          scales.tensor = keep_numbered(from.of_reference, scales.tensor);
+          scales.tensor = keep(scales.tensor);
           leave_scales_out(tensor.name, *find_scheme(binding_, stored.dtype));
         }
         add_copy(tensor.name, input, *options_.dtype, tensor.shape);
@@ -286,8 +291,7 @@ class Planner {
       }
       add_as_it_was(stored, input.tensor);
       if (!scales.quantized()) continue;
-      add_as_it_was(folder.tensors[static_cast<size_t>(scales.tensor)],
-                    keep_numbered(from.of_reference, scales.tensor));
+      add_as_it_was(folder.tensors[static_cast<size_t>(scales.tensor)], keep(scales.tensor));
     }
     plan_.warnings.push_back(fmt::format("{}; {} tensors are put back from the {}", why,
                                          from.tensors.size(),
@@ -300,18 +304,13 @@ class Planner {
 
   void add_copy(const std::string& name, const TransferInput& input, Dtype to, const Shape& shape) {
     Transfer transfer;
-    transfer.layout =
-        std::make_shared<OpLayout>(mappings::Op::kCopy, std::vector<Shape>{shape}, OpNumbers{});
+    transfer.layout = std::make_shared<OpLayout>(mappings::ops::kCopy, std::vector<Shape>{shape},
+                                                 mappings::OpNumbers{});
     transfer.inputs = {input};
     transfer.to = to;
     transfer.end = element_count(shape);
     add_output(name, to, shape, std::move(transfer));
     plan_.outputs.back().witnesses_of = -1;
-  }
-
-  // The reader's catalog is the logical tensors, which are all known by now, then the kept ones.
-  int32_t keep_numbered(bool of_reference, int32_t tensor) {
-    return static_cast<int32_t>(plan_.logical.size()) + keep(of_reference, tensor);
   }
 
   // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.

@@ -41,15 +41,20 @@ struct ExportPlan {
     int64_t payload_offset = 0;
     int64_t size = 0;  // of the file
   };
-  // A tensor of the origin that is read for its bytes.
-  struct Kept {
-    bool of_reference;  // else the sidecar's, from its witnesses
-    int32_t tensor;
+  // A tensor that is read for its bytes.
+  struct Input {
+    enum class Of : uint8_t {
+      kCheckpoint,
+      kSidecar,  // its witnesses
+      kReference,
+    };
+    Of of = Of::kCheckpoint;
+    std::vector<RawStretch> stretches;  // of the checkpoint
+    int32_t tensor = -1;                // of the sidecar's source or of the reference
   };
-  std::vector<std::vector<RawStretch>> logical;  // the reader's catalog
-  std::vector<Kept> kept;                        // reader indices after `logical`
-  std::vector<Output> outputs;                   // by Transfer::target
-  std::vector<Transfer> transfers;               // in order of shard and begin
+  std::vector<Input> inputs;        // the reader's catalog: what transfers call an input tensor
+  std::vector<Output> outputs;      // by Transfer::target
+  std::vector<Transfer> transfers;  // in order of shard and begin
   std::vector<Shard> shards;
   bool index_verbatim = false;  // the origin's index file is right as it is
   bool needs_index = false;     // otherwise: whether to write one

@@ -124,34 +124,32 @@ ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfe
   return options;
 }
 
-void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
-             const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
-             const std::function<std::string(int32_t)>& name_of) {
-  SliceQueue queue(transfers, options);
+void execute(const Execution& execution, Progress& progress) {
+  SliceQueue queue(execution.transfers, execution.options);
   std::mutex mutex;
   std::exception_ptr first_error;
   const auto work = [&] {
     try {
-      SliceWorker worker(transfers, reader, sink, options, hooks, progress, name_of);
+      SliceWorker worker(execution, progress);
       while (const auto slice = queue.next()) {
         throw_if_interrupted();
         worker.run(*slice);
       }
     } catch (...) {
       queue.stop();
-      if (hooks.on_error) hooks.on_error();
+      if (execution.hooks.on_error) execution.hooks.on_error();
       const std::lock_guard lock(mutex);
       if (!first_error) first_error = std::current_exception();
     }
   };
   {
     std::vector<std::jthread> threads;
-    for (int i = 1; i < options.threads; ++i) threads.emplace_back(work);
+    for (int i = 1; i < execution.options.threads; ++i) threads.emplace_back(work);
     work();
   }
   if (first_error) std::rethrow_exception(first_error);
-  reader.finish();
-  sink.finish();
+  execution.reader.finish();
+  execution.sink.finish();
 }
 
 }  // namespace bridge

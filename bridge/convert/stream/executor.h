@@ -84,16 +84,22 @@ struct BlockCounts {
       0};  // elements that became the source's own, which the inverse does not give
 };
 
+// Elements of an output from `begin` on, all under one scale: what they are worth, and the codes that say it.
+struct KeptCodes {
+  const Transfer& transfer;
+  int64_t begin;
+  float scale;
+  std::span<const std::byte> values;  // of the transfer's input dtype
+  std::span<std::byte> codes;
+};
+
 struct ExecutorHooks {
   // Bytes of input tensor `index` were read: for source CRCs. Called from several threads. Scales are not reported.
   std::function<void(size_t index, int64_t byte_begin, int64_t length, uint32_t crc)> on_read;
   // Called for every slice after the conversion, from several threads, before the sink. Not for tiles.
   std::function<void(const SliceView& slice)> on_slice;
-  // Offered for every row of a tile whose block keeps its scale: may replace codes by the source's own. values
-  // and codes hold `length` elements from element `begin` of the output on, all under one scale.
-  std::function<void(const Transfer& transfer, int64_t begin, int64_t length, float scale,
-                     std::span<const std::byte> values, std::span<std::byte> codes)>
-      on_kept_codes;
+  // Offered for every row of a tile whose block keeps its scale: may replace codes by the source's own.
+  std::function<void(const KeptCodes& kept)> on_kept_codes;
   // A thread failed: whoever waits for another thread's slice must stop waiting.
   std::function<void()> on_error;
   BlockCounts* blocks = nullptr;  // needed where a transfer quantizes
@@ -116,9 +122,16 @@ struct ExecutorOptions {
 ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfers,
                                MemoryBudget& budget);
 
-// name_of(target) is for messages.
-void execute(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
-             const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
-             const std::function<std::string(int32_t)>& name_of);
+// One run: what goes from where to where, and how.
+struct Execution {
+  const std::vector<Transfer>& transfers;
+  TensorReader& reader;
+  Sink& sink;
+  ExecutorOptions options;
+  ExecutorHooks hooks;
+  std::function<std::string(int32_t target)> name_of;  // for messages
+};
+
+void execute(const Execution& execution, Progress& progress);
 
 }  // namespace bridge

@@ -8,6 +8,16 @@
 namespace bridge {
 namespace {
 
+using Of = ExportPlan::Input::Of;
+
+// By index of the plan's inputs; none for what the checkpoint does not hold.
+std::vector<std::vector<RawStretch>> stretches_of(const ExportPlan& plan) {
+  std::vector<std::vector<RawStretch>> stretches;
+  stretches.reserve(plan.inputs.size());
+  for (const ExportPlan::Input& input : plan.inputs) stretches.push_back(input.stretches);
+  return stretches;
+}
+
 // Under a scale of ordinary size no two codes dequantize to the same BF16 or F32 value: both have an exponent range
 // that such products do not leave, and more digits than a code.
 bool codes_are_unique(Dtype value_dtype, float scale) {
@@ -20,25 +30,25 @@ bool codes_are_unique(Dtype value_dtype, float scale) {
 
 ExportReader::ExportReader(FileSystem& fs, const MegatronFolder& checkpoint, const ExportPlan& plan,
                            const Origin& origin)
-    : checkpoint_(fs, checkpoint, plan.logical), plan_(plan), origin_(origin) {
+    : checkpoint_(fs, checkpoint, stretches_of(plan)), plan_(plan), origin_(origin) {
   const bool needs_reference =
-      std::any_of(plan.kept.begin(), plan.kept.end(),
-                  [](const ExportPlan::Kept& kept) { return kept.of_reference; });
+      std::any_of(plan.inputs.begin(), plan.inputs.end(),
+                  [](const ExportPlan::Input& input) { return input.of == Of::kReference; });
   if (needs_reference) reference_.emplace(fs, *origin.reference);
 }
 
 void ExportReader::read(size_t index, int64_t begin, std::span<std::byte> out) {
-  if (index < plan_.logical.size()) {
+  const ExportPlan::Input& input = plan_.inputs[index];
+  if (input.of == Of::kCheckpoint) {
     checkpoint_.read(index, begin, out);
     return;
   }
-  const ExportPlan::Kept kept = plan_.kept[index - plan_.logical.size()];
-  if (kept.of_reference) {
-    reference_->read(static_cast<size_t>(kept.tensor), begin, out);
+  if (input.of == Of::kReference) {
+    reference_->read(static_cast<size_t>(input.tensor), begin, out);
     return;
   }
   const int64_t end = begin + std::ssize(out);
-  for (const WitnessRecord& record : origin_.witnesses->find(kept.tensor, begin, end)) {
+  for (const WitnessRecord& record : origin_.witnesses->find(input.tensor, begin, end)) {
     const int64_t from = std::max(begin, record.begin);
     const int64_t to = std::min(end, record.begin + record.length);
     origin_.witnesses->read(
@@ -72,21 +82,17 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
                (transfer.requantize->source_codes >= 0 || output_of(transfer).witnesses_of >= 0);
       });
   if (!any_codes) return hooks;
-  hooks.on_kept_codes = [&origin, &reader, &blocks, output_of](
-                            const Transfer& transfer, int64_t begin, int64_t length, float scale,
-                            std::span<const std::byte> values, std::span<std::byte> codes) {
-    const Dtype value_dtype = transfer.inputs[0].dtype;
-    const int64_t byte_begin = bytes_of(transfer.to, begin);
+  hooks.on_kept_codes = [&origin, &reader, &blocks, output_of](const KeptCodes& kept) {
+    const Transfer& transfer = kept.transfer;
     const int32_t source = transfer.requantize->source_codes;
-    if (source >= 0 && !codes_are_unique(value_dtype, scale)) {
-      std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(transfer.to, length)));
-      reader.read(static_cast<size_t>(source), byte_begin, bytes);
-      blocks.witnesses += apply_source_codes(transfer.to, value_dtype, scale, values, bytes, codes);
+    if (source >= 0 && !codes_are_unique(transfer.inputs[0].dtype, kept.scale)) {
+      std::vector<std::byte> bytes(kept.codes.size());
+      reader.read(static_cast<size_t>(source), bytes_of(transfer.to, kept.begin), bytes);
+      blocks.witnesses += apply_source_codes(kept, bytes);
     }
     const int32_t witnesses = output_of(transfer).witnesses_of;
     if (witnesses >= 0) {
-      blocks.witnesses += apply_code_witnesses(transfer.to, value_dtype, scale, values, witnesses,
-                                               byte_begin, *origin.witnesses, codes);
+      blocks.witnesses += apply_code_witnesses(kept, witnesses, *origin.witnesses);
     }
   };
   return hooks;

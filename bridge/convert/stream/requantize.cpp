@@ -40,7 +40,7 @@ class TileQuantizer {
           codec_.find_codes(transfer_.to, buffers_.value_dtype, now, scale, found);
       if (hooks_.on_kept_codes) {
         const int64_t begin = (tile_.row + row) * grid_.columns() + tile_.column + block.column;
-        hooks_.on_kept_codes(transfer_, begin, block.columns, scale, now, found);
+        hooks_.on_kept_codes({transfer_, begin, scale, now, found});
       }
       // FP4 has no code for a NaN, but the source may have made one of its scale.
       if (unknown > 0 && !gives(found, scale, now)) return false;

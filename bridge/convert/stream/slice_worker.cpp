@@ -22,7 +22,7 @@ void SliceWorker::run(const Slice& slice) {
 }
 
 void SliceWorker::run_elements(const Slice& slice) {
-  const Transfer& transfer = transfers_[slice.transfer];
+  const Transfer& transfer = execution_.transfers[slice.transfer];
   runs_.clear();
   transfer.runs(slice.begin, slice.end, runs_);
   int64_t in_bytes = 0;
@@ -40,18 +40,20 @@ void SliceWorker::run_elements(const Slice& slice) {
   if (!verbatim) {
     output = sized(output_, bytes_of(transfer.to, slice.end - slice.begin));
     const int64_t overflowed = convert(transfer, input, output);
-    if (hooks_.on_slice) hooks_.on_slice({transfer, slice.ticket, slice.begin, segments_});
+    if (execution_.hooks.on_slice)
+      execution_.hooks.on_slice({transfer, slice.ticket, slice.begin, segments_});
     if (overflowed > 0) check_overflow(transfer, overflowed);
-    if (options_.want_crc) crc = crc32(output);
-  } else if (hooks_.on_slice) {
-    hooks_.on_slice({transfer, slice.ticket, slice.begin, {}});
+    if (execution_.options.want_crc) crc = crc32(output);
+  } else if (execution_.hooks.on_slice) {
+    execution_.hooks.on_slice({transfer, slice.ticket, slice.begin, {}});
   }
-  sink_.write(transfer, slice.transfer, slice.begin, output, crc);
+  execution_.sink.write(transfer, slice.transfer, slice.begin, output, crc);
   progress_.add(static_cast<int64_t>(output.size()));
 }
 
 uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> input) {
-  const bool need_crc = hooks_.on_read || (options_.want_crc && transfer.verbatim());
+  const bool need_crc =
+      execution_.hooks.on_read || (execution_.options.want_crc && transfer.verbatim());
   uint32_t crc = 0;
   size_t filled = 0;
   for (const Run& run : runs_) {
@@ -67,12 +69,12 @@ uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> inpu
     const auto into = input.subspan(filled, static_cast<size_t>(bytes_of(from.dtype, run.length)));
     filled += into.size();
     const int64_t begin = bytes_of(from.dtype, run.begin);
-    reader_.read(static_cast<size_t>(from.tensor), begin, into);
+    execution_.reader.read(static_cast<size_t>(from.tensor), begin, into);
     if (!need_crc) continue;
     const auto length = static_cast<int64_t>(into.size());
     const uint32_t run_crc = crc32(into);
-    if (hooks_.on_read) {
-      hooks_.on_read(static_cast<size_t>(from.tensor), begin, length, run_crc);
+    if (execution_.hooks.on_read) {
+      execution_.hooks.on_read(static_cast<size_t>(from.tensor), begin, length, run_crc);
     }
     crc = filled == into.size() ? run_crc : crc32_combine(crc, run_crc, length);
   }
@@ -144,12 +146,12 @@ void SliceWorker::check_overflow(const Transfer& transfer, int64_t overflowed) {
   if (overflowed == 0) return;
   int64_t elements = 0;
   for (const Segment& segment : segments_) elements += segment.length;
-  bad_input(
-      fmt::format("{}: {} of {} values are too large for {}", printable(name_of_(transfer.target)),
-                  overflowed, elements, safetensors_name(transfer.to)),
-      !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
-      : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
-                                    : "use --dtype source or --dtype bf16");
+  bad_input(fmt::format("{}: {} of {} values are too large for {}",
+                        printable(execution_.name_of(transfer.target)), overflowed, elements,
+                        safetensors_name(transfer.to)),
+            !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
+            : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
+                                          : "use --dtype source or --dtype bf16");
 }
 
 void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
@@ -175,12 +177,12 @@ std::span<const std::byte> SliceWorker::read_scales(const BlockScales& scales,
   const auto size = static_cast<size_t>((last - first) * row_bytes);
   if (buffer.size() < at + size) buffer.resize(at + size);
   const auto into = std::span(buffer).subspan(at, size);
-  reader_.read(static_cast<size_t>(scales.tensor), first * row_bytes, into);
+  execution_.reader.read(static_cast<size_t>(scales.tensor), first * row_bytes, into);
   return into;
 }
 
 void SliceWorker::run_tile(const Slice& slice) {
-  const Transfer& transfer = transfers_[slice.transfer];
+  const Transfer& transfer = execution_.transfers[slice.transfer];
   const Tile& tile = *slice.tile;
   const TransferInput& from = transfer.inputs[0];
   const BlockScales& source = transfer.requantize->source;
@@ -212,14 +214,14 @@ void SliceWorker::run_tile(const Slice& slice) {
       {from.dtype, values,
        read_scales(source, grid, first_grid_row, first_grid_row + grid_rows, scales_, 0), codes,
        scales},
-      hooks_, name_of_);
+      execution_.hooks, execution_.name_of);
 
   for (int64_t i = 0; i < stretches; ++i) {
-    sink_.write(transfer, slice.transfer, first_of(i), part(codes, transfer.to, i), 0);
+    execution_.sink.write(transfer, slice.transfer, first_of(i), part(codes, transfer.to, i), 0);
   }
   const auto row_bytes = static_cast<size_t>(grid_columns * source.scale_bytes());
   for (int64_t row = 0; row < grid_rows; ++row) {
-    sink_.write_scales(
+    execution_.sink.write_scales(
         transfer, (first_grid_row + row) * grid.grid_columns() + tile.column / grid.block_columns(),
         scales.subspan(static_cast<size_t>(row) * row_bytes, row_bytes));
   }

@@ -23,16 +23,8 @@ struct Slice {
 // Owns the thread's buffers. One thread.
 class SliceWorker {
  public:
-  SliceWorker(const std::vector<Transfer>& transfers, TensorReader& reader, Sink& sink,
-              const ExecutorOptions& options, const ExecutorHooks& hooks, Progress& progress,
-              const std::function<std::string(int32_t)>& name_of)
-      : transfers_(transfers),
-        reader_(reader),
-        sink_(sink),
-        options_(options),
-        hooks_(hooks),
-        progress_(progress),
-        name_of_(name_of) {}
+  SliceWorker(const Execution& execution, Progress& progress)
+      : execution_(execution), progress_(progress) {}
 
   void run(const Slice& slice);
 
@@ -54,13 +46,8 @@ class SliceWorker {
                                          int64_t first, int64_t last, Buffer& buffer, size_t at);
   static std::span<std::byte> sized(Buffer& buffer, int64_t bytes);
 
-  const std::vector<Transfer>& transfers_;
-  TensorReader& reader_;
-  Sink& sink_;
-  const ExecutorOptions& options_;
-  const ExecutorHooks& hooks_;
+  const Execution& execution_;
   Progress& progress_;
-  const std::function<std::string(int32_t)>& name_of_;
   std::vector<Run> runs_;
   std::vector<Segment> segments_;
   Buffer input_;

@@ -186,12 +186,12 @@ int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessInd
   return changed;
 }
 
-int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
-                           std::span<const std::byte> values,
-                           std::span<const std::byte> source_codes, std::span<std::byte> codes) {
+int64_t apply_source_codes(const KeptCodes& kept, std::span<const std::byte> source_codes) {
+  const auto& [transfer, begin, scale, values, codes] = kept;
   std::vector<std::byte> forward(values.size());
   int64_t overflowed = 0;
-  block_codec().dequantize(format, source_codes, scale, value_dtype, forward, overflowed);
+  block_codec().dequantize(transfer.to, source_codes, scale, transfer.inputs[0].dtype, forward,
+                           overflowed);
   // A byte of codes at a time: two elements of FP4.
   const size_t size = values.size() / codes.size();
   int64_t changed = 0;
@@ -204,11 +204,10 @@ int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
   return changed;
 }
 
-int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
-                             std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
-                             const WitnessIndex& witnesses, std::span<std::byte> codes) {
-  const int64_t byte_end = byte_begin + std::ssize(codes);
-  const size_t size = values.size() / codes.size();
+int64_t apply_code_witnesses(const KeptCodes& kept, int32_t tensor, const WitnessIndex& witnesses) {
+  const int64_t byte_begin = bytes_of(kept.transfer.to, kept.begin);
+  const int64_t byte_end = byte_begin + std::ssize(kept.codes);
+  const size_t size = kept.values.size() / kept.codes.size();
   std::vector<std::byte> witness;
   int64_t changed = 0;
   for (const WitnessRecord& record : witnesses.find(tensor, byte_begin, byte_end)) {
@@ -217,9 +216,11 @@ int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
     witness.resize(static_cast<size_t>(to - from));
     witnesses.read(record, from - record.begin, witness);
     const auto at = static_cast<size_t>(from - byte_begin);
-    changed += apply_source_codes(format, value_dtype, scale,
-                                  values.subspan(at * size, witness.size() * size), witness,
-                                  codes.subspan(at, witness.size()));
+    const KeptCodes part{kept.transfer,
+                         kept.begin + (from - byte_begin) * 8 / bits_of(kept.transfer.to),
+                         kept.scale, kept.values.subspan(at * size, witness.size() * size),
+                         kept.codes.subspan(at, witness.size())};
+    changed += apply_source_codes(part, witness);
   }
   return changed;
 }

@@ -22,15 +22,11 @@ void write_witnesses(const SliceView& slice, WitnessWriter& writer);
 // of the results by their witnesses. tensor is the target's index there. Returns how many became other than they were.
 int64_t apply_witnesses(const SliceView& slice, int32_t tensor, const WitnessIndex& witnesses);
 
-// For ExecutorHooks::on_kept_codes: replaces a code by the one the source had, at byte `source_begin` on, where its
-// dequantization is the value. Returns how many bytes of codes changed.
-int64_t apply_source_codes(Dtype format, Dtype value_dtype, float scale,
-                           std::span<const std::byte> values,
-                           std::span<const std::byte> source_codes, std::span<std::byte> codes);
+// For ExecutorHooks::on_kept_codes: replaces a code by the one the source had where its dequantization is the value.
+// Returns how many bytes of codes changed.
+int64_t apply_source_codes(const KeptCodes& kept, std::span<const std::byte> source_codes);
 
-// The same for codes that the sidecar's witnesses hold. byte_begin: of codes[0] in source tensor `tensor`.
-int64_t apply_code_witnesses(Dtype format, Dtype value_dtype, float scale,
-                             std::span<const std::byte> values, int32_t tensor, int64_t byte_begin,
-                             const WitnessIndex& witnesses, std::span<std::byte> codes);
+// The same for the codes of source tensor `tensor` that the sidecar's witnesses hold.
+int64_t apply_code_witnesses(const KeptCodes& kept, int32_t tensor, const WitnessIndex& witnesses);
 
 }  // namespace bridge

@@ -1,7 +1,7 @@
 // Ctrl-C and a polite kill end a run through the ordinary way out, so that what it wrote is cleaned
 // up.
 //
-//   1. install_interrupt_handlers(): SIGINT and SIGTERM set a flag; the second of the same kind
+//   1. install_interrupt_handlers(): SIGINT, SIGTERM and SIGHUP set a flag; the second of the same kind
 //      kills. A signal that is ignored (nohup, a background job) stays ignored. SIGXFSZ is ignored,
 //      so that a file size limit is an ordinary write error (EFBIG).
 //   2. Workers call throw_if_interrupted() between slices.
@@ -15,7 +15,7 @@ namespace bridge {
 class Interrupted {
  public:
   explicit Interrupted(int signal) : signal_(signal) {}
-  int exit_status() const { return 128 + signal_; }  // SIGINT: 130, SIGTERM: 143
+  int exit_status() const { return 128 + signal_; }  // SIGINT: 130, SIGTERM: 143, SIGHUP: 129
 
  private:
   int signal_;

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <utility>
+
+#include "bridge/io/base/standard_output.h"
 
 namespace bridge {
 namespace {
@@ -52,7 +53,7 @@ Progress::Output Progress::to_stderr() {
   winsize size = {};
   const bool sized = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
   return Output{
-      .write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); },
+      .write = print_message,
       .now = [] { return std::chrono::steady_clock::now(); },
       .terminal = can_rewrite && ::isatty(STDERR_FILENO) == 1,
       .columns = sized ? size.ws_col : kDefaultColumns,

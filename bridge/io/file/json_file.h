@@ -1,4 +1,5 @@
-// A JSON document written to a file, whole or not at all: beside it first, then renamed over it.
+// A JSON document written to a file, whole or not at all: beside it first, then renamed over it. What is no file but a
+// stream (stream_file.h) is written as it is.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,7 +8,7 @@
 
 namespace bridge {
 
-// Errors: kIo; kUsage where the path is something else than a file (a device would be replaced too).
+// Errors: kIo; kUsage where the path is something else than a file, or the name beside it is taken.
 void replace_json_file(FileSystem& fs, const Path& path, const nlohmann::ordered_json& json);
 
 // The same errors, before the work whose result is to be written.

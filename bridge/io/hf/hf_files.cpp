@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/heap_cost.h"
 
 namespace bridge {
 namespace {
@@ -101,7 +102,8 @@ class Walk {
 
   void reserve(size_t name_size) {
     // Twice for the growth of the vector.
-    budget_.reserve(static_cast<int64_t>(2 * sizeof(HfSideFile) + name_size + 16), "file names");
+    budget_.reserve(static_cast<int64_t>(2 * sizeof(HfSideFile)) + heap_cost(name_size),
+                    "file names");
   }
 
   FileSystem& fs_;

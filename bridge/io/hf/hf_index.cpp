@@ -8,6 +8,7 @@
 #include <map>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
 
@@ -20,13 +21,13 @@ class IndexVisitor : public JsonVisitor {
 
   void on_key(int depth, std::string_view key) override {
     // The JSON reader's copy and record of the key, both in buffers that double.
-    grown_.grow(2 * (static_cast<int64_t>(key.size()) + 16));
+    grown_.grow(2 * heap_cost(key.size()));
     if (depth == 1) in_map_ = key == "weight_map";
     if (depth == 2 && in_map_) tensor_ = key;
   }
   void on_string(int depth, std::string_view value) override {
     if (!in_map_ || depth != 2) return unexpected(depth);
-    grown_.grow(static_cast<int64_t>(2 * sizeof(WeightMapEntry) + tensor_.size() + 16));
+    grown_.grow(static_cast<int64_t>(2 * sizeof(WeightMapEntry)) + heap_cost(tensor_.size()));
     map_.entries.push_back({tensor_, shard_number(value)});
   }
   void on_begin_object(int depth) override {
@@ -78,7 +79,7 @@ class IndexVisitor : public JsonVisitor {
         bad_input(fmt::format("weight_map: tensor {}: \"{}\" is not a plain file name",
                               printable(tensor_), printable(name)));
       }
-      grown_.grow(static_cast<int64_t>(2 * name.size() + 160));  // here and in the result
+      grown_.grow(2 * (heap_cost(name.size()) + kHashEntryCost));  // here and in the result
       found = numbers_.emplace(name, static_cast<int32_t>(numbers_.size())).first;
     }
     return found->second;

@@ -20,6 +20,7 @@
 #include <optional>
 #include <span>
 
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/base/reservation.h"
 
@@ -32,19 +33,14 @@ constexpr size_t kMaxRank = 64;  // of torch
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kWhat = "safetensors headers";
 
-// Heap bytes of a string or vector of this many bytes, with the allocator's overhead.
-int64_t heap_bytes(size_t bytes) {
-  return static_cast<int64_t>(bytes) + 16;
-}
-
 int64_t kept_bytes(const SafetensorsEntry& entry) {
-  return static_cast<int64_t>(sizeof(entry)) + heap_bytes(entry.name.size()) +
-         heap_bytes(entry.shape.size() * sizeof(int64_t));
+  return static_cast<int64_t>(sizeof(entry)) + heap_cost(entry.name.size()) +
+         heap_cost(entry.shape.size() * sizeof(int64_t));
 }
 
 int64_t kept_bytes(const std::pair<std::string, std::string>& item) {
-  return static_cast<int64_t>(sizeof(item)) + heap_bytes(item.first.size()) +
-         heap_bytes(item.second.size());
+  return static_cast<int64_t>(sizeof(item)) + heap_cost(item.first.size()) +
+         heap_cost(item.second.size());
 }
 
 Dtype dtype_of(std::string_view name) {
@@ -62,7 +58,7 @@ class HeaderVisitor : public JsonVisitor {
 
   void on_key(int depth, std::string_view key) override {
     // The JSON reader's copy and record of the key, both in buffers that double.
-    grown_.grow(2 * (static_cast<int64_t>(key.size()) + 16));
+    grown_.grow(2 * heap_cost(key.size()));
     if (depth == 1) {
       in_metadata_ = key == kMetadataKey;
       name_ = key;

@@ -53,10 +53,6 @@ bool is_plain_float(Dtype dtype) {
          dtype == Dtype::kF64;
 }
 
-bool is_floating(Dtype dtype) {
-  return dtype >= Dtype::kF16;
-}
-
 std::string_view safetensors_name(Dtype dtype) {
   return row_of(dtype).safetensors;
 }

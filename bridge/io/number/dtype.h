@@ -62,7 +62,6 @@ constexpr int bits_of(Dtype dtype) {
 inline bool is_sub_byte(Dtype dtype) {
   return bits_of(dtype) < 8;
 }
-bool is_floating(Dtype dtype);     // every F*, quantized ones too
 bool is_plain_float(Dtype dtype);  // F16, BF16, F32, F64: what --dtype may cast
 
 std::string_view safetensors_name(Dtype dtype);  // "BF16", "F8_E4M3"

@@ -3,12 +3,12 @@
 
 #include <fmt/format.h>
 
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/pickle/pickle_lexer.h"
 
 namespace bridge {
 namespace {
 
-constexpr int64_t kEntryBytes = 64;  // node of the hash map and its share of the buckets
 constexpr uint8_t kManyReads = 255;  // or more: the slot is kept to the end
 
 }  // namespace
@@ -55,7 +55,7 @@ PickleMemo::PickleMemo(const File& file, int64_t offset, int64_t length, MemoryB
 void PickleMemo::put(const PickleValue& value) {
   const uint64_t slot = size_++;
   if (slot >= reads_.size() || reads_[slot] == 0) return;
-  memory_.grow(kEntryBytes);
+  memory_.grow(kHashEntryCost);
   values_.emplace(slot, value);
 }
 
@@ -64,7 +64,7 @@ PickleValue PickleMemo::get(uint64_t slot) {
   PickleValue value = it->second;
   if (reads_[slot] != kManyReads && --reads_[slot] == 0) {
     values_.erase(it);
-    memory_.shrink_to(memory_.bytes() - kEntryBytes);
+    memory_.shrink_to(memory_.bytes() - kHashEntryCost);
   }
   return value;
 }

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "bridge/io/base/checked.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/reservation.h"
 #include "bridge/io/base/utf8.h"
 
@@ -18,9 +19,8 @@ namespace {
 using NodeKind = PickleNode::Kind;
 
 constexpr std::string_view kWhat = "pickled values";
-constexpr int64_t kMallocOverhead = 16;
-// The node, the control block beside it (counts, vtable, budget), and what malloc adds.
-constexpr int64_t kNodeBytes = static_cast<int64_t>(sizeof(PickleNode)) + 24 + kMallocOverhead;
+// The node and the control block beside it (counts, vtable, budget).
+constexpr int64_t kNodeBytes = heap_cost(sizeof(PickleNode) + 24);
 constexpr int64_t kItemBytes = static_cast<int64_t>(sizeof(PickleValue));
 constexpr size_t kIntegers = 1 << 8;  // slots of the caches
 constexpr size_t kTuples = 1 << 10;
@@ -29,13 +29,13 @@ constexpr uint32_t kLargestTree = 1 << 26;  // nodes, shared ones counted each t
 
 int64_t text_bytes(size_t capacity) {
   const bool inline_text = capacity <= std::string().capacity();
-  return inline_text ? 0 : static_cast<int64_t>(capacity) + 1 + kMallocOverhead;
+  return inline_text ? 0 : heap_cost(capacity + 1);
 }
 
 int64_t cost(const PickleNode& node) {
-  const auto slots = static_cast<int64_t>(node.items.capacity());
+  const size_t slots = node.items.capacity();
   return kNodeBytes + text_bytes(node.text.capacity()) +
-         (slots == 0 ? 0 : slots * kItemBytes + kMallocOverhead);
+         (slots == 0 ? 0 : heap_cost(slots * sizeof(PickleValue)));
 }
 
 // Gives the cost of a node back to the budget when the node goes.
@@ -212,7 +212,7 @@ void PickleNodes::make_room(PickleNode& node, int64_t coming) {
   if (size < capacity) return;
   const int64_t wanted = std::max(checked_add(size, coming), 2 * capacity);
   Reservation memory(&budget_, kWhat);
-  memory.grow((wanted - capacity) * kItemBytes + (capacity == 0 ? kMallocOverhead : 0));
+  memory.grow((wanted - capacity) * kItemBytes + (capacity == 0 ? heap_cost(0) : 0));
   memory.keep();
   node.items.reserve(static_cast<size_t>(wanted));
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/file/crc32.h"
 #include "bridge/io/file/file_crc.h"
@@ -16,8 +17,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
-constexpr int64_t kLargestManifest = 4 << 20;  // its tree takes some eight times as much
+constexpr size_t kSha256Digits = 64;
+constexpr int64_t kLargestManifest = 4 << 20;
+constexpr int64_t kTreeBytesPerByte = 4;  // of a manifest's JSON
 
 std::string hex(uint32_t crc) {
   return fmt::format("{:08x}", crc);
@@ -72,6 +74,53 @@ uint32_t write_tensor_crcs(FileSystem& fs, const Path& path, const HfFolder& sou
   return file.finish();
 }
 
+// What the manifest says of the files beside it.
+struct ManifestSums {
+  std::string identity;
+  std::vector<uint32_t> headers;  // by shard
+  std::vector<uint32_t> files;    // by side file
+  uint32_t tensors = 0;           // of source_crc32.tsv
+  std::optional<uint32_t> witnesses{};
+};
+
+std::string manifest_text(const SidecarOrigin& origin, const ManifestSums& sums) {
+  const HfFolder& source = origin.source;
+  Json manifest = {
+      {"format", kSidecarFormat}, {"version", origin.version}, {"choices", origin.choices}};
+  manifest["identity"] = sums.identity;
+  Json shards = Json::array();
+  for (size_t i = 0; i < source.shards.size(); ++i) {
+    shards.push_back({{"name", source.shards[i].name},
+                      {"size", source.shards[i].file_size},
+                      {"header_crc32", hex(sums.headers[i])}});
+  }
+  manifest["shards"] = std::move(shards);
+  Json files = Json::array();
+  for (size_t i = 0; i < source.side_files.size(); ++i) {
+    files.push_back({{"name", source.side_files[i].name},
+                     {"size", source.side_files[i].size},
+                     {"crc32", hex(sums.files[i])}});
+  }
+  manifest["files"] = std::move(files);
+  Json large = Json::array();
+  for (const HfSideFile& file : source.large_side_files) {
+    large.push_back({{"name", file.name}, {"size", file.size}});
+  }
+  manifest["large_files"] = std::move(large);
+  manifest["source_crc32"] = hex(sums.tensors);
+  manifest["witnesses_crc32"] = sums.witnesses ? Json(hex(*sums.witnesses)) : Json(nullptr);
+  std::string text = manifest.dump(1) + "\n";
+  if (std::ssize(text) > kLargestManifest) {
+    unsupported(fmt::format("{}: a sidecar of {} shards and {} side files: its manifest would take "
+                            "{}, at most {} can be read again",
+                            printable(source.path.string()), source.shards.size(),
+                            source.side_files.size() + source.large_side_files.size(),
+                            size_text(std::ssize(text)), size_text(kLargestManifest)),
+                "files that the model does not need can be moved out of its folder");
+  }
+  return text;
+}
+
 // Member access with the errors a hand-edited or damaged manifest deserves.
 const Json& member(const Json& object, const char* key) {
   if (!object.is_object()) bad_input("not an object");
@@ -122,8 +171,8 @@ void read_shards(FileSystem& fs, Sidecar& sidecar, const Json& manifest, MemoryB
       }
       sidecar.source.shards.push_back({name, size, std::ssize(raw)});
       for (const SafetensorsEntry& entry : header.entries) {
-        budget.reserve(static_cast<int64_t>(sizeof(HfTensor) + entry.name.size() +
-                                            entry.shape.size() * sizeof(int64_t)),
+        budget.reserve(static_cast<int64_t>(sizeof(HfTensor)) + heap_cost(entry.name.size()) +
+                           heap_cost(entry.shape.size() * sizeof(int64_t)),
                        "the sidecar's headers");
         sidecar.source.tensors.push_back(
             {entry.name, entry.dtype, entry.shape, shard, entry.begin, entry.end});
@@ -204,43 +253,40 @@ std::string source_identity(FileSystem& fs, const HfFolder& source, MemoryBudget
   return hash.hex();
 }
 
-void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source, const Json& choices,
-                   std::string_view version,
-                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
-                   uint32_t witness_crc, MemoryBudget& budget) {
-  Json manifest = {{"format", kFormat}, {"version", version}, {"choices", choices}};
-  manifest["identity"] = source_identity(fs, source, budget);
+void check_sidecar(FileSystem& fs, const SidecarOrigin& origin, MemoryBudget& budget) {
+  const HfFolder& source = origin.source;
+  int64_t longest_header = 0;
+  for (const HfShard& shard : source.shards) {
+    longest_header = std::max(longest_header, shard.payload_offset);
+  }
+  budget.reserve(longest_header, "the sidecar's headers");
+  budget.release(longest_header);
+  for (const HfSideFile& file : source.side_files) fs.open_read(source.path / file.name);
+  manifest_text(origin, {.identity = std::string(kSha256Digits, '0'),
+                         .headers = std::vector<uint32_t>(source.shards.size()),
+                         .files = std::vector<uint32_t>(source.side_files.size())});
+}
 
+void write_sidecar(FileSystem& fs, const Path& dir, const SidecarOrigin& origin,
+                   const CopiedCrcs& crcs, MemoryBudget& budget) {
+  const HfFolder& source = origin.source;
+  ManifestSums sums;
+  sums.identity = source_identity(fs, source, budget);
   fs.make_dir(dir / "headers");
-  Json shards = Json::array();
   for (const HfShard& shard : source.shards) {
     const std::string raw =
         read_raw_safetensors_header(*fs.open_read(source.path / shard.name), budget);
     write_whole_file(fs, dir / "headers" / shard.name, raw);
-    shards.push_back({{"name", shard.name},
-                      {"size", shard.file_size},
-                      {"header_crc32", hex(crc32(std::as_bytes(std::span(raw))))}});
+    sums.headers.push_back(crc32(std::as_bytes(std::span(raw))));
   }
-  manifest["shards"] = std::move(shards);
-
   fs.make_dir(dir / "files");
-  Json files = Json::array();
   for (const HfSideFile& file : source.side_files) {
     make_dirs(fs, (dir / "files" / file.name).parent_path());
-    const uint32_t crc = copy_file(fs, source.path / file.name, dir / "files" / file.name);
-    files.push_back({{"name", file.name}, {"size", file.size}, {"crc32", hex(crc)}});
+    sums.files.push_back(copy_file(fs, source.path / file.name, dir / "files" / file.name));
   }
-  manifest["files"] = std::move(files);
-  Json large = Json::array();
-  for (const HfSideFile& file : source.large_side_files) {
-    large.push_back({{"name", file.name}, {"size", file.size}});
-  }
-  manifest["large_files"] = std::move(large);
-
-  manifest["source_crc32"] =
-      hex(write_tensor_crcs(fs, dir / "source_crc32.tsv", source, tensor_crcs));
-  manifest["witnesses_crc32"] = has_witnesses ? Json(hex(witness_crc)) : Json(nullptr);
-  write_whole_file(fs, dir / "manifest.json", manifest.dump(1) + "\n");
+  sums.tensors = write_tensor_crcs(fs, dir / "source_crc32.tsv", source, crcs.tensors);
+  sums.witnesses = crcs.witnesses;
+  write_whole_file(fs, dir / "manifest.json", manifest_text(origin, sums));
 }
 
 Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
@@ -249,12 +295,12 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
     sidecar.path = dir;
     if (!fs.stat(dir / "manifest.json")) bad_input("not a sidecar: manifest.json is missing");
     const std::string text = read_whole_file(fs, dir / "manifest.json", kLargestManifest);
-    budget.reserve(static_cast<int64_t>(text.size()) * 4, "the sidecar's manifest");
+    budget.reserve(static_cast<int64_t>(text.size()) * kTreeBytesPerByte, "the sidecar's manifest");
     with_context("manifest.json", [&] {
       const Json manifest = parse_json(text);
-      if (size_of(manifest, "format") != kFormat) {
+      if (size_of(manifest, "format") != kSidecarFormat) {
         unsupported(fmt::format("sidecar format {}; this version reads format {}",
-                                size_of(manifest, "format"), kFormat));
+                                size_of(manifest, "format"), kSidecarFormat));
       }
       sidecar.version = text_of(manifest, "version");
       sidecar.choices = member(manifest, "choices");
@@ -272,7 +318,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
       }
       check_names(sidecar.source);
     });
-    budget.release(static_cast<int64_t>(text.size()) * 4);
+    budget.release(static_cast<int64_t>(text.size()) * kTreeBytesPerByte);
     return sidecar;
   });
 }

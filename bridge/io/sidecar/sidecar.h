@@ -25,6 +25,7 @@
 namespace bridge {
 
 constexpr std::string_view kSidecarFolder = "causeway";
+constexpr int kSidecarFormat = 1;
 
 struct SidecarFile {
   std::string name;
@@ -48,12 +49,25 @@ struct Sidecar {
   Path witness_path() const;
 };
 
-// Writes everything but witnesses.bin (which the executor has written to `dir` already; witness_crc is its CRC, has_witnesses
-// says whether it is there). dir exists. tensor_crcs: by index of source.tensors.
-void write_sidecar(FileSystem& fs, const Path& dir, const HfFolder& source,
-                   const nlohmann::ordered_json& choices, std::string_view version,
-                   const std::vector<std::optional<uint32_t>>& tensor_crcs, bool has_witnesses,
-                   uint32_t witness_crc, MemoryBudget& budget);
+// What a conversion records beside the CRCs of what it copies.
+struct SidecarOrigin {
+  const HfFolder& source;
+  nlohmann::ordered_json choices;
+  std::string version;  // of the tool
+};
+
+struct CopiedCrcs {
+  std::vector<std::optional<uint32_t>> tensors;  // by index of source.tensors; nullopt: not read
+  std::optional<uint32_t> witnesses;             // nullopt: there is no witnesses.bin
+};
+
+// Throws what write_sidecar would throw for reasons that are known before anything is copied: a header that takes more
+// memory than is left, a side file that cannot be read, a manifest that open_sidecar would refuse for its size.
+void check_sidecar(FileSystem& fs, const SidecarOrigin& origin, MemoryBudget& budget);
+
+// Writes everything but witnesses.bin, which the executor has written to `dir` already. dir exists.
+void write_sidecar(FileSystem& fs, const Path& dir, const SidecarOrigin& origin,
+                   const CopiedCrcs& crcs, MemoryBudget& budget);
 
 // Errors: kBadInput for anything missing, damaged or out of place.
 Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget);

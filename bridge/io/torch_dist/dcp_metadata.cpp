@@ -17,6 +17,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/heap_cost.h"
 #include "bridge/io/pickle/pickle.h"
 #include "bridge/io/torch_dist/dcp_classes.h"
 #include "bridge/io/torch_dist/dcp_geometry.h"
@@ -26,10 +27,6 @@ namespace {
 
 constexpr std::string_view kWhat = "the tensors and chunks of .metadata";
 
-// Bytes a heap block costs on top of what was asked for, and an entry of a hash table on top of its
-// key.
-constexpr int64_t kBlockOverhead = 16;
-constexpr int64_t kTableOverhead = 64;
 // What the tiling check, and later DcpReader, spend per chunk.
 constexpr int64_t kWorkPerChunk = 64;
 // What a chunk of a weight takes in all: its storage entry, its key, and a plan made from it.
@@ -37,10 +34,6 @@ constexpr int64_t kExpectedPerChunk = 600;
 
 bool is_common_state(std::string_view key) {
   return key.starts_with("common_state/");
-}
-
-int64_t block_bytes(size_t bytes) {
-  return static_cast<int64_t>(bytes) + kBlockOverhead;
 }
 
 bool is_empty(const DcpChunk& chunk) {
@@ -104,7 +97,7 @@ class Decoder {
 int32_t Decoder::number_of_key(const std::string& key) {
   const auto found = keys_.find(key);
   if (found != keys_.end()) return found->second;
-  reserve_temporary(block_bytes(key.size()) + kTableOverhead);
+  reserve_temporary(heap_cost(key.size()) + kHashEntryCost);
   const auto number = checked_cast<int32_t>(keys_.size(), "number of keys");
   keys_.emplace(key, number);
   owners_.emplace_back();
@@ -114,7 +107,7 @@ int32_t Decoder::number_of_key(const std::string& key) {
 int32_t Decoder::number_of_file(const std::string& path) {
   const auto found = files_.find(path);
   if (found != files_.end()) return found->second;
-  reserve(2 * block_bytes(path.size()) + 2 * kTableOverhead);
+  reserve(2 * heap_cost(path.size()) + 2 * kHashEntryCost);
   const auto number = checked_cast<int32_t>(files_.size(), "number of files");
   files_.emplace(path, number);
   result_.files.push_back(path);
@@ -132,7 +125,7 @@ void Decoder::on_state(const PickleNode& key, const PickleNode& value) {
     Owner& owner = owners_[static_cast<size_t>(number_of_key(key.text))];
     if (owner.tensor || owner.object) bad_input(printable(key.text) + ": the key occurs twice");
     owner.object = true;
-    reserve(block_bytes(key.text.size()) + static_cast<int64_t>(sizeof(DcpObject)));
+    reserve(heap_cost(key.text.size()) + static_cast<int64_t>(sizeof(DcpObject)));
     result_.objects.push_back({.key = key.text, .file = -1, .offset = 0, .length = 0});
   } else if (training) {
     ++result_.dropped_tensors;
@@ -146,9 +139,9 @@ void Decoder::add_tensor(const std::string& key, DcpTensor tensor) {
   Owner& owner = owners_[static_cast<size_t>(number_of_key(key))];
   if (owner.tensor || owner.object) bad_input("the key occurs twice");
   owner.tensor = true;
-  const int64_t shape = block_bytes(tensor.shape.size() * sizeof(int64_t));
+  const int64_t shape = heap_cost(tensor.shape.size() * sizeof(int64_t));
   const int64_t chunk = static_cast<int64_t>(sizeof(DcpChunk)) + 2 * shape + kWorkPerChunk;
-  reserve(static_cast<int64_t>(sizeof(DcpTensor)) + block_bytes(key.size()) + shape);
+  reserve(static_cast<int64_t>(sizeof(DcpTensor)) + heap_cost(key.size()) + shape);
   reserve(checked_mul(static_cast<int64_t>(tensor.chunks.size()), chunk));
   tensor.key = key;
   result_.tensors.push_back(std::move(tensor));
@@ -169,7 +162,7 @@ void Decoder::on_storage(const PickleNode& key, const PickleNode& value) {
                [&] {
                  const DcpLocation location = dcp_location_of(value);
                  reserve_temporary(static_cast<int64_t>(sizeof(Entry)) +
-                                   block_bytes(index.offsets.size() * sizeof(int64_t)));
+                                   heap_cost(index.offsets.size() * sizeof(int64_t)));
                  entries_.push_back({.key = number_of_key(*index.key),
                                      .is_object = index.is_object,
                                      .offsets = std::move(index.offsets),

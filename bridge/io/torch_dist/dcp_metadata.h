@@ -21,6 +21,9 @@
 
 namespace bridge {
 
+// Of the Metadata object that is written: torch.distributed.checkpoint.metadata.
+constexpr std::string_view kDcpMetadataVersion = "1.0.0";
+
 struct DcpChunk {
   Shape offsets;
   Shape sizes;
@@ -60,7 +63,7 @@ bool is_training_state(std::string_view key);
 DcpMetadata read_dcp_metadata(const File& file, MemoryBudget& budget);
 
 // Writes `.metadata` (protocol 4; fields state_dict_metadata, planner_data=None, storage_data,
-// version "1.0.0") in pieces through out. objects may share byte ranges. Deterministic.
+// version kDcpMetadataVersion) in pieces through out. objects may share byte ranges. Deterministic.
 void write_dcp_metadata(const std::vector<std::string>& files,
                         const std::vector<DcpTensor>& tensors,
                         const std::vector<DcpObject>& objects,

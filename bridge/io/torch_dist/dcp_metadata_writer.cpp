@@ -47,7 +47,7 @@ class Encoder {
       storage_of(object.key, nullptr, object.file, object.offset, object.length);
     }
     end_pairs();
-    pickle_.string("version").string("1.0.0");
+    pickle_.string("version").string(kDcpMetadataVersion);
     pickle_.set_items().build();
     out_(pickle_.finish());
   }

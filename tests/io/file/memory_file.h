@@ -13,6 +13,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/file_system.h"
+#include "tests/data_dir.h"
 
 namespace bridge {
 
@@ -59,7 +60,7 @@ class MemoryFile final : public File {
 };
 
 inline std::string read_data(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/" + name, std::ios::binary);
+  std::ifstream in(data_dir() + "/" + name, std::ios::binary);
   if (!in) bad_input("no test data " + name);
   return {std::istreambuf_iterator<char>(in), {}};
 }

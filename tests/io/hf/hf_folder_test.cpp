@@ -11,6 +11,7 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "tests/data_dir.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {
@@ -265,7 +266,7 @@ TEST_F(HfFolderTest, OnlyWhatIsKeptStaysReserved) {
 }
 
 TEST_F(HfFolderTest, RealFolders) {
-  const Path data = Path(CAUSEWAY_DATA_DIR) / "bridge_written";
+  const Path data = Path(data_dir()) / "bridge_written";
   const HfFolder dense = open(data / "qwen3_dense/hf");
   EXPECT_TRUE(dense.has_index);
   EXPECT_EQ(dense.tensors.size(), 25u);

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "tests/data_dir.h"
 
 namespace bridge {
 namespace {
@@ -456,7 +457,7 @@ class SafetensorsFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(SafetensorsFixture, HeaderIsReproducedByteForByte) {
   const std::unique_ptr<File> file =
-      real_file_system().open_read(Path(CAUSEWAY_DATA_DIR) / "bridge_written" / GetParam());
+      real_file_system().open_read(Path(data_dir()) / "bridge_written" / GetParam());
   MemoryBudget budget(1 << 26);
   const SafetensorsHeader header = read_safetensors_header(*file, budget);
   EXPECT_GT(header.entries.size(), 10u);

@@ -8,12 +8,13 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/sha256.h"
+#include "tests/data_dir.h"
 #include "tests/io/torch_dist/dcp_builder.h"
 
 namespace bridge {
 namespace {
 
-const Path kData = CAUSEWAY_DATA_DIR;
+const Path kData = data_dir();
 
 DcpMetadata read_path(const Path& path, int64_t memory = 64 << 20) {
   MemoryBudget budget(memory);

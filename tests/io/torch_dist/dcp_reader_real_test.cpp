@@ -10,11 +10,12 @@
 #include "bridge/io/file/sha256.h"
 #include "bridge/io/torch_dist/dcp_reader.h"
 #include "bridge/io/torch_dist/torch_dist.h"
+#include "tests/data_dir.h"
 
 namespace bridge {
 namespace {
 
-const Path kData = CAUSEWAY_DATA_DIR;
+const Path kData = data_dir();
 
 MegatronFolder open(const Path& path) {
   static MemoryBudget budget(int64_t{1} << 40);  // nodes of the common state stay charged to it

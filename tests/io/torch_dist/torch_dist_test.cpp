@@ -5,6 +5,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/torch_dist/megatron_location.h"
+#include "tests/data_dir.h"
 #include "tests/io/torch_dist/dcp_builder.h"
 
 namespace bridge {
@@ -12,7 +13,7 @@ namespace {
 
 namespace stdfs = std::filesystem;
 
-const Path kData = CAUSEWAY_DATA_DIR;
+const Path kData = data_dir();
 constexpr const char* kTracker = "latest_checkpointed_iteration.txt";
 
 MegatronFolder open(const Path& path, std::string_view iteration = "") {

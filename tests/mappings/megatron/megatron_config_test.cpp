@@ -15,13 +15,14 @@
 #include "mappings/megatron/yaml_text.h"
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 
 namespace mappings {
 namespace {
 
 std::string read_data(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/bridge_run_config/" + name);
+  std::ifstream in(data_dir() + "/bridge_run_config/" + name);
   EXPECT_TRUE(in) << name;
   std::ostringstream text;
   text << in.rdbuf();
@@ -256,6 +257,21 @@ TEST(Provider, RoutersOfSoftmax) {
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], nullptr);
   mixtral["sliding_window"] = 4096;  // the query and 4095 tokens before it
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
+}
+
+TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
+  Json mistral = Json::parse(kMistral7B);
+  EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));
+  EXPECT_EQ(megatron_args(provider_of(mistral.dump()), {})["window_size"], Json({4095, 0}));
+  EXPECT_EQ(provider_of(mistral.dump())["kv_channels"], 128);
+  EXPECT_EQ(provider_of(mistral.dump())["add_qkv_bias"], false);
+  mistral["sliding_window"] = nullptr;
+  EXPECT_EQ(provider_of(mistral.dump())["window_size"], nullptr);
+  mistral["head_dim"] = 160;  // Mistral-Nemo has 128 for 5120 / 32
+  EXPECT_EQ(provider_of(mistral.dump())["kv_channels"], 160);
+  mistral["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 1e6}, {"factor", 16.0}};
+  EXPECT_EQ(provider_of(mistral.dump())["yarn_rotary_scaling_factor"], 16.0);
+  EXPECT_EQ(provider_of(mistral.dump())["rotary_base"], 1e6);
 }
 
 TEST(Provider, FollowsTheDtype) {

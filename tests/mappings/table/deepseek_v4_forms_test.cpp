@@ -214,8 +214,8 @@ TEST(DeepSeekV4Spellings, JoinedLinearsOfMtpComeApart) {
       [](std::string_view name) { return name == "layers.4.eh_proj.weight"; });
   binding.for_each_tensor(dialect, false, [](const LogicalTensor& tensor) {
     if (tensor.name != "mtp.layers.0") return;
-    EXPECT_EQ(tensor.row->op, Op::kColumns);
-    EXPECT_EQ(tensor.groups, 2);
+    EXPECT_EQ(tensor.row->op, &ops::kColumns);
+    EXPECT_EQ(tensor.numbers.groups, 2);
     EXPECT_EQ(tensor.hf[0].shape, (bridge::Shape{4096, 8192}));
     EXPECT_EQ(tensor.row->split, (std::vector<std::string>{".e_proj.weight", ".h_proj.weight"}));
   });

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bridge/io/number/dtype.h"
+#include "tests/data_dir.h"
 
 namespace mappings {
 
@@ -20,7 +21,7 @@ struct ListedTensor {
 };
 
 inline std::map<std::string, ListedTensor> listed_tensors(const std::string& file) {
-  const std::string path = std::string(CAUSEWAY_DATA_DIR) + "/keys/" + file;
+  const std::string path = data_dir() + "/keys/" + file;
   gzFile in = gzopen(path.c_str(), "rb");
   EXPECT_NE(in, nullptr) << path;
   std::map<std::string, ListedTensor> tensors;

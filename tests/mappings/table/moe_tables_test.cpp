@@ -14,6 +14,7 @@
 #include "bridge/io/base/error.h"
 #include "mappings/binding/binding.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/reference.h"
 #include "tests/mappings/table/small_models.h"
@@ -141,7 +142,7 @@ std::string without_numbers(std::string name, bool stacked) {
 // What real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) asks a checkpoint for (data/requested_keys): these tensors and no
 // others, and no object that is not in the table.
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/requested_keys/" + GetParam().file + ".txt");
+  std::ifstream in(data_dir() + "/requested_keys/" + GetParam().file + ".txt");
   std::map<std::string, std::set<std::string>> requested;  // by kind
   for (std::string kind, key; in >> kind >> key;) requested[kind].insert(key);
   ASSERT_GE(requested["object"].size(), 20u);

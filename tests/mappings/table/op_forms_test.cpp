@@ -38,22 +38,24 @@ Json config_of(const std::string& patch) {
 TEST(OpForms, NumbersOfTheConfiguration) {
   const Table table = parse_table(kGood, "t");
   EXPECT_EQ(table.rows[1].split, (std::vector<std::string>{".query", ".key", ".value"}));
-  EXPECT_EQ(table.rows[3].op, Op::kGroup);
-  EXPECT_EQ(table.rows[4].op, Op::kMinusOne);
+  EXPECT_EQ(table.rows[3].op, &ops::kGroup);
+  EXPECT_EQ(table.rows[4].op, &ops::kMinusOne);
   std::map<std::string, LogicalTensor> tensors;
   Binding(table, config_of("{}")).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
     tensors.emplace(tensor.name, tensor);
   });
-  EXPECT_EQ(tensors.at("qkv.weight").groups, 2);
-  EXPECT_EQ(tensors.at("qkv.weight").heads, 4);
-  EXPECT_TRUE(tensors.at("qkv.weight").split_rows.empty());
-  EXPECT_EQ(tensors.at("in_proj.weight").split_rows, (std::vector<int64_t>{2, 3, 5}));
-  EXPECT_EQ(tensors.at("ba.weight").split_rows, (std::vector<int64_t>{3, 9}));
-  EXPECT_EQ(tensors.at("ba.weight").groups, 3);
-  EXPECT_EQ(tensors.at("vision_qkv.bias").groups, 2);
-  EXPECT_EQ(tensors.at("vision_qkv.bias").blocks, 3);
+  EXPECT_EQ(tensors.at("qkv.weight").numbers.groups, 2);
+  EXPECT_EQ(tensors.at("qkv.weight").numbers.heads, 4);
+  EXPECT_TRUE(tensors.at("qkv.weight").numbers.split.empty());
+  EXPECT_EQ(tensors.at("in_proj.weight").numbers.split,
+            (std::vector<SplitPart>{{".query", 2}, {".key", 3}, {".value", 5}}));
+  EXPECT_EQ(tensors.at("ba.weight").numbers.split,
+            (std::vector<SplitPart>{{".beta", 3}, {".alpha", 9}}));
+  EXPECT_EQ(tensors.at("ba.weight").numbers.groups, 3);
+  EXPECT_EQ(tensors.at("vision_qkv.bias").numbers.groups, 2);
+  EXPECT_EQ(tensors.at("vision_qkv.bias").numbers.blocks, 3);
   // Two blocks of columns below each other are 6 rows.
-  EXPECT_EQ(tensors.at("eh").split_rows, (std::vector<int64_t>{3, 3}));
+  EXPECT_EQ(tensors.at("eh").numbers.split, (std::vector<SplitPart>{{".e", 3}, {".h", 3}}));
 }
 
 struct BadConfig {

@@ -137,16 +137,11 @@ size_t dialect_of(const Registry& registry, const Table& table) {
 // Kinds that say where rows go or what becomes of values; of the others Bridge has more than there are ways.
 std::string kind_that_matters(const LogicalTensor& tensor, size_t part) {
   static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
-  switch (tensor.row->op) {
-    case Op::kGatedQkv:
-      return kQkv[part];
-    case Op::kGroup:
-      return "ConcatenatedQKVMapping";
-    case Op::kMinusOne:
-      return "RMSNorm2ZeroCenteredRMSNormMapping";
-    default:
-      return tensor.row->gated ? kind_of(tensor, part) : "";
-  }
+  const Op* op = tensor.row->op;
+  if (op == &ops::kGatedQkv) return kQkv[part];
+  if (op == &ops::kGroup) return "ConcatenatedQKVMapping";
+  if (op == &ops::kMinusOne) return "RMSNorm2ZeroCenteredRMSNormMapping";
+  return tensor.row->gated ? kind_of(tensor, part) : "";
 }
 
 TEST_P(QwenRegistry, NamesAreThoseOfMegatronBridge) {
@@ -257,7 +252,7 @@ TEST(Qwen35, WithoutOutputGates) {
   const Json config = with_text(vl(kDense, k27B), R"({"attn_output_gate": false})");
   bound(config).for_each_tensor(0, false, [](const LogicalTensor& tensor) {
     if (tensor.name != "decoder.layers.3.self_attention.linear_qkv.weight") return;
-    EXPECT_EQ(tensor.row->op, Op::kQkv);
+    EXPECT_EQ(tensor.row->op, &ops::kQkv);
     EXPECT_EQ(tensor.hf[0].shape, (bridge::Shape{24 * 256, 5120}));
   });
   EXPECT_EQ(bound(config).megatron_config("bf16")["attention_output_gate"], false);

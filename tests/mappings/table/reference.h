@@ -10,6 +10,7 @@
 
 #include "mappings/binding/logical_tensor.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 
 namespace mappings {
 
@@ -21,7 +22,7 @@ struct ReferenceRow {
 };
 
 inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/reference_mappings/" + name + ".tsv");
+  std::ifstream in(data_dir() + "/reference_mappings/" + name + ".tsv");
   EXPECT_TRUE(in) << name;
   std::vector<ReferenceRow> rows;
   std::string line;
@@ -42,7 +43,7 @@ inline std::vector<ReferenceRow> read_reference_rows(const std::string& name) {
 inline std::string kind_of(const LogicalTensor& tensor, size_t part) {
   static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
   static const char* const kGated[] = {"GatedMLPMapping[gate]", "GatedMLPMapping[up]"};
-  if (tensor.row->op == Op::kQkv) return kQkv[part];
+  if (tensor.row->op == &ops::kQkv) return kQkv[part];
   if (tensor.row->gated) return kGated[part];
   return "AutoMapping";
 }

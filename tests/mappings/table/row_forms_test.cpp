@@ -109,15 +109,15 @@ TEST(RowForms, SplitColumnsAndChunks) {
     split[tensor.name] = tensor.row->split;
     chunks[tensor.name] = tensor.chunks;
     const bool columns = tensor.name == "mtp.layers.0";
-    EXPECT_EQ(tensor.row->op == Op::kColumns, columns);
-    EXPECT_EQ(tensor.groups, columns ? 2 : 0);
+    EXPECT_EQ(tensor.row->op == &ops::kColumns, columns);
+    EXPECT_EQ(tensor.numbers.groups, columns ? 2 : 0);
   });
   EXPECT_EQ(split["decoder.layers.1.alpha"], (std::vector<std::string>{"_pre", "_post", "_res"}));
   EXPECT_EQ(split["mtp.layers.0"], (std::vector<std::string>{".e.weight", ".h.weight"}));
   EXPECT_TRUE(split["embedding.weight"].empty());
   EXPECT_EQ(chunks["decoder.layers.0.experts.fc1.weight"], (std::vector<int64_t>{4, 2}));
   EXPECT_TRUE(chunks["embedding.weight"].empty());
-  EXPECT_EQ(op_name(Op::kColumns), "columns");
+  EXPECT_EQ(ops::kColumns.name, "columns");
 }
 
 TEST(RowForms, ElementsStoredTwoToAByte) {

@@ -55,15 +55,15 @@ TEST(TableCheck, GoodTable) {
   ASSERT_EQ(table.rows.size(), 5u);  // the qkv row is for two families
   EXPECT_EQ(table.rows[1].family, "decoder");
   EXPECT_EQ(table.rows[2].family, "mtp");
-  EXPECT_EQ(table.rows[0].line, 14);
-  EXPECT_EQ(table.rows[1].line, 17);
-  EXPECT_EQ(table.rows[2].line, 17);
-  EXPECT_EQ(table.rows[3].line, 20);
-  EXPECT_EQ(table.rows[4].line, 22);
-  EXPECT_EQ(table.drops[1].line, 26);
-  EXPECT_EQ(table.extra_state[0].line, 29);
-  EXPECT_EQ(table.families[1].line, 9);
-  EXPECT_EQ(table.megatron_config[2].line, 37);
+  EXPECT_EQ(table.rows[0].place.line, 14);
+  EXPECT_EQ(table.rows[1].place.line, 17);
+  EXPECT_EQ(table.rows[2].place.line, 17);
+  EXPECT_EQ(table.rows[3].place.line, 20);
+  EXPECT_EQ(table.rows[4].place.line, 22);
+  EXPECT_EQ(table.drops[1].place.line, 26);
+  EXPECT_EQ(table.extra_state[0].place.line, 29);
+  EXPECT_EQ(table.families[1].place.line, 9);
+  EXPECT_EQ(table.megatron_config[2].place.line, 37);
   EXPECT_EQ(table.rows[3].dtypes, std::vector<bridge::Dtype>{bridge::Dtype::kBF16});
   EXPECT_EQ(table.rows[3].keep, bridge::Dtype::kF32);
   EXPECT_EQ(table.rows[3].hf[1].name, "{H}.up.weight");

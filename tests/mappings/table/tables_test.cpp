@@ -14,6 +14,7 @@
 #include "mappings/binding/binding.h"
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
+#include "tests/data_dir.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/reference.h"
 
@@ -92,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(All, ReferenceNames, ::testing::Values("llama", "qwen2"
 
 // The worked example of the documentation is a table.
 TEST(Documentation, ExampleWorks) {
-  std::ifstream in(std::string(CAUSEWAY_DATA_DIR) + "/../docs/mapping-tables.md");
+  std::ifstream in(data_dir() + "/../docs/mapping-tables.md");
   std::stringstream buffer;
   buffer << in.rdbuf();
   const std::string text = buffer.str();
@@ -146,6 +147,7 @@ const Published kPublished[] = {
     {"qwen2_7b", kQwen2_7B, "qwen2.jsonc", 339, 7'615'616'512},
     {"qwen3_0_6b", kQwen3_06B, "qwen3.jsonc", 310, 596'049'920},
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
+    {"mistral_7b", kMistral7B, "mistral.jsonc", 291, 7'241'732'096},
     {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
     {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
@@ -184,6 +186,25 @@ TEST_P(PublishedModels, HaveTheSizeTheTablePredicts) {
 INSTANTIATE_TEST_SUITE_P(All, PublishedModels, ::testing::ValuesIn(kPublished),
                          [](const auto& param) { return std::string(param.param.name); });
 
+// Mistral's modules are Llama's: the tables must name the same tensors, with the same shapes.
+TEST(MistralTable, IsLlamas) {
+  const auto tensors_of = [](const char* type, size_t dialect) {
+    const Json config = small_config(type);
+    const Binding binding(find_table(config, ""), config);
+    std::vector<std::tuple<std::string, const Op*, std::string, bridge::Shape>> tensors;
+    binding.for_each_tensor(dialect, false, [&](const LogicalTensor& tensor) {
+      for (const HfTensorSpec& spec : tensor.hf) {
+        tensors.emplace_back(tensor.name, tensor.row->op, spec.name, spec.shape);
+      }
+    });
+    return tensors;
+  };
+  for (const size_t dialect : {0, 1}) {
+    EXPECT_EQ(tensors_of("mistral", dialect), tensors_of("llama", dialect));
+    EXPECT_EQ(tensors_of("mistral", dialect).size(), 3 * 9 + 3u);
+  }
+}
+
 TEST(LlamaTable, BiasesOfEveryLinear) {
   Json config = small_config("llama");
   config["attention_bias"] = config["mlp_bias"] = true;
@@ -215,6 +236,7 @@ TEST(Tables, RefuseByName) {
       {"llama", "mlp_bias", "true", "attention_bias null with mlp_bias true"},
       {"llama", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
       {"qwen2", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
+      {"mistral", "quantization_config", "{\"quant_method\": \"fp8\"}", "quant_method 'fp8'"},
       {"qwen3", "attention_bias", "true", "attention_bias true"},
       {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "without weight_block_size"},
       {"qwen3", "mtp_num_hidden_layers", "1", "multi-token prediction"},

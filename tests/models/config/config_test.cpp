@@ -6,6 +6,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
+#include "models/hf/architectures.h"
 #include "models/hf/names.h"
 #include "models/megatron/config.h"
 #include "models/model/tensor_id.h"
@@ -77,7 +78,7 @@ constexpr const char* kDeepseekV3 = R"({
 // Every tensor of the release has a canonical one, a scale, or a reason; every canonical one is there, with its shape.
 TEST(HfNames, AreThoseOfTheDeepseekV3Release) {
   const ModelConfig config = hf(kDeepseekV3);
-  const HfNames names(HfFamily::kDeepseekV3, config, "model.");
+  const HfNames names(architectures::kDeepseekV3, config, "model.");
   std::map<std::string, mappings::ListedTensor> listed =
       mappings::listed_tensors("deepseek_v3.tsv.gz");
   ASSERT_EQ(listed.size(), 91991U);
@@ -118,7 +119,7 @@ constexpr const char* kDeepseekV4 = R"({
 // Names and logical shapes of all 69187 tensors of the release.
 TEST(HfNames, AreThoseOfTheDeepseekV4Release) {
   const ModelConfig config = hf(kDeepseekV4);
-  const HfNames names(HfFamily::kDeepseekV4, config, "");
+  const HfNames names(architectures::kDeepseekV4, config, "");
   std::map<std::string, mappings::ListedTensor> listed =
       mappings::listed_tensors("deepseek_v4_flash.tsv.gz");
   ASSERT_EQ(listed.size(), 69187U);
@@ -268,6 +269,24 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(refusal([] { megatron("- 1"); }, bridge::Code::kBadInput),
             "run_config.yaml: no model section");
   EXPECT_NE(refusal([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
+}
+
+// dsv4_hybrid gives depths ratios of their own, but still there must be a layer before them.
+TEST(MegatronConfig, DepthsWithoutLayers) {
+  const std::string yaml = std::string(kModel) + R"(  num_layers: 0
+  mtp_num_layers: 1
+  experimental_attention_variant: dsv4_hybrid
+  enable_hyper_connections: true
+  qk_layernorm: true
+  csa_compress_ratios: [0]
+  v_head_dim: 128
+  q_lora_rank: 4
+  o_groups: 1
+  o_lora_rank: 4
+  num_moe_experts: 4
+)";
+  EXPECT_EQ(refusal([&] { megatron(yaml); }, bridge::Code::kBadInput),
+            "run_config.yaml: model: no layers");
 }
 
 // Eleven levels of ten aliases each: no file that small is that large.

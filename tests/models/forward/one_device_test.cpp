@@ -14,6 +14,7 @@
 #include "models/forward/linear.h"
 #include "models/forward/prompt.h"
 #include "models/hf/view.h"
+#include "tests/data_dir.h"
 
 namespace models {
 namespace {
@@ -85,8 +86,8 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
 
 void run_on_meta(const std::string& folder, int64_t tokens, at::ScalarType type) {
   bridge::MemoryBudget budget(256 << 20);
-  const auto weights = open_hf_weights(bridge::real_file_system(),
-                                       std::string(CAUSEWAY_DATA_DIR) + "/" + folder, budget);
+  const auto weights =
+      open_hf_weights(bridge::real_file_system(), data_dir() + "/" + folder, budget);
   const Compute compute{type, at::kMeta};
   const ModelConfig& config = weights->config();
   mixed.clear();

@@ -1,0 +1,66 @@
+// An op at work: the movement of elements between a logical Megatron tensor and its Hugging Face parts.
+//
+// The op states its shape rule and its block layout once (mappings/op). The forward runs, the inverse runs and the slice
+// rule are all read off that layout here, so that the two directions cannot disagree. Pure and thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bridge/convert/algebra/value_change.h"
+#include "bridge/io/number/dtype.h"
+#include "mappings/op/op.h"
+
+namespace bridge {
+
+// One contiguous stretch of elements. input is the part (forward) or 0 (inverse); kZeros means no source.
+struct Run {
+  static constexpr int kZeros = -1;
+  int input;
+  int64_t begin;   // first element in the input
+  int64_t length;  // elements
+};
+
+class OpLayout {
+ public:
+  // Shapes are those of the HF parts. Errors: kBadInput where they do not fit the op.
+  OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
+           const mappings::OpNumbers& numbers);
+
+  const Shape& megatron_shape() const { return shape_; }
+  const Shape& part_shape(int part) const { return part_shapes_[static_cast<size_t>(part)]; }
+  int64_t megatron_elements() const { return elements_; }
+  // On the way to Megatron.
+  ValueChange value_change() const { return value_change_; }
+
+  // Slice rule, forward: the runs that make Megatron elements [begin, end), appended in order.
+  void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
+  // Slice rule, inverse: the Megatron runs that make elements [begin, end) of HF part `part`.
+  void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
+
+ private:
+  struct PlacedStrand : mappings::Strand {
+    int64_t begin = 0;  // in Megatron's period
+  };
+
+  void place(const mappings::Strands& layout);
+  void place(const mappings::Exchange& layout);
+  void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+                std::vector<Run>& runs) const;
+
+  // Each side repeats its period: Megatron's is made of strands, in order, each part's of its elements among them.
+  std::vector<PlacedStrand> strands_;
+  std::vector<int64_t> part_periods_;
+  int64_t period_ = 0;
+  // Of an exchange, else 0: the part's elements are [outer, inner, width], Megatron's [inner, outer, width].
+  int64_t outer_ = 0;
+  int64_t inner_ = 0;
+  int64_t width_ = 0;
+  int64_t zeros_from_ = 0;  // elements from here on are padding
+  int64_t elements_ = 0;
+  ValueChange value_change_;
+  Shape shape_;
+  std::vector<Shape> part_shapes_;
+};
+
+}  // namespace bridge

@@ -1,0 +1,47 @@
+#include "bridge/convert/commit/report_place.h"
+
+#include <fmt/format.h>
+
+#include "bridge/io/base/error.h"
+#include "bridge/io/file/containment.h"
+#include "bridge/io/file/json_file.h"
+#include "bridge/io/file/stream_file.h"
+
+namespace bridge {
+namespace {
+
+// A name without symlinks but for the last part, which a rename replaces; nullopt: its folder is not there.
+std::optional<Path> real_name(FileSystem& fs, const Path& path) {
+  const Path parent = parent_of(path);
+  if (!fs.stat(parent)) return std::nullopt;
+  return fs.real_path(parent) / path.filename();
+}
+
+bool is_or_lies_in(FileSystem& fs, const Path& report, const Path& place) {
+  if (place.empty()) return false;
+  const std::optional<Path> name = real_name(fs, report);
+  if (!name) return false;
+  if (const std::optional<Stat> there = fs.stat(place)) {
+    return there->kind == Kind::kDirectory ? lies_in(fs, name->parent_path(), *there)
+                                           : name == real_name(fs, place);
+  }
+  return name == real_name(fs, place);
+}
+
+}  // namespace
+
+void check_report_place(FileSystem& fs, const Path& report, const std::vector<Path>& inputs,
+                        const std::vector<Path>& outputs) {
+  if (report.empty()) return;
+  const auto refuse = [&](const Path& place, std::string_view what) {
+    if (is_stream(report) || !is_or_lies_in(fs, report, place)) return;
+    usage_error(fmt::format("--report {}: lies in the {} {}", printable(report.native()), what,
+                            printable(place.native())),
+                "write it elsewhere");
+  };
+  for (const Path& input : inputs) refuse(input, "input");
+  for (const Path& output : outputs) refuse(output, "output");
+  check_json_file_can_be_written(fs, report);
+}
+
+}  // namespace bridge

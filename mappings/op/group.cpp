@@ -1,0 +1,34 @@
+// group: W = [A; B; ...] of equal blocks, each of equal groups; M is for g in groups: [A_g; B_g; ...]. So queries, keys and
+// values in one tensor become Megatron's by query group.
+#include <fmt/format.h>
+
+#include "mappings/op/ops.h"
+#include "mappings/op/rows.h"
+
+namespace mappings {
+namespace {
+
+Misfit misfit(const Operands& operands) {
+  const int64_t groups = operands.numbers.groups;
+  const int64_t blocks = operands.numbers.blocks;
+  const int64_t rows = rows_of(operands.parts[0]);
+  const bool positive = groups > 0 && blocks > 0 && rows > 0;
+  if (positive && rows % bridge::checked_mul(groups, blocks, "groups") == 0) return std::nullopt;
+  return fmt::format("{} rows do not divide into {} blocks of {} groups", rows, blocks, groups);
+}
+
+BlockLayout layout(const Operands& operands) {
+  return Exchange{.outer = operands.numbers.blocks, .inner = operands.numbers.groups};
+}
+
+}  // namespace
+
+namespace ops {
+
+constinit const Op kGroup = {.name = "group",
+                             .numbers = {&OpNumbers::groups, &OpNumbers::blocks},
+                             .misfit = misfit,
+                             .layout = layout};
+
+}  // namespace ops
+}  // namespace mappings

@@ -1,0 +1,24 @@
+// The head of a built-in table: what says which models it serves. A start reads the heads of all
+// tables and parses one table.
+//
+//   "architectures", "model_types" and "not_served" come first in a built-in table; reading ends at
+//   any other key.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mappings/table/table.h"
+
+namespace mappings {
+
+struct TableHead {
+  std::vector<std::string> architectures;
+  std::vector<std::string> model_types;
+  std::vector<OtherModel> not_served;
+};
+
+TableHead read_head(std::string_view text);
+
+}  // namespace mappings

@@ -1,0 +1,19 @@
+// The keys of a table, in the order in which it is best read: what it serves comes first, then
+// names, then what uses them. Internal to mappings.
+#pragma once
+
+#include <string_view>
+
+namespace mappings {
+
+inline constexpr std::string_view kTableKeys[] = {
+    "architectures", "model_types",     "not_served",
+    "use",           "config_root",     "values",
+    "dims",          "dialects",        "families",
+    "mtp",           "mtp_uncounted",   "mtp_found",
+    "tied",          "per_layer_keys",  "name_prefix",
+    "text_form",     "quantization",    "rows",
+    "drop",          "extra_state",     "refuse",
+    "warn",          "megatron_config", "megatron_config_when"};
+
+}  // namespace mappings

@@ -1,0 +1,60 @@
+#include "mappings/table/table_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bridge/io/base/error.h"
+#include "mappings/table/table_expand.h"
+#include "mappings/table/table_json.h"
+#include "mappings/table/table_keys.h"
+
+namespace mappings {
+namespace {
+
+// On one line, with a space after each comma and colon.
+std::string line_text(const Json& json) {
+  if (!json.is_structured()) return json.dump();
+  std::string text;
+  for (const auto& [key, value] : json.items()) {
+    if (!text.empty()) text += ", ";
+    if (json.is_object()) text += Json(key).dump() + ": ";
+    text += line_text(value);
+  }
+  return json.is_object() ? "{" + text + "}" : "[" + text + "]";
+}
+
+// A line for each member of an object, and for each element of a list that is not of plain values.
+std::string section_text(const Json& json) {
+  const bool has_lines =
+      json.is_object() ||
+      (json.is_array() && std::any_of(json.begin(), json.end(),
+                                      [](const Json& item) { return item.is_structured(); }));
+  if (!has_lines) return line_text(json);
+  std::string text;
+  for (const auto& [key, value] : json.items()) {
+    text += text.empty() ? "\n    " : ",\n    ";
+    if (json.is_object()) text += Json(key).dump() + ": ";
+    text += line_text(value);
+  }
+  return json.is_object() ? "{" + text + "\n  }" : "[" + text + "\n  ]";
+}
+
+}  // namespace
+
+std::string self_contained_text(std::string_view text, std::string_view file) {
+  const std::string name = bridge::printable(file);
+  const ExpandedTable table =
+      bridge::with_context(name, [&] { return expand_table(text, embedded_fragments()); });
+  std::string sections;
+  const auto add = [&](const std::string& key, const Json& value) {
+    sections += sections.empty() ? "\n  " : ",\n  ";
+    sections += Json(key).dump() + ": " + section_text(value);
+  };
+  for (const std::string_view key : kTableKeys) {
+    if (const Json* const value = find(table.top, key)) add(std::string(key), *value);
+  }
+  return fmt::format("// {}, with the fragments that it uses.\n{{{}\n}}\n", name, sections);
+}
+
+}  // namespace mappings

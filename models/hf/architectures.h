@@ -1,0 +1,32 @@
+// The architectures that the view of Hugging Face checkpoints reads. A new one is a line here and a
+// file, which defines its descriptor as architectures::NAME. A descriptor without its line does not
+// compile, a line without its descriptor does not link.
+//
+// The list is explicit, because a linker leaves out of a static library what nothing refers to.
+#pragma once
+
+#include "models/hf/architecture.h"
+
+namespace models {
+
+#define CAUSEWAY_HF_ARCHITECTURES(LINE) \
+  LINE(kDeepseekV3)                     \
+  LINE(kDeepseekV4)                     \
+  LINE(kLlama)                          \
+  LINE(kMistral)                        \
+  LINE(kMixtral)                        \
+  LINE(kQwen2)                          \
+  LINE(kQwen3)                          \
+  LINE(kQwen3_5)                        \
+  LINE(kQwen3Moe)
+
+namespace architectures {
+#define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;
+CAUSEWAY_HF_ARCHITECTURES(CAUSEWAY_DECLARE)
+#undef CAUSEWAY_DECLARE
+}  // namespace architectures
+
+// The one of config.json's model_type. kUnsupported for others, naming it.
+const HfArchitecture& hf_architecture(const Settings& config);
+
+}  // namespace models

@@ -1,0 +1,27 @@
+// Llama. Biases are where config.json says so, of attention and of the feed-forward part.
+// Truth: transformers' configuration_llama.py, modeling_llama.py.
+#include "models/hf/architectures.h"
+#include "models/hf/decoder.h"
+
+namespace models {
+namespace {
+
+constexpr std::string_view kModelTypes[] = {"llama"};
+
+LayerConfig layer_of(const Settings& config, int64_t /*layer*/) {
+  GroupedAttention attention = hf_grouped_attention(config, {});
+  attention.rotary = hf_whole_rotary(config, attention.head_dim, 10000);
+  return {attention,
+          DenseMlp{config.integer("intermediate_size"), config.flag_or("mlp_bias", false)}};
+}
+
+ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
+  return hf_decoder_config(config, 1e-6, layer_of);
+}
+
+}  // namespace
+
+constexpr HfArchitecture architectures::kLlama = {
+    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+
+}  // namespace models

@@ -1,0 +1,48 @@
+#include "models/hf/qwen.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "bridge/io/base/error.h"
+
+namespace models {
+namespace {
+
+bool layer_slides(const Settings& config, int64_t layer) {
+  const std::vector<std::string> types = config.texts("layer_types");
+  if (types.empty()) return layer >= config.integer_or("max_window_layers", 28);
+  if (static_cast<size_t>(layer) >= types.size()) {
+    config.refuse("layer_types", fmt::format("{} of them, none for layer {}", types.size(), layer));
+  }
+  const std::string& type = types[static_cast<size_t>(layer)];
+  if (type == "full_attention") return false;
+  if (type != "sliding_attention") {
+    config.not_supported("layer_types",
+                         fmt::format("'{}' is not computed here", bridge::printable(type)));
+  }
+  if (qwen_window(config) == 0) config.refuse("layer_types", "some slide, but there is no window");
+  return true;
+}
+
+}  // namespace
+
+int64_t qwen_window(const Settings& config) {
+  if (!config.flag_or("use_sliding_window", false)) return 0;
+  return config.integer_or("sliding_window", config.mentions("sliding_window") ? 0 : 4096);
+}
+
+int64_t qwen_window_of(const Settings& config, int64_t layer) {
+  return layer_slides(config, layer) ? qwen_window(config) : 0;
+}
+
+bool qwen_has_experts(const Settings& config, int64_t layer) {
+  const std::vector<int64_t> dense = config.integers("mlp_only_layers");
+  const int64_t step = config.integer_or("decoder_sparse_step", 1);
+  if (step < 1) config.refuse("decoder_sparse_step", "not positive");
+  return std::find(dense.begin(), dense.end(), layer) == dense.end() && (layer + 1) % step == 0;
+}
+
+}  // namespace models

@@ -1,0 +1,31 @@
+// Qwen2 and Qwen2.5: queries, keys and values always have biases, the output never has. Later
+// layers may have a window.
+// Truth: transformers' configuration_qwen2.py, modeling_qwen2.py.
+#include "models/hf/architectures.h"
+#include "models/hf/decoder.h"
+#include "models/hf/qwen.h"
+
+namespace models {
+namespace {
+
+constexpr std::string_view kModelTypes[] = {"qwen2"};
+
+LayerConfig layer_of(const Settings& config, int64_t layer) {
+  GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 32});
+  attention.qkv_bias = true;
+  attention.output_bias = false;
+  attention.window = qwen_window_of(config, layer);
+  attention.rotary = hf_whole_rotary(config, attention.head_dim, 10000);
+  return {attention, DenseMlp{config.integer("intermediate_size"), false}};
+}
+
+ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
+  return hf_decoder_config(config, 1e-6, layer_of);
+}
+
+}  // namespace
+
+constexpr HfArchitecture architectures::kQwen2 = {
+    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+
+}  // namespace models

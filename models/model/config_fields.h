@@ -1,0 +1,130 @@
+// The fields of every struct of a ModelConfig, by the names that messages and reports give them. A
+// new field is a line here: without it nothing compiles (fields.h).
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "models/model/fields.h"
+#include "models/model/model_config.h"
+
+namespace models {
+
+// The specializations below are the lists.
+template <typename T>
+inline constexpr std::nullptr_t kFields = nullptr;
+
+// What tells the alternatives of a variant apart; empty for what is none.
+template <typename T>
+inline constexpr std::string_view kKind = "";
+
+template <>
+inline constexpr auto kFields<NormConfig> = all_fields(field("kind", &NormConfig::kind),
+                                                       field("eps", &NormConfig::eps));
+
+template <>
+inline constexpr auto kFields<RotaryConfig> = all_fields(
+    field("channels", &RotaryConfig::channels), field("layout", &RotaryConfig::layout),
+    field("base", &RotaryConfig::base), field("scaling", &RotaryConfig::scaling),
+    field("factor", &RotaryConfig::factor),
+    field("original_positions", &RotaryConfig::original_positions),
+    field("low_freq_factor", &RotaryConfig::low_freq_factor),
+    field("high_freq_factor", &RotaryConfig::high_freq_factor),
+    field("beta_fast", &RotaryConfig::beta_fast), field("beta_slow", &RotaryConfig::beta_slow),
+    field("round_range", &RotaryConfig::round_range), field("magnitude", &RotaryConfig::magnitude));
+
+template <>
+inline constexpr std::string_view kKind<GroupedAttention> = "grouped";
+template <>
+inline constexpr auto kFields<GroupedAttention> = all_fields(
+    field("heads", &GroupedAttention::heads), field("kv_heads", &GroupedAttention::kv_heads),
+    field("head_dim", &GroupedAttention::head_dim), field("qkv_bias", &GroupedAttention::qkv_bias),
+    field("output_bias", &GroupedAttention::output_bias),
+    field("qk_norm", &GroupedAttention::qk_norm), field("gated", &GroupedAttention::gated),
+    field("window", &GroupedAttention::window), field("rotary", &GroupedAttention::rotary));
+
+template <>
+inline constexpr std::string_view kKind<LatentAttention> = "latent";
+template <>
+inline constexpr auto kFields<LatentAttention> = all_fields(
+    field("heads", &LatentAttention::heads), field("q_rank", &LatentAttention::q_rank),
+    field("kv_rank", &LatentAttention::kv_rank), field("nope_dim", &LatentAttention::nope_dim),
+    field("rope_dim", &LatentAttention::rope_dim), field("v_dim", &LatentAttention::v_dim),
+    field("latent_eps", &LatentAttention::latent_eps),
+    field("softmax_factor", &LatentAttention::softmax_factor),
+    field("rotary", &LatentAttention::rotary));
+
+template <>
+inline constexpr std::string_view kKind<CompressedAttention> = "compressed";
+template <>
+inline constexpr auto kFields<CompressedAttention> = all_fields(
+    field("heads", &CompressedAttention::heads), field("head_dim", &CompressedAttention::head_dim),
+    field("rope_dim", &CompressedAttention::rope_dim),
+    field("q_rank", &CompressedAttention::q_rank), field("window", &CompressedAttention::window),
+    field("output_groups", &CompressedAttention::output_groups),
+    field("output_rank", &CompressedAttention::output_rank),
+    field("ratio", &CompressedAttention::ratio),
+    field("overlapping", &CompressedAttention::overlapping),
+    field("index_heads", &CompressedAttention::index_heads),
+    field("index_dim", &CompressedAttention::index_dim),
+    field("index_chosen", &CompressedAttention::index_chosen),
+    field("rotary", &CompressedAttention::rotary));
+
+template <>
+inline constexpr std::string_view kKind<DeltaAttention> = "linear";
+template <>
+inline constexpr auto kFields<DeltaAttention> = all_fields(
+    field("key_heads", &DeltaAttention::key_heads),
+    field("value_heads", &DeltaAttention::value_heads), field("key_dim", &DeltaAttention::key_dim),
+    field("value_dim", &DeltaAttention::value_dim), field("kernel", &DeltaAttention::kernel));
+
+template <>
+inline constexpr std::string_view kKind<DenseMlp> = "dense";
+template <>
+inline constexpr auto kFields<DenseMlp> = all_fields(field("width", &DenseMlp::width),
+                                                     field("bias", &DenseMlp::bias));
+
+template <>
+inline constexpr auto kFields<RouterConfig> = all_fields(
+    field("score", &RouterConfig::score), field("experts", &RouterConfig::experts),
+    field("chosen", &RouterConfig::chosen), field("groups", &RouterConfig::groups),
+    field("chosen_groups", &RouterConfig::chosen_groups),
+    field("ranked_by", &RouterConfig::ranked_by),
+    field("selection_bias", &RouterConfig::selection_bias),
+    field("by_token", &RouterConfig::by_token), field("normalized", &RouterConfig::normalized),
+    field("factor", &RouterConfig::factor));
+
+template <>
+inline constexpr std::string_view kKind<MixtureOfExperts> = "experts";
+template <>
+inline constexpr auto kFields<MixtureOfExperts> = all_fields(
+    field("width", &MixtureOfExperts::width),
+    field("shared_width", &MixtureOfExperts::shared_width),
+    field("shared_gated", &MixtureOfExperts::shared_gated),
+    field("limit", &MixtureOfExperts::limit), field("router", &MixtureOfExperts::router));
+
+template <>
+inline constexpr auto kFields<HyperConnections> =
+    all_fields(field("streams", &HyperConnections::streams),
+               field("steps", &HyperConnections::steps), field("eps", &HyperConnections::eps));
+
+template <>
+inline constexpr auto kFields<LayerConfig> = all_fields(field("attention", &LayerConfig::attention),
+                                                        field("mlp", &LayerConfig::mlp));
+
+template <>
+inline constexpr auto kFields<VisionTower> =
+    all_fields(field("blocks", &VisionTower::blocks), field("width", &VisionTower::width),
+               field("heads", &VisionTower::heads), field("hidden", &VisionTower::hidden),
+               field("channels", &VisionTower::channels), field("frames", &VisionTower::frames),
+               field("patch", &VisionTower::patch), field("places", &VisionTower::places),
+               field("merge", &VisionTower::merge), field("output", &VisionTower::output));
+
+template <>
+inline constexpr auto kFields<ModelConfig> =
+    all_fields(field("hidden", &ModelConfig::hidden), field("vocab", &ModelConfig::vocab),
+               field("tied", &ModelConfig::tied), field("norm", &ModelConfig::norm),
+               field("hyper", &ModelConfig::hyper), field("layers", &ModelConfig::layers),
+               field("mtp", &ModelConfig::mtp), field("vision", &ModelConfig::vision));
+
+}  // namespace models

@@ -1,0 +1,130 @@
+// What every op is tested for, against its definition, which the test writes out element by element: both directions over
+// random shapes, every slice equal to that slice of the whole; and shapes and numbers that do not fit, hostile ones among
+// them, refused before anything is laid out.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bridge/convert/algebra/op_layout.h"
+#include "mappings/op/ops.h"
+#include "tests/convert/fixtures.h"
+
+namespace bridge {
+
+using mappings::OpNumbers;
+namespace ops = mappings::ops;
+
+using Values = std::vector<int32_t>;  // 0 is padding; real elements are numbered from 1
+
+struct Example {
+  std::vector<Shape> shapes = {};
+  OpNumbers numbers = {};
+  std::vector<Values> parts = {};
+  Values megatron = {};  // by definition
+  Shape megatron_shape = {};
+  int64_t lost = 0;  // elements at the end of the only part that the Megatron side has not
+};
+
+class Maker {
+ public:
+  explicit Maker(unsigned seed) : random_(seed) {}
+  int64_t up_to(int64_t most) { return 1 + static_cast<int64_t>(random_()) % most; }
+  Values fresh(int64_t count) {
+    Values values(static_cast<size_t>(count));
+    for (int32_t& value : values) value = ++last_;
+    return values;
+  }
+
+ private:
+  std::mt19937 random_;
+  int32_t last_ = 0;
+};
+
+inline void append_rows(Values& out, const Values& from, int64_t first, int64_t rows,
+                        int64_t width) {
+  for (int64_t i = first * width; i < (first + rows) * width; ++i) {
+    out.push_back(from.at(static_cast<size_t>(i)));
+  }
+}
+
+inline void follow(const std::vector<bridge::Run>& runs, const std::vector<Values>& inputs,
+                   Values& out) {
+  for (const Run& run : runs) {
+    ASSERT_GT(run.length, 0);
+    for (int64_t i = 0; i < run.length; ++i) {
+      out.push_back(
+          run.input == Run::kZeros
+              ? 0
+              : inputs.at(static_cast<size_t>(run.input)).at(static_cast<size_t>(run.begin + i)));
+    }
+  }
+}
+
+// [0, end) cut at random places: what the executor may ask for.
+template <typename Fn>
+void for_random_slices(std::mt19937& random, int64_t end, Fn&& fn) {
+  for (int64_t begin = 0; begin < end;) {
+    const int64_t next = std::min(end, begin + 1 + static_cast<int64_t>(random()) % 17);
+    fn(begin, next);
+    begin = next;
+  }
+}
+
+inline void expect_definition(const mappings::Op& op, const Example& e, unsigned seed) {
+  const OpLayout layout(op, e.shapes, e.numbers);
+  ASSERT_EQ(layout.megatron_shape(), e.megatron_shape);
+  ASSERT_EQ(layout.megatron_elements(), std::ssize(e.megatron));
+
+  std::mt19937 random(seed);
+  Values megatron;
+  std::vector<bridge::Run> runs;
+  for_random_slices(random, std::ssize(e.megatron), [&](int64_t begin, int64_t end) {
+    runs.clear();
+    layout.forward(begin, end, runs);
+    follow(runs, e.parts, megatron);
+  });
+  ASSERT_EQ(megatron, e.megatron);
+
+  for (size_t part = 0; part < e.parts.size(); ++part) {
+    const int64_t size = std::ssize(e.parts[part]) - e.lost;
+    Values back;
+    for_random_slices(random, size, [&](int64_t begin, int64_t end) {
+      runs.clear();
+      layout.inverse(static_cast<int>(part), begin, end, runs);
+      follow(runs, {e.megatron}, back);
+    });
+    ASSERT_EQ(back, Values(e.parts[part].begin(), e.parts[part].begin() + size));
+  }
+}
+
+template <typename MakeExample>
+void expect_definition(const mappings::Op& op, const MakeExample& make_example) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Maker make(seed);
+    expect_definition(op, make_example(make), seed);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+struct BadOperands {
+  std::string name;
+  std::vector<Shape> shapes;
+  OpNumbers numbers;
+  std::string message;
+};
+
+inline void expect_refused(const mappings::Op& op, const std::vector<BadOperands>& all) {
+  for (const BadOperands& bad : all) {
+    SCOPED_TRACE(bad.name);
+    expect_error(Code::kBadInput, bad.message, [&] { OpLayout(op, bad.shapes, bad.numbers); });
+  }
+}
+
+inline constexpr int64_t kHuge = int64_t{1} << 62;
+
+}  // namespace bridge

@@ -1,0 +1,6 @@
+#pragma once
+
+#include <string>
+
+// The folder data/ of this checkout.
+std::string data_dir();
