@@ -63,7 +63,12 @@ struct HfDepths {
 };
 
 struct HfArchitecture {
-  std::span<const std::string_view> model_types;  // what config.json may say
+  // Which models it describes: those whose config.json names one of the classes in architectures,
+  // else those of one of the types. Kimi-K2 has DeepSeek-V3's class under a type of its own. There
+  // are no classes where the type says more: which of several forms a model has (Qwen3.5), or that
+  // it is a successor that kept the name (DeepSeek-V4.1).
+  std::span<const std::string_view> model_types;
+  std::span<const std::string_view> classes = {};
 
   // drop_mtp: as if the model had no multi-token prediction, whatever config.json says of that.
   ModelConfig (*config)(const Settings& config, bool drop_mtp);

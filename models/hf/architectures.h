@@ -26,7 +26,8 @@ CAUSEWAY_HF_ARCHITECTURES(CAUSEWAY_DECLARE)
 #undef CAUSEWAY_DECLARE
 }  // namespace architectures
 
-// The one of config.json's model_type. kUnsupported for others, naming it.
+// The one of a class in config.json's architectures, else of its model_type. kUnsupported for
+// others, naming the type. kBadInput where architectures is no list of texts.
 const HfArchitecture& hf_architecture(const Settings& config);
 
 }  // namespace models

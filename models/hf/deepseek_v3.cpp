@@ -14,6 +14,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"deepseek_v3"};
+constexpr std::string_view kClasses[] = {"DeepseekV3ForCausalLM", "DeepseekV3Model"};
 constexpr double kLatentEps = 1e-6;  // DeepseekV3RMSNorm's own default, whatever rms_norm_eps says
 
 constexpr HfName kNames[] = {
@@ -128,6 +129,7 @@ std::vector<HfDepthStart> depth_starts(const HfModel& model) {
 
 constexpr HfArchitecture architectures::kDeepseekV3 = {
     .model_types = kModelTypes,
+    .classes = kClasses,
     .config = config_of,
     .places = places_of,
     .depths = {depth_starts, "embed_tokens.weight", "shared_head.head.weight"}};

@@ -13,6 +13,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"mistral"};
+constexpr std::string_view kClasses[] = {"MistralForCausalLM", "MistralModel"};
 
 int64_t window_of(const Settings& config) {
   const int64_t absent = config.mentions("sliding_window") ? 0 : 4096;
@@ -40,7 +41,9 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 
 }  // namespace
 
-constexpr HfArchitecture architectures::kMistral = {
-    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+constexpr HfArchitecture architectures::kMistral = {.model_types = kModelTypes,
+                                                    .classes = kClasses,
+                                                    .config = config_of,
+                                                    .places = hf_plain_places};
 
 }  // namespace models

@@ -64,6 +64,30 @@ INSTANTIATE_TEST_SUITE_P(All, BridgeImported,
                          testing::Values("qwen3_5_vl", "qwen3_5_moe_vl", "qwen3_5_moe_text",
                                          "qwen3_6_moe_vl"));
 
+const HfArchitecture& chosen(const std::string& json) {
+  return hf_architecture(Settings("config.json", bridge::parse_json(json)));
+}
+
+TEST(HfArchitecture, IsThatOfTheClassElseOfTheType) {
+  // Kimi-K2.
+  EXPECT_EQ(&chosen(R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "kimi_k2"})"),
+            &architectures::kDeepseekV3);
+  EXPECT_EQ(&chosen(R"({"architectures": ["LlamaForCausalLM"], "model_type": "mistral"})"),
+            &architectures::kLlama);
+  // A trainer's wrapper put its name before the class's.
+  EXPECT_EQ(&chosen(R"({"architectures": ["FSDPQwen3ForCausalLM"], "model_type": "qwen3"})"),
+            &architectures::kQwen3);
+  EXPECT_EQ(&chosen(R"({"architectures": null, "model_type": "mixtral"})"),
+            &architectures::kMixtral);
+  for (const char* json :
+       {R"({"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v41"})",
+        R"({"architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen4_exp"})",
+        R"({"architectures": ["FSDPDeepseekV3ForCausalLM"], "model_type": "kimi_k2"})"}) {
+    EXPECT_NE(refusal([&] { chosen(json); }, bridge::Code::kUnsupported).find("model_type"),
+              std::string::npos);
+  }
+}
+
 constexpr const char* kDeepseekV3 = R"({
   "model_type": "deepseek_v3", "hidden_size": 7168, "vocab_size": 129280, "num_hidden_layers": 61,
   "num_attention_heads": 128, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
