@@ -45,7 +45,7 @@ class Binding {
   bool tied() const { return tied_; }
   bool per_layer_keys() const { return per_layer_keys_; }
   bool per_layer_keys(const Family* family) const;  // of its rows; nullptr: of no family
-  // Before the Megatron keys of what is of no part: "" or "language_model.".
+  // The prefix of Megatron keys that belong to no part: "" or "language_model.".
   const std::string& name_prefix() const { return name_prefix_; }
   // Those that this configuration promises tensors of, in order of the rows.
   const std::vector<std::string>& parts() const { return parts_; }

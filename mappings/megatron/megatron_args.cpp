@@ -3,7 +3,7 @@
 //   2. fields that arguments have under another name
 //   3. flags computed from fields (swiglu, group_query_attention, untie_...)
 //   4. what describes the checkpoint (format, no optimizer state, parallel sizes 1)
-// What is no plain datum cannot be passed: readers of common.pt load it with weights_only.
+// Only plain data can be passed: readers of common.pt load it with weights_only.
 #include "mappings/megatron/megatron_args.h"
 
 #include <fmt/format.h>

@@ -66,7 +66,7 @@ TEST(ConcatOp, GroupsInterleaveGateAndUp) {
       EXPECT_EQ(runs[0].begin, row * kWidth) << block << ", row " << row;
     }
   }
-  // One block of all rows is no interleaving.
+  // One block of all rows means that nothing is interleaved.
   const OpLayout plain(ops::kConcat, {{kRows, kWidth}, {kRows, kWidth}}, {});
   std::vector<bridge::Run> runs;
   plain.forward(0, 2 * kRows * kWidth, runs);
