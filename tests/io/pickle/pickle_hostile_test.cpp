@@ -166,8 +166,9 @@ TEST_P(BadPickleTest, IsRefused) {
     EXPECT_NE(e.message().find(GetParam().message), std::string::npos) << e.message();
   }
   EXPECT_EQ(budget.used(), 0);
-  // Of this process: other load does not count.
-  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 4);
+  // Of this process: other load does not count. Minutes would be what grows faster than its input; a sanitized build on
+  // a slow machine takes seconds.
+  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 60);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BadPickleTest, testing::ValuesIn(kBadPickles),
