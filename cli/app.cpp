@@ -32,7 +32,9 @@ constexpr const char* kConvertExamples =
     "  causeway convert-hf DeepSeek-V3 out --mtp drop                 FP8, without its MTP layer\n"
     "  causeway convert-hf Qwen3.5-27B out --parts text               no vision tower, no "
     "language_model.\n"
-    "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args ...";
+    "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args FLAGS ..., with "
+    "the flags\n"
+    "that `causeway inspect megatron/qwen3-8b --megatron-args` prints.";
 
 constexpr const char* kExportExamples =
     "Examples:\n"
@@ -75,6 +77,17 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
       ->add_option("--expect", options.expect,
                    "Published checksums, lines 'sha256  shard': checked before commit")
       ->type_name("FILE");
+  command
+      ->add_option_function<std::string>(
+          "--head", [&options](const std::string&) { options.no_head = true; },
+          "none: convert a model that has no output layer without one")
+      ->check(CLI::IsMember({"none"}))
+      ->type_name("WHAT");
+  command
+      ->add_flag("--overwrite-iteration", options.overwrite_iteration,
+                 "Replace only iter_0000000 and causeway/ of an earlier conversion; the tracker "
+                 "and the iterations that training added stay")
+      ->excludes("--overwrite");
   add_run_options(*command, options);
   add_resource_options(*command, options);
   command->callback([&options, &status] { status = convert_hf(options); });
@@ -128,16 +141,25 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   command->callback([&verify_command, &status] { status = verify(verify_command); });
 }
 
-void add_inspect(CLI::App& app, bridge::InspectOptions& options, int& status) {
+void add_inspect(CLI::App& app, InspectCommand& inspect_command, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
   command->footer(
-      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all");
+      "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all\n"
+      "  causeway inspect megatron/qwen3-8b --megatron-args             flags for pretrain_gpt.py\n"
+      "--use-checkpoint-args takes the sizes of a model from the checkpoint and not, among others, "
+      "the\nepsilon and the norms of queries and keys: Megatron-LM loads without them and computes "
+      "another model.");
+  bridge::InspectOptions& options = inspect_command.options;
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
   command->add_flag("--json", options.as_json, "Print JSON");
+  command->add_flag(
+      "--megatron-args", inspect_command.megatron_args,
+      "The flags that Megatron-LM needs beside --use-checkpoint-args, on one line, and "
+      "the same as fields of Megatron-Bridge's provider");
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
-  command->callback([&options, &status] { status = inspect(options); });
+  command->callback([&inspect_command, &status] { status = inspect(inspect_command); });
 }
 
 void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status) {
@@ -147,9 +169,9 @@ void add_mappings(CLI::App& app, MappingsCommand& mappings_command, int& status)
       "Examples:\n  causeway mappings list\n  causeway mappings show Qwen3ForCausalLM --layer 0\n"
       "  causeway mappings show LlamaForCausalLM --source > my_model.jsonc\n"
       "  causeway mappings check my_model.jsonc my-model-folder");
-  command->add_subcommand("list", "Architectures there are tables for")->callback([&status] {
-    status = mappings_list();
-  });
+  CLI::App* list = command->add_subcommand("list", "Architectures there are tables for");
+  list->add_flag("--json", mappings_command.as_json, "Print JSON");
+  list->callback([&mappings_command, &status] { status = mappings_list(mappings_command); });
   CLI::App* show = command->add_subcommand("show", "The rows of a table");
   show->add_option("ARCH", mappings_command.arch, "Architecture or table name")->required();
   show->add_option("--layer", mappings_command.layer, "With this layer's names")
@@ -182,13 +204,13 @@ int run(int argc, char** argv) {
   bridge::ConvertOptions convert_options;
   bridge::ExportOptions export_options;
   VerifyCommand verify_command;
-  bridge::InspectOptions inspect_options;
+  InspectCommand inspect_command;
   MappingsCommand mappings_command;
   convert_options.version = export_options.version = CAUSEWAY_VERSION;
   add_convert(app, convert_options, status);
   add_export(app, export_options, status);
   add_verify(app, verify_command, status);
-  add_inspect(app, inspect_options, status);
+  add_inspect(app, inspect_command, status);
   add_mappings(app, mappings_command, status);
   try {
     const auto is_asked_for = [&](const CLI::App* command) {

@@ -1,4 +1,5 @@
-// The commands, each in its own file: options are filled, results go to stdout, warnings to stderr.
+// The commands, each in its own file. They take filled options, print results to stdout and
+// warnings to stderr, and return the exit status.
 #pragma once
 
 #include <cstdint>
@@ -16,31 +17,37 @@ namespace cli {
 struct VerifyCommand {
   bridge::VerifyOptions options;
   std::string mode;  // hash, logits, both
-  // For causeway-verify: the options of the forward pass that were given, and their values.
+  // The given options of the forward pass and their values, for causeway-verify.
   std::vector<std::pair<std::string, std::string>> forward_options;
+};
+
+struct InspectCommand {
+  bridge::InspectOptions options;
+  bool megatron_args = false;  // print only the flags for Megatron-LM
 };
 
 struct MappingsCommand {
   bridge::CheckOptions check;
-  // show
+  bool as_json = false;  // for list
+  // For show:
   std::string arch;
-  int64_t layer = -1;   // with this layer's names
-  bool full = false;    // as one self-contained table
-  bool source = false;  // as it was written
+  int64_t layer = -1;   // show the names of this layer; -1: the patterns
+  bool full = false;    // show one self-contained table
+  bool source = false;  // show the table as it was written
 };
 
 int convert_hf(const bridge::ConvertOptions& options);
 int export_to_hf(const bridge::ExportOptions& options);
 int verify(const VerifyCommand& command);
-int inspect(const bridge::InspectOptions& options);
-int mappings_list();
+int inspect(const InspectCommand& command);
+int mappings_list(const MappingsCommand& command);
 int mappings_show(const MappingsCommand& command);
 int mappings_check(const MappingsCommand& command);
 
 // Prints the warnings and lines and writes --report; returns the exit status.
 int finish(const bridge::CommonOptions& options, const bridge::Report& report, const Lines& lines,
            double seconds);
-// The parts of it, for a command that has more to report.
+// The steps of finish(), for a command that has more to report.
 void print_summary(const bridge::CommonOptions& options, const bridge::Report& report,
                    const Lines& lines);
 int exit_status(const bridge::Report& report);

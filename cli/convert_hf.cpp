@@ -39,6 +39,10 @@ Lines lines_of(const bridge::ConvertSummary& summary) {
                           size_text(summary.witness_bytes));
     }
     lines.push_back(std::move(line));
+    lines.push_back(
+        fmt::format("next     Megatron-LM needs more than --use-checkpoint-args: `causeway inspect "
+                    "{} --megatron-args` prints it",
+                    printable(summary.target.string())));
   }
   return lines;
 }

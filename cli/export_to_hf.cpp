@@ -2,16 +2,39 @@
 
 #include "bridge/convert/commit/report_place.h"
 #include "bridge/convert/export.h"
+#include "bridge/convert/match/stated_config.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
+#include "cli/lines.h"
 #include "cli/stopwatch.h"
+#include "mappings/megatron/statement_fields.h"
 
 namespace cli {
 namespace {
 
 using bridge::printable;
+
+void list_statement(Lines& lines, const bridge::StatementSummary& statement) {
+  if (statement.of.empty()) lines.emplace_back(kConfigNotChecked);
+  for (const auto& [change, why] : statement.changes) {
+    lines.push_back(fmt::format("config   {}: {}, was {}: {}", printable(change.key),
+                                mappings::field_text(change.to), mappings::field_text(change.from),
+                                why));
+  }
+  for (const mappings::FieldDifference& difference : statement.training_only) {
+    lines.push_back("training " + bridge::difference_text(difference) + " (left as it is)");
+  }
+  if (statement.dtype) {
+    lines.push_back(fmt::format("config   dtype: {}, as the weights are written",
+                                bridge::torch_name(*statement.dtype)));
+  }
+  if (statement.padding_rows > 0) {
+    lines.push_back(fmt::format("padding  {} rows of the vocabulary left out, {} kept",
+                                statement.padding_rows, statement.kept_rows));
+  }
+}
 
 Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
   Lines lines = {
@@ -33,10 +56,16 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
         fmt::format("text     the text model on its own: {} tensors of other parts left out",
                     *summary.dropped_part_tensors));
   }
+  if (summary.without_head) lines.emplace_back("head     none: the model has no output layer");
+  if (!summary.key_prefix.empty()) {
+    lines.push_back(
+        fmt::format("keys     begin with {} (a checkpoint of NeMo)", summary.key_prefix));
+  }
   if (summary.dequantized_tensors > 0) {
     lines.push_back(fmt::format("left out the scales of {} tensors, which stay {}",
                                 summary.dequantized_tensors, safetensors_name(*summary.dtype)));
   }
+  list_statement(lines, summary.statement);
   if (summary.witnesses > 0) {
     lines.push_back(
         fmt::format("witness  {} elements are the source's own, which the values alone do not tell",
@@ -46,6 +75,11 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
     lines.push_back(
         fmt::format("blocks   {} with the scales they had, {} with new ones ({} clipped)",
                     summary.blocks.kept, summary.blocks.fresh, summary.blocks.clipped));
+  }
+  for (const bridge::ExportSummary::Cast& cast : summary.casts) {
+    lines.push_back(fmt::format("cast     {} tensors {} -> {}: {} of {} values changed",
+                                cast.tensors, safetensors_name(cast.from),
+                                safetensors_name(cast.to), cast.changed, cast.values));
   }
   if (summary.beside) list_beside_model(lines, *summary.beside);
   return lines;

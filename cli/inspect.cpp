@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "bridge/convert/inspect_flags.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
@@ -28,12 +29,17 @@ void describe(Lines& lines, const bridge::Path& path, const bridge::HuggingFaceF
   lines.push_back(
       fmt::format("shards      {}{}", found.shards, found.has_index ? ", with an index" : ""));
   lines.push_back(fmt::format("side files  {}", fmt::join(found.side_files, ", ")));
+  list_beside_model(lines, found.beside);
 }
 
 void describe(Lines& lines, const bridge::Path& path, const bridge::MegatronFacts& found) {
   lines.push_back(
       fmt::format("kind        Megatron torch_dist checkpoint {}", printable(path.string())));
   if (!found.iteration.empty()) lines.push_back("iteration   " + printable(found.iteration));
+  if (!found.key_prefix.empty()) {
+    lines.push_back(fmt::format("keys        begin with {} (a checkpoint of NeMo), left out below",
+                                found.key_prefix));
+  }
   if (found.common) {
     lines.push_back(fmt::format("content     checkpoint_version {}, iteration {}, args {}",
                                 found.common->checkpoint_version, found.common->iteration,
@@ -75,15 +81,41 @@ Lines lines_of(const InspectSummary& summary) {
   return lines;
 }
 
-}  // namespace
+// The first line holds the flags alone. The others start with "#", so that a shell skips them.
+Lines lines_of(const bridge::FlagsSummary& summary) {
+  Lines lines = {
+      fmt::format("{}", fmt::join(summary.found.flags, " ")),
+      "# for Megatron-LM beside --use-checkpoint-args, which does not take these from the "
+      "checkpoint"};
+  for (const auto& [name, value] : summary.found.no_flag) {
+    lines.push_back(
+        fmt::format("# Megatron-LM has no flag for {}: set {} = {} of the configuration in code",
+                    name, name, value));
+  }
+  if (!summary.found.provider.empty()) {
+    lines.emplace_back("# the same as fields of Megatron-Bridge's model provider:");
+  }
+  for (const auto& [name, value] : summary.found.provider) {
+    lines.push_back(fmt::format("#   {} = {}", name, value));
+  }
+  return lines;
+}
 
-int inspect(const bridge::InspectOptions& options) {
-  const InspectSummary summary = bridge::inspect(bridge::real_file_system(), options);
+template <typename Summary>
+int print(const bridge::InspectOptions& options, const Summary& summary) {
   if (options.as_json) {
     fmt::print("{}\n", summary.json.dump(2));
     return 0;
   }
   return finish(options, summary, lines_of(summary), 0);
+}
+
+}  // namespace
+
+int inspect(const InspectCommand& command) {
+  bridge::FileSystem& fs = bridge::real_file_system();
+  return command.megatron_args ? print(command.options, bridge::inspect_flags(fs, command.options))
+                               : print(command.options, bridge::inspect(fs, command.options));
 }
 
 }  // namespace cli

@@ -1,4 +1,4 @@
-// Lines of a summary that several commands print.
+// The lines of a summary that several commands print.
 #pragma once
 
 #include <string>
@@ -12,7 +12,11 @@ namespace cli {
 
 using Lines = std::vector<std::string>;
 
-// Adds lines "dropped  NAME: reason"; many names in a row with one reason take one line.
+// Printed by export-to-hf and verify.
+inline constexpr const char* kConfigNotChecked =
+    "config   not checked: the checkpoint holds neither arguments nor run_config.yaml";
+
+// Adds lines "WHAT  NAME: reason". Many names in a row with one reason take one line.
 void list(Lines& lines, std::string_view what, const std::vector<bridge::NamedReason>& items);
 
 // Adds the "not converted" and "linked" lines.

@@ -1,4 +1,5 @@
-// Dispatch only: one file a command in cli/, the work in bridge/convert.
+// Runs the command line and turns errors into messages and exit statuses. Each command has a file
+// in cli/ and does its work in bridge/convert.
 #include <fmt/format.h>
 
 #include <exception>
@@ -8,6 +9,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/interrupt.h"
 #include "bridge/io/base/standard_output.h"
+#include "bridge/io/file/file_pool.h"
 #include "cli/app.h"
 
 namespace {
@@ -22,6 +24,7 @@ int print_error(const bridge::Error& error) {
 
 int main(int argc, char** argv) {
   bridge::open_standard_descriptors();
+  bridge::raise_descriptor_limit();
   try {
     bridge::install_interrupt_handlers();
     const int status = cli::run(argc, argv);

@@ -1,4 +1,4 @@
-// mappings list | show | check: the tables as a user reads and tries them.
+// mappings list | show | check lets a user read the tables and try one of their own.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,7 +13,7 @@
 namespace cli {
 namespace {
 
-// Of one layer, or the pattern as it is in the table.
+// Returns a name with one layer's number filled in, or the pattern of the table if layer < 0.
 std::string with_layer(std::string name, const mappings::Family* family, int64_t layer) {
   if (family == nullptr || layer < 0) return name;
   const auto replace = [&](std::string_view what, const std::string& by) {
@@ -29,8 +29,8 @@ std::string with_layer(std::string name, const mappings::Family* family, int64_t
   return name;
 }
 
-// Calls fn(item, families) for each element of the file: one that is for several families is as many
-// items of the table, which --layer tells apart.
+// Calls fn(item, families) for each element of the file. The table has one item per family of an
+// element; --layer shows each of them.
 template <typename Item, typename Fn>
 void for_each_element(const std::vector<Item>& items, int64_t layer, const Fn& fn) {
   for (size_t i = 0; i < items.size();) {
@@ -48,7 +48,7 @@ std::string part_remark(const std::string& part) {
   return part.empty() ? std::string() : fmt::format("   of {}", part);
 }
 
-// What comes after the names of a row or drop.
+// Returns what follows the names of a row or drop.
 std::string remarks(const mappings::Table& table, const std::vector<std::string>& families,
                     const mappings::Expr& when) {
   std::string text;
@@ -123,7 +123,17 @@ int print_text(std::string_view text) {
 
 }  // namespace
 
-int mappings_list() {
+int mappings_list(const MappingsCommand& command) {
+  if (command.as_json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const mappings::NamedHead& table : mappings::builtin_heads()) {
+      list.push_back({{"table", table.file},
+                      {"architectures", table.head.architectures},
+                      {"model_types", table.head.model_types}});
+    }
+    fmt::print("{}\n", list.dump(2));
+    return 0;
+  }
   for (const mappings::NamedHead& table : mappings::builtin_heads()) {
     fmt::print("{:<24} {}\n", table.file, fmt::join(table.head.architectures, ", "));
   }

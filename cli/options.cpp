@@ -10,7 +10,7 @@
 
 namespace cli {
 
-int64_t parse_size(const std::string& text) {
+int64_t parse_size(const std::string& name, const std::string& text) {
   constexpr std::array<std::pair<std::string_view, int64_t>, 10> kUnits = {{
       {"", 1},
       {"B", 1},
@@ -26,21 +26,21 @@ int64_t parse_size(const std::string& text) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  for (const auto& [name, factor] : kUnits) {
+  for (const auto& [spelling, factor] : kUnits) {
     int64_t size = 0;
-    if (error == std::errc() && unit == name && number > 0 &&
+    if (error == std::errc() && unit == spelling && number > 0 &&
         !__builtin_mul_overflow(number, factor, &size)) {
       return size;
     }
   }
-  throw CLI::ValidationError(
-      fmt::format("'{}' is not a size; write for example 256MiB, 5GB or a number of bytes", text));
+  throw CLI::ValidationError(fmt::format(
+      "{}: '{}' is not a size; write for example 256MiB, 5GB or a number of bytes", name, text));
 }
 
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help) {
   app.add_option_function<std::string>(
-         name, [&target](const std::string& text) { target = parse_size(text); }, help)
+         name, [name, &target](const std::string& text) { target = parse_size(name, text); }, help)
       ->type_name("SIZE");
 }
 
@@ -122,14 +122,18 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
 
 namespace {
 
-void add_dtype_option(CLI::App& app, std::optional<bridge::Dtype>& dtype) {
+void add_dtype_option(CLI::App& app, bridge::OutputOptions& options) {
   static const std::map<std::string, std::optional<bridge::Dtype>> kDtypes = {
       {"source", std::nullopt},
       {"bf16", bridge::Dtype::kBF16},
       {"fp16", bridge::Dtype::kF16},
       {"fp32", bridge::Dtype::kF32}};
   app.add_option_function<std::string>(
-         "--dtype", [&dtype](const std::string& name) { dtype = kDtypes.at(name); },
+         "--dtype",
+         [&options](const std::string& name) {
+           options.dtype = kDtypes.at(name);
+           options.dtype_asked = true;
+         },
          "Dtype of floating weights: source, bf16, fp16, fp32 (default source; quantized "
          "sources become bf16 on the Megatron side, and themselves again on export)")
       ->check(CLI::IsMember({"source", "bf16", "fp16", "fp32"}))
@@ -185,19 +189,24 @@ void add_parts_option(CLI::App& app, bool& text_only) {
 
 }  // namespace
 
-void add_mtp_option(CLI::App& app, bool& keep_mtp) {
-  app.add_option_function<std::string>(
-         "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
-         "Multi-token-prediction layers: keep or drop (default keep)")
+CLI::Option* add_mtp_option(CLI::App& app, bool& keep_mtp) {
+  return app
+      .add_option_function<std::string>(
+          "--mtp", [&keep_mtp](const std::string& value) { keep_mtp = value == "keep"; },
+          "Multi-token-prediction layers: keep or drop (default keep)")
       ->check(CLI::IsMember({"keep", "drop"}))
       ->type_name("WHAT");
 }
 
 void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
-  app.add_flag("--overwrite", options.overwrite, "Replace an existing output, atomically");
+  app.add_flag(
+      "--overwrite", options.overwrite,
+      "Replace an existing output, atomically; what causeway did not write there is refused");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
-  add_dtype_option(app, options.dtype);
-  add_mtp_option(app, options.keep_mtp);
+  add_dtype_option(app, options);
+  add_mtp_option(app, options.keep_mtp)->each([&options](const std::string&) {
+    options.mtp_asked = true;
+  });
   add_parts_option(app, options.text_only);
   add_key_options(app, options);
 }

@@ -1,4 +1,4 @@
-// Options that several commands share, declared once.
+// Declares, once, the options that several commands share.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,27 +11,30 @@
 
 namespace cli {
 
-constexpr int64_t kLargestNumber = 1'000'000'000;  // of rows, blocks and layers
-constexpr int64_t kLongestPrompt = 1 << 20;
+constexpr int64_t kLargestNumber = 1'000'000'000;  // of rows, blocks or layers
+constexpr int64_t kLongestPrompt = 1 << 20;        // tokens
 
-// --memory, --threads on every command.
+// --memory, --threads of every command.
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
-// --report, --progress, --quiet, --mapping, --arch, --sidecar on convert, export, verify.
+// --report, --progress, --quiet, --mapping, --arch, --sidecar of convert, export and verify.
 void add_run_options(CLI::App& app, bridge::CommonOptions& options);
-// --iteration on commands that read a Megatron checkpoint.
+// --iteration of commands that read a Megatron checkpoint.
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
-// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute, --device: as they were given.
+// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute,
+// --device. given collects the options that were given with their values.
 void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given);
 
-// "256MiB", "5GB", "1048576": decimal and binary units. CLI::ValidationError for anything else.
-int64_t parse_size(const std::string& text);
+// Parses "256MiB", "5GB" or "1048576" (decimal and binary units) into bytes. Throws
+// CLI::ValidationError for anything else.
+int64_t parse_size(const std::string& name, const std::string& text);
 void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
                      const std::string& help);
 
-void add_mtp_option(CLI::App& app, bool& keep_mtp);
+CLI::Option* add_mtp_option(CLI::App& app, bool& keep_mtp);
 
-// --overwrite, --dry-run, --dtype, --mtp, --parts, --spec, --layer-keys, --name-prefix, --glu-interleave.
+// --overwrite, --dry-run, --dtype, --mtp, --parts, --spec, --layer-keys, --name-prefix,
+// --glu-interleave of convert and export.
 void add_output_options(CLI::App& app, bridge::OutputOptions& options);
 
 }  // namespace cli

@@ -12,6 +12,7 @@
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
+#include "cli/lines.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
 
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* kInstall =
     "`scripts/libtorch.sh && scripts/build.sh release` builds it; --mode hash compares bytes";
 
-// Whichever says more: an error over a difference over nothing.
+// Returns the status that says more: an error over a difference over success.
 int worst(int hash, int logits) {
   return std::max(hash, logits);
 }
@@ -52,9 +53,12 @@ Lines lines_of(const bridge::HashSummary& summary) {
   if (summary.without_mtp) {
     lines.emplace_back("MTP      not compared: the sidecar says --mtp drop");
   }
+  if (summary.without_head) lines.emplace_back("head     none: the model has no output layer");
   if (summary.text_only) {
     lines.emplace_back("parts    the text model only is in the checkpoint, and compared");
   }
+  if (summary.statement.empty()) lines.emplace_back(kConfigNotChecked);
+  add(lines, summary.different_fields, summary.different_fields.size());
   if (!summary.misfit.empty()) {
     lines.push_back("forward  tensors do not fit the table: " + summary.misfit);
   }
@@ -109,7 +113,7 @@ int verify(const VerifyCommand& command) {
     return finish(command.options, report, lines, stopwatch.seconds());
   }
 
-  // The report is written when both parts are known, what was found on bytes is said before.
+  // The report waits until both parts are known; the result on bytes is printed before that.
   print_summary(command.options, report, lines);
   const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
   const LogitsRun run = run_causeway_verify(*program, command, facts);

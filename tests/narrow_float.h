@@ -1,5 +1,5 @@
-// BF16 and F16 by definition: values by ldexp from sign, exponent and mantissa, rounding by search among all values of
-// the format. What casts and arithmetic are tested against.
+// BF16 and F16 by definition: values by ldexp from sign, exponent and mantissa, rounding by search
+// among all values of the format. Casts and arithmetic are tested against it.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace bridge {
 
-// One 16-bit format, described by numbers.
+// A 16-bit format, described by numbers.
 struct Narrow {
   Dtype dtype;
   int exponent_bits;
@@ -36,9 +36,9 @@ struct Narrow {
     return code & 0x8000 ? -magnitude : magnitude;
   }
 
-  // The code nearest to x, by search: the values of the codes 0..infinity grow, where infinity
-  // counts as the value that its code would have if the exponents went on. Midpoints are exact in
-  // double.
+  // Returns the code nearest to x by search: the values of the codes 0..infinity increase, where
+  // infinity counts as the value that its code would have if the exponents continued. Midpoints are
+  // exact in double.
   uint16_t nearest(double x) const {
     const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
     x = std::fabs(x);

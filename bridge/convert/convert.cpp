@@ -1,4 +1,4 @@
-// The road: headers -> plan -> executor -> metadata files -> sidecar -> commit.
+// The steps of convert-hf: headers -> plan -> executor -> metadata files -> sidecar -> commit.
 #include "bridge/convert/convert.h"
 
 #include <fmt/format.h>
@@ -9,17 +9,22 @@
 #include <optional>
 
 #include "bridge/convert/beside_model.h"
+#include "bridge/convert/commit/conversion_id.h"
 #include "bridge/convert/commit/expected_hashes.h"
 #include "bridge/convert/commit/megatron_files.h"
 #include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/convert/stream/dropped_tensors.h"
 #include "bridge/convert/stream/source_crcs.h"
 #include "bridge/convert/stream/torch_dist_sink.h"
 #include "bridge/convert/stream/witness_check.h"
+#include "bridge/io/file/file_crc.h"
 #include "bridge/io/file/folder_size.h"
+#include "bridge/io/file/input_watch.h"
 #include "bridge/io/file/paths.h"
 #include "bridge/io/sidecar/sidecar.h"
 
@@ -27,9 +32,9 @@ namespace bridge {
 namespace {
 
 nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPlan& plan,
-                                  const mappings::Table& table) {
-  return {
-      {"table", table.file},
+                                  const mappings::Binding& binding) {
+  nlohmann::ordered_json choices = {
+      {"table", binding.table().file},
       {"spec", options.spec == Spec::kTe ? "te" : "local"},
       {"layer_keys", plan.style.per_layer ? "per-layer" : "stacked"},
       {"name_prefix", plan.style.prefix},
@@ -38,6 +43,8 @@ nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPl
       {"dtype", options.dtype ? nlohmann::ordered_json(dtype_option(*options.dtype)) : "source"},
       {"mtp", options.keep_mtp ? "keep" : "drop"},
       {"parts", options.text_only ? "text" : "all"}};
+  if (binding.without_head()) choices["head"] = "none";
+  return choices;
 }
 
 void describe_parts(Report& report, const SourceMatch& match) {
@@ -83,13 +90,18 @@ ConvertSummary describe(const ConvertOptions& options, const HfFolder& source,
   }
   for (const std::string& text : binding.warnings()) report.warn(text);
   for (const std::string& text : plan.configuration.warnings) report.warn(text);
+  if (binding.without_head()) {
+    report.warn(
+        "no output layer in the source: the checkpoint has none, and its configuration says that "
+        "Megatron is to use the embedding instead (hidden states are the model's, logits are not)");
+  }
   report.json = {{"command", "convert-hf"},
                  {"source", printable(source.path.string())},
                  {"target", printable(options.target.string())},
                  {"table", report.table},
                  {"dialect", plan.match.dialect + 1},
                  {"dialects", binding.dialect_count()},
-                 {"choices", choices_of(options, plan, binding.table())},
+                 {"choices", choices_of(options, plan, binding)},
                  {"source_tensors", report.source_tensors},
                  {"source_bytes", report.source_bytes},
                  {"target_tensors", report.target_tensors},
@@ -107,61 +119,103 @@ ConvertSummary describe(const ConvertOptions& options, const HfFolder& source,
 
 class Conversion {
  public:
-  Conversion(FileSystem& fs, const ConvertOptions& options, const TableChoice& table,
-             const ConvertPlan& plan, const SidecarOrigin& origin, MemoryBudget& budget)
+  Conversion(InputWatch& fs, const ConvertOptions& options, const TableChoice& choice,
+             const mappings::Binding& binding, const ConvertPlan& plan, const SidecarOrigin& origin,
+             MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         source_(origin.source),
-        table_(table),
+        choice_(choice),
+        binding_(binding),
         origin_(origin),
         plan_(plan),
         budget_(budget),
         reader_(fs, source_),
         crcs_(source_, plan.match.mtp) {}
 
-  // What can be refused before a byte is copied, beyond what the plan refuses.
+  // Refuses, beyond what the plan refuses, whatever can be refused before a byte is copied.
   void check() {
     expected_ = read_expected_hashes(fs_, options_.expect, source_);
-    if (!options_.sidecar.empty() && lies_in(options_.sidecar, options_.target)) {
+    if (!options_.sidecar.empty() && lies_in_by_name(options_.sidecar, options_.target)) {
       usage_error(
           printable(options_.sidecar.string()) + ": --sidecar lies inside the output folder",
           "leave the option out: the sidecar goes to causeway/ there");
+    }
+    const Path iteration = options_.target / kIterationFolder;
+    if (options_.overwrite_iteration && !fs_.stat(iteration)) {
+      usage_error(printable(iteration.string()) + ": there is no earlier conversion to replace",
+                  "leave --overwrite-iteration out");
     }
     check_sidecar(fs_, origin_, budget_);
   }
 
   void run() {
-    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
-    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
-    // Elsewhere, the sidecar is an output of its own; it is committed first, so that a finished checkpoint has one.
+    const bool alone = options_.overwrite_iteration;  // replaces the iteration, not its root
+    OutputDir output(fs_, alone ? options_.target / kIterationFolder : options_.target,
+                     replaceable(alone ? check_iteration_is_ours : check_checkpoint_is_ours),
+                     inputs());
+    // A sidecar elsewhere is an output of its own, committed last. A run that is killed in between
+    // leaves an iteration with an id that no earlier sidecar has, whichever version wrote that
+    // sidecar.
     std::optional<OutputDir> elsewhere;
-    if (!options_.sidecar.empty()) {
-      if (options_.overwrite) refuse_to_replace_others(fs_, options_.sidecar);
-      elsewhere.emplace(fs_, options_.sidecar, options_.overwrite, inputs());
+    if (!options_.sidecar.empty() || alone) {
+      elsewhere.emplace(
+          fs_, options_.sidecar.empty() ? options_.target / kSidecarFolder : options_.sidecar,
+          replaceable(check_sidecar_is_ours), inputs());
     }
     output.require_space(output_bytes());
-    const Path dist_dir = output.path() / kIterationFolder;
+    const Path dist_dir = alone ? output.path() : output.path() / kIterationFolder;
     const Path sidecar_dir = elsewhere ? elsewhere->path() : output.path() / kSidecarFolder;
-    fs_.make_dir(dist_dir);
+    if (!alone) fs_.make_dir(dist_dir);
     if (!elsewhere) fs_.make_dir(sidecar_dir);
 
     copy_tensors(dist_dir, sidecar_dir);
-    check_expected_hashes(fs_, source_, expected_);
-    write_metadata_files(fs_, dist_dir, plan_);
-    keep_table(fs_, sidecar_dir, table_);
-    write_sidecar(fs_, sidecar_dir, origin_, {.tensors = crcs_.values(), .witnesses = witness_crc_},
-                  budget_);
+    check_expected_hashes(fs_, source_, crcs_.values(), expected_);
+    SidecarFacts facts = sidecar_facts();
+    write_metadata_files(fs_, dist_dir, plan_, facts.id);
+    facts.checkpoint_files = written_files(dist_dir);
+    keep_table(fs_, sidecar_dir, choice_);
+    write_sidecar(fs_, sidecar_dir, origin_, facts, budget_);
     sidecar_size_ = size_of_folder(fs_, sidecar_dir);
-    write_root_files(fs_, output.path());
-    if (elsewhere) elsewhere->commit();
+    if (!alone) write_root_files(fs_, output.path());
+    fs_.check_unchanged();
     output.commit();
+    if (elsewhere) elsewhere->commit();
   }
 
   int64_t witness_bytes() const { return witness_bytes_; }
   FolderSize sidecar_size() const { return sidecar_size_; }
 
  private:
-  // The folder itself and, for a Hugging Face cache, the folder its symlinks lead to.
+  CheckReplaceable replaceable(void (*check_is_ours)(FileSystem&, const Path&)) const {
+    if (!options_.overwrite && !options_.overwrite_iteration) return {};
+    return [this, check_is_ours](const Path& there) { check_is_ours(fs_, there); };
+  }
+
+  // Leaves checkpoint_files empty, because one of those files holds the id.
+  SidecarFacts sidecar_facts() const {
+    SidecarFacts facts;
+    facts.identity = source_identity(fs_, source_, budget_);
+    facts.tensor_crcs = crcs_.values();
+    facts.witness_crc = witness_crc_;
+    // The choices leave out how the table was chosen (record_table): only the table decides bytes.
+    nlohmann::ordered_json choices = choices_of(options_, plan_, binding_);
+    if (!binding_.has_parts()) choices.erase("parts");  // --parts has nothing to leave out
+    facts.id = conversion_id({facts.identity, facts.tensor_crcs, binding_.table(), choices,
+                              options_.file_size, origin_.version});
+    return facts;
+  }
+
+  std::vector<SidecarFile> written_files(const Path& dist_dir) const {
+    std::vector<SidecarFile> files;
+    for (const std::string& name : origin_.checkpoint_files) {
+      const auto file = fs_.open_read(dist_dir / name);
+      files.push_back({name, file->size(), crc_of_file(*file)});
+    }
+    return files;
+  }
+
+  // Returns the source folder and, for a Hugging Face cache, the folders its symlinks lead to.
   std::vector<Path> inputs() const {
     std::vector<Path> paths = {source_.path};
     for (const HfShard& shard : source_.shards) {
@@ -221,10 +275,11 @@ class Conversion {
     }
   }
 
-  FileSystem& fs_;
+  InputWatch& fs_;
   const ConvertOptions& options_;
   const HfFolder& source_;
-  const TableChoice& table_;
+  const TableChoice& choice_;
+  const mappings::Binding& binding_;
   const SidecarOrigin& origin_;
   const ConvertPlan& plan_;
   MemoryBudget& budget_;
@@ -245,21 +300,29 @@ void describe_sidecar(ConvertSummary& report, const Conversion& conversion) {
 
 }  // namespace
 
-ConvertSummary convert_hf(FileSystem& fs, const ConvertOptions& options) {
+ConvertSummary convert_hf(FileSystem& file_system, const ConvertOptions& options) {
   MemoryBudget budget(options.memory);
+  InputWatch fs(file_system, budget);
   const HfFolder source = open_hf_folder(fs, options.source, budget);
+  for (const HfSideFile& file : source.side_files) fs.add(source.path / file.name);
   const Path config = source.path / "config.json";
-  const TableChoice table = choose_table(fs, options, nullptr);
+  const TableChoice choice = choose_table(fs, options, nullptr);
   const BoundModel model = bind_model(
-      read_config(fs, source.path), config.string(), table,
+      read_config(fs, source.path), config.string(), choice,
       {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
-      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
+      [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); },
+      [&](const mappings::Binding& binding) {
+        return options.no_head ? is_asked_for_without(source, binding)
+                               : lacks_output_layer(source, binding);
+      });
   const ConvertPlan plan = plan_convert(source, model.binding, options, budget);
   ConvertSummary report = describe(options, source, model.binding, plan);
-  nlohmann::ordered_json choices = choices_of(options, plan, model.binding.table());
-  record_table(table, choices);
-  const SidecarOrigin origin{source, std::move(choices), options.version};
-  Conversion conversion(fs, options, table, plan, origin, budget);
+  nlohmann::ordered_json choices = choices_of(options, plan, model.binding);
+  record_table(choice, choices);
+  const SidecarOrigin origin{
+      source, std::move(choices), options.version,
+      std::vector<std::string>(kMetadataFiles.begin(), kMetadataFiles.end())};
+  Conversion conversion(fs, options, choice, model.binding, plan, origin, budget);
   conversion.check();
   if (options.dry_run) return report;
   conversion.run();

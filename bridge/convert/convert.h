@@ -1,4 +1,4 @@
-// convert-hf: a Hugging Face folder becomes a Megatron-Core checkpoint with its sidecar.
+// convert-hf turns a Hugging Face folder into a Megatron-Core checkpoint with a sidecar.
 #pragma once
 
 #include <cstdint>
@@ -31,15 +31,16 @@ struct ConvertSummary : Report {
     std::string prefix;
     size_t tensors = 0;
   };
-  std::vector<DroppedMtp> dropped_mtp;  // by --mtp drop
-  size_t quantized_tensors = 0;         // that become main_dtype
+  std::vector<DroppedMtp> dropped_mtp;  // left out by --mtp drop
+  size_t quantized_tensors = 0;         // they become main_dtype
   Dtype main_dtype = Dtype::kBF16;
   BesideModel beside;
   std::optional<FolderSize> sidecar;  // nullopt: not written
-  int64_t witness_bytes = 0;          // of the source, which the target cannot hold
+  int64_t witness_bytes = 0;          // source bytes that the target cannot hold
 };
 
-// Nothing is under options.target unless everything is. Errors: see bridge/io/base/error.h.
-ConvertSummary convert_hf(FileSystem& fs, const ConvertOptions& options);
+// Writes the complete output under options.target, or leaves options.target as it was. Errors: see
+// bridge/io/base/error.h.
+ConvertSummary convert_hf(FileSystem& file_system, const ConvertOptions& options);
 
 }  // namespace bridge

@@ -1,4 +1,5 @@
-// The road: .metadata -> origin (sidecar, reference) -> plan -> executor -> side files -> commit.
+// The steps of export-to-hf: .metadata -> origin (sidecar, reference) -> plan -> executor -> side
+// files -> commit.
 #include "bridge/convert/export.h"
 
 #include <fmt/format.h>
@@ -11,31 +12,44 @@
 #include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/text_form.h"
-#include "bridge/convert/match/model_binding.h"
-#include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/export_config.h"
+#include "bridge/convert/match/stated_mtp.h"
+#include "bridge/convert/match/vocabulary.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/plan/export_shards.h"
+#include "bridge/convert/plan/written_dtype.h"
+#include "bridge/convert/statement_report.h"
+#include "bridge/convert/stream/cast_check.h"
 #include "bridge/convert/stream/export_reader.h"
 #include "bridge/convert/stream/safetensors_sink.h"
+#include "bridge/io/base/reservation.h"
 #include "bridge/io/file/file_crc.h"
+#include "bridge/io/file/input_watch.h"
+#include "bridge/io/hf/hf_index.h"
 
 namespace bridge {
 namespace {
 
+constexpr int64_t kLargestIndex = 256 << 20;
+
 class Export {
  public:
-  Export(FileSystem& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
+  Export(InputWatch& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
          const Origin& origin, const ExportPlan& plan, MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
         origin_(origin),
         plan_(plan),
-        budget_(budget) {}
+        budget_(budget),
+        casts_(options.dtype_asked || options.dtype.has_value(),
+               [&plan](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }) {
+  }
 
-  // What can be refused before a byte is copied, beyond what the plan refuses. config: config.json to write; nullopt: the
-  // origin's as it is.
+  // Refuses, beyond what the plan refuses, whatever can be refused before a byte is copied. config:
+  // the config.json to write; nullopt: the origin's as it is.
   void check(std::optional<std::string> config) {
     config_ = std::move(config);
     check_names();
@@ -47,14 +61,15 @@ class Export {
   }
 
   void run(ExportSummary& report) {
-    if (options_.overwrite) refuse_to_replace_others(fs_, options_.target);
-    OutputDir output(fs_, options_.target, options_.overwrite, inputs());
+    OutputDir output(fs_, options_.target, replaceable(), inputs());
     output.require_space(output_bytes());
     copy_tensors(output.path());
     copy_side_files(output.path());
     write_index(output.path());
+    fs_.check_unchanged();
     output.commit();
     describe_blocks(report);
+    describe_casts(report);
     for (std::string& text : warnings_) report.warn(std::move(text));
   }
 
@@ -66,9 +81,19 @@ class Export {
     return paths;
   }
 
+  CheckReplaceable replaceable() const {
+    if (!options_.overwrite) return {};
+    return [this](const Path& there) {
+      std::set<std::string> names = {"config.json", std::string(kIndexFile)};
+      for (const ExportPlan::Shard& shard : plan_.shards) names.insert(shard.name);
+      for (const HfSideFile& file : origin_.side_files().side_files) names.insert(file.name);
+      check_model_is_ours(fs_, there, names);
+    };
+  }
+
   static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
 
-  // Every file gets a path of its own, and none is the folder of another.
+  // Requires that every file has a path of its own and that none is the folder of another.
   void check_names() const {
     std::set<std::string> names;
     const auto add = [&](const std::string& name) {
@@ -98,15 +123,20 @@ class Export {
   }
 
   void copy_tensors(const Path& dir) {
-    // Before the buffers take what is left of the budget: the sink writes headers.
+    // The sink writes headers, so it comes before the buffers take what is left of the budget.
     SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
     const ExecutorOptions executor = [&] {
       ExecutorOptions planned = plan_execution(options_.threads, plan_.transfers, budget_);
-      planned.want_crc = false;  // safetensors holds none; the reader checks the source's
+      planned.want_crc = false;  // safetensors holds no CRCs; the reader checks the source's
       return planned;
     }();
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
-    const ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
+    ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
+    hooks.on_slice = [this, witnesses = std::move(hooks.on_slice)](const SliceView& slice) {
+      if (witnesses) witnesses(slice);
+      casts_.see(slice);
+    };
+    hooks.overflow_hint = overflow_hint;
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
     execute({plan_.transfers, reader, sink, executor, hooks,
              [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }},
@@ -143,16 +173,42 @@ class Export {
     report.json["witnesses"] = report.witnesses;
   }
 
-  // The index belongs to the shards, which may come from elsewhere than the side files.
+  void describe_casts(ExportSummary& report) const {
+    report.json["casts"] = nlohmann::ordered_json::array();
+    for (const auto& [dtypes, count] : casts_.counts()) {
+      const auto& [from, to] = dtypes;
+      report.casts.push_back({from, to, count.tensors, count.values, count.changed});
+      report.json["casts"].push_back({{"from", safetensors_name(from)},
+                                      {"to", safetensors_name(to)},
+                                      {"tensors", count.tensors},
+                                      {"values", count.values},
+                                      {"changed", count.changed}});
+    }
+  }
+
+  // The index belongs to the shards, whose map may come from elsewhere than the side files.
   void write_index(const Path& dir) {
     if (plan_.index_verbatim) {
       copy_file(fs_, origin_.index_path(), dir / kIndexFile);
     } else if (plan_.needs_index) {
-      write_whole_file(fs_, dir / kIndexFile, make_index(plan_));
+      write_whole_file(fs_, dir / kIndexFile, make_index(plan_, total_parameters()));
     }
   }
 
-  FileSystem& fs_;
+  // Returns the number of parameters that transformers 5 writes into the index: the origin's,
+  // changed by what the export adds and leaves out. nullopt: the origin's index has none.
+  std::optional<int64_t> total_parameters() const {
+    const HfFolder* layout = origin_.layout();
+    if (layout == nullptr || !layout->has_index || !fs_.stat(origin_.index_path())) return {};
+    Reservation text(&budget_, "the origin's index");
+    text.grow(fs_.open_read(origin_.index_path())->size());
+    const auto before =
+        total_parameters_of_index(read_whole_file(fs_, origin_.index_path(), kLargestIndex));
+    if (!before) return {};
+    return *before + added_parameters(plan_, *layout);
+  }
+
+  InputWatch& fs_;
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
   const Origin& origin_;
@@ -160,36 +216,45 @@ class Export {
   const ExportPlan& plan_;
   MemoryBudget& budget_;
   BlockCounts blocks_;
+  CastCheck casts_;
   std::vector<std::string> warnings_;
 };
 
-// The origin's weights hold MTP tensors.
-bool origin_has_mtp(const Origin& origin, const mappings::Binding& binding) {
-  if (origin.layout() == nullptr) return false;
-  for (size_t dialect = 0; dialect < binding.dialect_count(); ++dialect) {
-    for (const std::string& prefix : binding.mtp_hf_prefixes(dialect, 0)) {
-      if (!tensors_with_prefix(*origin.layout(), prefix).empty()) return true;
-    }
-  }
-  return false;
-}
-
-// What config.json must say otherwise. A source that promised MTP without having it keeps its promise.
-ConfigChanges config_changes(const ExportOptions& options, const mappings::Binding& binding,
+// Returns how config.json must change. A source that promised MTP without having it keeps its
+// promise.
+ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& config,
                              const Origin& origin, const ExportPlan& plan) {
+  const mappings::Binding& binding = config.stated.model.binding;
   ConfigChanges changes;
-  changes.dtype = options.dtype;
+  changes.stated = !config.stated.changes.empty();
+  changes.dtype = options.dtype
+                      ? options.dtype
+                      : dtype_to_name(plan, origin, config.stated.text, binding.config_root());
   changes.vocab_size = plan.hf_vocab_rows;
   changes.unquantized = options.dtype && !binding.block_schemes().empty();
   if (!options.keep_mtp && binding.promised_mtp_depths() > 0 &&
-      (origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
+      (config.no_mtp || origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
     changes.no_mtp = binding.table().mtp_key;
   }
   changes.root = plan.text_form ? std::string() : binding.config_root();
   return changes;
 }
 
-// config.json to write where it is not the origin's as it is.
+int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& config,
+                        const Origin& origin, const ExportOptions& options,
+                        const ExportPlan& plan) {
+  if (plan.match.vocab_rows == 0) return 0;
+  return with_context([&] { return printable(checkpoint.dist_dir.string()); },
+                      [&] {
+                        return padding_rows(config.statement,
+                                            {.config = plan.match.config_vocab_rows,
+                                             .stored = plan.match.vocab_rows,
+                                             .recorded = origin.vocab_rows(),
+                                             .asked = options.vocab_rows});
+                      });
+}
+
+// Returns the config.json to write; nullopt: the origin's as it is.
 std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
                                       const ExportPlan& plan, const ConfigChanges& changes) {
   if (!changes.any() && !plan.text_form) return std::nullopt;
@@ -214,6 +279,8 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
   report.left_out = plan.left_out;
   report.put_back = plan.put_back;
   report.dropped_mtp_tensors = plan.match.mtp_left_out;
+  report.without_head = binding.without_head();
+  report.key_prefix = checkpoint.key_prefix;
   if (plan.text_form) report.dropped_part_tensors = plan.match.parts_left_out;
   report.dequantized_tensors = plan.dequantized;
   report.dtype = options.dtype;
@@ -228,6 +295,7 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
         plan.match.other_prefix));
   }
   for (const std::string& text : plan.warnings) report.warn(text);
+  for (const std::string& text : origin.changed_files) report.warn(text);
   for (const std::string& name :
        origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
     if (!origin.reference)
@@ -262,38 +330,29 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
 
 }  // namespace
 
-ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& asked) {
+ExportSummary export_to_hf(FileSystem& file_system, const ExportOptions& asked) {
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
+  InputWatch fs(file_system, budget);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
+  for (const std::string& name : checkpoint.metadata.files) fs.add(checkpoint.dist_dir / name);
   const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
-  const std::string config = origin.config_text(fs);
-  const Path config_folder =
-      origin.reference ? origin.reference->path : origin.sidecar->path / "files";
-  const std::string config_name = (config_folder / "config.json").string();
-  const TableChoice table = choose_table(fs, options, origin.sidecar ? &*origin.sidecar : nullptr);
-  const auto bind = [&] {
-    return bind_model(
-        config, config_name, table, {.drop_mtp = !options.keep_mtp, .text_only = options.text_only},
-        [&](const mappings::Binding& binding) {
-          // What the source had and the checkpoint lacks is missed, not forgotten.
-          const int64_t there = found_mtp_depths(checkpoint, binding);
-          const HfFolder* source = origin.layout();
-          return source == nullptr ? there : std::max(there, found_mtp_depths(*source, binding));
-        });
-  };
-  BoundModel model = bind();
-  // --mtp drop of the conversion left nothing out where the source had none: no need to ask again.
-  if (options.keep_mtp && origin.mtp_was_dropped() && origin.layout() != nullptr &&
-      !origin_has_mtp(origin, model.binding)) {
-    options.keep_mtp = false;
-    model = bind();
-  }
-  const ExportPlan plan = plan_export(checkpoint, model.binding, origin, options, fs, budget);
-  ExportSummary report = describe(options, checkpoint, model.binding, origin, plan);
+  for (size_t i = 0; i < origin.side_files().side_files.size(); ++i)
+    fs.add(origin.side_file_path(i));
+  const ExportConfig config = settle_config(fs, checkpoint, origin, options, budget);
+  options.keep_mtp = config.keep_mtp;
+  const mappings::Binding& binding = config.stated.model.binding;
+  const ExportPlan plan = plan_export(checkpoint, binding, origin, options, fs, budget);
+  const ConfigChanges changes = config_changes(options, config, origin, plan);
+  StatementSummary statement = summarize_statement(config);
+  statement.padding_rows = padding_rows_of(checkpoint, config, origin, options, plan);
+  statement.kept_rows = plan.match.vocab_rows - statement.padding_rows;
+  if (!options.dtype) statement.dtype = changes.dtype;
+  ExportSummary report = describe(options, checkpoint, binding, origin, plan);
+  record_statement(statement, report.json);
+  report.statement = std::move(statement);
   Export exported(fs, options, checkpoint, origin, plan, budget);
-  const ConfigChanges changes = config_changes(options, model.binding, origin, plan);
-  exported.check(own_config(config, model.binding, plan, changes));
+  exported.check(own_config(config.stated.text, binding, plan, changes));
   if (!options.dry_run) exported.run(report);
   return report;
 }

@@ -1,4 +1,4 @@
-// export-to-hf: a Megatron-Core checkpoint becomes a Hugging Face folder again.
+// export-to-hf turns a Megatron-Core checkpoint back into a Hugging Face folder.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "bridge/convert/match/accounting.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
+#include "bridge/convert/statement_report.h"
 #include "bridge/io/file/file_system.h"
 
 namespace bridge {
@@ -27,8 +28,10 @@ struct ExportSummary : Report {
   std::vector<NamedReason> left_out;
   std::vector<NamedReason> put_back;
   int64_t dropped_mtp_tensors = 0;
-  std::optional<int64_t> dropped_part_tensors;  // of a text model written on its own
-  int64_t dequantized_tensors = 0;              // that stay the dtype of options.dtype
+  std::optional<int64_t> dropped_part_tensors;  // set for a text model written on its own
+  bool without_head = false;                    // the model has no output layer
+  std::string key_prefix;                       // starts every key of the checkpoint; mostly empty
+  int64_t dequantized_tensors = 0;              // they stay in options.dtype
   std::optional<Dtype> dtype;
   int64_t quantized_tensors = 0;
   struct Blocks {
@@ -36,11 +39,21 @@ struct ExportSummary : Report {
     int64_t fresh = 0;
     int64_t clipped = 0;
   } blocks;
+  StatementSummary statement;
+  struct Cast {
+    Dtype from;
+    Dtype to;
+    int64_t tensors;
+    int64_t values;
+    int64_t changed;  // of the values
+  };
+  std::vector<Cast> casts;            // of floating values; none in a dry run
   std::optional<BesideModel> beside;  // of the reference
-  int64_t witnesses = 0;              // elements that are the source's own
+  int64_t witnesses = 0;              // elements restored to the source's own
 };
 
-// Nothing is under options.target unless everything is. Errors: see bridge/io/base/error.h.
-ExportSummary export_to_hf(FileSystem& fs, const ExportOptions& options);
+// Writes the complete output under options.target, or leaves options.target as it was. Errors: see
+// bridge/io/base/error.h.
+ExportSummary export_to_hf(FileSystem& file_system, const ExportOptions& options);
 
 }  // namespace bridge

@@ -22,7 +22,7 @@ struct Seen {
   Shape shape;
 };
 
-// "model.layers.3.mlp.x" -> "model.layers.*.mlp.x", so that the layers of a model share a line.
+// Turns "model.layers.3.mlp.x" into "model.layers.*.mlp.x", so that the layers share a line.
 std::string family_of(std::string_view name) {
   std::string family;
   for (size_t begin = 0; begin <= name.size();) {
@@ -39,7 +39,7 @@ std::string family_of(std::string_view name) {
 
 void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options,
                   InspectSummary& report) {
-  std::map<std::string, size_t> groups;  // index of the line
+  std::map<std::string, size_t> groups;  // the index of the line
   std::map<std::string_view, InspectSummary::OfDtype> by_dtype;
   Json list = Json::array();
   for (const Seen& tensor : tensors) {
@@ -64,11 +64,16 @@ void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& option
                     {"shape", tensor.shape},
                     {"bytes", size}});
   }
-  for (const auto& [name, of_dtype] : by_dtype) report.by_dtype.push_back(of_dtype);
+  Json dtypes = Json::object();
+  for (const auto& [name, of_dtype] : by_dtype) {
+    report.by_dtype.push_back(of_dtype);
+    dtypes[std::string(name)] = {{"tensors", of_dtype.tensors}, {"bytes", of_dtype.bytes}};
+  }
   report.tensors = tensors.size();
   report.json["tensor_count"] = report.tensors;
   if (options.as_json) report.json["tensors"] = std::move(list);
   report.json["bytes"] = report.bytes;
+  report.json["dtypes"] = std::move(dtypes);
 }
 
 std::string architecture_of(std::string_view config_text) {
@@ -95,7 +100,10 @@ InspectSummary inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryB
   found.shards = folder.shards.size();
   found.has_index = folder.has_index;
   for (const HfSideFile& file : folder.side_files) found.side_files.push_back(printable(file.name));
+  report.json["shards"] = found.shards;
+  report.json["has_index"] = found.has_index;
   report.json["side_files"] = found.side_files;
+  found.beside = describe_beside_model(report, folder);
   report.facts = std::move(found);
   std::vector<Seen> tensors;
   for (const HfTensor& tensor : folder.tensors) {
@@ -123,6 +131,12 @@ std::string scalar_text(const PickleNode* node) {
   }
 }
 
+Json scalar_json(const PickleNode* node) {
+  if (node != nullptr && node->kind == PickleNode::Kind::kInt) return node->integer;
+  if (node != nullptr && node->kind == PickleNode::Kind::kReal) return node->real;
+  return node == nullptr ? Json() : Json(scalar_text(node));
+}
+
 InspectSummary inspect_megatron(FileSystem& fs, const InspectOptions& options,
                                 MemoryBudget& budget) {
   const MegatronFolder folder = open_megatron(fs, options.path, options.iteration, budget);
@@ -131,10 +145,17 @@ InspectSummary inspect_megatron(FileSystem& fs, const InspectOptions& options,
   report.json = {{"kind", "megatron"}, {"path", printable(folder.dist_dir.string())}};
   MegatronFacts found;
   found.iteration = folder.iteration;
+  found.key_prefix = folder.key_prefix;
+  if (!found.iteration.empty()) report.json["iteration"] = printable(found.iteration);
+  if (!found.key_prefix.empty()) report.json["key_prefix"] = found.key_prefix;
   if (folder.common) {
-    found.common = {scalar_text(folder.common->get("checkpoint_version")),
-                    scalar_text(folder.common->get("iteration")),
-                    folder.common->get("args") != nullptr};
+    const PickleNode* version = folder.common->get("checkpoint_version");
+    const PickleNode* iteration = folder.common->get("iteration");
+    const bool has_args = folder.common->get("args") != nullptr;
+    found.common = {scalar_text(version), scalar_text(iteration), has_args};
+    report.json["content"] = {{"checkpoint_version", scalar_json(version)},
+                              {"iteration", scalar_json(iteration)},
+                              {"args", has_args}};
   }
   found.training_tensors = folder.metadata.dropped_tensors;
   found.objects = folder.metadata.dropped_objects;
@@ -143,6 +164,8 @@ InspectSummary inspect_megatron(FileSystem& fs, const InspectOptions& options,
   found.has_sidecar = fs.stat(folder.root / kSidecarFolder).has_value();
   report.json["training_tensors"] = found.training_tensors;
   report.json["objects"] = found.objects;
+  report.json["data_files"] = found.data_files;
+  report.json["run_config"] = found.has_run_config;
   report.json["sidecar"] = found.has_sidecar;
   report.facts = std::move(found);
   std::vector<Seen> tensors;

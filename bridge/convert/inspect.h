@@ -1,4 +1,4 @@
-// inspect: what is in a checkpoint of either kind, from its headers.
+// inspect describes a checkpoint of either kind from its headers.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "bridge/convert/beside_model.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/report.h"
 #include "bridge/io/file/file_system.h"
@@ -16,19 +17,21 @@ namespace bridge {
 
 struct InspectOptions : CommonOptions {
   Path path;
-  bool every_tensor = false;  // one line a tensor instead of one a family of layers
+  bool every_tensor = false;  // one line per tensor instead of one per family of layers
   bool as_json = false;       // fill Report::json with every tensor
 };
 
 struct HuggingFaceFacts {
-  std::string architecture;  // printable; empty: there is no config.json
+  std::string architecture;  // printable; empty: no config.json
   size_t shards = 0;
   bool has_index = false;
   std::vector<std::string> side_files;  // printable
+  BesideModel beside;
 };
 
 struct MegatronFacts {
-  std::string iteration;  // empty: the path is one
+  std::string iteration;   // empty: the path is an iteration folder
+  std::string key_prefix;  // starts every key and is left out of the tensors' names; mostly empty
   struct CommonState {
     std::string checkpoint_version;
     std::string iteration;
@@ -49,7 +52,7 @@ struct InspectSummary : Report {
     int64_t bytes;
   };
   struct Line {
-    std::string name;  // printable; of a family of layers where there are several
+    std::string name;  // printable; the family's name if the line stands for several tensors
     int64_t tensors;
     Dtype dtype;
     Shape shape;
@@ -60,7 +63,7 @@ struct InspectSummary : Report {
   size_t tensors = 0;
   int64_t bytes = 0;
   std::vector<OfDtype> by_dtype;
-  std::vector<Line> lines;  // in order of the first tensor
+  std::vector<Line> lines;  // in the order of their first tensors
 };
 
 InspectSummary inspect(FileSystem& fs, const InspectOptions& options);

@@ -1,4 +1,5 @@
-// What a user can ask of convert, export, verify and inspect; filled by cli/, read by bridge/convert.
+// The options of convert, export, verify and inspect. cli/ fills them, and bridge/convert reads
+// them.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace bridge {
 enum class LayerKeys { kAuto, kStacked, kPerLayer };
 enum class Spec { kTe, kLocal };
 
-// The dtype of floating weights as --dtype spells it.
+// Returns the value of --dtype that stands for a dtype.
 constexpr std::string_view dtype_option(Dtype dtype) {
   return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
 }
@@ -31,39 +32,46 @@ struct CommonOptions {
   std::string arch;       // --arch NAME
   Path sidecar;           // --sidecar DIR
   std::string iteration;  // --iteration
-  std::string version;    // of the tool, for the sidecar
+  std::string version;    // the tool's version, for the sidecar
 };
 
-// What convert and export share.
+// The options that convert and export share.
 struct OutputOptions : CommonOptions {
   Path source;
   Path target;
   bool overwrite = false;
   std::optional<Dtype> dtype;  // nullopt: source
+  bool dtype_asked = false;    // --dtype was given, even as source
   bool keep_mtp = true;
+  bool mtp_asked = false;  // --mtp was given
   bool text_only = false;
-  // Choices the Megatron side makes. An export finds them out from the checkpoint's keys; there they are for a
-  // checkpoint that holds two spellings of a tensor.
+  // How the Megatron side spells keys. An export detects this from the checkpoint's keys; its
+  // options are for a checkpoint that holds two spellings of a tensor.
   Spec spec = Spec::kTe;
   LayerKeys layer_keys = LayerKeys::kAuto;
-  std::optional<std::string>
-      name_prefix;             // "" (none) or "language_model."; nullopt: by architecture
-  int64_t glu_interleave = 0;  // 0: none
+  // "" (none) or "language_model."; nullopt: the architecture decides.
+  std::optional<std::string> name_prefix;
+  int64_t glu_interleave = 0;  // block size of experts' gate and up rows; 0: not interleaved
 };
 
 struct ConvertOptions : OutputOptions {
-  int64_t vocab_rows = 0;  // of the Megatron side; 0: source rows
+  int64_t vocab_rows = 0;  // on the Megatron side; 0: as many as the source
   int64_t file_size = 5'000'000'000;
-  Path expect;  // --expect FILE
+  Path expect;           // --expect FILE
+  bool no_head = false;  // --head none
+  // Replaces only iter_0000000 and the sidecar of an earlier conversion, in a root that training
+  // has added to.
+  bool overwrite_iteration = false;
 };
 
 struct ExportOptions : OutputOptions {
-  int64_t vocab_rows = 0;      // of the Hugging Face side; 0: config.json's vocab_size
+  int64_t vocab_rows = 0;      // on the Hugging Face side; 0: config.json's vocab_size
   int64_t max_shard_size = 0;  // 0: the source's shard map, else 5 GB
   Path reference;
 };
 
-struct CheckOptions : CommonOptions {  // mapping: the table to check
+// CommonOptions::mapping names the table to check.
+struct CheckOptions : CommonOptions {
   Path hf_dir;
   bool keep_mtp = true;
 };

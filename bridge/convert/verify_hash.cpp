@@ -6,8 +6,12 @@
 #include <map>
 #include <optional>
 
+#include "bridge/convert/match/export_config.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
+#include "bridge/convert/match/output_layer.h"
+#include "bridge/convert/match/stated_config.h"
+#include "bridge/convert/match/statement.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/convert/stream/export_reader.h"
@@ -44,7 +48,8 @@ Sides tell_apart(FileSystem& fs, const Path& a, const Path& b) {
   return a_megatron ? Sides{b, a} : Sides{a, b};
 }
 
-// What the forward direction keeps of a tensor of the source, and of one of the checkpoint.
+// The forward direction keeps the parts of every source tensor, and a transfer for every tensor of
+// the checkpoint.
 using Parts = std::map<std::string, std::vector<TransferInput>>;
 
 int64_t entry_cost(const MatchedTensor& tensor) {
@@ -75,7 +80,10 @@ class Verification {
     const TableChoice table = choose_table(fs_, options_, origin_ ? &*origin_->sidecar : nullptr);
     const BoundModel model = bind_model(
         read_config(fs_, source.path), config, table, {.drop_mtp = !keep_mtp_},
-        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); });
+        [&](const mappings::Binding& binding) { return found_mtp_depths(source, binding); },
+        [&](const mappings::Binding& binding) {
+          return (origin_ && origin_->head_was_left_out()) || lacks_output_layer(source, binding);
+        });
     text_only_ = has_text_only(model.binding, checkpoint);
     report_.json = {{"command", "verify"},
                     {"mode", "hash"},
@@ -87,10 +95,13 @@ class Verification {
       report_.json["own_table"] = true;
     }
     report_.without_mtp = !keep_mtp_;
+    report_.without_head = model.binding.without_head();
     report_.text_only = text_only_;
     report_.dry_run = options_.dry_run;
     if (report_.without_mtp) report_.json["mtp"] = "dropped";
+    if (report_.without_head) report_.json["head"] = "none";
     if (report_.text_only) report_.json["parts"] = "text";
+    compare_statement(checkpoint, model.binding);
     forward(source, model.binding, checkpoint);
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
@@ -101,10 +112,13 @@ class Verification {
  private:
   void find_sidecar(const MegatronFolder& checkpoint) {
     const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
-    if (fs_.stat(dir)) origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    if (!fs_.stat(dir)) return;
+    origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    for (const std::string& text : origin_->changed_files) report_.warn(text);
   }
 
-  // The sidecar says it. Without one, keys as the text model has them on its own do.
+  // True if the checkpoint holds the text model only. The sidecar says so; without one, keys that
+  // lack the prefix of the multimodal model do.
   bool has_text_only(const mappings::Binding& binding, const MegatronFolder& checkpoint) const {
     if (!binding.has_parts() ||
         absent_parts(checkpoint, binding, {}).size() < binding.parts().size()) {
@@ -114,16 +128,27 @@ class Verification {
                    : detect_prefix(checkpoint) != binding.name_prefix();
   }
 
+  // Reports every field in which the checkpoint's statement of itself contradicts config.json.
+  void compare_statement(const MegatronFolder& checkpoint, const mappings::Binding& binding) {
+    const Statement statement = read_statement(fs_, checkpoint, budget_);
+    report_.json["statement"] = statement.of;
+    report_.statement = statement.of;
+    for (const mappings::FieldDifference& found : statement_differences(statement, binding)) {
+      report_.different_fields.push_back(difference(found.field, difference_values(found)));
+    }
+  }
+
   void forward(const HfFolder& source, const mappings::Binding& binding,
                const MegatronFolder& checkpoint) {
     Parts parts;  // by the first HF name
     Accounting source_accounting;
-    const SourceMatch match =
-        match_source(source, binding, {.keep_mtp = keep_mtp_, .text_only = text_only_},
-                     source_accounting, [&](const MatchedTensor& tensor) {
-                       budget_.reserve(entry_cost(tensor), "the plan");
-                       parts.emplace(tensor.logical.hf[0].name, tensor.parts);
-                     });
+    const SourceMatchOptions match_source_options = {
+        .keep_mtp = keep_mtp_, .text_only = text_only_, .unlike_dtypes = true};
+    const SourceMatch match = match_source(source, binding, match_source_options, source_accounting,
+                                           [&](const MatchedTensor& tensor) {
+                                             budget_.reserve(entry_cost(tensor), "the plan");
+                                             parts.emplace(tensor.logical.hf[0].name, tensor.parts);
+                                           });
     source_accounting.raise_unless_clean(printable(source.path.string()), {});
 
     std::vector<Transfer> transfers;
@@ -176,7 +201,7 @@ class Verification {
                               sink, {"forward", bytes});
   }
 
-  // What the conversion drops as a copy of another tensor is compared with that one's place.
+  // Compares a tensor that the conversion drops as a copy with the place of its original.
   static void add_copies(const SourceMatch& match, const HfFolder& source,
                          std::vector<Transfer>& transfers, std::vector<int32_t>& other,
                          std::vector<std::string>& names) {
@@ -211,7 +236,7 @@ class Verification {
     const ExportPlan plan = plan_export(checkpoint, binding, origin, as_export, fs_, budget_);
     std::vector<int32_t> other;
     for (const ExportPlan::Output& output : plan.outputs) {
-      other.push_back(output.sidecar_tensor);  // same headers, so the same tensors by name
+      other.push_back(output.sidecar_tensor);  // the identity is the same, so the indices are too
     }
     ExportReader reader(fs_, checkpoint, plan, origin);
     HfReader hf(fs_, source);
@@ -225,7 +250,7 @@ class Verification {
                  origin_hooks(plan, origin, reader, blocks),
                  [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }},
                 sink, {"inverse", plan.output_bytes});
-    if (!options_.dry_run) compare_side_files(source, *origin.sidecar);
+    if (!options_.dry_run) compare_side_files(source, checkpoint);
   }
 
   struct Task {
@@ -233,7 +258,7 @@ class Verification {
     int64_t bytes;
   };
 
-  // execution.options are chosen here.
+  // Chooses execution.options itself.
   HashSummary::Direction compare(Execution execution, const CompareSink& sink, const Task& task) {
     HashSummary::Direction result{execution.transfers.size(), task.bytes, {}};
     report_.json[task.direction] = {{"tensors", result.tensors}, {"bytes", result.bytes}};
@@ -254,14 +279,28 @@ class Verification {
     return result;
   }
 
-  void compare_side_files(const HfFolder& source, const Sidecar& sidecar) {
+  // True if config.json is what an export of this checkpoint writes. After training that is the
+  // sidecar's config.json with what the checkpoint says of itself.
+  bool is_exported_config(const HfFolder& source, const MegatronFolder& checkpoint) {
+    ExportOptions as_export;
+    static_cast<CommonOptions&>(as_export) = options_;  // --mapping and --arch included
+    as_export.keep_mtp = keep_mtp_;
+    const ExportConfig config = settle_config(fs_, checkpoint, *origin_, as_export, budget_);
+    return read_config(fs_, source.path) == config.stated.text;
+  }
+
+  void compare_side_files(const HfFolder& source, const MegatronFolder& checkpoint) {
+    const Sidecar& sidecar = *origin_->sidecar;
     std::map<std::string_view, const SidecarFile*> recorded;
     for (const SidecarFile& file : sidecar.files) recorded.emplace(file.name, &file);
     for (const HfSideFile& file : source.side_files) {
       const auto it = recorded.find(file.name);
       if (it == recorded.end() || it->second->size != file.size ||
           crc_of_file(*fs_.open_read(source.path / file.name)) != it->second->crc) {
-        report_.different_files.push_back(difference(file.name, "the sidecar has other bytes"));
+        const bool exported = file.name == "config.json" && is_exported_config(source, checkpoint);
+        if (!exported) {
+          report_.different_files.push_back(difference(file.name, "the sidecar has other bytes"));
+        }
       }
       if (it != recorded.end()) recorded.erase(it);
     }
@@ -281,7 +320,7 @@ class Verification {
   const VerifyOptions& options_;
   const Sides& sides_;
   MemoryBudget budget_;
-  std::optional<Origin> origin_;  // the sidecar, where there is one
+  std::optional<Origin> origin_;  // the sidecar, if there is one
   bool keep_mtp_ = true;
   bool text_only_ = false;
   HashSummary report_;

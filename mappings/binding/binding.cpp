@@ -1,11 +1,12 @@
-// A table bound to a configuration:
-//   1. variables: config (whole), values, dims, tied; names resolve to these, then to config.json
-//      (or its sub-config config_root); --mtp drop binds a configuration without MTP depths
-//      (binding_mtp.cpp), --parts text is a variable (binding_parts.cpp)
-//   2. refusals, then layer counts (bounded), then every name and shape once, so that what a caller
-//      iterates over later is known to be consistent
-//   3. iteration: item by item in table order, layers ascending, in them experts ascending. What the experts of
-//      a layer share is evaluated once: a large model has tens of thousands
+// Binds a table to a configuration.
+//   1. Variables: config (the whole config.json), values, dims, tied. Names resolve to these first,
+//      then to config.json (or its sub-config config_root). --mtp drop binds a configuration
+//      without MTP depths (binding_mtp.cpp); --parts text is a variable (binding_parts.cpp).
+//   2. Refusals, then layer counts (bounded), then every name and shape once, so that later
+//      iterations yield consistent names and shapes.
+//   3. Iteration: item by item in table order, in ascending order of layers and, inside them, of
+//      experts. Values that the experts of a layer share are evaluated once: a large model has tens
+//      of thousands of experts.
 #include "mappings/binding/binding.h"
 
 #include <fmt/format.h>
@@ -33,7 +34,7 @@ constexpr int64_t kMostTensors = 4'000'000;
 constexpr int64_t kLargestBlock = 512 * 512;  // elements
 constexpr std::string_view kConfigFile = "config.json";
 
-// "{x.y}" in a notice; what is absent shows as null.
+// Replaces "{x.y}" in a notice by its value; an absent value shows as null.
 std::string notice_text(const Notice& notice, const Scope& scope) {
   return fill_pattern(split_pattern(notice.text), [&](const std::string& expression) {
     const Json value = Expr::parse("(" + expression + ") ?? null").evaluate(scope);
@@ -58,8 +59,10 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     }
   });
   tied_ = with_context(kConfigFile, [&] { return table.tied.evaluate_bool(scope_); });
+  without_head_ = options.without_head && !tied_;
+  tied_ = tied_ || without_head_;
   scope_.variables.emplace_back("tied", tied_);
-  // Refusals before dims: "hidden_act 'gelu' is not supported" says more than a missing key.
+  // Refusals come before dims: "hidden_act 'gelu' is not supported" says more than a missing key.
   for (const Notice& notice : table.refuse) {
     const bool refused =
         with_context(kConfigFile, [&] { return notice.when.evaluate_bool(scope_); });
@@ -99,7 +102,7 @@ void Binding::bind_block_schemes() {
       scheme.block_rows = entry.block_rows.evaluate_int(scope_);
       scheme.block_columns = entry.block_columns.evaluate_int(scope_);
     });
-    // A block is worked on as a whole, by every thread.
+    // All threads work on one block as a whole, so its size is bounded.
     if (scheme.block_rows <= 0 || scheme.block_columns <= 0 ||
         scheme.block_rows > kLargestBlock / scheme.block_columns) {
       bad_input(fmt::format("quantization blocks of {} x {} (1 to {} elements)", scheme.block_rows,
@@ -151,8 +154,8 @@ std::vector<std::string> Binding::warnings() const {
   return texts;
 }
 
-// Calls fn(namer, scope, family, layer) for the one or many places of a row, drop or module where
-// its condition holds.
+// Calls fn(namer, scope, family, layer) for every place of a row, drop or module where its
+// condition holds.
 template <typename Item, typename Fn>
 void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
                              const Fn& fn) const {
@@ -261,7 +264,7 @@ Scope Binding::dialect_scope(size_t dialect) const {
   return scope;
 }
 
-// 1 where an item is not per expert.
+// Returns 1 for an item that is not per expert.
 int64_t Binding::expert_count(const Expr& experts) const {
   if (experts.empty()) return 1;
   const int64_t count = with_context(kConfigFile, [&] { return experts.evaluate_int(scope_); });
@@ -306,7 +309,7 @@ void Binding::check_names() const {
   }
   const std::string file = printable(table_->file);
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
-    // Experts differ by their number alone: all of them in one dialect are enough.
+    // Names of experts differ only by number, so checking all experts in one dialect is enough.
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
     check_unique(file + ": Megatron name", [&](const NameSink& sink) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {

@@ -1,8 +1,8 @@
-// A table applied to one config.json: which tensors there are on both sides, by name, shape and layer.
+// A table applied to one config.json: the tensors of both sides, by name, shape and layer.
 //
-//   1. values, dims and layer counts are evaluated, refusals raised
-//   2. every name is proved unique (binding_check.h)
-//   3. for_each_* walk rows, drops and modules, layers ascending
+//   1. Evaluate values, dims and layer counts; raise refusals.
+//   2. Prove that every name is unique (binding_check.h).
+//   3. for_each_* walk rows, drops and modules in ascending order of layers.
 #pragma once
 
 #include <cstdint>
@@ -20,34 +20,41 @@
 
 namespace mappings {
 
-// Those of these prefixes that begin with no other, sorted.
+// Returns, sorted, the prefixes that do not begin with another one.
 std::vector<std::string> outermost(std::vector<std::string> prefixes);
 
 struct BindingOptions {
-  int64_t mtp_depths = 0;  // those that are there, for a table with mtp_found
-  bool drop_mtp = false;   // as if the configuration had no MTP depths
-  bool text_only = false;  // the variable of that name, and no name prefix
+  int64_t mtp_depths = 0;  // the depths found in the checkpoint, for a table with mtp_found
+  bool drop_mtp = false;   // bind as if the configuration had no MTP depths
+  bool text_only = false;  // sets the variable of that name and leaves out the name prefix
+  // The model has no output layer, whatever the configuration says. It is bound like a model with
+  // tied embeddings, which has neither the row nor the key of an output layer, and which Megatron
+  // loads without random weights.
+  bool without_head = false;
 };
 
-// The table bound to one config.json: values and dims evaluated, refusals raised (kUnsupported),
-// counts and shapes checked, every name proved unique. Points into the table, which must outlive
-// it; const members are thread-safe.
+// A table bound to one config.json. The constructor evaluates values and dims, raises refusals
+// (kUnsupported), checks counts and shapes, and proves that every name is unique. Points into the
+// table, which must outlive it. Const members are thread-safe.
 class Binding {
  public:
   // config: the whole config.json. Errors: kBadInput, "config.json: num_hidden_layers is missing".
   Binding(const Table& table, Json config, BindingOptions options = {});
 
   const Table& table() const { return *table_; }
-  const Json& config() const { return *config_; }  // whole
-  // Key of the object in it that describes the text model; empty: the whole does.
+  const Json& config() const { return *config_; }  // the whole config.json
+  // Key of the object in config() that describes the text model; empty: the whole config.json does.
   std::string config_root() const;
   int64_t dim(std::string_view name) const;  // a declared dim
   bool tied() const { return tied_; }
+  // True if this was requested and the configuration does not tie the embeddings.
+  bool without_head() const { return without_head_; }
   bool per_layer_keys() const { return per_layer_keys_; }
-  bool per_layer_keys(const Family* family) const;  // of its rows; nullptr: of no family
-  // The prefix of Megatron keys that belong to no part: "" or "language_model.".
+  // Whether rows of the family have per-layer keys; nullptr: rows without family.
+  bool per_layer_keys(const Family* family) const;
+  // The prefix of the Megatron keys that belong to no part: "" or "language_model.".
   const std::string& name_prefix() const { return name_prefix_; }
-  // Those that this configuration promises tensors of, in order of the rows.
+  // The parts for which this configuration promises tensors, in the order of the rows.
   const std::vector<std::string>& parts() const { return parts_; }
   bool has_parts() const { return !parts_.empty(); }
   std::vector<std::string> warnings() const;
@@ -55,43 +62,49 @@ class Binding {
   int64_t layer_count(const Family& family) const;
   const std::vector<BlockScheme>& block_schemes() const { return block_schemes_; }
 
-  // Whether config.json does not count the MTP depths of a table with mtp_found: BindingOptions::mtp_depths does.
+  // True if config.json does not count the MTP depths of a table with mtp_found;
+  // BindingOptions::mtp_depths then counts them.
   bool asks_for_mtp_depths() const { return asks_for_mtp_depths_; }
-  // MTP depths that config.json promises, dropped or not.
+  // The number of MTP depths that config.json promises, dropped or not.
   int64_t promised_mtp_depths() const { return promised_mtp_depths_; }
-  // HF prefixes ("model.layers.61.") of MTP depth `depth`, also beyond the promised ones; none: no MTP table.
+  // The HF prefixes ("model.layers.61.") of MTP depth `depth`, which may lie beyond the promised
+  // ones; empty without an MTP table.
   std::vector<std::string> mtp_hf_prefixes(size_t dialect, int64_t depth) const;
-  // Whether tensors of MTP depth `depth` are there under that dialect, and not those of some other layer.
+  // True if the checkpoint has tensors of MTP depth `depth` under that dialect, and they do not
+  // belong to some other layer.
   bool is_mtp_layer(size_t dialect, int64_t depth,
                     const std::function<bool(std::string_view)>& has_hf_name) const;
-  // Megatron prefixes of it, aliases among them; none is the beginning of another.
+  // The Megatron prefixes of this depth, including aliases; none begins with another.
   std::vector<std::string> mtp_megatron_prefixes(int64_t depth) const;
-  // Why MTP depths beyond the promised ones are dropped; nullptr: they are not, and stop the conversion.
+  // Why MTP depths beyond the promised ones are dropped; nullptr: they stop the conversion.
   const std::string* uncounted_mtp() const;
-  // HF names of rows and drops of MTP depth `depth`, also beyond the promised ones.
+  // Iterates over the HF names of rows and drops of MTP depth `depth`, which may lie beyond the
+  // promised ones.
   void for_each_mtp_name(size_t dialect, int64_t depth,
                          const std::function<void(const std::string&)>& fn) const;
 
-  // Every logical tensor / droppable HF name in table order, layers ascending, under one dialect.
-  // local_spec picks the spelling.
+  // Iterate over every logical tensor or droppable HF name under one dialect, in table order,
+  // layers ascending. local_spec picks the spelling.
   void for_each_tensor(size_t dialect, bool local_spec,
                        const std::function<void(const LogicalTensor&)>& fn) const;
   void for_each_drop(size_t dialect, const std::function<void(const DroppedTensor&)>& fn) const;
   void for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const;
 
-  // The dialect under which most of these HF names are known; ties go to the first.
+  // Returns the dialect that knows most of these HF names; the first one wins ties.
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
-  // The dialect of the same checkpoint as the table's text form. kUnsupported: the table has none.
+  // Returns the dialect of the same checkpoint in the table's text form. Error: kUnsupported if the
+  // table has no text form.
   size_t text_dialect(size_t dialect) const;
-  // The table's own keys of the text form's config.json.
+  // Returns the table's own keys of the text form's config.json.
   Json text_form_config() const;
-  // Every HF name of rows and drops that are of no part, under a dialect and as the text form spells it.
+  // Iterates over every HF name of rows and drops that belong to no part, under a dialect and in
+  // the text form's spelling.
   void for_each_text_name(
       size_t dialect,
       const std::function<void(std::string name, std::string in_text_form)>& fn) const;
 
-  // Provider fields (Megatron-Bridge / TransformerConfig names) in table order.
-  // dtype: "bf16", "fp16", "fp32", the variable of that name in the table's expressions.
+  // Returns provider fields (names of Megatron-Bridge and TransformerConfig) in table order. dtype:
+  // "bf16", "fp16" or "fp32"; expressions of the table see it as the variable of that name.
   Json megatron_config(std::string_view dtype) const;
 
  private:
@@ -101,20 +114,22 @@ class Binding {
   void bind_parts();
   void bind_block_schemes();
   int64_t expert_count(const Expr& experts) const;
-  Scope dialect_scope(size_t dialect) const;  // the placeholders of the dialect are variables
+  Scope dialect_scope(size_t dialect) const;  // sees the placeholders of the dialect as variables
   struct Depths {
     int64_t begin = 0;
     int64_t end = 0;
   };
   Depths depths_that_tell_dialects() const;
-  // Which names an iteration gives.
+  // Selects the names of one iteration.
   struct Walk {
     size_t dialect = 0;
-    std::optional<size_t> spelling{};  // dialect of the names, where conditions have another
+    // The dialect of the names, if it differs from that of the conditions.
+    std::optional<size_t> spelling{};
     bool local_spec = false;
-    std::optional<Depths> mtp{};  // of MTP, instead of those that config.json counts and are kept
-    bool mtp_only = false;        // no other families
-    bool few_experts = false;     // the first and the last of each layer
+    // MTP depths, instead of those that config.json counts and that are kept.
+    std::optional<Depths> mtp{};
+    bool mtp_only = false;     // skips the other families
+    bool few_experts = false;  // only the first and the last of each layer
   };
   template <typename Item, typename Fn>
   void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
@@ -134,8 +149,9 @@ class Binding {
   int64_t promised_mtp_depths_ = 0;
   bool asks_for_mtp_depths_ = false;
   bool drops_mtp_ = false;      // --mtp drop
-  bool uncounted_mtp_ = false;  // the condition of the table's mtp_uncounted
+  bool uncounted_mtp_ = false;  // the value of the table's mtp_uncounted condition
   bool tied_ = false;
+  bool without_head_ = false;
   bool per_layer_keys_ = false;
 };
 

@@ -61,6 +61,10 @@ Json Binding::megatron_config(std::string_view dtype) const {
       refuse_non_finite(field.name, fields[field.name]);
     });
   }
+  // "tied" of the table says whether the model has an output layer of its own.
+  if (!fields.contains("share_embeddings_and_output_weights")) {
+    fields["share_embeddings_and_output_weights"] = tied_;
+  }
   return fields;
 }
 

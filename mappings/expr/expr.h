@@ -5,7 +5,7 @@
 //   !tie_word_embeddings                   rope_parameters.rope_theta ?? rope_theta ?? 10000.0
 //   l >= first_k_dense_replace             hidden_act == 'silu'          layer_types[l] == 'x'
 //
-// Lowest to highest:
+// Operators, lowest precedence first:
 //   1. c ? a : b
 //   2. ||                    3. &&          absent and null count as false, numbers as != 0
 //   4. == != < <= > >= in    at most one; integers and reals compare by value; a in [list]
@@ -14,13 +14,13 @@
 //                                           Lists: [0] * 2 + [1] is [0, 0, 1]
 //   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
-//      count(x, list): how many entries of list equal x
-//      [e for i in n]: the list of e for i = 0 .. n - 1; one an expression
+//      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
+//      [e for i in n]: the list of e for i = 0 .. n - 1; at most one in an expression
 //
-// A name is a variable of the scope (dims, layer index) or else a key of the configuration; an
-// absent one is an error unless ?? gives a default or it is only asked for its truth or compared
-// with null. Values are JSON values. Text, depth, and the size of lists are bounded. Pure;
-// thread-safe.
+// A name is a variable of the scope (dims, layer index) or else a key of the configuration. An
+// absent name is an error unless ?? gives a default, or the expression only asks for its truth or
+// compares it with null. Values are JSON values. The length of the text, the depth and the size of
+// lists are bounded. Pure; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ class Expr {
 
   // Errors: kBadInput, "num_hidden_layers is missing", "'a / b': 7 is not a multiple of 2".
   Json evaluate(const Scope& scope) const;
-  // An integer; a real that is whole passes.
+  // Returns an integer. A real that is whole passes.
   int64_t evaluate_int(const Scope& scope) const;
   bool evaluate_bool(const Scope& scope) const;
 

@@ -1,6 +1,6 @@
-// Evaluation of expressions; the semantics are in expr.h. Values of the configuration are passed by
-// pointer, so that a.b.c copies only its result. Lists are bounded and hold scalars only, so an
-// expression of a hostile table cannot grow memory.
+// Evaluates expressions; expr.h defines the semantics. Values of the configuration are passed by
+// pointer, so that a.b.c copies only its result. Lists are bounded and hold only scalars, so that
+// an expression of a hostile table cannot exhaust memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,7 +19,8 @@ using bridge::bad_input;
 
 constexpr size_t kLongestList = 100'000;
 
-// A value: one of the configuration's, an own one, or absent with the path that was looked for.
+// A value of the configuration, a value of its own, or an absent value with the path that was
+// looked up.
 struct Value {
   const Json* borrowed = nullptr;
   Json own;
@@ -43,7 +44,7 @@ const Json& present(const Value& value) {
 
 std::string shown(const Json& json) {
   if (json.is_number_float() && !std::isfinite(json.get<double>())) {
-    return fmt::format("{}", json.get<double>());  // the dump would say null
+    return fmt::format("{}", json.get<double>());  // dump() would print null
   }
   return bridge::printable(json.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
@@ -181,6 +182,8 @@ class Evaluator {
       case Node::Kind::kCount:
         return Value::of(count_of(present(visit(*node.operands[0])),
                                   present(visit(*node.operands[1])), "count"));
+      case Node::Kind::kLn:
+        return Value::of(logarithm_of(present(visit(*node.operands[0]))));
       case Node::Kind::kUnary:
         return unary(node);
       case Node::Kind::kBinary:
@@ -203,7 +206,7 @@ class Evaluator {
     return Value::absent(name);
   }
 
-  // The entry may live inside an own value; then it is copied out before the owner goes.
+  // The entry may live inside an owned value; then it is copied before the owner is destroyed.
   static Value entry(const Value& owner, const Json& json) {
     return owner.borrowed != nullptr ? Value::at(json) : Value::of(json);
   }
@@ -264,6 +267,12 @@ class Evaluator {
     return Value::of(std::move(result));
   }
 
+  static Json logarithm_of(const Json& json) {
+    const double x = static_cast<double>(number_of(json));
+    if (!(x > 0)) bad_input(fmt::format("'ln' of {}, which is not positive", shown(json)));
+    return real(std::log(x));
+  }
+
   static int64_t count_of(const Json& item, const Json& list, std::string_view what) {
     if (!list.is_array()) bad_input(fmt::format("'{}' of {}, which is no list", what, shown(list)));
     return std::count_if(list.begin(), list.end(),
@@ -314,7 +323,7 @@ class Evaluator {
   }
 
   static bool equal_values(const Value& left, const Value& right) {
-    // "x == null" is the question whether x is there at all.
+    // "x == null" asks whether x is absent.
     if (left.is_absent() && right.is_nothing()) return true;
     if (right.is_absent() && left.is_nothing()) return true;
     return equal(present(left), present(right));

@@ -1,4 +1,4 @@
-// The syntax tree of an expression: what expr_parse.cpp makes and expr_eval.cpp walks. Internal.
+// The syntax tree of an expression: expr_parse.cpp builds it and expr_eval.cpp walks it. Internal.
 #pragma once
 
 #include <memory>
@@ -38,6 +38,7 @@ struct Expr::Node {
     kList,
     kListFor,  // operands: body, count
     kCount,    // operands: value, list
+    kLn,       // operands: a number
     kUnary,
     kBinary,
     kConditional
@@ -48,7 +49,9 @@ struct Expr::Node {
   Json literal;                  // kLiteral
   std::string name;              // kName, kMember, kListFor: its variable
   std::vector<std::shared_ptr<const Node>> operands;
-  int depth = 1;  // levels below and with this one; bounded, as evaluation recurses
+  // The number of levels from this node down, itself included; bounded, because evaluation
+  // recurses.
+  int depth = 1;
 };
 
 }  // namespace mappings

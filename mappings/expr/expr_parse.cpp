@@ -1,6 +1,6 @@
-// Recursive-descent parser of the expression language; the grammar is in expr.h. Tables are
-// untrusted: the length of a text bounds the work, and the depth of the tree and of the recursion
-// are capped, so that neither parsing nor evaluation can exhaust the stack.
+// A recursive-descent parser of the expression language; expr.h has the grammar. Tables are
+// untrusted: the length of a text bounds the work, and caps on the depth of the tree and of the
+// recursion keep parsing and evaluation from exhausting the stack.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -59,7 +59,7 @@ class Parser {
     if (!accept(token)) fail(fmt::format("'{}' expected", token));
   }
 
-  // A word of the language, not the beginning of a longer name.
+  // Accepts a whole word of the language, not the beginning of a longer name.
   bool accept_word(std::string_view word) {
     skip_spaces();
     const size_t end = at_ + word.size();
@@ -85,12 +85,13 @@ class Parser {
     return make(std::move(node));
   }
 
-  // Every cycle of the grammar passes here or through unary(), so these two bound the recursion.
+  // Every cycle of the grammar passes through here or through unary(), so these two bound the
+  // recursion.
   NodePtr conditional() {
     const Level level(*this);
     NodePtr condition = disjunction();
     skip_spaces();
-    // A lone '?': "??" has been taken by coalesce() already.
+    // This is a lone '?': coalesce() has taken "??" already.
     if (!accept("?")) return condition;
     Node node;
     node.kind = Node::Kind::kConditional;
@@ -113,7 +114,7 @@ class Parser {
   }
 
   std::optional<Operator> comparison_operator() {
-    // Longer tokens first: "<=" before "<".
+    // Longer tokens come first: "<=" before "<".
     if (accept("==")) return Operator::kEqual;
     if (accept("!=")) return Operator::kNotEqual;
     if (accept("<=")) return Operator::kLessEqual;
@@ -209,7 +210,8 @@ class Parser {
     const char c = text_[at_];
     if (is_digit(c)) return number();
     if (c == '\'') return quoted();
-    if (accept_count()) return count();
+    if (accept_call("count")) return count();
+    if (accept_call("ln")) return ln();
     if (starts_name(c)) return name_or_constant();
     if (accept("(")) {
       NodePtr inner = conditional();
@@ -237,7 +239,7 @@ class Parser {
     return make(std::move(node));
   }
 
-  // One inside another would be evaluated as often as the product of their counts.
+  // Nested ones would be evaluated as often as the product of their counts.
   NodePtr list_for(Node node) {
     if (has_list_for_) fail("a second 'for'");
     has_list_for_ = true;
@@ -301,10 +303,10 @@ class Parser {
     return result;
   }
 
-  // The word alone is a name like others.
-  bool accept_count() {
+  // Without a parenthesis, the word is a name like any other.
+  bool accept_call(std::string_view function) {
     const size_t begin = at_;
-    if (accept_word("count") && accept("(")) return true;
+    if (accept_word(function) && accept("(")) return true;
     at_ = begin;
     return false;
   }
@@ -314,6 +316,14 @@ class Parser {
     node.kind = Node::Kind::kCount;
     node.operands.push_back(conditional());
     expect(",");
+    node.operands.push_back(conditional());
+    expect(")");
+    return make(std::move(node));
+  }
+
+  NodePtr ln() {
+    Node node;
+    node.kind = Node::Kind::kLn;
     node.operands.push_back(conditional());
     expect(")");
     return make(std::move(node));
@@ -329,7 +339,7 @@ class Parser {
     return make(std::move(node));
   }
 
-  // Counts the parser's own recursion, which a deep tree is not the only way to drive ("((((").
+  // Counts the parser's own recursion, because not only deep trees drive it ("((((").
   class Level {
    public:
     explicit Level(Parser& parser) : parser_(parser) {

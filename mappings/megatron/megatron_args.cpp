@@ -1,9 +1,9 @@
-// Provider fields -> Megatron-LM arguments, in four groups:
-//   1. every field that is plain data keeps its name, but for kRenamed and kNotArguments
-//   2. fields that arguments have under another name
+// Turns provider fields into Megatron-LM arguments, in four groups:
+//   1. fields that are plain data and keep their names (all except kRenamed and kNotArguments)
+//   2. fields that are arguments under another name
 //   3. flags computed from fields (swiglu, group_query_attention, untie_...)
-//   4. what describes the checkpoint (format, no optimizer state, parallel sizes 1)
-// Only plain data can be passed: readers of common.pt load it with weights_only.
+//   4. arguments that describe the checkpoint (format, no optimizer state, parallel sizes 1)
+// Only plain data can be passed: readers load common.pt with weights_only.
 #include "mappings/megatron/megatron_args.h"
 
 #include <fmt/format.h>
@@ -23,8 +23,8 @@ namespace {
 constexpr std::array<std::string_view, 4> kRequired = {"num_layers", "hidden_size",
                                                        "num_attention_heads", "vocab_size"};
 
-// Fields that arguments have under a second name too: the parser of newer versions, made from TransformerConfig, knows
-// the first, that of older ones the second.
+// Fields that the arguments also have under a second name. The parser of newer versions, made from
+// TransformerConfig, knows the first name; that of older versions knows the second.
 constexpr std::pair<std::string_view, std::string_view> kTwoNames[] = {
     // field, argument
     {"seq_length", "max_position_embeddings"},
@@ -43,7 +43,7 @@ constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
 };
 
 constexpr std::pair<std::string_view, std::string_view> kNotArguments[] = {
-    // field, why
+    // field, why it is not an argument
     {"_target_", "the class that Megatron-Bridge makes; Megatron-LM has one"},
     {"transformer_layer_spec",
      "Megatron-LM chooses it by transformer_impl and the other arguments"},
@@ -66,7 +66,7 @@ constexpr std::pair<std::string_view, std::string_view> kNotArguments[] = {
     {"eos_token_id", "the tokenizer's"},
 };
 
-// The activation functions that arguments can name.
+// An activation function that arguments can name.
 struct Activation {
   std::string_view function;
   bool gated;
@@ -77,7 +77,8 @@ constexpr Activation kActivations[] = {
     {"megatron.core.activations.squared_relu", false, "squared_relu"},
     {"megatron.core.fusions.fused_bias_geglu.quick_gelu", true, "quick_geglu"},
 };
-constexpr std::string_view kGelu = "torch.nn.functional.gelu";  // without any of them
+// The activation if none of kActivations applies.
+constexpr std::string_view kGelu = "torch.nn.functional.gelu";
 
 bool is_plain(const Json& json) {
   if (json.is_object()) return false;
@@ -99,7 +100,7 @@ class Fields {
     }
   }
 
-  // null where there is none.
+  // Returns null if the field is absent.
   const Json& get(std::string_view name) const {
     static const Json nothing;
     const Json::const_iterator it = provider_.find(name);
@@ -131,6 +132,14 @@ bool has_activation(const Fields& fields, const Activation& activation) {
          fields.calls("activation_func", activation.function);
 }
 
+// True if the flags can express the activation. Flags that are all off mean GELU without a gate.
+bool flags_tell_activation(const Fields& fields) {
+  if (fields.get("activation_func").is_null()) return !fields.flag("gated_linear_unit");
+  return std::any_of(std::begin(kActivations), std::end(kActivations),
+                     [&](const Activation& known) { return has_activation(fields, known); }) ||
+         has_activation(fields, {kGelu, false, {}});
+}
+
 void copy_fields(const Json& provider, const Fields& fields, Json& args) {
   for (const auto& [name, value] : provider.items()) {
     if (is_argument(name) && is_plain(value)) args[name] = value;
@@ -143,7 +152,7 @@ void copy_fields(const Json& provider, const Fields& fields, Json& args) {
   std::for_each(std::begin(kRenamed), std::end(kRenamed), copy_as);
 }
 
-// --rotary-base is an integer argument; HF writes 500000.0.
+// --rotary-base is an integer argument, but HF writes 500000.0.
 Json rotary_base_of(const Json& value) {
   if (!value.is_number_float()) return value;
   const double base = value.get<double>();
@@ -152,8 +161,11 @@ Json rotary_base_of(const Json& value) {
 }
 
 void add_flags(const Fields& fields, Json& args) {
-  for (const Activation& activation : kActivations) {
-    args[std::string(activation.argument)] = has_activation(fields, activation);
+  // Absent flags say nothing; flags that are all off would contradict run_config.yaml.
+  if (flags_tell_activation(fields)) {
+    for (const Activation& activation : kActivations) {
+      args[std::string(activation.argument)] = has_activation(fields, activation);
+    }
   }
   const Json& fusion = fields.get("bias_activation_fusion");
   if (!fusion.is_null()) args["bias_swiglu_fusion"] = args["bias_gelu_fusion"] = fusion;
@@ -176,8 +188,12 @@ void add_flags(const Fields& fields, Json& args) {
 void add_checkpoint(const Fields& fields, const ArgsOptions& options, Json& args) {
   args["padded_vocab_size"] =
       options.padded_vocab_size > 0 ? Json(options.padded_vocab_size) : fields.get("vocab_size");
-  args["tokenizer_type"] = "HuggingFaceTokenizer";
-  if (!options.tokenizer_model.empty()) args["tokenizer_model"] = options.tokenizer_model;
+  // --use-tokenizer-model-from-checkpoint-args, which is on by default, would ask for the model of
+  // a type that has none.
+  if (!options.tokenizer_model.empty()) {
+    args["tokenizer_type"] = "HuggingFaceTokenizer";
+    args["tokenizer_model"] = options.tokenizer_model;
+  }
   args["transformer_impl"] = options.local_spec ? "local" : "transformer_engine";
   args["ckpt_format"] = "torch_dist";
   args["use_dist_ckpt"] = true;
@@ -210,11 +226,9 @@ std::vector<std::string> fields_lost_to_args(const Json& provider) {
   for (const auto& [name, value] : provider.items()) {
     if (is_argument(name) && !is_plain(value)) lost.push_back(name);
   }
-  const bool is_said =
-      std::any_of(std::begin(kActivations), std::end(kActivations),
-                  [&](const Activation& known) { return has_activation(fields, known); }) ||
-      has_activation(fields, {kGelu, false, {}});
-  if (!fields.get("activation_func").is_null() && !is_said) lost.emplace_back("activation_func");
+  if (!fields.get("activation_func").is_null() && !flags_tell_activation(fields)) {
+    lost.emplace_back("activation_func");
+  }
   return lost;
 }
 
@@ -222,7 +236,7 @@ Json megatron_args(const Json& provider, const ArgsOptions& options) {
   const Fields fields(provider);
   Json args = Json::object();
   copy_fields(provider, fields, args);
-  // The name that every version of Megatron-Core knows; 0.16 does not know "gdn".
+  // Every version of Megatron-Core knows this name; 0.16 does not know "gdn".
   if (fields.get("experimental_attention_variant") == "gdn") {
     args["experimental_attention_variant"] = "gated_delta_net";
   }

@@ -1,4 +1,4 @@
-// The tables compiled into the binary and the choice of one by config.json.
+// The tables compiled into the binary, and how config.json chooses one of them.
 #include "mappings/table/registry.h"
 
 #include <fmt/format.h>
@@ -23,7 +23,7 @@ std::string_view stem(std::string_view file) {
   return file.substr(0, file.find('.'));
 }
 
-// A table that is parsed when somebody asks for it.
+// A table that is parsed on first use.
 class LazyTable {
  public:
   explicit LazyTable(const EmbeddedText& source) : source_(source) {}
@@ -39,7 +39,7 @@ class LazyTable {
   Table table_;
 };
 
-// By index of embedded_tables().
+// index: into embedded_tables().
 const Table& builtin_table(size_t index) {
   static const auto tables = [] {
     std::vector<std::unique_ptr<LazyTable>> lazy;
@@ -51,7 +51,7 @@ const Table& builtin_table(size_t index) {
   return tables[index]->get();
 }
 
-// What a table knows as another model, by architecture or model type.
+// Refuses an architecture or model type that a table knows as another model.
 void refuse_other_models(std::string_view name) {
   for (const NamedHead& table : builtin_heads()) {
     for (const OtherModel& other : table.head.not_served) {
@@ -63,15 +63,32 @@ void refuse_other_models(std::string_view name) {
   }
 }
 
-[[noreturn]] void fail_unknown(std::string_view what) {
+// "FSDPQwen3ForCausalLM": wrappers of trainers put their name before the class's, and some versions
+// of save_pretrained wrote that. Returns "" if the name does not end with an architecture that we
+// serve.
+std::string wrapped_architecture(std::string_view name) {
+  std::string longest;
+  for (const NamedHead& table : builtin_heads()) {
+    for (const std::string& served : table.head.architectures) {
+      if (name.ends_with(served) && served.size() > longest.size()) longest = served;
+    }
+  }
+  return longest;
+}
+
+[[noreturn]] void fail_unknown(std::string_view what, std::string_view wrapped = {}) {
   std::vector<std::string> known;
   for (const NamedHead& table : builtin_heads()) {
     known.insert(known.end(), table.head.architectures.begin(), table.head.architectures.end());
   }
   std::sort(known.begin(), known.end());
-  bridge::unsupported(fmt::format("no mapping table for {} (there are tables for {})", what,
-                                  fmt::join(known, ", ")),
-                      "write one as docs/mapping-tables.md shows and pass it with --mapping FILE");
+  bridge::unsupported(
+      fmt::format("no mapping table for {} (there are tables for {})", what,
+                  fmt::join(known, ", ")),
+      wrapped.empty()
+          ? std::string("write one as docs/mapping-tables.md shows and pass it with --mapping FILE")
+          : fmt::format("if that is {} under a wrapper's name (FSDP), --arch {} takes it", wrapped,
+                        wrapped));
 }
 
 template <typename Predicate>
@@ -112,7 +129,8 @@ std::string_view builtin_text(std::string_view file) {
 }
 
 const Table& find_table(const Json& config, std::string_view override_name) {
-  // Whatever else is said of the model, and also where it calls itself by the name of one that is served.
+  // The model type is checked first: nothing else overrides it, not even an architecture or --arch
+  // that we serve.
   const Json type = config.is_object() ? config.value("model_type", Json()) : Json();
   if (type.is_string()) refuse_other_models(type.get<std::string>());
   if (!override_name.empty()) {
@@ -142,10 +160,11 @@ const Table& find_table(const Json& config, std::string_view override_name) {
     if (table != nullptr) return *table;
   }
   // A model type says less than an architecture (LlamaForSequenceClassification is a "llama" too),
-  // so it counts only where there is no architecture.
+  // so it counts only if there is no architecture.
   if (!asked.empty()) {
+    const std::string wrapped = wrapped_architecture(asked.front());
     for (std::string& name : asked) name = fmt::format("'{}'", bridge::printable(name));
-    fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")));
+    fail_unknown(fmt::format("architecture {}", fmt::join(asked, ", ")), wrapped);
   }
   if (!type.is_string()) {
     bridge::bad_input("config.json: neither architectures nor model_type", "name one with --arch");

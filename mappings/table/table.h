@@ -1,7 +1,7 @@
-// A mapping table: one architecture, as data. The text format is documented in
-// docs/mapping-tables.md; a table is checked when it is loaded (unknown key, op or placeholder,
-// wrong arity, duplicate target, HF name reachable from two rows of one family), and never trusted:
-// --mapping FILE is input.
+// A mapping table: one architecture, as data. docs/mapping-tables.md documents the text format. A
+// table is checked when it is loaded (unknown key, op or placeholder, wrong arity, duplicate
+// target, an HF name reachable from two rows of one family) and never trusted: --mapping FILE is
+// input.
 #pragma once
 
 #include <array>
@@ -17,13 +17,14 @@
 #include "mappings/expr/expr.h"
 #include "mappings/op/ops.h"
 #include "mappings/table/embedded.h"
+#include "mappings/table/hf_config.h"
 #include "mappings/table/place.h"
 
 namespace mappings {
 
 // Names are patterns: "{L}.mlp.linear_fc1.weight". {L} and {H} are the family's Megatron and HF
-// prefixes, {e} is the expert, other placeholders are dialect variables; inside a family's prefixes {l} or
-// {l + expr}.
+// prefixes, {e} is the expert, other placeholders are dialect variables. A family's prefixes
+// contain {l} or {l + expr}.
 struct HfPart {
   std::string name;
   std::vector<Expr> shape;
@@ -32,25 +33,29 @@ struct HfPart {
 struct Row {
   std::string megatron;        // torch_dist name with an explicit layer index, --spec te
   std::string megatron_local;  // --spec local spelling (same unless the table says)
-  std::vector<std::string>
-      aliases;  // further spellings accepted when reading a Megatron checkpoint
+  // Further spellings that are accepted when reading a Megatron checkpoint.
+  std::vector<std::string> aliases;
   const Op* op = &ops::kCopy;
   std::vector<HfPart> hf;
-  // Of kNumberOptions, in their order; empty: not given.
+  // In the order of kNumberOptions; empty: not given.
   std::array<Expr, kNumberOptions.size()> numbers;
   std::vector<bridge::Dtype> dtypes;  // allowed source dtypes
-  std::optional<bridge::Dtype> keep;  // dtype on the Megatron side whatever --dtype says
-  Expr when;                          // may use the layer index l and what the family lets
-  Expr experts;  // not empty: one tensor for each expert e = 0 .. experts - 1, {e} in every name
-  std::string family;  // empty: not per layer. A row of the file that names several
-                       // families becomes one Row for each.
-  // Not empty: the Megatron tensor lies in parts, by rows, under its name with each of these suffixes.
+  std::optional<bridge::Dtype> keep;  // dtype on the Megatron side, whatever --dtype says
+  Expr when;                          // may use the layer index l and the family's let variables
+  // Not empty: one tensor for each expert e = 0 .. experts - 1; every name contains {e}.
+  Expr experts;
+  // Empty: not per layer. A row of the file that names several families becomes one Row for each.
+  std::string family;
+  // Not empty: the Megatron tensor is split by rows into parts, stored under its name with each of
+  // these suffixes.
   std::vector<std::string> split;
-  std::vector<Expr> split_rows;  // of each part; empty: equal parts
-  // Not empty: how many chunks the writer cuts axis 0, axis 1, ... into, where Megatron's own are not the whole.
+  std::vector<Expr> split_rows;  // rows of each part; empty: equal parts
+  // Not empty: the number of chunks into which the writer cuts axis 0, axis 1, ..., where Megatron
+  // does not write the tensor as one chunk.
   std::vector<Expr> chunks;
   bool gated = false;  // two halves written as two chunks, as Megatron does
-  std::string part;    // of a multimodal model ("vision"), left out with --parts text; empty: text
+  // The part of a multimodal model ("vision") that --parts text leaves out; empty: text.
+  std::string part;
   Place place;
 };
 
@@ -58,9 +63,10 @@ struct Drop {
   std::string hf;  // HF name pattern
   std::string family;
   Expr when;
-  std::string equals;  // HF name that must hold the same bytes; empty: bytes kept in the sidecar
-  bool regenerate =
-      false;  // with equals: an export writes it even where nothing shows it was there
+  // HF name of the tensor that must hold the same bytes; empty: the sidecar keeps the bytes.
+  std::string equals;
+  // With equals: an export writes the tensor even where nothing shows that the source had it.
+  bool regenerate = false;
   std::string reason;
   std::string part;  // as in Row
   Place place;
@@ -81,38 +87,40 @@ using NamedExprs = std::vector<std::pair<std::string, Expr>>;
 struct Family {
   std::string name;                  // "decoder"
   std::string megatron;              // "decoder.layers.{l}": {l} once, as a component of its own
-  std::vector<std::string> aliases;  // further Megatron prefixes accepted when reading
+  std::vector<std::string> aliases;  // further Megatron prefixes that are accepted when reading
   std::string hf;                    // "{P}layers.{l}"
   Expr count;
-  NamedExprs let;       // variables of the family's conditions and shapes, in order; may use l
-  bool mtp = false;     // multi-token prediction: left out by --mtp drop, never stacked
-  std::string part;     // of its rows, drops and modules
-  Expr per_layer_keys;  // empty: the table's
+  // Variables of the family's conditions and shapes, in order; may use l.
+  NamedExprs let;
+  bool mtp = false;     // multi-token prediction: --mtp drop leaves it out; never stacked
+  std::string part;     // the part of its rows, drops and modules
+  Expr per_layer_keys;  // empty: as in the table
   Place place;
 };
 
-// How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv", one scale
-// for each block of block_rows x block_columns elements, the last ones partial.
+// How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv",
+// one scale for each block of block_rows x block_columns elements; the last blocks may be partial.
 struct Quantization {
-  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;   // of the elements
-  bridge::Dtype stored = bridge::Dtype::kF8E4M3;  // in HF files: F4_E2M1 lie two to an I8
-  std::string weight;                             // suffix of the HF name, replaced by scale
+  bridge::Dtype dtype = bridge::Dtype::kF8E4M3;  // dtype of the elements
+  // The dtype in HF files: two F4_E2M1 codes share an I8.
+  bridge::Dtype stored = bridge::Dtype::kF8E4M3;
+  std::string weight;  // suffix of the HF name, replaced by scale
   std::string scale;
   Expr block_rows;
   Expr block_columns;
   std::vector<bridge::Dtype> scale_dtypes;
-  Expr
-      power_of_two;  // true: new scales are rounded up to powers of two, whatever they are stored in
+  // True: new scales are rounded up to powers of two, in whatever dtype they are stored.
+  Expr power_of_two;
   Place place;
 };
 
 struct Notice {  // refusals (exit 5) and warnings
   Expr when;
-  std::string text;  // {expr} stands for a value
+  std::string text;  // {expr} is replaced by its value
   Place place;
 };
 
-// A model that looks like the table's but is another: refused by name.
+// A model that resembles the table's but is a different one; it is refused by name.
 struct OtherModel {
   std::string name;    // an architecture or a model type
   std::string text;    // why
@@ -120,43 +128,49 @@ struct OtherModel {
   Place place;
 };
 
-// A field of the Megatron configuration: an expression, or JSON emitted as it is, in which a string
-// that begins with '=' is an expression.
+// A field of the Megatron configuration: an expression, or JSON that is emitted unchanged except
+// that a string that begins with '=' is an expression.
 struct ProviderField {
   std::string name;
-  Expr value;  // empty: literal counts
+  Expr value;  // empty: use the literal
   Json literal;
-  Expr when;  // empty: always. Later fields of a name replace earlier ones
+  // Empty: always. Later fields of the same name replace earlier ones.
+  Expr when;
   Place place;
 };
 
-// The model that is left of a multimodal one without its parts: an architecture of its own, with its configuration at the
-// top of config.json. A table that has it serves both.
+// The model that remains of a multimodal one without its parts. It is an architecture of its own,
+// with its configuration at the top of config.json. A table with a text form serves both.
 struct TextForm {
-  Json config;  // keys of its config.json besides those of config_root; "=..." are expressions
-  std::vector<std::string> keep;  // keys of the whole config.json that count for it too
-  // Placeholders that it spells otherwise: each dialect becomes the one with these texts.
+  // Keys of its config.json besides those of config_root; "=..." are expressions.
+  Json config;
+  std::vector<std::string> keep;  // keys of the whole config.json that it keeps
+  // Placeholders that it spells differently: each dialect becomes the one with these texts.
   std::vector<std::pair<std::string, std::string>> dialect;
 };
 
 struct Table {
   std::string file;
-  std::vector<std::string> architectures;  // config.json "architectures" entries it serves
-  std::vector<std::string>
-      model_types;          // config.json "model_type", when architectures says nothing
-  std::string config_root;  // key of the sub-config that holds the text model; empty: the top
-  NamedExprs values;        // named values of any kind, in order
-  NamedExprs dims;          // named integers >= 0, in order, after the values
-  // Each: placeholder -> text. At least one; all have the same placeholders. Conditions of rows, drops and modules
-  // see them as variables.
+  // Hash of the table's content: table_text.h, without the first line.
+  std::string sha256;
+  std::vector<std::string> architectures;  // entries of config.json "architectures" that it serves
+  // Values of config.json "model_type" that it serves if architectures says nothing.
+  std::vector<std::string> model_types;
+  // Key of the sub-config that holds the text model; empty: the top.
+  std::string config_root;
+  NamedExprs values;  // named values of any kind, in order
+  NamedExprs dims;    // named integers >= 0, in order, after the values
+  // Each maps placeholders to text. There is at least one; all have the same placeholders.
+  // Conditions of rows, drops and modules see the placeholders as variables.
   std::vector<std::vector<std::pair<std::string, std::string>>> dialects;
   std::vector<Family> families;
-  std::string mtp_key;  // key of the (sub-)config that counts the MTP depths; empty: no MTP
-  // Where it holds, MTP tensors of depths that config.json does not count are dropped for its text; without it they
-  // stop the conversion.
+  // Key of the (sub-)config that counts the MTP depths; empty: no MTP.
+  std::string mtp_key;
+  // Where its condition holds, MTP tensors of depths that config.json does not count are dropped,
+  // and its text says why; otherwise they stop the conversion.
   std::optional<Notice> mtp_uncounted;
-  bool mtp_found =
-      false;  // where config.json does not count them, MTP depths are those that are there
+  // If config.json does not count the MTP depths, those found in the checkpoint count.
+  bool mtp_found = false;
   std::vector<Quantization> quantization;
   std::vector<Row> rows;
   std::vector<Drop> drops;
@@ -164,17 +178,21 @@ struct Table {
   std::vector<Notice> refuse;
   std::vector<Notice> warn;
   std::vector<OtherModel> not_served;
-  Expr tied;  // true: no output layer of its own. Also the variable "tied" of later expressions
-  Expr per_layer_keys;  // --layer-keys auto: true = per-layer keys
-  Expr name_prefix;     // --name-prefix unless given: "" or "language_model."
+  // True: the model has no output layer of its own. Later expressions see it as the variable
+  // "tied".
+  Expr tied;
+  Expr per_layer_keys;  // for --layer-keys auto; true: per-layer keys
+  Expr name_prefix;     // used unless --name-prefix is given: "" or "language_model."
   std::optional<TextForm> text_form;
-  std::vector<ProviderField>
-      megatron_config;  // Megatron-Bridge provider fields; "_target_" included
+  // Fields of Megatron-Bridge's provider, including "_target_".
+  std::vector<ProviderField> megatron_config;
+  std::vector<HfConfigEntry> hf_config;
 
   const Family* find_family(std::string_view name) const;  // nullptr: none
 };
 
-// Errors: kBadInput "file: row at line N: what". fragments: what it may use, else the built-in ones.
+// fragments: what the table may use; without it, the built-in ones. Errors: kBadInput "file: row at
+// line N: what".
 Table parse_table(std::string_view text, std::string file);
 Table parse_table(std::string_view text, std::string file, std::span<const EmbeddedText> fragments);
 

@@ -25,14 +25,14 @@ constexpr bridge::JsonLimits kLimits = {
 constexpr size_t kMostElements = 4096;
 constexpr size_t kMostUses = 64;
 constexpr size_t kMostOptions = 32;           // in a group
-constexpr int64_t kMostSharedText = 1 << 20;  // all copies of shared options together
+constexpr int64_t kMostSharedText = 1 << 20;  // bounds all copies of shared options together
 
 // The entry of "use" that marks the position of the table's own lists.
 constexpr const char* kOwnLists = "...";
 
 constexpr std::string_view kLists[] = {
-    "rows", "drop",         "extra_state", "refuse",
-    "warn", "quantization", "not_served",  "megatron_config_when"};
+    "rows",         "drop",       "extra_state",          "refuse",   "warn",
+    "quantization", "not_served", "megatron_config_when", "hf_config"};
 constexpr std::string_view kObjects[] = {"values", "dims", "families", "megatron_config"};
 // Keys that describe the table itself; a fragment cannot have them.
 constexpr std::string_view kOfTables[] = {"use", "architectures", "model_types", "not_served"};
@@ -230,7 +230,7 @@ void add_use(const Json& use, std::span<const EmbeddedText> fragments, Expansion
   expansion.add_other_keys(source);
 }
 
-// Adds the fragments, and the table's own lists at their position among them.
+// Adds the fragments, and the table's own lists at their position among the fragments.
 void add_uses(const Source& table, const Json& uses, std::span<const EmbeddedText> fragments,
               Expansion& expansion) {
   if (!uses.is_array()) bad_input("'use' must be a list of fragments");

@@ -1,4 +1,4 @@
-// The keys of a table, in the order that reads best: what the table serves, then names, then the
+// The keys of a table in the order that reads best: what the table serves, then names, then the
 // sections that use the names. Internal to mappings.
 #pragma once
 
@@ -14,6 +14,7 @@ inline constexpr std::string_view kTableKeys[] = {
     "tied",          "per_layer_keys",  "name_prefix",
     "text_form",     "quantization",    "rows",
     "drop",          "extra_state",     "refuse",
-    "warn",          "megatron_config", "megatron_config_when"};
+    "warn",          "megatron_config", "megatron_config_when",
+    "hf_config"};
 
 }  // namespace mappings

@@ -1,9 +1,9 @@
-// Reads the text of a mapping table (docs/mapping-tables.md) into a Table, in three steps:
-//   1. expand_table(): strict JSON with comments (duplicate and unknown keys, depth and size are
-//      refused there), fragments and groups
-//   2. each section by its own reader: wrong kinds, unparsable expressions
-//   3. check_table(): what needs the whole table (placeholders, families, duplicates)
-// Every message carries the file and, for elements, their line.
+// Parses the text of a mapping table (docs/mapping-tables.md) into a Table, in three steps:
+//   1. expand_table(): strict JSON with comments, fragments and groups; refuses duplicate and
+//      unknown keys, excess depth and size
+//   2. one reader for each section: refuses wrong kinds and unparsable expressions
+//   3. check_table(): checks what needs the whole table (placeholders, families, duplicates)
+// Every message names the file and, for elements, their line.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/file/sha256.h"
 #include "mappings/table/model_parts.h"
 #include "mappings/table/provider_fields.h"
 #include "mappings/table/row_parse.h"
@@ -18,6 +19,7 @@
 #include "mappings/table/table_check.h"
 #include "mappings/table/table_expand.h"
 #include "mappings/table/table_json.h"
+#include "mappings/table/table_text.h"
 
 namespace mappings {
 namespace {
@@ -61,6 +63,12 @@ OtherModel other_model_of(const Json& json, const Place& place) {
   if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
   return {text_of(json[0], "the name"), text_of(json[1], "the text"),
           text_of(json[2], "the remedy"), place};
+}
+
+std::string sha256_of(std::string_view text) {
+  bridge::Sha256 hash;
+  hash.add(text);
+  return hash.hex();
 }
 
 class TableReader {
@@ -113,7 +121,11 @@ class TableReader {
       table_.not_served.push_back(other_model_of(json, place));
     });
     read_megatron_config(top);
+    each(top, "hf_config", "hf_config", [&](const Json& json, const Place& place) {
+      table_.hf_config.push_back(hf_config_entry_of(json, place));
+    });
     check_table(table_);
+    table_.sha256 = sha256_of(self_contained_text(source_));
     return std::move(table_);
   }
 
@@ -168,7 +180,8 @@ class TableReader {
       table_.dialects.push_back(std::move(dialect));
     });
     if (table_.dialects.empty()) table_.dialects.emplace_back();
-    // What a dialect leaves out is spelled as in the first; of equal placeholders, its own text is taken.
+    // A dialect takes the placeholders that it leaves out from the first dialect, and keeps its own
+    // text of the others.
     const auto first = table_.dialects.front();
     for (auto& dialect : table_.dialects) {
       const auto own = std::move(dialect);

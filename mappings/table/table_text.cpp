@@ -12,7 +12,7 @@
 namespace mappings {
 namespace {
 
-// On one line, with a space after each comma and colon.
+// Prints on one line, with a space after each comma and colon.
 std::string line_text(const Json& json) {
   if (!json.is_structured()) return json.dump();
   std::string text;
@@ -24,7 +24,8 @@ std::string line_text(const Json& json) {
   return json.is_object() ? "{" + text + "}" : "[" + text + "]";
 }
 
-// A line for each member of an object, and for each element of a list that is not of plain values.
+// Prints one line for each member of an object, and for each element of a list unless the list has
+// only plain values.
 std::string section_text(const Json& json) {
   const bool has_lines =
       json.is_object() ||
@@ -42,10 +43,7 @@ std::string section_text(const Json& json) {
 
 }  // namespace
 
-std::string self_contained_text(std::string_view text, std::string_view file) {
-  const std::string name = bridge::printable(file);
-  const ExpandedTable table =
-      bridge::with_context(name, [&] { return expand_table(text, embedded_fragments()); });
+std::string self_contained_text(const ExpandedTable& table) {
   std::string sections;
   const auto add = [&](const std::string& key, const Json& value) {
     sections += sections.empty() ? "\n  " : ",\n  ";
@@ -54,7 +52,15 @@ std::string self_contained_text(std::string_view text, std::string_view file) {
   for (const std::string_view key : kTableKeys) {
     if (const Json* const value = find(table.top, key)) add(std::string(key), *value);
   }
-  return fmt::format("// {}, with the fragments that it uses.\n{{{}\n}}\n", name, sections);
+  return "{" + sections + "\n}\n";
+}
+
+std::string self_contained_text(std::string_view text, std::string_view file) {
+  const std::string name = bridge::printable(file);
+  const ExpandedTable table =
+      bridge::with_context(name, [&] { return expand_table(text, embedded_fragments()); });
+  return fmt::format("// {}, with the fragments that it uses.\n{}", name,
+                     self_contained_text(table));
 }
 
 }  // namespace mappings

@@ -1,9 +1,10 @@
-// The descriptor of an architecture: all that the view of Hugging Face checkpoints knows of it. Each
-// lies in a file of its own (mistral.cpp); architectures.h lists them.
+// The descriptor of an architecture: everything that the view of Hugging Face checkpoints knows
+// about it. Each descriptor lies in its own file (mistral.cpp); architectures.h lists them.
 //
 //   config   reads config.json as transformers reads it, and refuses what is not computed
-//   places   what checkpoints call the canonical tensors, in every spelling there is
-//   depths   where multi-token prediction is, of which tensors are stored twice or passed over
+//   places   gives the names that checkpoints use for the canonical tensors, in every spelling
+//   depths   says where multi-token prediction lies, and which of its tensors are stored twice or
+//            skipped
 //
 // Nothing else in the view asks which architecture a model has.
 #pragma once
@@ -21,10 +22,10 @@
 
 namespace models {
 
-// Columns of a stored matrix that has others beside them.
+// Selects columns of a stored matrix that holds others beside them.
 struct HfColumns {
   int64_t first = 0;
-  int64_t count = 0;  // 0: all that there are
+  int64_t count = 0;  // 0: all columns
   int64_t total = 0;
 };
 
@@ -36,10 +37,10 @@ struct HfPlace {
   HfColumns columns = {};
 };
 
-// What names depend on beside the architecture.
+// What names depend on besides the architecture.
 struct HfModel {
   const ModelConfig& config;
-  // What is in front of the names of the text model, "model.language_model.", "model." or "".
+  // The prefix of the names of the text model: "model.language_model.", "model." or "".
   std::string prefix;
 
   const LayerConfig& layer(const TensorId& id) const {
@@ -48,33 +49,39 @@ struct HfModel {
   }
 };
 
-// Names of a multi-token prediction depth begin with this text and a number.
+// The names of a multi-token prediction depth begin with this text and a number.
 struct HfDepthStart {
   std::string text;
   size_t first;  // the number of the first depth
 };
 
 struct HfDepths {
-  // Without this no depth is known but those below "mtp.".
+  // nullptr: the only known depths are those below "mtp.".
   std::vector<HfDepthStart> (*starts)(const HfModel& model) = nullptr;
-  // What a depth calls its copies of the embedding and of the output layer.
+  // The name of a depth's copy of the embedding, and of its copy of the output layer.
   std::string_view embedding_copy = {};
   std::string_view output_copy = {};
 };
 
 struct HfArchitecture {
-  std::span<const std::string_view> model_types;  // what config.json may say
+  // The models that it describes: those whose config.json names one of the classes in
+  // architectures, else those of one of these types. Kimi-K2 has DeepSeek-V3's class under a type
+  // of its own. The list of classes is empty where the type says more: which of several forms a
+  // model has (Qwen3.5), or that it is a successor that kept the name (DeepSeek-V4.1).
+  std::span<const std::string_view> model_types;
+  std::span<const std::string_view> classes = {};
 
-  // drop_mtp: as if the model had no multi-token prediction, whatever config.json says of that.
+  // drop_mtp: reads the configuration as if the model had no multi-token prediction.
   ModelConfig (*config)(const Settings& config, bool drop_mtp);
-  // The ways; a checkpoint has one of them. Never empty. Not for tensors of a vision tower.
+  // Returns the possible places, never empty; a checkpoint uses one of them. Not called for tensors
+  // of a vision tower.
   std::vector<HfPlace> (*places)(const HfModel& model, const TensorId& id);
 
   HfDepths depths = {};
-  // Whether runtimes pass over the multi-token prediction of a checkpoint with this config.json.
+  // True if runtimes skip the multi-token prediction of a checkpoint with this config.json.
   bool (*passes_over_mtp)(const Settings& config) = nullptr;
-  // Where config.json is not the one to say whether there is multi-token prediction, the tensors
-  // are: corrects the configuration by them.
+  // Corrects the configuration where the tensors, not config.json, decide whether there is
+  // multi-token prediction.
   void (*settle_mtp)(ModelConfig& model, bool has_depths) = nullptr;
 };
 

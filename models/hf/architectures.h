@@ -1,8 +1,9 @@
-// The architectures that the view of Hugging Face checkpoints reads. A new one is a line here and a
-// file, which defines its descriptor as architectures::NAME. A descriptor without its line does not
-// compile, a line without its descriptor does not link.
+// The architectures that the view of Hugging Face checkpoints reads. A new one needs a line here
+// and a file that defines its descriptor as architectures::NAME. A descriptor without its line does
+// not compile; a line without its descriptor does not link.
 //
-// The list is explicit, because a linker leaves out of a static library what nothing refers to.
+// The list is explicit, because a linker drops everything from a static library that nothing refers
+// to.
 #pragma once
 
 #include "models/hf/architecture.h"
@@ -26,7 +27,9 @@ CAUSEWAY_HF_ARCHITECTURES(CAUSEWAY_DECLARE)
 #undef CAUSEWAY_DECLARE
 }  // namespace architectures
 
-// The one of config.json's model_type. kUnsupported for others, naming it.
+// Returns the architecture that has a class in config.json's architectures, else the one of its
+// model_type. Errors: kUnsupported, which names the type, for others; kBadInput if architectures is
+// not a list of texts.
 const HfArchitecture& hf_architecture(const Settings& config);
 
 }  // namespace models

@@ -1,5 +1,5 @@
-// DeepSeek-V3 and R1: latent attention; the first layers dense, the others with a sigmoid router
-// over groups of experts. Released checkpoints keep multi-token prediction depths as further
+// DeepSeek-V3 and R1: latent attention; the first layers are dense, the others have a sigmoid
+// router over groups of experts. Released checkpoints keep multi-token prediction depths as further
 // layers, each with copies of the embedding and of the output layer.
 // Truth: transformers' configuration_deepseek_v3.py, modeling_deepseek_v3.py; the released index.
 #include <optional>
@@ -14,7 +14,9 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"deepseek_v3"};
-constexpr double kLatentEps = 1e-6;  // DeepseekV3RMSNorm's own default, whatever rms_norm_eps says
+constexpr std::string_view kClasses[] = {"DeepseekV3ForCausalLM", "DeepseekV3Model"};
+// DeepseekV3RMSNorm's own default, whatever rms_norm_eps says.
+constexpr double kLatentEps = 1e-6;
 
 constexpr HfName kNames[] = {
     {Role::kQDown, "self_attn.q_a_proj.weight"},
@@ -63,7 +65,7 @@ LatentAttention attention_of(const Settings& config) {
   return attention;
 }
 
-// Sigmoid scores, groups, a bias for the choice.
+// The router has sigmoid scores, groups, and a bias that affects only the choice.
 RouterConfig router_of(const Settings& config) {
   if (config.text_or("scoring_func", "sigmoid") != "sigmoid") {
     config.not_supported("scoring_func", "sigmoid is the one that is computed here");
@@ -77,7 +79,7 @@ RouterConfig router_of(const Settings& config) {
   router.chosen = config.integer("num_experts_per_tok");
   const int64_t groups = config.integer_or("n_group", 8);
   const int64_t chosen_groups = config.integer_or("topk_group", 4);
-  if (chosen_groups < groups) {  // else every group is chosen
+  if (chosen_groups < groups) {  // otherwise every group is chosen
     router.groups = groups;
     router.chosen_groups = chosen_groups;
     router.ranked_by = 2;
@@ -128,6 +130,7 @@ std::vector<HfDepthStart> depth_starts(const HfModel& model) {
 
 constexpr HfArchitecture architectures::kDeepseekV3 = {
     .model_types = kModelTypes,
+    .classes = kClasses,
     .config = config_of,
     .places = places_of,
     .depths = {depth_starts, "embed_tokens.weight", "shared_head.head.weight"}};

@@ -1,4 +1,4 @@
-// Llama. Biases are where config.json says so, of attention and of the feed-forward part.
+// Llama. config.json says whether attention and the feed-forward part have biases.
 // Truth: transformers' configuration_llama.py, modeling_llama.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
@@ -7,6 +7,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"llama"};
+constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "LlamaModel"};
 
 LayerConfig layer_of(const Settings& config, int64_t /*layer*/) {
   GroupedAttention attention = hf_grouped_attention(config, {});
@@ -21,7 +22,9 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 
 }  // namespace
 
-constexpr HfArchitecture architectures::kLlama = {
-    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+constexpr HfArchitecture architectures::kLlama = {.model_types = kModelTypes,
+                                                  .classes = kClasses,
+                                                  .config = config_of,
+                                                  .places = hf_plain_places};
 
 }  // namespace models

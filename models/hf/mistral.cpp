@@ -1,7 +1,8 @@
 // Mistral: Llama without biases. Every layer has the same window: 4096 tokens if config.json does
-// not mention sliding_window, none if it says null, as from v0.2 on. MistralModel makes one mask for
-// all layers and does not read layer_types, which MistralConfig warns belong to Ministral: a list
-// that contradicts sliding_window is refused, because it is not clear which of the two was trained.
+// not mention sliding_window, none if it is null, as from v0.2 on. MistralModel makes one mask for
+// all layers and does not read layer_types, which, as MistralConfig warns, belongs to Ministral. A
+// list that contradicts sliding_window is refused, because it is unclear which of the two was
+// trained.
 // Truth: transformers' configuration_mistral.py, modeling_mistral.py.
 #include <algorithm>
 #include <string>
@@ -13,6 +14,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"mistral"};
+constexpr std::string_view kClasses[] = {"MistralForCausalLM", "MistralModel"};
 
 int64_t window_of(const Settings& config) {
   const int64_t absent = config.mentions("sliding_window") ? 0 : 4096;
@@ -40,7 +42,9 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 
 }  // namespace
 
-constexpr HfArchitecture architectures::kMistral = {
-    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+constexpr HfArchitecture architectures::kMistral = {.model_types = kModelTypes,
+                                                    .classes = kClasses,
+                                                    .config = config_of,
+                                                    .places = hf_plain_places};
 
 }  // namespace models

@@ -1,5 +1,5 @@
-// Mixtral: Llama's attention without biases, in a window where config.json has one; experts in
-// every layer, the weights of the chosen ones always normalized.
+// Mixtral: Llama's attention without biases, with a window if config.json has one. Every layer has
+// experts; the weights of the chosen ones are always normalized.
 // Truth: transformers' configuration_mixtral.py, modeling_mixtral.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
@@ -8,6 +8,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"mixtral"};
+constexpr std::string_view kClasses[] = {"MixtralForCausalLM", "MixtralModel"};
 
 constexpr HfName kNames[] = {
     {Role::kRouter, "block_sparse_moe.gate.weight"},
@@ -45,6 +46,6 @@ std::vector<HfPlace> places_of(const HfModel& model, const TensorId& id) {
 }  // namespace
 
 constexpr HfArchitecture architectures::kMixtral = {
-    .model_types = kModelTypes, .config = config_of, .places = places_of};
+    .model_types = kModelTypes, .classes = kClasses, .config = config_of, .places = places_of};
 
 }  // namespace models

@@ -9,6 +9,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen2"};
+constexpr std::string_view kClasses[] = {"Qwen2ForCausalLM", "Qwen2Model"};
 
 LayerConfig layer_of(const Settings& config, int64_t layer) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 32});
@@ -25,7 +26,9 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 
 }  // namespace
 
-constexpr HfArchitecture architectures::kQwen2 = {
-    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+constexpr HfArchitecture architectures::kQwen2 = {.model_types = kModelTypes,
+                                                  .classes = kClasses,
+                                                  .config = config_of,
+                                                  .places = hf_plain_places};
 
 }  // namespace models

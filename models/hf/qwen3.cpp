@@ -1,4 +1,5 @@
-// Qwen3, dense: query and key heads are normed before they turn. Later layers may have a window.
+// Qwen3, dense: query and key heads are normed before the rotary embedding. Later layers may have a
+// window.
 // Truth: transformers' configuration_qwen3.py, modeling_qwen3.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
@@ -8,6 +9,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3"};
+constexpr std::string_view kClasses[] = {"Qwen3ForCausalLM", "Qwen3Model"};
 
 LayerConfig layer_of(const Settings& config, int64_t layer) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 32, .head_dim = 128});
@@ -23,7 +25,9 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 
 }  // namespace
 
-constexpr HfArchitecture architectures::kQwen3 = {
-    .model_types = kModelTypes, .config = config_of, .places = hf_plain_places};
+constexpr HfArchitecture architectures::kQwen3 = {.model_types = kModelTypes,
+                                                  .classes = kClasses,
+                                                  .config = config_of,
+                                                  .places = hf_plain_places};
 
 }  // namespace models

@@ -1,5 +1,5 @@
-// Qwen3 with experts: Qwen3's attention, every layer with the window or none; a softmax router
-// without shared experts; single layers may be dense.
+// Qwen3 with experts: Qwen3's attention, with the window in every layer or in none; a softmax
+// router without shared experts. Single layers may be dense.
 // Truth: transformers' configuration_qwen3_moe.py, modeling_qwen3_moe.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
@@ -9,6 +9,7 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3_moe"};
+constexpr std::string_view kClasses[] = {"Qwen3MoeForCausalLM", "Qwen3MoeModel"};
 
 constexpr HfName kNames[] = {
     {Role::kRouter, "mlp.gate.weight"},
@@ -49,6 +50,6 @@ std::vector<HfPlace> places_of(const HfModel& model, const TensorId& id) {
 }  // namespace
 
 constexpr HfArchitecture architectures::kQwen3Moe = {
-    .model_types = kModelTypes, .config = config_of, .places = places_of};
+    .model_types = kModelTypes, .classes = kClasses, .config = config_of, .places = places_of};
 
 }  // namespace models

@@ -24,13 +24,13 @@ namespace {
 using bridge::Dtype;
 using bridge::HfTensor;
 
-constexpr std::string_view kScaleSuffix = "_scale_inv";  // after X.weight
+constexpr std::string_view kScaleSuffix = "_scale_inv";  // appended to X.weight
 constexpr std::string_view kWeight = ".weight";
-constexpr std::string_view kScale = ".scale";  // in its place
+constexpr std::string_view kScale = ".scale";  // replaces .weight
 constexpr size_t kMostOpenFiles = 64;
 constexpr int64_t kLargestConfig = 4 << 20;
 
-// Errors of what fn does say where the checkpoint lies.
+// Adds the location of the checkpoint to the errors that fn throws.
 template <typename Fn>
 auto in(const bridge::Path& folder, const Fn& fn) {
   return bridge::with_context([&] { return bridge::printable(folder.native()); }, fn);
@@ -45,8 +45,8 @@ Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
   return in(folder, [&] { return Settings("config.json", values); });
 }
 
-// A bare model's tensors have no "model." in front, DeepSeek-V4's released ones neither; a vision-language model's text part
-// is a module of its own.
+// The tensors of a bare model and of DeepSeek-V4's releases have no "model." in front; the text
+// part of a vision-language model is a module of its own.
 std::string prefix_of(const bridge::HfFolder& folder) {
   for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
     for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
@@ -57,13 +57,21 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
+bool has_output_layer(const bridge::HfFolder& folder) {
+  return std::any_of(folder.tensors.begin(), folder.tensors.end(), [](const HfTensor& tensor) {
+    return tensor.name.ends_with("lm_head.weight") || tensor.name == "head.weight";
+  });
+}
+
 ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
   ModelConfig model = hf_model_config(config, drop_mtp);
-  // A text model cut out of a multimodal one may have kept its configuration.
+  // A text model that was cut out of a multimodal one may have kept its configuration.
   const bool has_tower =
       std::any_of(folder.tensors.begin(), folder.tensors.end(),
                   [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
   if (!has_tower) model.vision.reset();
+  // A bare model has no output layer. Its embedding stands in for one, as in its conversion.
+  model.tied = model.tied || !has_output_layer(folder);
   const HfArchitecture& architecture = hf_architecture(config);
   if (drop_mtp || architecture.settle_mtp == nullptr) return model;
   const HfNames names(architecture, model, prefix_of(folder));
@@ -75,7 +83,7 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
 }
 
 struct Block {
-  int64_t rows = 0;  // 0: the configuration knows no quantization
+  int64_t rows = 0;  // 0: the configuration has no quantization
   int64_t columns = 0;
 };
 
@@ -99,7 +107,7 @@ bool is_quantized(const HfTensor& tensor) {
   return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor);
 }
 
-// Two elements a byte, the even column in its low half.
+// Two elements share a byte; the even column is in its low half.
 at::Tensor fp4_values(const at::Tensor& packed) {
   static constexpr float kValues[] = {0,    0.5,  1,  1.5,  2,  3,  4,  6,
                                       -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
@@ -113,7 +121,7 @@ at::Tensor fp4_values(const at::Tensor& packed) {
   return values;
 }
 
-// scales: [rows, blocks of so many columns], the last may have fewer.
+// scales: [rows, blocks of `columns` columns]; the last block may have fewer columns.
 void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t columns) {
   const int64_t blocks = values.size(1) / columns;
   const int64_t rest = values.size(1) - blocks * columns;
@@ -168,13 +176,13 @@ class HfWeights : public Weights {
  private:
   struct Location {
     const HfTensor* tensor;
-    int64_t first_row;  // of the matrix in the stored tensor, whose first axis may be the experts'
+    int64_t first_row;    // in the stored tensor, whose first axis may be the experts' axis
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
     HfColumns columns = {};
   };
 
-  // quantized_as: the type of what is dequantized.
+  // quantized_as: the dtype of a dequantized tensor.
   at::Tensor rows(const Location& location, int64_t begin, int64_t end,
                   at::ScalarType quantized_as = at::kBFloat16) {
     const HfTensor& found = *location.tensor;
@@ -223,7 +231,7 @@ class HfWeights : public Weights {
       }
       shape.erase(shape.begin());
     }
-    if (shape.empty()) return location;  // a number, which no canonical tensor is
+    if (shape.empty()) return location;  // a number, which is never a canonical tensor
     if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
     const int64_t stored = shape[0];
     if (place.expert_axis) location.first_row = id.expert * stored;
@@ -243,7 +251,7 @@ class HfWeights : public Weights {
     return location;
   }
 
-  // nullptr: there is none.
+  // Returns nullptr if there are no scales.
   const HfTensor* find_scale(const std::string& name) const {
     const HfTensor* scale = folder_.find(name + std::string(kScaleSuffix));
     if (scale != nullptr || !name.ends_with(kWeight)) return scale;
@@ -269,7 +277,8 @@ class HfWeights : public Weights {
     return *scale;
   }
 
-  // Every tensor of the folder is one the model has, the scales of one, or one that is known to be of no use.
+  // Checks that every tensor of the folder is one of the model's, the scales of one, or known to be
+  // unused.
   void check_all_used() const {
     std::vector<bool> used(folder_.tensors.size());
     const auto mark = [&](const HfTensor& found) {
@@ -289,7 +298,7 @@ class HfWeights : public Weights {
     }
   }
 
-  // The scales of an unused tensor are as unused.
+  // The scales of an unused tensor are unused too.
   bool is_unused(std::string_view name) const {
     if (name.ends_with(kScaleSuffix)) name.remove_suffix(kScaleSuffix.size());
     return names_.is_unused(name) || (drop_mtp_ && names_.is_mtp(name));
@@ -303,7 +312,7 @@ class HfWeights : public Weights {
     return *files_.emplace(shard, fs_.open_read(path)).first->second;
   }
 
-  // As they are in the file.
+  // Returns rows as the file stores them.
   at::Tensor stored_rows(const Location& location, int64_t begin, int64_t end) {
     const HfTensor& found = *location.tensor;
     bridge::Shape shape = location.shape;
@@ -324,7 +333,7 @@ class HfWeights : public Weights {
     return out;
   }
 
-  // In fp32.
+  // Returns values in fp32.
   at::Tensor dequantized(const Location& location, const at::Tensor& codes, int64_t begin,
                          int64_t end) {
     const HfTensor& found = *location.tensor;

@@ -1,5 +1,6 @@
-// causeway-verify: the forward pass, as a program of its own so that `causeway` starts without LibTorch.
-// Here: how it ends. What it does is models/verify/verification.h.
+// causeway-verify: the forward pass, as a separate program so that `causeway` starts without
+// LibTorch. This file handles how the program starts and ends; models/verify/verification.h does
+// the work.
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
+#include "bridge/io/file/file_pool.h"
 #include "models/verify/causeway_verify_options.h"
 #include "models/verify/verification.h"
 
@@ -23,13 +25,14 @@ constexpr const char* kReport = "this is a bug of causeway: please report it wit
 
 bool stderr_is_terminal = false;
 
-// LibTorch asks for no interruption point, so the process ends here and now; a line that says how far it is goes first.
+// LibTorch cannot be interrupted, so the process ends at once, after a line that says how far it
+// is.
 void on_signal(int signal) {
   constexpr char kEraseLine[] = "\r\x1b[K";
   if (stderr_is_terminal && ::write(STDERR_FILENO, kEraseLine, sizeof kEraseLine - 1) < 0) {
     // There is nobody to tell.
   }
-  ::raise(signal);  // its own action again, by SA_RESETHAND
+  ::raise(signal);  // SA_RESETHAND has restored the default action
 }
 
 void install_signal_handlers() {
@@ -42,21 +45,23 @@ void install_signal_handlers() {
     action.sa_flags = static_cast<int>(SA_RESETHAND);
     ::sigaction(signal, &action, nullptr);
   }
-  ::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an ordinary write error
+  // Exceeding the file size limit is an ordinary write error.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
-// LibTorch's threads spin while they wait unless the environment says otherwise when it is loaded, which is before main():
-// so the program starts once more. `causeway` starts it with the variable set.
+// LibTorch's threads spin while they wait unless an environment variable says otherwise when the
+// library is loaded, which is before main(). So the program starts itself again with the variable
+// set. `causeway` already sets the variable.
 void let_waiting_threads_sleep(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   ::setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/1);
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (!error) ::execv(self.c_str(), argv);
-  // It works all the same, on a busier machine.
+  // The program works without the variable, but keeps the machine busier.
 }
 
-// The kernel kills this process when its parent ends, which may have happened before it was asked.
+// The kernel kills this process when its parent ends. The parent may have ended before the request.
 void end_with(int caller) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != caller) ::raise(SIGKILL);
@@ -90,6 +95,7 @@ int print_error(const bridge::Error& error) {
 
 int main(int argc, char** argv) {
   bridge::open_standard_descriptors();
+  bridge::raise_descriptor_limit();
   let_waiting_threads_sleep(argv);
   try {
     install_signal_handlers();

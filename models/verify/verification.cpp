@@ -25,6 +25,7 @@
 #include "models/megatron/view.h"
 #include "models/verify/counted_weights.h"
 #include "models/verify/device.h"
+#include "models/verify/known_difference.h"
 #include "models/verify/text_model.h"
 #include "models/verify/verify_report.h"
 
@@ -50,7 +51,7 @@ std::unique_ptr<Weights> open_weights(const std::string& path, const Verificatio
                                   bridge::printable(path)));
 }
 
-// "A:B", A < B <= the number of layers.
+// Parses "A:B", A < B <= the number of layers.
 std::optional<LayerRange> layers_of(const std::string& text, int64_t count) {
   if (text.empty()) return std::nullopt;
   LayerRange range;
@@ -66,17 +67,17 @@ std::optional<LayerRange> layers_of(const std::string& text, int64_t count) {
       "0:4 are the layers 0 to 3");
 }
 
-// What --dtype of the conversion lets tensors be rounded to; "": it is not known.
+// The types to which a conversion with this --dtype may round tensors; "": the dtype is unknown.
 RoundedTypes rounded_types(const std::string& dtype) {
   if (dtype == "source") return {};
   if (dtype == "bf16") return {at::kBFloat16};
-  // What is quantized is read as BF16.
+  // Quantized tensors are read as BF16.
   if (dtype == "fp16") return {at::kHalf, at::kBFloat16};
   if (dtype == "fp32") return {at::kFloat, at::kBFloat16};
   return kAnyRoundedType;
 }
 
-// An option that nothing reads would be a mistake nobody sees.
+// Refuses options without effect: a user would not notice the mistake.
 void check_megatron_options(bridge::FileSystem& fs, const VerificationOptions& options) {
   for (const auto& [name, value] :
        {std::pair("--run-config", &options.run_config), {"--iteration", &options.iteration}}) {
@@ -159,7 +160,7 @@ class Verification {
     return result;
   }
 
-  // The side that alone has a vision tower is compared without it.
+  // A vision tower that only one side has is left out of the comparison.
   void leave_out_tower(std::unique_ptr<Weights>& a, std::unique_ptr<Weights>& b) {
     const bool first = a->config().vision.has_value();
     if (first == b->config().vision.has_value()) return;
@@ -169,8 +170,10 @@ class Verification {
   }
 
   bool compare(Weights& a, Weights& b) {
-    const bool configuration =
-        report_->configuration(compare_configurations(a.config(), b.config(), layers_));
+    std::vector<FieldDifference> differences =
+        compare_configurations(a.config(), b.config(), layers_);
+    const std::vector<FieldDifference> known = known_differences(a, b, differences);
+    const bool configuration = report_->configuration(differences, known);
     const TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
       return compare_tensors(x, y, layers_, rounded_types(options_.dtype));
     });
@@ -182,8 +185,18 @@ class Verification {
     const ForwardVerdict forward = with_progress(
         "forward", rounded_a, rounded_b,
         [&](auto& x, auto& y) { return compare_forward(x, y, compute_, ids_, layers_); });
-    const bool passes = report_->forward(forward, configuration && same, tensors, a.config().vocab);
+    const bool bit_for_bit = configuration && known.empty() && same;
+    const bool passes = report_->forward(forward, bit_for_bit, tensors, a.config().vocab);
     return configuration && same && passes;
+  }
+
+  // Returns none if both sides are of one kind.
+  std::vector<FieldDifference> known_differences(const Weights& a, const Weights& b,
+                                                 std::vector<FieldDifference>& found) {
+    const bool a_is_megatron = bridge::looks_like_megatron(fs_, options_.a);
+    if (a_is_megatron == bridge::looks_like_megatron(fs_, options_.b)) return {};
+    return a_is_megatron ? take_known_differences(b.config(), a.config(), found)
+                         : take_known_differences(a.config(), b.config(), found);
   }
 
   bool meets_reference(const std::string& side, Weights& weights, bool rounded) {
@@ -195,7 +208,7 @@ class Verification {
 
   const VerificationOptions& options_;
   bridge::FileSystem& fs_;
-  bridge::MemoryBudget budget_;  // of headers and metadata of both
+  bridge::MemoryBudget budget_;  // for headers and metadata of both sides
   Compute compute_;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
@@ -205,7 +218,7 @@ class Verification {
   bool b_is_rounded_ = false;
 };
 
-// Two of these name a prompt.
+// Refuses combinations of options that name two prompts.
 void check_prompt_options(const VerificationOptions& options) {
   const std::pair<std::string_view, bool> given[] = {
       {"--reference-logits", !options.reference.empty()},

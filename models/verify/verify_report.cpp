@@ -17,12 +17,20 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kShownDifferences = 20;
-constexpr size_t kShownNames = 3;  // in a line
+constexpr size_t kShownNames = 3;  // in one line
 
 Json json_of(const std::vector<TensorDifference>& differences) {
   Json list = Json::array();
   for (const TensorDifference& found : differences) {
     list.push_back({{"name", found.name}, {"what", found.what}});
+  }
+  return list;
+}
+
+Json json_of(const std::vector<FieldDifference>& fields) {
+  Json list = Json::array();
+  for (const FieldDifference& found : fields) {
+    list.push_back({{"field", found.field}, {"a", found.a}, {"b", found.b}});
   }
   return list;
 }
@@ -51,7 +59,7 @@ Json json_of(const Coverage& coverage, int64_t vocab) {
           {"experts", std::move(experts)}};
 }
 
-// Not "-nan", which is what some processors make.
+// Prevents "-nan", which some processors produce.
 double plain(double number) {
   return std::isnan(number) ? std::numeric_limits<double>::quiet_NaN() : number;
 }
@@ -60,12 +68,12 @@ bool passes(const StateDifference& found) {
   return found.identical || (found.allowed > 0 && found.judged <= found.allowed);
 }
 
-// The end of a row that differs by more than it may.
+// Returns the end of a row: a mark if the difference exceeds the tolerance.
 std::string_view mark(bool good) {
   return good ? "" : "  DIFFERENT";
 }
 
-// "hidden.3" and "mtp_hidden.0" are what "layers.3" and "mtp.0" give.
+// "hidden.3" and "mtp_hidden.0" are the outputs of "layers.3" and "mtp.0".
 std::string layer_of(const std::string& state) {
   const auto after = [&](std::string_view prefix) { return state.substr(prefix.size()); };
   if (state.starts_with("hidden.")) return "layers." + after("hidden.");
@@ -73,7 +81,7 @@ std::string layer_of(const std::string& state) {
   return {};
 }
 
-// Of a layer, those that differ.
+// Returns the tensors of a layer that differ.
 std::vector<std::string> tensors_of(const std::string& layer, const TensorVerdict& tensors) {
   std::vector<std::string> names;
   for (const TensorDifference& found : tensors.differences) {
@@ -97,7 +105,7 @@ void VerifyReport::print(fmt::format_string<Args...> text, Args&&... args) const
   bridge::flush_standard_output();  // the next verdict may take hours
 }
 
-// Without the blanks of empty columns.
+// Drops the blanks of empty columns.
 void VerifyReport::print_line(std::string_view line) const {
   print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
 }
@@ -117,7 +125,7 @@ std::string VerifyReport::verdict_text(bool equal) const {
 void VerifyReport::checkpoints(const std::string& a, const std::string& b) {
   json_["a"] = bridge::printable(a);
   json_["b"] = bridge::printable(b);
-  if (b.empty()) return;  // the verdict names it
+  if (b.empty()) return;  // the verdict names the checkpoint
   print("first          {}\nsecond         {}\n", bridge::printable(a), bridge::printable(b));
 }
 
@@ -143,18 +151,20 @@ void VerifyReport::text_only(const std::string& side) {
   json_["parts"] = "text";
 }
 
-bool VerifyReport::configuration(const std::vector<FieldDifference>& fields) {
+bool VerifyReport::configuration(const std::vector<FieldDifference>& fields,
+                                 const std::vector<FieldDifference>& known) {
   const bool equal = fields.empty();
-  print("configuration  {}\n", verdict_text(equal));
-  print_some(fields, [&](const FieldDifference& found) {
+  const std::string but =
+      known.empty() ? "" : fmt::format(", but for {} that the conversion warned of", known.size());
+  print("configuration  {}{}\n", verdict_text(equal), but);
+  const auto line = [&](const FieldDifference& found) {
     print("  {}: {} and {}\n", found.field, found.a.empty() ? "nothing" : found.a,
           found.b.empty() ? "nothing" : found.b);
-  });
-  Json list = Json::array();
-  for (const FieldDifference& found : fields) {
-    list.push_back({{"field", found.field}, {"a", found.a}, {"b", found.b}});
-  }
-  json_["configuration"] = {{"equal", equal}, {"differences", std::move(list)}};
+  };
+  print_some(fields, line);
+  print_some(known, line);
+  json_["configuration"] = {{"equal", equal}, {"differences", json_of(fields)}};
+  if (!known.empty()) json_["configuration"]["known"] = json_of(known);
   return equal;
 }
 

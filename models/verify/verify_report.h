@@ -1,14 +1,17 @@
-// What causeway-verify found, as lines for a terminal and as JSON with the same numbers.
+// Prints what causeway-verify found as lines for a terminal, and writes the same numbers as JSON.
 //
 //   prompt                            what the forward pass was run on, and how
-//   configuration, tensors, forward   one verdict each: "equal" or "DIFFERENT", then what differs (the first ones on the
-//                                     terminal, all of them in the JSON)
-//   forward                           a line a layer and head: largest and mean difference, what is allowed, and for heads
-//                                     KL divergence and rows with the same best and best five tokens; DIFFERENT
-//                                     after those that differ by more
-//   reference                         the same of a checkpoint against recorded logits
-//   coverage                          what of the weights the prompt used: the rest is the tensors verdict's alone
-// Verdicts over some layers say PARTIAL. JSON has null where a number is not finite. Its keys are in docs/verification.md.
+//   configuration, tensors, forward   one verdict each: "equal" or "DIFFERENT", then what differs
+//                                     (the first ones on the terminal, all of them in the JSON)
+//   forward                           one line for each layer and head: largest and mean
+//                                     difference, what is allowed, and for heads KL divergence and
+//                                     rows with the same best and best five tokens; DIFFERENT marks
+//                                     those that differ by more
+//   reference                         the same for a checkpoint against recorded logits
+//   coverage                          which weights the prompt used; only the tensors verdict
+//                                     covers the rest
+// Verdicts over some of the layers say PARTIAL. JSON has null for a number that is not finite.
+// docs/verification.md lists its keys.
 #pragma once
 
 #include <fmt/format.h>
@@ -27,20 +30,22 @@ namespace models {
 
 class VerifyReport {
  public:
-  // quiet: nothing is printed.
+  // quiet: prints nothing.
   VerifyReport(bool quiet, const std::optional<LayerRange>& layers);
 
-  // b: empty where there is one.
+  // b: empty if there is only one checkpoint.
   void checkpoints(const std::string& a, const std::string& b);
-  // ids: [B, S]; from: where they come from, "seed 1".
+  // ids: [B, S]; from: the origin of the ids, "seed 1".
   void prompt(const at::Tensor& ids, const std::string& from, const std::string& compute,
               const std::string& device);
-  // A vision tower that `side` alone has is not compared.
+  // Says that a vision tower that only `side` has is not compared.
   void text_only(const std::string& side);
-  // Each prints a verdict, keeps it for the JSON, and is false where something differs.
-  bool configuration(const std::vector<FieldDifference>& fields);
+  // Each prints a verdict, keeps it for the JSON, and returns false if something differs. known:
+  // differences that fail nothing (known_difference.h).
+  bool configuration(const std::vector<FieldDifference>& fields,
+                     const std::vector<FieldDifference>& known);
   bool tensors(const TensorVerdict& verdict);
-  // bit_for_bit: the two are the same model, equal or rounded, and nothing but identical numbers will do.
+  // bit_for_bit: the two are the same model, equal or rounded, so only identical numbers pass.
   bool forward(ForwardVerdict verdict, bool bit_for_bit, const TensorVerdict& tensors,
                int64_t vocab);
   bool reference(const std::string& side, const std::vector<Difference>& found, bool rounded,

@@ -158,9 +158,9 @@ def test_overwrite_replaces_checkpoints_only(tmp_path, converted):
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.tex").write_text("mine")
     with nothing_written(tmp_path):
-        check_message(run("convert-hf", QWEN, tmp_path / "papers", "--overwrite"), 2, "papers", "none")
-        check_message(run("export-to-hf", converted("qwen3_dense"), tmp_path / "papers", "--overwrite"), 2, "papers", "none")
-        check_message(run("convert-hf", QWEN, tmp_path / "out", "--sidecar", tmp_path / "papers", "--overwrite"), 2, "papers", "none")
+        check_message(run("convert-hf", QWEN, tmp_path / "papers", "--overwrite"), 2, "papers", "thesis.tex")
+        check_message(run("export-to-hf", converted("qwen3_dense"), tmp_path / "papers", "--overwrite"), 2, "papers", "thesis.tex")
+        check_message(run("convert-hf", QWEN, tmp_path / "out", "--sidecar", tmp_path / "papers", "--overwrite"), 2, "papers", "thesis.tex")
 
 
 def test_failed_overwrite_keeps_the_old(tmp_path, converted):

@@ -203,7 +203,7 @@ WRONG = {
     "ids of a vector": (remade(IDS, "I64", [256], 8), [IDS, "[256]"]),
     "a bias on a hash layer": (add("layers.0.ffn.gate.bias", "F32", [4], 4), ["layers.0.ffn.gate.bias", "unknown"]),
     "ids in MTP": (add("mtp.0.ffn.gate.tid2eid", "I64", [128, 2], 8), ["mtp.0.ffn.gate.tid2eid", "unknown"]),
-    "bias in BF16": (remade("layers.2.ffn.gate.bias", "BF16", [4], 2), ["layers.2.ffn.gate.bias", "BF16"]),
+    "bias in FP8": (remade("layers.2.ffn.gate.bias", "F8_E4M3", [4], 1), ["layers.2.ffn.gate.bias", "F8_E4M3"]),
     "two alphas": (remade("layers.0.hc_ffn_scale", "F32", [2], 4), ["layers.0.hc_ffn_scale", "[2]"]),
     "no alphas": (without("mtp.0.hc_attn_scale"), ["mtp.0.hc_attn_scale", "missing"]),
     "no head of a depth": (without("mtp.0.hc_head_fn"), ["mtp.0.hc_head_fn", "missing"]),
@@ -219,6 +219,18 @@ def test_wrong_tensors(case, folder, tmp_path):
     change(model)
     model.save()
     refused("convert-hf", folder, tmp_path, 3, *words)
+
+
+@pytest.mark.parametrize("dtype", ("BF16", "F16"))
+def test_narrow_router_bias(dtype, folder, tmp_path):
+    """It widens to the F32 that Megatron keeps, and comes back byte for byte."""
+    model = Model(folder)
+    remade("layers.2.ffn.gate.bias", dtype, [4], 2)(model)
+    model.save()
+    convert(folder, tmp_path / "root")
+    assert Checkpoint(tmp_path / "root").dtype("decoder.layers.2.mlp.router.expert_bias") == "float32"
+    export(tmp_path / "root", tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(folder)
 
 
 def ids(model, values):

@@ -66,7 +66,7 @@ def test_checkpoint_with_other_experts(tmp_path, converted):
     root = copy_tree(converted("qwen3_moe"), tmp_path / "root")
     reference = copy_tree(QWEN, tmp_path / "reference")
     edit_config(reference, num_experts=4)
-    refused("export-to-hf", root, tmp_path, 3, "8 experts where the configuration has 4", options=("--reference", reference))
+    refused("export-to-hf", root, tmp_path, 3, "num_moe_experts: checkpoint 8, config.json 4", options=("--reference", reference))
     checkpoint = Checkpoint(root)
     checkpoint.metadata.entries[FC1["qwen3_moe"]]["size"] = size(2, 9, 64, 64)
     checkpoint.metadata.save()

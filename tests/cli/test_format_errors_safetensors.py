@@ -171,7 +171,7 @@ CASES = {
     "key not UTF-8": (text(NAME.encode(), NAME[:-1].encode() + b"\xff"), 3, []),
     "key with a lone surrogate": (text(NAME.encode(), NAME[:-1].encode() + b"\\ud800"), 3, []),
     "key with control characters": (text(NAME.encode(), NAME[:-1].encode() + b"\\u001b[31m\\n"), 3, ["\\x1b[31m\\x0a"]),
-    "key of a megabyte": (text(NAME.encode(), b"y" * 1_000_000), 3, ["yyy..."]),
+    "key of a megabyte": (text(NAME.encode(), b"y" * 1_000_000), 3, ["a tensor name of 1000000 bytes"]),
     "empty key": (text(NAME.encode(), b""), 3, []),
     "200,000 tensors that are not there": (lambda f: (f.header.update({f"x{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(200_000)}), f.write()), 3, ["200000 unknown"]),
 }
@@ -181,7 +181,7 @@ CASES = {
 def test_shard(case, folder, tmp_path):
     damage, code, words = CASES[case]
     damage(File(folder / SHARD))
-    shard = [] if case in ("key with control characters", "key of a megabyte", "empty key", "200,000 tensors that are not there") else [SHARD]
+    shard = [] if case in ("key with control characters", "empty key", "200,000 tensors that are not there") else [SHARD]
     refused("convert-hf", folder, tmp_path, code, *shard, *words)
 
 

@@ -43,8 +43,12 @@ def test_drop(fixture, how, tmp_path, converted):
         assert "MTP" in done.out and "not compared" in done.out
         assert json.loads((tmp_path / "verify.json").read_text())["mtp"] == "dropped"
     if how == "convert":
-        refused("export-to-hf", root, tmp_path, 3, f"promises {DEPTHS[fixture]} MTP layers", "mtp.layers.0.", "--mtp drop")
-    export(root, tmp_path / "back", "--mtp", "drop")
+        # The sidecar remembers it.
+        export(root, tmp_path / "unasked")
+        export(root, tmp_path / "back", "--mtp", "drop")
+        assert hashes(tmp_path / "unasked") == hashes(tmp_path / "back")
+    else:
+        export(root, tmp_path / "back", "--mtp", "drop")
     expected = without_mtp(fixture, copy_tree(source, tmp_path / "expected"))
     found = Model(tmp_path / "back")
     assert found.names() == expected.names()
@@ -83,6 +87,10 @@ def test_promises(case, tmp_path):
     bridge = DATA / "bridge_written" / "deepseek_v3_mtp2" / "megatron"
     words = [word.replace("model.layers.4.*", "mtp.layers.2.*") for word in words]
     refused("export-to-hf", bridge, tmp_path, 3, *words, "--mtp drop", options=("--reference", folder))
+    if case != "three":
+        export(bridge, tmp_path / "kept", "--reference", folder, "--mtp", "keep")
+        assert json.loads((tmp_path / "kept" / "config.json").read_text())["num_nextn_predict_layers"] == 2
+        assert Model(tmp_path / "kept").names() == Model(hf_fixture("deepseek_v3_mtp2")).names()
     config_only = tmp_path / "config"
     config_only.mkdir()
     (config_only / "config.json").write_bytes((folder / "config.json").read_bytes())

@@ -51,10 +51,9 @@ def test_uncounted(source, tmp_path):
     assert hashes(tmp_path / "back") == hashes(source)
     convert(source, tmp_path / "dropped", "--mtp", "drop")
     assert not [key for key in Checkpoint(tmp_path / "dropped").keys() if "mtp." in key]
-    (tmp_path / "empty").mkdir()
-    refused("export-to-hf", tmp_path / "dropped", tmp_path / "empty", 3, "promises 1 MTP layers", "--mtp drop")
-    export(tmp_path / "dropped", tmp_path / "without", "--mtp", "drop")
-    assert not mtp_names(tmp_path / "without")
+    for folder, options in (("unasked", []), ("without", ["--mtp", "drop"])):  # the sidecar remembers it
+        export(tmp_path / "dropped", tmp_path / folder, *options)
+        assert not mtp_names(tmp_path / folder)
 
 
 def test_uncounted_and_absent(source, tmp_path):

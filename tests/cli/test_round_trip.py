@@ -121,7 +121,7 @@ def test_report_and_dry_run(fixture, tmp_path, converted):
             found.append(json.loads(path.read_text()))
         assert [each["dry_run"] for each in found] == [True, False]
         differing = {key for key in found[1] if found[0].get(key) != found[1][key]}
-        assert differing <= {"dry_run", "seconds", "peak_rss_bytes", "witness_bytes", "sidecar_bytes", "blocks", "witnesses", "identical", "forward", "inverse"}
+        assert differing <= {"dry_run", "seconds", "peak_rss_bytes", "witness_bytes", "sidecar_bytes", "blocks", "casts", "witnesses", "identical", "forward", "inverse"}
         return found[1]
 
     tensors = [tensor for shard in model.shards.values() for tensor in shard.values()]

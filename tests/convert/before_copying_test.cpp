@@ -1,5 +1,5 @@
-// What can be refused before a byte is copied is refused before a byte is copied: by --dry-run, and by the run, which has
-// created no file by then.
+// Tests that everything that can be refused before a byte is copied is refused by then: by
+// --dry-run, and by the run itself, which has not created a file yet.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace bridge {
 namespace {
 
-// run(fs, dry_run) must throw, and have created nothing by then.
+// Expects run(fs, dry_run) to throw before it creates anything.
 void expect_early(Code code, const std::string& message,
                   const std::function<void(FaultFileSystem&, bool)>& run) {
   for (const bool dry_run : {true, false}) {
@@ -28,7 +28,7 @@ void expect_early(Code code, const std::string& message,
   }
 }
 
-// The number of the first operation that opens a file with this name.
+// Returns the number of the first operation that opens a file with this name.
 int64_t opens(const FaultFileSystem& fs, const std::string& name) {
   const std::vector<std::string> log = fs.log();
   const auto found = std::find_if(log.begin(), log.end(), [&](const std::string& operation) {
@@ -125,6 +125,15 @@ TEST_F(BeforeCopyingTest, ASidecarInsideTheOutput) {
   }
 }
 
+TEST_F(BeforeCopyingTest, AnIterationToReplaceThatIsNotThere) {
+  expect_early(Code::kUsage, "iter_0000000: there is no earlier conversion to replace",
+               [&](FileSystem& fs, bool dry_run) {
+                 ConvertOptions options = convert_options("tiny", dry_run);
+                 options.overwrite_iteration = true;
+                 convert_hf(fs, options);
+               });
+}
+
 TEST_F(BeforeCopyingTest, ASideFileThatCannotBeRead) {
   FastFileSystem whole;
   convert_hf(whole, convert_options("tiny", true));
@@ -214,7 +223,7 @@ TEST(SidecarCheck, AManifestThatCouldNotBeReadAgain) {
   check_sidecar(real_file_system(), {source, {}, ""}, budget);
 }
 
-// --- fields of an own table reach both outputs -------------------------------------------------
+// --- fields of a custom table reach both outputs -------------------------------------------------
 
 TEST_F(VisionBeforeCopyingTest, FieldsOfAnOwnTableReachBothOutputs) {
   std::string table = kVisionTable;

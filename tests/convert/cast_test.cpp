@@ -1,5 +1,5 @@
-// --dtype: what a cast loses is kept as witnesses, so that an export gives the source back bit for
-// bit; a weight that training changed since wins over its witness.
+// Tests --dtype: the conversion keeps what a cast loses as witnesses, so that an export restores
+// the source bit for bit. A weight that training has changed since wins over its witness.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -11,8 +11,9 @@
 namespace bridge {
 namespace {
 
-// F32 of every kind: NaN payloads, quiet and signalling; zeros, subnormals, infinities; values
-// that BF16 holds, halves between two of its values, and any others. None rounds to infinity.
+// F32 values of every kind: quiet and signalling NaNs with payloads; zeros, subnormals, infinities;
+// values that BF16 holds, halves between two of its values, and any others. No value rounds to
+// infinity.
 std::function<std::string(size_t)> any_floats(unsigned seed) {
   return [random = std::mt19937(seed)](size_t size) mutable {
     static constexpr uint32_t kSpecial[] = {
@@ -85,7 +86,7 @@ TEST_F(CastTest, Fp32ThroughBf16ComesBack) {
   EXPECT_EQ(difference("source", "hf4"), "");
 }
 
-// Each tensor goes back to its own dtype: norms in F32 beside BF16 weights, as some releases have.
+// Each tensor returns to its own dtype: norms in F32 beside BF16 weights, as in some releases.
 TEST_F(CastTest, SeveralDtypesInOneSource) {
   auto tensors = tiny_tensors(2, false, Dtype::kBF16, random_bytes(12));
   for (NamedTensor& tensor : tensors) {
@@ -157,7 +158,8 @@ TEST_F(CastTest, OverflowStops) {
   }
 }
 
-// The largest values of F16 round to what F16 does not hold, and come back all the same; a changed one cannot.
+// The largest values of F16 round to values that F16 does not hold; they come back unless they
+// change.
 TEST_F(CastTest, Fp16ThroughBf16ComesBack) {
   write_source(Dtype::kF16, "float16", [](size_t size) {
     static constexpr uint16_t kValues[] = {0x7bff, 0xfbff, 0x7c00, 0x3c01, 0x7bf0, 0x7e01};
@@ -175,11 +177,11 @@ TEST_F(CastTest, Fp16ThroughBf16ComesBack) {
     const uint16_t large = 0x4f00;  // 2^31
     std::memcpy(&data[0], &large, 2);
   });
-  expect_error(Code::kBadInput, "down_proj.weight: 1 of 48 values are too large for F16",
+  expect_error(Code::kBadInput, "down_proj.weight: 1 of 48 values would change from BF16 to F16",
                [&] { export_again(dir_ / "megatron", dir_ / "changed"); });
 }
 
-// An export in another dtype says so in config.json, and changes nothing else there.
+// An export in another dtype changes only that entry of config.json.
 TEST_F(CastTest, OnlyTheDtypeOfTheConfigurationChanges) {
   write_source(Dtype::kBF16, "bfloat16", random_bytes(5));
   auto options = run_options<ConvertOptions>(dir_ / "source", dir_ / "megatron");

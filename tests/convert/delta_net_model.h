@@ -1,6 +1,6 @@
-// A model with what Qwen3.5 and Qwen3-Next add to a table: queries with gates, projections grouped by key head, tensors in
-// parts of different sizes, and norms whose weights Megatron stores less one. All sizes differ, so that no two parts can
-// be mistaken for each other.
+// A model with the features that Qwen3.5 and Qwen3-Next add to a table: queries with gates,
+// projections grouped by key head, tensors in parts of different sizes, and norms whose weights
+// Megatron stores minus one. All sizes differ, so that no two parts can be mistaken for each other.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -55,14 +55,15 @@ struct DeltaNetSize {
   int64_t norm;
 };
 constexpr DeltaNetSize kNarrowNet{3, 2, 5, 37};
-// Every kind of tensor but the smallest is larger than a slice of 64 KiB, at odd places.
+// Every kind of tensor except the smallest is larger than a slice of 64 KiB, and slices end at odd
+// places.
 constexpr DeltaNetSize kWideNet{301, 20, 24, 70'001};
 
 class DeltaNetTest : public OwnTableTest {
  protected:
   DeltaNetTest() : OwnTableTest(kDeltaNetTable) {}
 
-  // Weights as norms have them, and every special kind of number; none too large for F16.
+  // Weights in the range of norms, and every special kind of number; none is too large for F16.
   std::string numbers(Dtype dtype, int64_t count) {
     static constexpr uint32_t kSpecial[] = {
         0x80000000, 0x00000000, 0x00000001, 0x807fffff, 0x7fc00001, 0xffc12345, 0x7f800001,
@@ -86,7 +87,8 @@ class DeltaNetTest : public OwnTableTest {
     return bytes;
   }
 
-  // Of two layers. norms: of another dtype than the rest, as Qwen3.5 has them in F32.
+  // Returns the tensors of two layers. norms: the dtype of the norms, which may differ from the
+  // rest: Qwen3.5 has them in F32.
   std::vector<NamedTensor> tensors(const DeltaNetSize& size, Dtype dtype, Dtype norms) {
     const int64_t key = 3 * size.head_dim;
     const int64_t value = 6 * size.value_dim;
@@ -141,7 +143,7 @@ class DeltaNetTest : public OwnTableTest {
     convert_hf(fs_, options);
   }
 
-  // Of a stacked key: chunk number layer, or layer * experts + expert.
+  // Returns the payload of a stacked key; chunk is the layer, or layer * experts + expert.
   std::string payload(const std::string& key, size_t chunk = 0) {
     std::string found;
     edit_item(dir_ / "megatron", key, chunk, [&](std::string& data) { found = data; });
@@ -149,7 +151,7 @@ class DeltaNetTest : public OwnTableTest {
   }
 
   std::mt19937 random_{5};
-  bool narrow_target_ = false;  // --dtype makes F16 of F32
+  bool narrow_target_ = false;  // true: --dtype casts F32 to F16
 };
 
 inline NamedTensor& tensor_named(std::vector<NamedTensor>& tensors, const std::string& name) {

@@ -1,9 +1,10 @@
-// Queries with gates, grouped projections and tensors in parts of different sizes, through convert-hf and back: every
-// key holds the rows that the definition written out here names, every byte comes back, and what does not fit is
-// refused.
+// Converts queries with gates, grouped projections and tensors in parts of different sizes with
+// convert-hf and back. Every key has the rows that the definition written out here names, every
+// byte comes back, and what does not fit is refused.
 //
-// Truth: the row orders are those of transformers' modeling_qwen3_5.py and modeling_qwen3_next.py (q_proj viewed as
-// [heads, 2 * head_dim]; fix_query_key_value_ordering) and of megatron-core's attention.py and gated_delta_net.py.
+// Truth: the row orders are those of transformers' modeling_qwen3_5.py and modeling_qwen3_next.py
+// (q_proj viewed as [heads, 2 * head_dim]; fix_query_key_value_ordering) and of megatron-core's
+// attention.py and gated_delta_net.py.
 #include "tests/convert/delta_net_model.h"
 
 namespace bridge {
@@ -69,7 +70,7 @@ TEST_F(DeltaNetTest, EveryKeyHasItsRows) {
       holds(conv + "query", rows("conv1d.weight", 0, key));
       holds(conv + "key", rows("conv1d.weight", key, key));
       holds(conv + "value", rows("conv1d.weight", 2 * key, value));
-      // Key head j: its query, its key, the values and gates of its two value heads.
+      // Key head j has its query, its key, and the values and gates of its two value heads.
       std::map<std::string, std::string> next;
       for (int64_t j = 0; j < 3; ++j) {
         const int64_t d = size.head_dim;
@@ -138,7 +139,7 @@ const Trip kTrips[] = {
 INSTANTIATE_TEST_SUITE_P(DeltaNet, DeltaNetTripTest, testing::ValuesIn(kTrips),
                          [](const auto& test) { return test.param.name; });
 
-// A shape that a checkpoint must not have: the parts change places where they differ in rows.
+// A checkpoint must not have this shape: two parts that differ in rows change places.
 TEST_F(DeltaNetTest, PartsWithOtherRowsAreRefused) {
   write(kNarrowNet, tensors(kNarrowNet, Dtype::kBF16, Dtype::kF32));
   convert("megatron");
@@ -158,14 +159,14 @@ TEST_F(DeltaNetTest, AChangedGateIsItsRowOfTheHead) {
   write(kNarrowNet, source);
   convert("megatron");
   EXPECT_FALSE(differs("megatron"));
-  // The second row of the second gate of group 1. A group has three queries and three gates of 2 rows, a key of 2 and a
-  // value of 5.
+  // This is the second row of the second gate of group 1. A group has three queries and three gates
+  // of 2 rows, a key of 2 and a value of 5.
   const int64_t row = (6 * 2 + 2 + 5) + 3 * 2 + 2 + 1;
   edit_item(dir_ / "megatron", "decoder.layers.self_attention.linear_qkv.weight", 1,
             [&](std::string& data) { data[static_cast<size_t>(row * 3 * 2)] ^= 1; });
   EXPECT_TRUE(differs("megatron"));
   export_again("megatron", "hf");
-  // Head 4 of 6: two rows of its query, then its gate.
+  // Head 4 of 6 has two rows of its query, then its gate.
   tensor_named(source, "layers.1.q.weight").bytes[(4 * 4 + 2 + 1) * 3 * 2] ^= 1;
   write(kNarrowNet, source);
   EXPECT_EQ(difference("source", "hf"), "");

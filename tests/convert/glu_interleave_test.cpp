@@ -1,5 +1,5 @@
-// --glu-interleave N: gate and up rows of routed experts alternate in blocks of N, and an export knows it from
-// the option, from the checkpoint's own arguments, or from the sidecar.
+// Tests --glu-interleave N: gate and up rows of routed experts alternate in blocks of N. An export
+// learns N from the option, from the checkpoint's own arguments, or from the sidecar.
 #include <gtest/gtest.h>
 
 #include "bridge/convert/convert.h"
@@ -36,7 +36,8 @@ class GluInterleaveTest : public testing::Test {
   FastFileSystem fs_;
 };
 
-// 32 rows of gate and 32 of up, 64 columns of two bytes; the first expert's two chunks.
+// The first expert's two chunks have 32 rows of gate and 32 of up, each with 64 columns of two
+// bytes.
 TEST_F(GluInterleaveTest, RowsAlternate) {
   convert(dir_ / "plain", 0);
   convert(dir_ / "mixed", 8);

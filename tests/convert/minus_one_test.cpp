@@ -1,5 +1,6 @@
-// Norms that Megatron stores less one, through convert-hf and back: what the checkpoint holds, whose bytes win after
-// training, what is left without a sidecar, and what is refused. The numbers themselves are value_change_test.cpp's.
+// Converts norms that Megatron stores minus one with convert-hf and back: what the checkpoint
+// contains, whose bytes win after training, what remains without a sidecar, and what is refused.
+// value_change_test.cpp tests the numbers themselves.
 #include "tests/convert/delta_net_model.h"
 #include "tests/narrow_float.h"
 
@@ -131,7 +132,7 @@ TEST_F(MinusOneTest, TooLargeForTheDtypeStopsTheRun) {
     std::filesystem::remove_all(dir_ / "megatron");
     convert("megatron", to);
   };
-  // Halfway to the next value that F16 would have.
+  // 65520.5 - 1 lies below 65520, the midpoint to the next value that F16 would have.
   converts(65520.5F, Dtype::kF16);
   expect_error(Code::kBadInput, "out_norm.weight: 1 of", [&] { converts(65521.0F, Dtype::kF16); });
   expect_error(Code::kBadInput, "values are too large for BF16",

@@ -1,6 +1,7 @@
-// Multi-token prediction keeps its promises: as many depths as config.json says, or an error that names --mtp drop,
-// on both ways; the copies of embedding and head that each depth has on the Hugging Face side are checked, left out
-// and made again.
+// Tests that conversions keep the promises of multi-token prediction: they find as many depths as
+// config.json says, or fail with an error that names --mtp drop, in both directions. The copies of
+// embedding and head that each depth has on the Hugging Face side are checked, left out and
+// restored.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 namespace bridge {
 namespace {
 
-// Tensors of a depth without its two copies.
+// The number of tensors of a depth without its two copies.
 constexpr int kTensorsOfADepth = 9 + 2 + 3 * 3 + 4;
 
 std::string layer_of(int depth) {
@@ -22,13 +23,13 @@ std::string layer_of(int depth) {
 
 class MtpTest : public testing::TestWithParam<int> {
  protected:
-  // Tensors of `there` depths, whatever the configuration says.
+  // Writes the tensors of `there` depths, whatever the configuration says.
   void write(const Path& folder, const nlohmann::ordered_json& config, int there) const {
     std::filesystem::remove_all(folder);
     write_hf_folder(folder, config, deepseek_tensors(there));
   }
 
-  // The decoder in one shard, each depth in one of its own.
+  // Writes the decoder into one shard and each depth into one of its own.
   void write_in_shards(const Path& folder, int depths) const {
     put_file(folder / "config.json", deepseek_config(depths).dump(2));
     nlohmann::ordered_json map = nlohmann::ordered_json::object();
@@ -75,7 +76,7 @@ class MtpTest : public testing::TestWithParam<int> {
     return verify_hash(fs_, options);
   }
 
-  // A refusal that says what to do about it.
+  // Expects a refusal that says what to do about it.
   template <typename Fn>
   void names_the_option(const std::string& part, Fn&& fn) {
     const Error e = expect_error(Code::kBadInput, part, fn);
@@ -113,7 +114,7 @@ TEST_P(MtpTest, ThereAndBack) {
   EXPECT_FALSE(compared.json.contains("mtp"));
 }
 
-// What config.json says against what there is, whichever is more.
+// Tests more and fewer depths in config.json than there are.
 TEST_P(MtpTest, PromisesAreKeptOnConvert) {
   const int there = GetParam();
   for (int promised = 0; promised <= 4; ++promised) {
@@ -161,7 +162,8 @@ TEST_P(MtpTest, PromisesAreKeptOnExport) {
   }
 }
 
-// Dropped on the way there, on the way back, or both: the shards that have no MTP are the source's own files.
+// Depths are dropped during the conversion, during the export, or both; shards without MTP are the
+// source's own files.
 TEST_P(MtpTest, DroppedTheRestIsUntouched) {
   const int depths = GetParam();
   write_in_shards(dir_ / "hf", depths);
@@ -169,11 +171,13 @@ TEST_P(MtpTest, DroppedTheRestIsUntouched) {
   convert(dir_ / "hf", dir_ / "less", false);
   EXPECT_EQ(json_of(dir_ / "whole/causeway/manifest.json")["choices"]["mtp"], "keep");
   EXPECT_EQ(json_of(dir_ / "less/causeway/manifest.json")["choices"]["mtp"], "drop");
-  names_the_option("promises", [&] { export_again(dir_ / "less", dir_ / "none"); });
+  // The conversion recorded it, and the checkpoint says that it has none: no need to ask again.
+  export_again(dir_ / "less", dir_ / "not_asked");
 
   export_again(dir_ / "whole", dir_ / "from_whole", false);
   export_again(dir_ / "less", dir_ / "from_less", false);
   EXPECT_EQ(first_difference(tree(dir_ / "from_whole"), tree(dir_ / "from_less")), "");
+  EXPECT_EQ(first_difference(tree(dir_ / "not_asked"), tree(dir_ / "from_less")), "");
   const Tree before = tree(dir_ / "hf");
   const Tree after = tree(dir_ / "from_less");
   EXPECT_EQ(after.at("model-1.safetensors"), before.at("model-1.safetensors"));
@@ -181,7 +185,7 @@ TEST_P(MtpTest, DroppedTheRestIsUntouched) {
   std::erase_if(expected, [&](const auto& t) { return shard_of(t.first, depths) >= 0; });
   EXPECT_TRUE(hf_tensors(dir_ / "from_less") == expected);
 
-  // Only the count differs, and the file is otherwise the source's text.
+  // Only the count differs; the file is otherwise the source's text.
   std::string text = before.at("config.json");
   const std::string count = "\"num_nextn_predict_layers\": ";
   text.replace(text.find(count) + count.size(), 1, "0");
@@ -190,13 +194,13 @@ TEST_P(MtpTest, DroppedTheRestIsUntouched) {
   const Report report = verify(dir_ / "hf", dir_ / "less");
   EXPECT_FALSE(report.difference);
   EXPECT_EQ(report.json["mtp"], "dropped");
-  // What is there is compared all the same.
+  // The tensors that exist are still compared.
   edit_item(dir_ / "less", "decoder.final_layernorm.weight", 0,
             [](std::string& payload) { payload[0] = static_cast<char>(payload[0] ^ 1); });
   EXPECT_TRUE(verify(dir_ / "hf", dir_ / "less").difference);
 }
 
-// Each copy of each depth is compared, wherever it differs.
+// Every copy of every depth is compared, wherever it differs.
 TEST_P(MtpTest, CopiesMustRepeat) {
   const int depths = GetParam();
   const std::vector<NamedTensor> tensors = deepseek_tensors(depths);
@@ -218,7 +222,7 @@ TEST_P(MtpTest, CopiesMustRepeat) {
                    [&] { convert(dir_ / "hf", dir_ / "megatron"); });
       EXPECT_FALSE(fs_.stat(dir_ / "megatron"));
     }
-    // Absent it is no loss, and does not come back either.
+    // An absent copy is not a loss, and does not come back either.
     std::vector<NamedTensor> without = tensors;
     without.erase(without.begin() + static_cast<long>(i));
     for (const char* folder : {"hf", "megatron", "back"}) {
@@ -233,7 +237,7 @@ TEST_P(MtpTest, CopiesMustRepeat) {
   EXPECT_EQ(copies, 2 * depths);
 }
 
-// Nothing shows that they were there but the configuration, and every release has them.
+// Only the configuration shows that the copies existed, and every release has them.
 TEST_P(MtpTest, AConfigurationAloneMakesTheCopiesAgain) {
   const int depths = GetParam();
   write(dir_ / "hf", deepseek_config(depths), depths);
@@ -245,7 +249,8 @@ TEST_P(MtpTest, AConfigurationAloneMakesTheCopiesAgain) {
 
 INSTANTIATE_TEST_SUITE_P(Depths, MtpTest, testing::Values(1, 2, 3));
 
-// Depths are numbered on from the decoder's layers, so that a count too small makes layers look like depths.
+// The numbers of depths continue those of the decoder's layers, so a count that is too small makes
+// layers look like depths.
 TEST_F(MtpTest, DroppingTakesNoDecoderLayer) {
   for (int layers = 0; layers < kDeepSeekLayers; ++layers) {
     auto config = deepseek_config(1);

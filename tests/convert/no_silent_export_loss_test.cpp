@@ -1,5 +1,6 @@
-// No silent loss on the way back: whatever happens to any one tensor of a Megatron checkpoint, the plan of its export
-// refuses it and names it. As no_silent_loss_test.cpp, on checkpoints that real Megatron-Core and Megatron-Bridge wrote.
+// No silent loss during an export: whatever happens to any one tensor of a Megatron checkpoint, the
+// plan of its export refuses it and names it. Like no_silent_loss_test.cpp, but on checkpoints that
+// real Megatron-Core and Megatron-Bridge wrote.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@ BoundModel bound(const std::string& config) {
   return bind_model(config, "config.json", {}, {}, {});
 }
 
-// Of megatron_written, in Hugging Face's words.
+// The configuration of megatron_written in Hugging Face's terms.
 nlohmann::ordered_json written_config(const std::string& architecture, int layers, bool tied) {
   return {{"architectures", {architecture}},
           {"hidden_size", 64},
@@ -34,7 +35,7 @@ nlohmann::ordered_json written_config(const std::string& architecture, int layer
 
 nlohmann::ordered_json latent_config() {
   nlohmann::ordered_json config = written_config("DeepseekV3ForCausalLM", 3, false);
-  // One shared expert of 48: what the configuration can say is 1.5 of 32.
+  // The model has one shared expert of 48; the configuration can say 1.5 of 32.
   config.update({{"n_routed_experts", 4},
                  {"n_shared_experts", 1.5},
                  {"first_k_dense_replace", 1},
@@ -53,8 +54,8 @@ struct MegatronFixture {
   int tensors;  // keys in .metadata
   int outputs;  // on the Hugging Face side
   std::string config;
-  std::string reference = {};     // a folder with weights; else the configuration is all there is
-  int64_t regenerated_bytes = 0;  // of duplicates that the checkpoint does not have
+  std::string reference = {};     // a folder with weights; empty: only a configuration
+  int64_t regenerated_bytes = 0;  // bytes of duplicates that the checkpoint does not have
 
   Path path() const {
     return reference.empty() ? kData / "megatron_written" / name
@@ -88,8 +89,8 @@ class ExportLossTest : public testing::TestWithParam<MegatronFixture> {
     return plan_export(folder, model_.binding, origin_, options, real_file_system(), budget);
   }
 
-  // A stacked key is named by its layers, experts' by each expert, half a singleton by the whole, an old spelling of
-  // the MoE layer's norm by today's.
+  // Messages name a stacked key by its layers, a key of experts by each expert, half a singleton by
+  // the whole, and an old spelling of the MoE layer's norm by today's.
   static std::string as_named(std::string key) {
     if (GetParam().name == "moe_homog_ep2_resave" && key.ends_with(".layer_norm_weight") &&
         key.find(".mlp.") != std::string::npos) {
@@ -103,7 +104,7 @@ class ExportLossTest : public testing::TestWithParam<MegatronFixture> {
     return at == std::string::npos ? key : key.substr(0, at + experts.size());
   }
 
-  // Changes a copy of the checkpoint and expects a refusal that has one of these names.
+  // Changes a copy of the checkpoint and expects a refusal that contains one of these names.
   void refused(const std::vector<std::string>& names,
                const std::function<void(MegatronFolder&)>& edit) {
     MegatronFolder folder = folder_;
@@ -155,7 +156,7 @@ TEST_P(ExportLossTest, EveryTensorIsAccountedFor) {
     refused(names, on_tensor([](DcpTensor& t) { t.dtype = Dtype::kI64; }));
     refused(names, on_tensor([](DcpTensor& t) { t.dtype = Dtype::kF64; }));
     refused(names, on_tensor([](DcpTensor& t) { t.dtype = Dtype::kF8E4M3; }));
-    // Rows of a vocabulary may be more, never fewer.
+    // A vocabulary may have more rows than expected, never fewer.
     refused(names, on_tensor([](DcpTensor& t) { --t.shape.front(); }));
   }
   EXPECT_EQ(cases_, 9 * GetParam().tensors);
@@ -174,20 +175,20 @@ TEST_P(ExportLossTest, StrangersAreNamed) {
 }
 
 const auto kQwen2 = written_config("Qwen2ForCausalLM", 3, false);
-// embedding, final norm, output layer; 9 a layer and three QKV biases
+// embedding, final norm, output layer; 9 tensors and three QKV biases in each layer
 constexpr int kQwen2Outputs = 3 + 3 * 12;
 const MegatronFixture kMegatronFixtures[] = {
     written("dense", kQwen2, 10, kQwen2Outputs),
     written("dense_tp2_resave", kQwen2, 10, kQwen2Outputs),
     written("dense_pp3_resave", kQwen2, 10, kQwen2Outputs),
-    // layers not stacked, gate and up apart
+    // layers not stacked, gate and up separate
     written("dense_singleton", kQwen2, 27, kQwen2Outputs),
     written("dense_tied_qknorm", written_config("Qwen3ForCausalLM", 2, true), 10, 2 + 2 * 11),
-    // 8 of attention and norms, the router, four experts
+    // 8 tensors of attention and norms, the router, four experts
     written("moe_homog_ep2_resave", written_config("Qwen3MoeForCausalLM", 2, false), 12,
             3 + 2 * (8 + 1 + 4 * 3)),
-    // 9 of latent attention and norms; a dense layer, two with experts and a shared one, an MTP depth; that one's
-    // copies of embedding and head, which every release has
+    // 9 tensors of latent attention and norms; a dense layer, two with experts and a shared one, an
+    // MTP depth; its copies of embedding and head, which every release has
     written("mla_moe", latent_config(), 63, 3 + (9 + 3) + 3 * (9 + 2 + 4 * 3 + 3) + 4 + 2,
             2 * 2 * 128 * 64),
     bridge_written("qwen3_dense", 11, 25),
@@ -202,7 +203,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, ExportLossTest, testing::ValuesIn(kMegatronFi
                            return (test.param.reference.empty() ? "" : "bridge_") + test.param.name;
                          });
 
-// What the reference has and neither the checkpoint nor a rule explains would vanish.
+// A tensor of the reference that neither the checkpoint nor a rule explains would vanish.
 TEST(ExportLoss, TensorsOfTheReferenceAreAccountedForToo) {
   const Path fixture = kData / "bridge_written/qwen3_dense";
   const MegatronFolder checkpoint = open_checkpoint(fixture / "megatron");

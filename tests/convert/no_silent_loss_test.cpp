@@ -1,6 +1,7 @@
-// No silent loss on the way to Megatron: whatever happens to any one tensor of a source, the plan refuses it and
-// names it. Every tensor of every fixture is removed, renamed, duplicated, reshaped and retyped, in the headers as
-// they were read; what is counted is how many plans were tried. Exports are in no_silent_export_loss_test.cpp.
+// No silent loss during a conversion to Megatron: whatever happens to any one tensor of a source,
+// the plan refuses it and names it. The tests remove, rename, duplicate, reshape and retype every
+// tensor of every fixture in the headers that were read, and count the plans that they tried.
+// no_silent_export_loss_test.cpp tests exports.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,10 +23,13 @@ BoundModel bound(const std::string& config) {
 struct HfFixture {
   std::string name;
   int tensors;
-  int joined;            // parts of Megatron tensors that have several
-  std::string stranger;  // of a layer or expert that the configuration does not have
+  // The number of parts of Megatron tensors that have several.
+  int joined;
+  // Belongs to a layer or expert that the configuration does not have.
+  std::string stranger;
   int scales = 0;
-  int duplicates = 0;  // repeat another tensor, and may be absent
+  // The number of tensors that repeat another one and may be absent.
+  int duplicates = 0;
 };
 
 class ConvertLossTest : public testing::TestWithParam<HfFixture> {
@@ -54,7 +58,7 @@ class ConvertLossTest : public testing::TestWithParam<HfFixture> {
     ++cases_;
   }
 
-  // MTP's own copies of embedding and head.
+  // True for MTP's own copies of embedding and head.
   bool is_duplicate(const std::string& name) const {
     return GetParam().duplicates > 0 && name.starts_with("model.layers.") &&
            (name.ends_with(".embed_tokens.weight") || name.ends_with(".shared_head.head.weight"));
@@ -131,7 +135,7 @@ TEST_P(ConvertLossTest, DuplicatesMayBeAbsent) {
   EXPECT_EQ(plan(folder).transfers.size(), plan(folder_).transfers.size());
 }
 
-// What is stored without scales has none.
+// A tensor that is stored without scales must not have any.
 TEST_P(ConvertLossTest, ScalesOfTensorsThatAreNotQuantizedAreStrangers) {
   int plain = 0;
   for (const HfTensor& tensor : folder_.tensors) {
@@ -144,7 +148,7 @@ TEST_P(ConvertLossTest, ScalesOfTensorsThatAreNotQuantizedAreStrangers) {
   EXPECT_GT(plain, 10);
 }
 
-// A quantized tensor and its scales go together: neither becomes plain by itself.
+// A quantized tensor and its scales belong together: neither becomes plain by itself.
 TEST_P(ConvertLossTest, CodesWithoutTheirScales) {
   for (size_t i = 0; i < folder_.tensors.size(); ++i) {
     if (folder_.tensors[i].dtype != Dtype::kF8E4M3) continue;
@@ -158,7 +162,7 @@ TEST_P(ConvertLossTest, CodesWithoutTheirScales) {
   EXPECT_EQ(cases_, 2 * GetParam().scales);
 }
 
-// Parts of one Megatron tensor have one dtype.
+// The parts of one Megatron tensor have one dtype.
 TEST_P(ConvertLossTest, PartsOfOneTensorAgreeInDtype) {
   for (size_t i = 0; i < folder_.tensors.size(); ++i) {
     const std::string name = folder_.tensors[i].name;
@@ -187,7 +191,8 @@ const HfFixture kHfFixtures[] = {
     {"qwen3_dense", 25, 2 * 5, "model.layers.2.input_layernorm.weight"},
     {"llama_tied", 29, 3 * 5, "model.layers.3.input_layernorm.weight"},
     {"qwen3_moe", 69, 2 * (3 + 8 * 2), "model.layers.0.mlp.experts.8.up_proj.weight"},
-    // One dense layer; eight experts and a shared one in each layer that follows, the MTP depths among them.
+    // One dense layer; each layer that follows, the MTP depths included, has eight experts and a
+    // shared one.
     {"deepseek_v3", 135, 2 + 3 * 18, "model.layers.3.mlp.experts.8.up_proj.weight", 0, 2},
     {"deepseek_v3_mtp2", 141, 2 + 3 * 18, "model.layers.0.mlp.experts.0.up_proj.weight", 0, 4},
     {"deepseek_v3_fp8", 239, 2 + 3 * 18, "model.layers.3.mlp.experts.8.up_proj.weight_scale_inv",
@@ -196,7 +201,7 @@ const HfFixture kHfFixtures[] = {
 INSTANTIATE_TEST_SUITE_P(Fixtures, ConvertLossTest, testing::ValuesIn(kHfFixtures),
                          [](const auto& test) { return test.param.name; });
 
-// A second copy of tied embeddings is no stranger: its bytes are compared when they are read.
+// A second copy of tied embeddings is not a stranger: its bytes are compared when they are read.
 TEST(ConvertLoss, ATiedOutputLayerMustRepeatTheEmbedding) {
   const TempDir dir;
   FastFileSystem fs;

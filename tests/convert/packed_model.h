@@ -1,5 +1,6 @@
-// A model with what DeepSeek-V4 adds to quantized sources, to be converted and brought back: FP4 codes, two to a byte of I8, with
-// E8M0 scales; a tensor whose equal parts have keys of their own; ids that are I64 on one side and I32 on the other.
+// A model with the features that DeepSeek-V4 adds to quantized sources, for conversions in both
+// directions: FP4 codes, two in a byte of I8, with E8M0 scales; a tensor whose equal parts have
+// keys of their own; ids that are I64 on one side and I32 on the other.
 //
 // The layout of FP4 is that of inference/convert.py of the DeepSeek-V4 release.
 #pragma once
@@ -44,7 +45,7 @@ struct Size {
   int64_t rows;
   int64_t columns;
 };
-constexpr Size kSmall{9, 70};  // two blocks to a row and a partial one
+constexpr Size kSmall{9, 70};  // two blocks and a partial one in each row
 
 template <typename T>
 std::string bytes_of_values(const std::vector<T>& values) {
@@ -69,7 +70,7 @@ class PackedTest : public OwnTableTest {
     const Shape grid = {rows, (columns + 31) / 32};
     std::string scales(static_cast<size_t>(grid[0] * grid[1]), '\0');
     for (char& scale : scales) {
-      // Of any byte but 253 and 254, which times 6 exceed BF16.
+      // Any byte except 253 and 254, which exceed BF16 when multiplied by 6.
       const auto any = random_() % 254;
       scale = static_cast<char>(ordinary ? 100 + random_() % 40 : (any == 253 ? 255 : any));
     }

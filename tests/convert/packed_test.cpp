@@ -1,8 +1,9 @@
-// FP4 codes, two to a byte of I8, each 32 in a row with an E8M0 scale, through convert-hf and back: the values are those that a plain
-// decoder of our own here gives, every byte comes back, and what does not fit is refused.
+// Converts FP4 codes, two in a byte of I8, with an E8M0 scale for each 32 in a row, with convert-hf
+// and back. The values equal those of a plain independent decoder in this test, every byte comes
+// back, and what does not fit is refused.
 //
-// Truth: OCP Microscaling Formats 1.0 for e2m1 and e8m0; the even column lies in the low four bits as in inference/convert.py of the
-// DeepSeek-V4 release.
+// Truth: OCP Microscaling Formats 1.0 for e2m1 and e8m0; the even column lies in the low four bits,
+// as in inference/convert.py of the DeepSeek-V4 release.
 #include <array>
 #include <cmath>
 
@@ -90,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, PackedTripTest,
                                   std::to_string(test.param.columns);
                          });
 
-// A tile is cut where memory is short; the bytes are the same.
+// A tile is cut when memory is short; the bytes stay the same.
 TEST_F(PackedTest, LittleMemory) {
   const Size size{260, 3000};
   write(size, tensors(size, true));
@@ -115,7 +116,8 @@ TEST_F(PackedTest, ThroughF32AndF16Too) {
   }
 }
 
-// The least power of two by which 7 is not clipped is 2: 3.5 lies between the codes 3 and 4, 4 is the even one.
+// The smallest power of two that does not clip 7 is 2: 3.5 lies between the codes 3 and 4, and 4 is
+// the even one.
 TEST_F(PackedTest, AChangedValueCostsItsBlockOnly) {
   auto source = tensors(kSmall, true);
   for (size_t i = 0; i < 35; ++i) source[2].bytes[i] = '\x22';
@@ -194,7 +196,7 @@ const BadSource kBadSources[] = {
 INSTANTIATE_TEST_SUITE_P(Sources, PackedRefusalTest, testing::ValuesIn(kBadSources),
                          [](const auto& test) { return test.param.name; });
 
-// Two elements to a byte: a row of 71 is not of whole bytes.
+// Two elements share a byte, so a row of 71 does not fill whole bytes.
 TEST_F(PackedTest, OddColumnsAreRefused) {
   for (const int64_t stored : {35, 36}) {
     auto source = tensors({9, 71}, true);

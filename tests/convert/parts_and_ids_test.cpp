@@ -1,5 +1,6 @@
-// Tensors that lie in equal parts under keys of their own (the three scales of a hyper-connection), and tables of ids that are I64 in
-// the release and I32 in Megatron (tid2eid of hash routing), through convert-hf and back.
+// Converts two kinds of tensors with convert-hf and back: tensors in equal parts under keys of
+// their own (the three scales of a hyper-connection), and tables of ids that are I64 in the release
+// and I32 in Megatron (tid2eid of hash routing).
 #include "tests/convert/packed_model.h"
 
 namespace bridge {

@@ -1,5 +1,6 @@
-// Block-quantized sources through convert-hf and back: the values are those that a plain decoder of our own here gives,
-// every byte comes back, and what training changed costs its own blocks only.
+// Converts block-quantized sources with convert-hf and back. The values equal those of a plain
+// independent decoder in this test, every byte comes back, and a value that training changed
+// affects only its own blocks.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -92,7 +93,7 @@ class QuantizedTest : public OwnTableTest {
  protected:
   QuantizedTest() : OwnTableTest(kTable) {}
 
-  // Scales are ordinary, or of every kind.
+  // Ordinary scales, or scales of every kind.
   std::string scales(Dtype dtype, int64_t count, bool ordinary) {
     static constexpr uint32_t kOdd[] = {0x00000000, 0x80000000, 0x00000001, 0x00400000, 0x7f800000,
                                         0xff800000, 0x7fc00000, 0xbf800000, 0x00800000, 0x3f800000};
@@ -100,7 +101,7 @@ class QuantizedTest : public OwnTableTest {
     for (int64_t i = 0; i < count; ++i) {
       uint32_t bits = 0x38000000U + (static_cast<uint32_t>(random_()) & 0x00ffffffU);
       if (!ordinary && random_() % 2 == 0) bits = kOdd[random_() % std::size(kOdd)];
-      // 2^120 * 448 does not fit BF16, infinity does.
+      // 2^120 * 448 does not fit BF16; infinity does.
       if (!ordinary && random_() % 8 == 0)
         bits = 0x00000000U + (static_cast<uint32_t>(random_()) & 0x000fffffU);
       if (dtype == Dtype::kF8E8M0) {
@@ -113,7 +114,7 @@ class QuantizedTest : public OwnTableTest {
     return bytes;
   }
 
-  // BF16 that F16 holds.
+  // BF16 values that F16 holds.
   std::string small_values(int64_t bytes) {
     std::string values(static_cast<size_t>(bytes), '\x3c');
     for (size_t i = 0; i < values.size(); i += 2) values[i] = static_cast<char>(random_());
@@ -142,7 +143,7 @@ class QuantizedTest : public OwnTableTest {
     add(all, "layers.0.o", size.rows, size, scale_dtype, ordinary);
     add(all, "layers.0.q", 4 * size.rows, size, scale_dtype, ordinary);
     add(all, "layers.0.k", 2 * size.rows, size, scale_dtype, ordinary);
-    // As a module that was not converted.
+    // Like a module that was not quantized.
     all.push_back({"layers.0.v.weight",
                    Dtype::kBF16,
                    {2 * size.rows, size.columns},
@@ -177,7 +178,7 @@ class QuantizedTest : public OwnTableTest {
     convert_hf(fs_, options);
   }
 
-  // The payload of an item.
+  // Returns the payload of an item.
   std::string payload(const std::string& root, const std::string& key, size_t chunk = 0) {
     std::string found;
     edit_item(dir_ / root, key, chunk, [&](std::string& data) { found = data; });
@@ -244,7 +245,7 @@ TEST_P(ReturnTripTest, GivesTheSameFiles) {
     EXPECT_EQ(difference("source", "hf"), "");
     EXPECT_EQ(report.json["blocks"]["new"], 0);
     EXPECT_GT(report.json["blocks"]["kept"], 0);
-    // Under a scale of zero every code is the same value.
+    // Under a scale of zero, all codes have the same value.
     const int64_t witnesses = report.json["witnesses"];
     EXPECT_TRUE(ordinary ? witnesses == 0 : witnesses > 0 || name != "Usual") << witnesses;
     export_again("four", "hf4", 4, 4 << 20);
@@ -253,7 +254,7 @@ TEST_P(ReturnTripTest, GivesTheSameFiles) {
   }
 }
 
-// Without the sidecar, from the codes and scales of a reference.
+// Exports without the sidecar, from the codes and scales of a reference.
 TEST_P(ReturnTripTest, TheReferenceIsAsGoodAsTheSidecar) {
   const auto& [name, size, scale_dtype] = GetParam();
   write(size, tensors(size, scale_dtype, false));
@@ -291,7 +292,7 @@ TEST_F(QuantizedTest, ThroughF32AndF16Too) {
   }
 }
 
-// A tile is cut where memory is short; the bytes are the same.
+// A tile is cut when memory is short; the bytes stay the same.
 TEST_F(QuantizedTest, LittleMemory) {
   const Size size{260, 3000, 128, 128};
   write(size, tensors(size, Dtype::kF32, true));
@@ -326,7 +327,7 @@ TEST_F(QuantizedTest, ExportInAnotherDtypeLeavesScalesOut) {
 
 // --- after training -----------------------------------------------------------------------------
 
-// The blocks of `size` in which elements of two files' tensor `name` differ, and those whose scales do.
+// Returns the blocks of `size` in which elements of a and b differ.
 std::set<int64_t> blocks_of_codes(const std::string& a, const std::string& b, const Size& size) {
   std::set<int64_t> blocks;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -344,7 +345,7 @@ TEST_F(QuantizedTest, AChangedValueCostsItsBlockOnly) {
   auto source = tensors(size, Dtype::kF32, true);
   write(size, source);
   convert("megatron");
-  // Row 9, column 10: block (2, 1), number 7. A value that the old scale cannot hold.
+  // Row 9, column 10 lies in block (2, 1), number 7. The old scale cannot hold the new value.
   const uint16_t trained = to_bf16(3.14159F);
   edit_item(dir_ / "megatron", kProj, 0,
             [&](std::string& data) { std::memcpy(&data[2 * (9 * 22 + 10)], &trained, 2); });
@@ -364,7 +365,7 @@ TEST_F(QuantizedTest, AChangedValueCostsItsBlockOnly) {
   for (size_t i = 0; i < 15; ++i) {
     EXPECT_EQ(std::memcmp(&scales[4 * i], &source[1].bytes[4 * i], 4) != 0, i == 7) << i;
   }
-  // The owner's rule: the largest magnitude becomes 448.
+  // By the owner's rule, the largest magnitude becomes 448.
   const std::string values = payload("megatron", kProj);
   float amax = 0;
   for (int64_t r = 8; r < 12; ++r) {
@@ -383,7 +384,7 @@ TEST_F(QuantizedTest, AChangedValueCostsItsBlockOnly) {
   EXPECT_NEAR(held, 3.14159F, 3.14159F / 16);
 }
 
-// DeepSeek-V3.1: F32 scales that are powers of two, the least by which nothing is clipped.
+// DeepSeek-V3.1 has F32 scales that are powers of two, the smallest ones that clip nothing.
 TEST_F(QuantizedTest, NewScalesArePowersOfTwoWhereTheConfigurationSaysSo) {
   const Size size;
   for (const auto& [trained, expected] :
@@ -405,7 +406,7 @@ TEST_F(QuantizedTest, NewScalesArePowersOfTwoWhereTheConfigurationSaysSo) {
   }
 }
 
-// A trained value that the old scale does hold is a code like any other.
+// A trained value that the old scale holds is a code like any other.
 TEST_F(QuantizedTest, AValueOfTheOldScaleKeepsIt) {
   const Size size;
   auto source = tensors(size, Dtype::kF32, true);

@@ -1,8 +1,9 @@
-// Tiny mixtures of experts: a DeepSeek-V3 with any number of multi-token prediction depths, and a Qwen3-MoE in FP8.
+// Tiny mixtures of experts: a DeepSeek-V3 with any number of multi-token prediction depths, and a
+// Qwen3-MoE in FP8.
 //
-// Names and shapes are those of transformers/models/deepseek_v3 and qwen3_moe and of the releases (FP8: X.weight in
-// F8_E4M3 with X.weight_scale_inv), written out here once more so that the mapping tables are not checked against
-// themselves.
+// Names and shapes are those of transformers/models/deepseek_v3 and qwen3_moe and of the releases
+// (FP8: X.weight in F8_E4M3 with X.weight_scale_inv). This file repeats them, so that the mapping
+// tables are not checked against themselves.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +33,8 @@ class TensorMaker {
     copy.name = name;
     tensors_.push_back(std::move(copy));
   }
-  // Blocks of `block` x `block`; scales are small and positive, the last is not a number.
+  // Adds blocks of `block` x `block`. Scales are small and positive, except the last one, which is
+  // NaN.
   void add_fp8(const std::string& name, const Shape& shape, int64_t block) {
     add(name, shape, Dtype::kF8E4M3);
     const Shape grid = {(shape[0] + block - 1) / block, (shape[1] + block - 1) / block};
@@ -49,7 +51,7 @@ class TensorMaker {
   std::vector<NamedTensor> tensors_;
 };
 
-// --- DeepSeek-V3: a dense layer, one with experts, then the MTP depths ------------------------------
+// --- DeepSeek-V3: a dense layer, one with experts, then the MTP depths ---------------------------
 
 constexpr int kDeepSeekLayers = 2;
 
@@ -123,7 +125,7 @@ inline std::vector<NamedTensor> deepseek_tensors(int depths) {
   return make.take();
 }
 
-// --- Qwen3-MoE: one layer of two experts, FP8 in blocks of 3 x 3 -------------------------------------
+// --- Qwen3-MoE: one layer of two experts, FP8 in blocks of 3 x 3 ---------------------------------
 
 inline void write_qwen3_moe_fp8(const Path& folder) {
   const nlohmann::ordered_json config = {

@@ -1,9 +1,9 @@
-// A model of two parts, to be converted with and without the second: a text model whose configuration lies under text_config,
-// quantized by blocks in one tensor of a layer, and a vision tower with two stacked layers, a patch and a table of frequencies
-// that no row reads.
+// A model of two parts, for conversions with and without the second: a text model whose
+// configuration lies under text_config, with one block-quantized tensor in a layer, and a vision
+// tower with two stacked layers, a patch and a table of frequencies that no row reads.
 //
-// Names follow Qwen3-VL's: model.language_model.* and model.visual.* in transformers, language_model.* and vision_model.* in
-// Megatron-Bridge.
+// Names follow Qwen3-VL's: model.language_model.* and model.visual.* in transformers,
+// language_model.* and vision_model.* in Megatron-Bridge.
 #pragma once
 
 #include "tests/convert/own_table.h"
@@ -70,7 +70,7 @@ class VisionTest : public OwnTableTest {
             {"text_config", {{"model_type", "unsaid"}, {"num_layers", 2}}}};
   }
 
-  // P: what the names of the text model begin with.
+  // p: the prefix of the names of the text model.
   static std::vector<NamedTensor> text_tensors(const std::string& p = "model.language_model.") {
     auto bytes = random_bytes(5);
     std::vector<NamedTensor> tensors;
@@ -112,7 +112,7 @@ class VisionTest : public OwnTableTest {
     add("inv_freq", Dtype::kF32, {5});
     return tensors;
   }
-  // The vision tensors that rows read.
+  // The number of vision tensors that rows read.
   static constexpr int64_t kVisionTensors = 9;
 
   static std::vector<NamedTensor> all_tensors(unsigned vision_seed = 6) {

@@ -1,5 +1,5 @@
-// A multimodal model with and without its vision tower, there and back: keys and their prefix, what --parts text leaves out
-// and gives back, and what verify says of it.
+// Converts a multimodal model with and without its vision tower, in both directions: keys and their
+// prefix, what --parts text leaves out and restores, and what verify says about it.
 #include "tests/convert/vision_model.h"
 
 namespace bridge {
@@ -34,7 +34,7 @@ std::string choices(const nlohmann::ordered_json& manifest) {
 TEST_F(VisionTest, KeysOfTheWholeModel) {
   convert("megatron");
   EXPECT_EQ(keys("megatron"), joined(with_prefix(kTextKeys), kVisionKeys));
-  // The vision tower is stacked, beside a text model that is not.
+  // The vision tower is stacked although the text model is not.
   const MegatronFolder folder = open_checkpoint(dir_ / "megatron");
   ASSERT_NE(folder.find(kVisionNorm), nullptr);
   EXPECT_EQ(folder.find(kVisionNorm)->shape, (Shape{2, 4}));
@@ -141,13 +141,14 @@ TEST_F(VisionTest, VerifyComparesWhatIsThere) {
   const Report without = verify("source", "megatron");
   EXPECT_FALSE(without.difference);
   EXPECT_EQ(without.json["parts"], "text");
-  EXPECT_FALSE(verify("other", "megatron").difference);  // nothing here knows better
+  EXPECT_FALSE(verify("other", "megatron").difference);  // no other source is available here
   edit_item(dir_ / "megatron", kFirstQkv, 0, [](std::string& data) { data[0] ^= 1; });
   EXPECT_TRUE(verify("source", "megatron").difference);
 }
 
 TEST_F(VisionTest, VerifyMissesAVisionTowerWhereThereShouldBeOne) {
-  // Keys of the whole model, its vision tower gone: no text model on its own.
+  // The keys are those of the whole model without its vision tower, which is not a text model of
+  // its own.
   convert("megatron", true, "language_model.");
   std::filesystem::remove_all(dir_ / "megatron/causeway");
   EXPECT_TRUE(verify("source", "megatron").difference);

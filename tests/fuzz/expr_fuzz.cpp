@@ -1,4 +1,4 @@
-// Expressions of mapping tables: parsing and evaluating never does more than fail with an Error.
+// Fuzzes expressions of mapping tables: parsing and evaluating may only fail with an Error.
 #include <nlohmann/json.hpp>
 
 #include "mappings/expr/expr.h"

@@ -1,5 +1,6 @@
-// Mapping tables (--mapping FILE is input): a table that loads is applied to small configurations, which have what
-// every built-in table asks for, and what it stands for loads too.
+// Fuzzes mapping tables (--mapping FILE is input). A table that loads is applied to small
+// configurations, which have the keys that every built-in table needs, and its self-contained text
+// must load too.
 #include <nlohmann/json.hpp>
 
 #include "mappings/binding/binding.h"
@@ -29,7 +30,7 @@ const std::vector<mappings::Json>& configs() {
   return kConfigs;
 }
 
-// Names are made one at a time, so a table may declare any number of layers; a thousand show
+// Names are made one at a time, so a table may declare any number of layers; a thousand names are
 // enough.
 struct Enough {};
 

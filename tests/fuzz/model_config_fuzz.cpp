@@ -1,5 +1,5 @@
-// Configurations of the forward pass: config.json, which begins with a brace, and run_config.yaml. A model that is accepted
-// can be described.
+// Fuzzes configurations of the forward pass: config.json, which begins with a brace, and
+// run_config.yaml. A model that is accepted can be described.
 #include <nlohmann/json.hpp>
 
 #include "bridge/io/base/json_strict.h"

@@ -132,8 +132,7 @@ def test_folder(converted):
     root = converted("llama", "te")
     assert (root / "latest_checkpointed_iteration.txt").read_bytes() == b"release"
     assert (root / "release").is_symlink() and (root / "release").readlink().as_posix() == "iter_0000000"
-    state = torch.load(root / "latest_train_state.pt", weights_only=True)
-    assert int(state["step"]) == 0 and state["step"].dim() == 0
+    assert not (root / "latest_train_state.pt").exists()  # Megatron-Bridge would prefer it to what Megatron-LM trains later
     with open(root / "iter_0000000" / "metadata.json") as file:
         written = json.load(file)
     # megatron-core 0.16.1 refuses any other key

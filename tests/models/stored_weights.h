@@ -1,4 +1,5 @@
-// Weights of one layer out of data/forward_layers, where they lie under "CASE." and their canonical names.
+// Reads the weights of one layer from data/forward_layers, where they lie under "CASE." and their
+// canonical names.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -25,7 +26,7 @@ class StoredWeights : public Weights {
   }
   std::string source(const TensorId& id) override { return to_string(id); }
 
-  // "x", "y"
+  // name: such as "x" or "y".
   at::Tensor whole(const std::string& name) const {
     return expected_tensor(file_, case_ + "." + name);
   }

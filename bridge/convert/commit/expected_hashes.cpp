@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bridge/io/base/interrupt.h"
+#include "bridge/io/file/crc32.h"
 #include "bridge/io/file/sha256.h"
 
 namespace bridge {
@@ -14,6 +15,81 @@ namespace {
 
 constexpr int64_t kLargestList = 16 << 20;
 constexpr size_t kDigits = 64;
+
+// A range of a file's bytes and the CRC that it had when it was copied.
+struct Part {
+  int64_t begin;
+  int64_t end;
+  std::optional<uint32_t> crc;
+};
+
+// Lists the parts that tile a shard: the header, then every tensor that is not empty.
+class CopiedParts {
+ public:
+  CopiedParts(const HfFolder& source, const std::vector<std::optional<uint32_t>>& crcs)
+      : source_(source), crcs_(crcs) {
+    for (size_t i = 0; i < source.tensors.size(); ++i) {
+      if (source.tensors[i].begin < source.tensors[i].end)
+        order_.push_back(static_cast<int32_t>(i));
+    }
+    std::sort(order_.begin(), order_.end(), [this](int32_t a, int32_t b) {
+      return std::pair(tensor(a).shard, tensor(a).begin) <
+             std::pair(tensor(b).shard, tensor(b).begin);
+    });
+  }
+
+  std::vector<Part> of(const std::string& name) const {
+    const auto shard = std::lower_bound(
+        source_.shards.begin(), source_.shards.end(), name,
+        [](const HfShard& there, const std::string& wanted) { return there.name < wanted; });
+    const auto number = static_cast<int32_t>(shard - source_.shards.begin());
+    auto at = std::lower_bound(
+        order_.begin(), order_.end(), number,
+        [this](int32_t index, int32_t wanted) { return tensor(index).shard < wanted; });
+    std::vector<Part> parts = {{0, shard->payload_offset, shard->header_crc}};
+    for (; at != order_.end() && tensor(*at).shard == number; ++at) {
+      parts.push_back({shard->payload_offset + tensor(*at).begin,
+                       shard->payload_offset + tensor(*at).end, crcs_[static_cast<size_t>(*at)]});
+    }
+    return parts;
+  }
+
+ private:
+  const HfTensor& tensor(int32_t index) const {
+    return source_.tensors[static_cast<size_t>(index)];
+  }
+
+  const HfFolder& source_;
+  const std::vector<std::optional<uint32_t>>& crcs_;
+  std::vector<int32_t> order_;  // indices of tensors, sorted by shard and offset
+};
+
+// Returns the SHA-256 of a file. Reports a part whose CRC is not the one that it had when copied.
+std::string hash_copied(const File& file, const std::string& name, const std::vector<Part>& parts,
+                        std::span<std::byte> buffer) {
+  Sha256 sha;
+  auto part = parts.begin();
+  uint32_t crc = 0;
+  for (int64_t begin = 0; begin < file.size();) {
+    throw_if_interrupted();
+    const auto length =
+        std::min(buffer.size(), static_cast<size_t>(std::min(file.size(), part->end) - begin));
+    const std::span<std::byte> piece = buffer.first(length);
+    file.read_at(begin, piece);
+    sha.add(piece);
+    crc = crc32(piece, crc);
+    begin += static_cast<int64_t>(length);
+    if (begin < part->end) continue;
+    if (part->crc && *part->crc != crc) {
+      bad_input(fmt::format("{}: bytes {} to {} were read twice and differ", name, part->begin,
+                            part->end),
+                "the disk, the network or the memory made an error; run again");
+    }
+    crc = 0;
+    ++part;
+  }
+  return sha.hex();
+}
 
 }  // namespace
 
@@ -51,20 +127,14 @@ std::map<std::string, std::string> read_expected_hashes(FileSystem& fs, const Pa
 }
 
 void check_expected_hashes(FileSystem& fs, const HfFolder& source,
+                           const std::vector<std::optional<uint32_t>>& crcs,
                            const std::map<std::string, std::string>& expected) {
-  std::vector<std::byte> buffer(expected.empty() ? 0 : 256 << 10);
+  if (expected.empty()) return;
+  const CopiedParts copied(source, crcs);
+  std::vector<std::byte> buffer(256 << 10);
   for (const auto& [name, hash] : expected) {
-    const auto file = fs.open_read(source.path / name);
-    Sha256 sha;
-    for (int64_t offset = 0; offset < file->size();) {
-      throw_if_interrupted();
-      const auto length = std::min(buffer.size(), static_cast<size_t>(file->size() - offset));
-      const std::span<std::byte> piece(buffer.data(), length);
-      file->read_at(offset, piece);
-      sha.add(piece);
-      offset += static_cast<int64_t>(length);
-    }
-    const std::string computed = sha.hex();
+    const std::string computed =
+        hash_copied(*fs.open_read(source.path / name), printable(name), copied.of(name), buffer);
     if (computed != hash) {
       bad_input(fmt::format("{}: SHA-256 is {}, expected {}", printable(name), computed, hash),
                 "the download is damaged or of another revision: fetch the shard again");

@@ -1,16 +1,24 @@
-// The files around the weights of a Megatron checkpoint, as megatron-core, Megatron-LM and Megatron-Bridge
-// expect them:
+// Writes the files around the weights of a Megatron checkpoint, as megatron-core, Megatron-LM and
+// Megatron-Bridge expect them:
 //
 //   ROOT/iter_0000000/.metadata        chunks and _extra_state objects
-//   ROOT/iter_0000000/common.pt        checkpoint_version 3.0, iteration, content_metadata, args
+//   ROOT/iter_0000000/common.pt        checkpoint_version 3.0, iteration, content_metadata, args,
+//                                      and the sidecar's id (Megatron ignores that key)
 //   ROOT/iter_0000000/run_config.yaml  Megatron-Bridge's model configuration
-//   ROOT/iter_0000000/metadata.json    the format; written last of the folder
-//   ROOT/release -> iter_0000000       so that `--load` takes no optimizer; tracker "release"
-//   ROOT/latest_checkpointed_iteration.txt, ROOT/latest_train_state.pt
-// Truth: megatron/training/checkpointing.py, megatron/core/dist_checkpointing (0.16.1), Megatron-Bridge's
-// training/utils/train_utils.py.
+//   ROOT/iter_0000000/metadata.json    the format; written last in this folder
+//   ROOT/release -> iter_0000000       makes `--load` look for no optimizer
+//   ROOT/latest_checkpointed_iteration.txt   the tracker: "release"
+//
+// This does not write Megatron-Bridge's own tracker, latest_train_state.pt. Bridge reads it before
+// the other, and Megatron-LM, which may train in the same folder, does not write it, so it would
+// send Bridge back to the untrained weights. Without it Bridge follows the tracker that both keep
+// (checkpointing.py, _resolve_checkpoint_iteration), "release" included.
+//
+// Truth: megatron/training/checkpointing.py, megatron/core/dist_checkpointing (0.16.1),
+// Megatron-Bridge's training/utils/train_utils.py.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -21,13 +29,16 @@ namespace bridge {
 
 constexpr std::string_view kIterationFolder = "iter_0000000";
 
-// dist_dir holds the data files already. Everything is synced.
-void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan);
+// The files that write_metadata_files() writes.
+constexpr std::array<std::string_view, 4> kMetadataFiles = {".metadata", "common.pt",
+                                                            "metadata.json", "run_config.yaml"};
 
-// Tracker, release link, train state. Where symlinks fail the tracker names iteration 0.
+// Writes the files of the iteration folder and syncs them. dist_dir must already hold the data
+// files. id: see conversion_id.h.
+void write_metadata_files(FileSystem& fs, const Path& dist_dir, const ConvertPlan& plan,
+                          std::string_view id);
+
+// Writes the tracker and the release link. Where symlinks fail, the tracker names iteration 0.
 void write_root_files(FileSystem& fs, const Path& root);
-
-// A torch.save archive of Megatron-Bridge's train state at step 0: 0-dimensional tensors by name.
-std::string train_state_archive();
 
 }  // namespace bridge

@@ -1,16 +1,16 @@
-// See output_dir.h for the protocol; the functions below are its steps, in order.
+// The functions below are the steps of the protocol in output_dir.h, in order.
 #include "bridge/convert/commit/output_dir.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/containment.h"
-#include "bridge/io/hf/hf_folder.h"
-#include "bridge/io/torch_dist/torch_dist.h"
 
 namespace bridge {
 namespace {
@@ -24,7 +24,7 @@ bool is_folder(FileSystem& fs, const Path& path) {
   return there && there->kind == Kind::kDirectory;
 }
 
-// "a/b/" and "a/b/." as "a/b".
+// Turns "a/b/" and "a/b/." into "a/b".
 Path without_trailing(Path path) {
   while (path.has_relative_path() && (path.filename().empty() || path.filename() == ".")) {
     path = path.parent_path();
@@ -46,27 +46,29 @@ OutputDir::Cleanup::~Cleanup() {
   if (!undo_) return;
   try {
     undo_();
-  } catch (...) {  // on the way out of an error, which is what the user must see
+  } catch (...) {  // the user must see the error that led here, not this one
   }
 }
 
-OutputDir::OutputDir(FileSystem& fs, const Path& target, bool overwrite,
+OutputDir::OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
                      const std::vector<Path>& inputs)
-    : fs_(fs), overwrite_(overwrite) {
+    : fs_(fs), overwrite_(std::move(overwrite)) {
   resolve_target(target);
   refuse_overlap(inputs);
   check_occupant();  // before anything is touched
+  refuse_strangers();
   make_parents();
   take_lock();
   recover();
-  check_occupant();  // again: it may have been brought back, or another run may have finished
+  check_occupant();  // again: recover() may have brought one back, or another run may have finished
   start_partial();
+  check_movable();
 }
 
 OutputDir::~OutputDir() = default;
 
-// Sets the names. An existing folder is named by its real path: a symlink to a folder keeps
-// pointing to it.
+// Sets the names. Takes the real path of an existing folder, so that a symlink to it keeps pointing
+// to it.
 void OutputDir::resolve_target(const Path& target) {
   if (target.empty()) usage_error("the output folder has an empty name");
   target_ = is_folder(fs_, target) ? fs_.real_path(target) : without_trailing(target);
@@ -78,6 +80,7 @@ void OutputDir::resolve_target(const Path& target) {
   parent_ = parent_of(target_);
   partial_ = parent_ / fmt::format(".{}.partial", name.native());
   old_ = parent_ / fmt::format(".{}.old", name.native());
+  lock_path_ = parent_ / fmt::format(".{}.causeway.lock", name.native());
 }
 
 void OutputDir::refuse_overlap(const std::vector<Path>& inputs) {
@@ -101,8 +104,8 @@ void OutputDir::refuse_overlap(const std::vector<Path>& inputs) {
           fmt::format("{}: the output lies inside the input {}", shown(target_), shown(input)),
           "choose an output folder outside it");
     }
-    // The partial and old folders are removed by this run, so an input there is as lost as one in
-    // the target.
+    // This run removes the partial and old folders, so an input there is as lost as one in the
+    // target.
     for (const Path& written : {target_, partial_, old_}) {
       const std::optional<Stat> folder = fs_.stat(written);
       if (folder && lies_in(fs_, real_input, *folder)) {
@@ -121,14 +124,26 @@ OutputDir::Occupant OutputDir::occupant() const {
   return fs_.list(target_).empty() ? Occupant::kEmptyFolder : Occupant::kSomething;
 }
 
-// What is in the target's place; refuses what may not be replaced.
+// Returns what occupies the target. Refuses an occupant that may not be replaced.
 OutputDir::Occupant OutputDir::check_occupant() const {
   const Occupant there = occupant();
-  if (there == Occupant::kSomething && !overwrite_) {
+  if (there != Occupant::kSomething) return there;
+  if (!overwrite_) {
     usage_error(fmt::format("{}: already exists", shown(target_)),
                 "give --overwrite to replace it, or choose another output folder");
   }
+  overwrite_(target_);
   return there;
+}
+
+void OutputDir::refuse_strangers() const {
+  if (fs_.lstat(lock_path_)) return;
+  for (const Path& name : {partial_, old_}) {
+    if (!fs_.lstat(name)) continue;
+    usage_error(
+        fmt::format("{}: is there, and no run of causeway left it", shown(name)),
+        "move it away: this is the name of a folder that is removed when the output is done");
+  }
 }
 
 void OutputDir::make_parents() {
@@ -148,14 +163,17 @@ void OutputDir::make_parents() {
 }
 
 void OutputDir::take_lock() {
-  const Path lock_path = parent_ / fmt::format(".{}.causeway.lock", target_.filename().native());
-  lock_ = fs_.try_lock(lock_path);
+  lock_ = fs_.try_lock(lock_path_);
   if (lock_ == nullptr) {
     throw Error(Code::kIo, fmt::format("{}: another run is writing it", shown(target_)),
-                fmt::format("wait for it to end; it holds {}", shown(lock_path)));
+                fmt::format("wait for it to end; it holds {}", shown(lock_path_)));
   }
-  // Removed while it is held, so that nobody else's lock file is.
-  lock_cleanup_.set([this, lock_path] { fs_.remove_file(lock_path); });
+  // The file goes while the lock is held; later it could be another run's. It stays beside what a
+  // killed run left and this one did not remove: refuse_strangers() knows those folders by it.
+  lock_cleanup_.set([this] {
+    if (!fs_.lstat(partial_) && !fs_.lstat(old_)) fs_.remove_file(lock_path_);
+  });
+  if (!lock_->notice().empty()) print_message(fmt::format("notice: {}\n", lock_->notice()));
 }
 
 void OutputDir::recover() {
@@ -165,13 +183,13 @@ void OutputDir::recover() {
     remove_tree(fs_, old_);
     return;
   }
-  // The only copy of the old output.
+  // old_ is the only copy of the old output.
   if (there == Occupant::kEmptyFolder) fs_.remove_dir(target_);
   fs_.rename(old_, target_);
   fs_.sync_dir(parent_);
 }
 
-// The one place that decides about a partial folder that a killed run left. It may also be the
+// Only this function decides about a partial folder that a killed run left. It may also be the
 // output that a run killed at the end of its commit had replaced.
 void OutputDir::start_partial() {
   remove_tree(fs_, partial_);
@@ -179,7 +197,31 @@ void OutputDir::start_partial() {
   fs_.make_dir(partial_);
 }
 
-// A step that fails is undone by the cleanups, so that running again finds what this run found.
+// Refuses a target that the commit could not move. rename(2) reports such a target before it
+// reports that the other folder is not empty, so renaming onto a full folder tests the move without
+// making it.
+void OutputDir::check_movable() const {
+  const Occupant there = occupant();
+  if (there == Occupant::kNothing) return;
+  const Path inside = partial_ / ".causeway";
+  fs_.make_dir(inside);
+  const int error_number = fs_.rename_onto_full(target_, partial_);
+  fs_.remove_dir(inside);
+  if (error_number == EBUSY) {
+    usage_error(fmt::format("{}: is a mount point, which cannot be replaced", shown(target_)),
+                fmt::format("name a folder in it: {}", shown(target_ / "NAME")));
+  }
+  if (error_number == EXDEV && there == Occupant::kSomething) {
+    usage_error(fmt::format("{}: comes from a lower layer of an overlay file system (a container's "
+                            "image) and cannot be replaced",
+                            shown(target_)),
+                "choose another output folder");
+  }
+  if (error_number == EACCES || error_number == EPERM) {
+    io_error(target_.native(), "rename", error_number);
+  }
+}
+
 void OutputDir::require_space(int64_t bytes) const {
   const int64_t available = fs_.free_bytes(partial_);
   if (available < bytes) {
@@ -190,13 +232,14 @@ void OutputDir::require_space(int64_t bytes) const {
   }
 }
 
+// The cleanups undo a step that fails, so that the next run finds what this run found.
 void OutputDir::commit() {
   sync_folders(fs_, partial_);
   for (const Path& made : made_parents_) fs_.sync_dir(parent_of(made));
   const Occupant there = check_occupant();
   Cleanup put_back;
   if (there == Occupant::kEmptyFolder) {
-    fs_.remove_dir(target_);  // and not an exchange: it refuses what somebody put there meanwhile
+    fs_.remove_dir(target_);  // no exchange: this refuses a folder that was filled meanwhile
     put_back.set([this] { fs_.make_dir(target_); });
   }
   if (there == Occupant::kSomething) {
@@ -219,7 +262,7 @@ void OutputDir::rename_in() {
 
 bool OutputDir::exchange_in() {
   if (!fs_.exchange(partial_, target_)) return false;
-  partial_cleanup_.dismiss();  // the old output is there now
+  partial_cleanup_.dismiss();  // partial_ is the old output now
   Cleanup take_out;
   take_out.set([this] {
     if (fs_.exchange(partial_, target_)) remove_tree(fs_, partial_);
@@ -242,16 +285,6 @@ void OutputDir::rename_in_beside() {
 void OutputDir::remove_replaced(const Path& old) {
   with_context("the new output is in place, the old one was not removed",
                [&] { remove_tree(fs_, old); });
-}
-
-void refuse_to_replace_others(FileSystem& fs, const Path& target) {
-  const std::optional<Stat> there = fs.stat(target);
-  if (!there || there->kind != Kind::kDirectory || fs.list(target).empty()) return;
-  const bool sidecar = fs.stat(target / "manifest.json") && fs.stat(target / "source_crc32.tsv");
-  if (!sidecar && !looks_like_megatron(fs, target) && !looks_like_hf_folder(fs, target)) {
-    usage_error(printable(target.string()) + ": --overwrite replaces checkpoints, and this is none",
-                "choose another output folder, or remove this one yourself");
-  }
 }
 
 }  // namespace bridge

@@ -1,18 +1,20 @@
-// The crash-safety protocol of an output folder: under its final name there is nothing, the old
-// output or the new one, complete, whatever happens and whenever.
+// The crash-safety protocol of an output folder. At every moment the final name holds nothing, the
+// complete old output or the complete new one.
 //
-//   1. Refuse what cannot be right: a target that exists (an empty folder counts as free) without
-//      overwrite; a target that is, contains or lies in one of the inputs (symlinks resolved;
-//      compared by inode, so bind mounts and case-insensitive names are seen through).
+//   1. Refuse a target that exists, unless it is an empty folder or overwrite allows it. Refuse a
+//      target that is, contains or lies in an input (symlinks resolved; compared by inode, which
+//      sees through bind mounts and case-insensitive names). Refuse a .NAME.partial or .NAME.old
+//      without a lock file: a killed run leaves the lock file too, so these are somebody else's.
 //   2. Make missing parents, and take an exclusive lock beside the target: .NAME.causeway.lock.
-//   3. Recover from a run that was killed: a .NAME.old without a target is renamed back, with one
-//      it is removed; a .NAME.partial is removed.
-//   4. The caller fills .NAME.partial, beside the target and so on the same file system, and syncs
-//      every file.
+//   3. Recover from a run that was killed: rename .NAME.old back if there is no target, else remove
+//      it; remove .NAME.partial.
+//   4. Ask the system whether the target can be moved at all: mount points and folders of an
+//      overlay's lower layer cannot. The caller then fills .NAME.partial, which lies beside the
+//      target and so on the same file system, and syncs every file.
 //   5. commit(): sync every folder, bottom up; bring the partial folder under the final name; sync
 //      the parent. Replacing swaps the two atomically (renameat2 RENAME_EXCHANGE). Where the file
-//      system cannot, the old output is renamed to .NAME.old first; killed between the two renames,
-//      step 3 of the next run brings it back. The old output is removed last.
+//      system cannot swap, rename the old output to .NAME.old first; if the run is killed between
+//      the two renames, step 3 of the next run brings it back. Remove the old output last.
 //   6. Without commit, the destructor removes the partial folder, the lock file and the parents it
 //      made.
 //
@@ -27,27 +29,33 @@
 
 namespace bridge {
 
+// Throws kUsage if the folder, file or link at this path must not be replaced (replaceable.h).
+// OutputDir calls it before it writes anything, again under the lock, and once more at the commit.
+// Empty: nothing may be replaced.
+using CheckReplaceable = std::function<void(const Path& there)>;
+
 class OutputDir {
  public:
-  // inputs (files or folders) must exist; where an input is reached through symlinks to other
-  // folders (the blobs of a Hugging Face cache), give those folders too.
-  OutputDir(FileSystem& fs, const Path& target, bool overwrite, const std::vector<Path>& inputs);
+  // inputs (files or folders) must exist. If symlinks of an input lead to other folders (the blobs
+  // of a Hugging Face cache), give those folders too.
+  OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
+            const std::vector<Path>& inputs);
   OutputDir(const OutputDir&) = delete;
   OutputDir& operator=(const OutputDir&) = delete;
   ~OutputDir();
 
-  const Path& path() const { return partial_; }  // where to write
-  const Path& target() const {
-    return target_;
-  }  // where it will be; symlinks resolved if it exists
+  // The folder to write into.
+  const Path& path() const { return partial_; }
+  // The final path; symlinks are resolved if it exists.
+  const Path& target() const { return target_; }
 
-  // kIo, with the figures, when the file system has less than this free.
+  // Reports kIo, with the figures, if the file system has less than this free.
   void require_space(int64_t bytes) const;
-  // Every file in path() has been synced by its writer. At most once.
+  // Requires that the writers have synced every file in path(). Call it at most once.
   void commit();
 
  private:
-  // Undoes something when the object goes, unless dismissed. Never throws.
+  // Undoes a step when it is destroyed, unless dismissed. Never throws.
   class Cleanup {
    public:
     Cleanup() = default;
@@ -70,30 +78,28 @@ class OutputDir {
   void make_parents();
   void take_lock();
   void recover();
+  void refuse_strangers() const;
   void start_partial();
+  void check_movable() const;
   void rename_in();
   bool exchange_in();
   void rename_in_beside();
   void remove_replaced(const Path& old);
 
   FileSystem& fs_;
-  const bool overwrite_;
+  const CheckReplaceable overwrite_;
   Path target_;
   Path parent_;
   Path partial_;
   Path old_;
+  Path lock_path_;
   std::vector<Path> made_parents_;  // outermost first
 
-  // Undone from the last to the first, also when the constructor throws.
+  // Members are destroyed, and so undone, from the last to the first, also when the constructor
+  // throws.
   Cleanup parents_cleanup_;
   std::unique_ptr<Lock> lock_;
   Cleanup lock_cleanup_;
   Cleanup partial_cleanup_;
 };
-
-// What --overwrite may replace: a checkpoint of either kind, or a sidecar. A mistyped path to anything else must not
-// cost its content. Usage error when target is a folder with content that is neither. Absent and empty folders are
-// fine; OutputDir reports a target that is not a folder.
-void refuse_to_replace_others(FileSystem& fs, const Path& target);
-
 }  // namespace bridge

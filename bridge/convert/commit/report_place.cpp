@@ -11,8 +11,8 @@
 namespace bridge {
 namespace {
 
-// Resolves the symlinks of a path except in its last component, which a rename replaces; nullopt if
-// its folder does not exist.
+// Resolves the symlinks of a path except in its last component, which a rename replaces. Returns
+// nullopt if its folder does not exist.
 std::optional<Path> real_name(FileSystem& fs, const Path& path) {
   const Path parent = parent_of(path);
   if (!fs.stat(parent)) return std::nullopt;
@@ -44,7 +44,7 @@ void check_report_place(FileSystem& fs, const Path& report, const std::vector<Pa
   for (const Path& input : inputs) refuse(input, "input");
   for (const Path& output : outputs) refuse(output, "output");
   for (const Path& output : outputs) {
-    if (!output.empty() && lies_in(report, output)) return;
+    if (!output.empty() && lies_in_by_name(report, output)) return;
   }
   check_json_file_can_be_written(fs, report);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/foreign_keys.h"
 #include "bridge/convert/match/mtp.h"
 
 namespace bridge {
@@ -15,8 +16,9 @@ const PickleNode* find_argument(const MegatronFolder& folder, std::string_view n
   return args == nullptr ? nullptr : args->get(name);
 }
 
-// Megatron-LM main and dev call the modules of hyper-connections alike; only dev computes what DeepSeek-V4 does. Main's
-// has no learned head, and its configuration other names. Truth: megatron/core/transformer/hyper_connection.py of both.
+// Megatron-LM main and dev give the modules of hyper-connections the same names, but only dev
+// computes what DeepSeek-V4 does. Main has no learned head and names its configuration otherwise.
+// Truth: megatron/core/transformer/hyper_connection.py of both.
 void refuse_other_hyper_connections(const MegatronFolder& folder) {
   const auto& tensors = folder.metadata.tensors;
   const auto has = [&](std::string_view part) {
@@ -40,6 +42,7 @@ void refuse_other_hyper_connections(const MegatronFolder& folder) {
 
 void refuse_other_models(const MegatronFolder& folder) {
   refuse_other_hyper_connections(folder);
+  refuse_foreign_keys(folder);
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     if (tensor.key.find(".mixer.") != std::string::npos ||
         tensor.key.ends_with("decoder.final_norm.weight")) {
@@ -67,14 +70,15 @@ KeyLookup lookup_for(const MegatronFolder& folder, const CheckpointMatchOptions&
           options.layer_keys != LayerKeys::kStacked};
 }
 
-// Keys of a part have no prefix.
+// The keys of a part have no prefix.
 KeyLookup lookup_of(const mappings::LogicalTensor& tensor, const KeyLookup& lookup) {
   KeyLookup own = lookup;
   if (!tensor.row->part.empty()) own.prefix.clear();
   return own;
 }
 
-// The user said which of two text models counts: the other has no tensor that this one lacks.
+// True if the key is of the text model that --name-prefix passes over and the model that counts has
+// the same tensor.
 bool is_passed_over(const MegatronFolder& folder, const std::string& key,
                     const CheckpointMatchOptions& options) {
   if (!options.name_prefix) return false;
@@ -102,7 +106,7 @@ std::vector<std::string> absent_parts(const MegatronFolder& folder,
     try {
       return find_tensor(folder, logical, lookup_of(logical, lookup)).has_value();
     } catch (const Error&) {
-      return true;  // in some form that the match complains about
+      return true;  // it is there in a form that the match reports
     }
   };
   binding.for_each_tensor(
@@ -138,6 +142,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
       return;
     }
     const bool vocab = logical.row->op->is_vocabulary;
+    if (vocab) result.config_vocab_rows = logical.hf[0].shape.at(0);
     if (vocab && options.hf_vocab_rows > 0) logical.hf[0].shape.at(0) = options.hf_vocab_rows;
     std::optional<FoundTensor> found;
     try {
@@ -159,6 +164,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
       return;
     }
     const int64_t rows = vocab && !found->shape.empty() ? found->shape[0] : 0;
+    result.vocab_rows = std::max(result.vocab_rows, rows);
     const auto layout = layouts.get(logical, rows);
     if (found->shape != layout->megatron_shape()) {
       accounting.wrong(logical.name,

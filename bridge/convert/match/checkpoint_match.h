@@ -1,5 +1,7 @@
-// Matches the tensors of a Megatron checkpoint with a bound table, exactly once each: every logical tensor
-// is found under one of its spellings with the right shape and dtype, and nothing is left over.
+// Matches every tensor of a Megatron checkpoint with a bound table exactly once.
+//
+// Every logical tensor must be there under one of its spellings, with the right shape and dtype,
+// and nothing may be left over.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +19,7 @@
 namespace bridge {
 
 struct CheckpointTensor {
-  const mappings::LogicalTensor& logical;  // shapes of a vocabulary tensor follow hf_vocab_rows
+  const mappings::LogicalTensor& logical;  // a vocabulary tensor has hf_vocab_rows rows
   FoundTensor found;
   std::shared_ptr<const OpLayout> layout;
 };
@@ -25,31 +27,37 @@ struct CheckpointTensor {
 struct CheckpointMatchOptions {
   size_t dialect = 0;
   bool local_spec = false;
-  int64_t hf_vocab_rows = 0;  // 0: as the configuration says
+  int64_t hf_vocab_rows = 0;  // 0: as many as the configuration says
   LayerKeys layer_keys = LayerKeys::kAuto;
   std::optional<std::string> name_prefix;
-  std::vector<std::string> absent;  // parts whose tensors are not looked for
-  bool keep_mtp = true;             // as the binding was made
-  bool text_only = false;           // leave parts of a multimodal model out
-  int64_t glu_interleave = 0;       // of routed experts; 0: none
+  std::vector<std::string> absent;  // do not look for tensors of these parts
+  bool keep_mtp = true;             // must equal the binding's option
+  bool text_only = false;           // leave out the other parts of a multimodal model
+  int64_t glu_interleave = 0;       // block size of routed experts' rows; 0: not interleaved
 };
 
-// moe_mlp_glu_interleave_size of the arguments in the common state; 0: there is none.
+// Returns moe_mlp_glu_interleave_size of the arguments in the common state; 0: there is none.
 int64_t recorded_glu_interleave(const MegatronFolder& folder);
 
 struct CheckpointMatch {
-  int64_t mtp_left_out = 0;    // tensors, by --mtp drop
-  int64_t parts_left_out = 0;  // tensors, by --parts text
-  int64_t other_prefix = 0;    // tensors that --name-prefix passes over for those of the same name
+  int64_t mtp_left_out = 0;       // tensors left out by --mtp drop
+  int64_t parts_left_out = 0;     // tensors left out by --parts text
+  int64_t vocab_rows = 0;         // rows in the checkpoint; 0: it has no vocabulary tensor
+  int64_t config_vocab_rows = 0;  // rows that config.json counts
+  // Tensors that --name-prefix passes over in favour of those of the same name.
+  int64_t other_prefix = 0;
 };
 
-// Calls fn for every logical tensor that fits. Problems go to accounting. kUnsupported: HybridModel keys, and a
-// checkpoint_version whose QKV order is not today's. kBadInput as check_mtp() and detect_prefix() say.
+// Calls fn for every logical tensor that fits, and reports the others to accounting. Errors:
+// kUnsupported for HybridModel keys, foreign keys (foreign_keys.h), hyper-connections of
+// Megatron-LM main and a checkpoint_version whose QKV order is not today's; kBadInput as
+// check_mtp() and detect_prefix() say.
 CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
                                  const CheckpointMatchOptions& options, Accounting& accounting,
                                  const std::function<void(const CheckpointTensor&)>& fn);
 
-// Parts that config.json promises and the checkpoint has no tensor of, in order of the table's rows.
+// Returns the parts that config.json promises but the checkpoint has no tensor of, in the order of
+// the table's rows.
 std::vector<std::string> absent_parts(const MegatronFolder& folder,
                                       const mappings::Binding& binding,
                                       const CheckpointMatchOptions& options);

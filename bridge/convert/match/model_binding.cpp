@@ -1,5 +1,6 @@
 #include "bridge/convert/match/model_binding.h"
 
+#include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/nvfp4_check.h"
 #include "bridge/io/base/json_strict.h"
 #include "mappings/table/registry.h"
@@ -7,7 +8,7 @@
 namespace bridge {
 namespace {
 
-constexpr int64_t kLargestConfig = 4 << 20;  // its tree takes some eight times as much
+constexpr int64_t kLargestConfig = 4 << 20;  // its tree takes about eight times as much
 
 }  // namespace
 
@@ -21,12 +22,13 @@ std::string read_config(FileSystem& fs, const Path& folder) {
 
 BoundModel bind_model(std::string_view config_text, std::string_view config_name,
                       const TableChoice& choice, mappings::BindingOptions binding,
-                      const CountMtp& count_mtp) {
+                      const CountMtp& count_mtp, const LacksHead& lacks_head) {
   mappings::Json config = with_context(printable(config_name), [&] {
     mappings::Json json =
         parse_json(config_text, {.max_bytes = kLargestConfig, .non_finite = true});
     if (!json.is_object()) bad_input("not a JSON object");
     refuse_nvfp4(json);
+    refuse_fp8_with_one_scale(json);
     return json;
   });
   std::unique_ptr<const mappings::Table> own;
@@ -39,11 +41,15 @@ BoundModel bind_model(std::string_view config_text, std::string_view config_name
     mappings::Binding bound(table, config, binding);
     if (bound.asks_for_mtp_depths()) {
       binding.mtp_depths = count_mtp(bound);
+      bound = mappings::Binding(table, config, binding);
+    }
+    if (lacks_head && !bound.tied() && lacks_head(bound)) {
+      binding.without_head = true;
       bound = mappings::Binding(table, std::move(config), binding);
     }
     return BoundModel{std::move(own), std::move(bound)};
   } catch (Error& error) {
-    // What is wrong with a value says "config.json: " itself.
+    // The message about a wrong value begins with "config.json: " already.
     const bool is_named = error.message().starts_with("config.json: ");
     const Path name(config_name);
     error.add_context(printable((is_named ? name.parent_path() : name).string()));

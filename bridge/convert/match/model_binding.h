@@ -1,4 +1,4 @@
-// A configuration with the table that serves it: the start of every command that maps tensors.
+// Binds a configuration to the table that serves it. Every command that maps tensors starts here.
 #pragma once
 
 #include <functional>
@@ -14,19 +14,22 @@
 namespace bridge {
 
 struct BoundModel {
-  std::unique_ptr<const mappings::Table> own_table;  // null: a built-in one
+  std::unique_ptr<const mappings::Table> own_table;  // null: the table is built in
   mappings::Binding binding;
 };
 
-// The MTP depths whose tensors are there, for tables that ask (mtp_found).
+// Counts the MTP depths whose tensors are there, for tables that ask (mtp_found).
 using CountMtp = std::function<int64_t(const mappings::Binding&)>;
+// True if a model that is not tied has no output layer (output_layer.h). Empty: it has one.
+using LacksHead = std::function<bool(const mappings::Binding&)>;
 
-// config_name is for messages ("…/config.json"). Errors: kBadInput, kUnsupported (NVFP4 among it).
+// config_name is for messages ("…/config.json"). Errors: kBadInput; kUnsupported, also for NVFP4
+// and for FP8 with one scale per tensor.
 BoundModel bind_model(std::string_view config_text, std::string_view config_name,
                       const TableChoice& choice, mappings::BindingOptions binding,
-                      const CountMtp& count_mtp);
+                      const CountMtp& count_mtp, const LacksHead& lacks_head = {});
 
-// Text of folder/config.json; kBadInput when it is not there.
+// Returns the text of folder/config.json. Errors: kBadInput if it is not there.
 std::string read_config(FileSystem& fs, const Path& folder);
 
 }  // namespace bridge

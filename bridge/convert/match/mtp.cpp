@@ -20,7 +20,7 @@ const std::string& name_of(const DcpTensor& tensor) {
   return tensor.key;
 }
 
-// Tensors are sorted by name.
+// The tensors must be sorted by name.
 template <typename Tensor>
 std::span<const Tensor> with_prefix(const std::vector<Tensor>& tensors, std::string_view prefix) {
   const auto first = std::partition_point(tensors.begin(), tensors.end(), [&](const Tensor& t) {
@@ -31,18 +31,32 @@ std::span<const Tensor> with_prefix(const std::vector<Tensor>& tensors, std::str
   return {first, last};
 }
 
-// One side's depths.
+// How to find the MTP depths of one side.
 struct Side {
   std::string where;
-  std::function<std::vector<std::string>(int64_t)> prefixes_of;  // where the tensors of a depth lie
-  std::function<size_t(const std::string&)> count;               // of tensors under a prefix
-  std::function<bool(int64_t)> is_mtp;                           // a depth that has tensors
-  bool drops_uncounted = false;                                  // by a rule of the table
+  std::function<std::vector<std::string>(int64_t)> prefixes_of;  // prefixes of a depth's tensors
+  std::function<size_t(const std::string&)> count;               // tensors under a prefix
+  std::function<bool(int64_t)> is_mtp;                           // of a depth that has tensors
+  bool drops_uncounted = false;                                  // a rule of the table does
+  bool can_be_counted = false;  // --mtp keep makes config.json count them
 };
+
+constexpr std::string_view kMtp = "mtp.";
+
+// True if the table has rows with this prefix: a table may have them without counting depths.
+bool has_rows_of(const mappings::Binding& binding, std::string_view prefix) {
+  bool found = false;
+  for (size_t dialect = 0; dialect < binding.dialect_count() && !found; ++dialect) {
+    binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& tensor) {
+      found = found || tensor.name.starts_with(kMtp);
+      for (const auto& spec : tensor.hf) found = found || spec.name.starts_with(prefix);
+    });
+  }
+  return found;
+}
 
 std::vector<std::string> check(const Side& side, const mappings::Binding& binding, bool keep_mtp) {
   const std::string& key = binding.table().mtp_key;
-  if (key.empty()) return {};
   const int64_t promised = binding.promised_mtp_depths();
   std::vector<std::string> present;
   for (int64_t depth = 0;; ++depth) {
@@ -51,7 +65,7 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
     std::erase_if(prefixes, [&](const std::string& prefix) {
       return std::find(present.begin(), present.end(), prefix) != present.end();
     });
-    // The frame's may be the beginning of the layer's.
+    // The prefix of the frame may be the beginning of the layer's.
     prefixes = mappings::outermost(std::move(prefixes));
     size_t tensors = 0;
     for (const std::string& prefix : prefixes) tensors += side.count(prefix);
@@ -66,9 +80,12 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
           "--mtp drop goes on without MTP");
     }
     if (keep_mtp && depth >= promised) {
-      bad_input(fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
-                            side.where, tensors, printable(names), depth, promised, key),
-                fmt::format("--mtp drop leaves them out; or correct {}", key));
+      bad_input(
+          fmt::format("{}: {} tensors {} of MTP layer {}, but config.json promises {} ({})",
+                      side.where, tensors, printable(names), depth, promised, key),
+          side.can_be_counted
+              ? "--mtp drop leaves them out; --mtp keep writes them, and config.json counts them"
+              : fmt::format("--mtp drop leaves them out; or correct {}", key));
     }
     if (!keep_mtp && tensors > 0 && !side.is_mtp(depth)) {
       bad_input(fmt::format(
@@ -79,6 +96,20 @@ std::vector<std::string> check(const Side& side, const mappings::Binding& bindin
     }
     present.insert(present.end(), prefixes.begin(), prefixes.end());
   }
+}
+
+// Checks depths that the table has no rows for, which training added to a model released without
+// them. prefix: what their names begin with on this side. They are named and dropped as others are.
+std::vector<std::string> check_added(const std::string& where, const std::string& prefix,
+                                     size_t tensors, const mappings::Binding& binding,
+                                     bool keep_mtp) {
+  if (tensors == 0 || has_rows_of(binding, prefix)) return {};
+  if (keep_mtp) {
+    bad_input(fmt::format("{}: {} tensors {}* of MTP layers, which table {} has no place for",
+                          where, tensors, printable(prefix), binding.table().file),
+              "--mtp drop leaves them out");
+  }
+  return {prefix};
 }
 
 int64_t count_depths(const std::function<std::vector<std::string>(int64_t)>& prefixes_of,
@@ -107,6 +138,11 @@ std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
 
 std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                    size_t dialect, bool keep_mtp) {
+  if (binding.table().mtp_key.empty()) {
+    const std::string prefix(kMtp);
+    return check_added(printable(folder.path.string()), prefix,
+                       tensors_with_prefix(folder, prefix).size(), binding, keep_mtp);
+  }
   const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
   return check(
       {printable(folder.path.string()),
@@ -119,6 +155,11 @@ std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Bindi
 
 std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,
                                    std::string_view key_prefix, bool keep_mtp) {
+  if (binding.table().mtp_key.empty()) {
+    const std::string prefix = std::string(key_prefix) + std::string(kMtp);
+    return check_added(printable(folder.dist_dir.string()), prefix,
+                       tensors_with_prefix(folder, prefix).size(), binding, keep_mtp);
+  }
   return check(
       {printable(folder.dist_dir.string()),
        [&](int64_t depth) {
@@ -127,7 +168,8 @@ std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings:
          return prefixes;
        },
        [&](const std::string& prefix) { return tensors_with_prefix(folder, prefix).size(); },
-       [](int64_t) { return true; }},  // Megatron's keys say it
+       [](int64_t) { return true; },  // Megatron's keys say so
+       false, true},
       binding, keep_mtp);
 }
 
@@ -139,8 +181,9 @@ int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& bindin
       [&](const std::string& prefix) { return !tensors_with_prefix(folder, prefix).empty(); });
 }
 
-int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding) {
-  const std::string key_prefix = detect_prefix(folder);
+int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const std::optional<std::string>& name_prefix) {
+  const std::string key_prefix = detect_prefix(folder, name_prefix);
   return count_depths([&](int64_t depth) { return binding.mtp_megatron_prefixes(depth); },
                       [&](const std::string& prefix) {
                         return !tensors_with_prefix(folder, key_prefix + prefix).empty();
@@ -158,7 +201,7 @@ std::vector<const HfTensor*> uncounted_mtp(const HfFolder& folder, const mapping
     if (tensor != nullptr && seen.insert(tensor).second) found.push_back(tensor);
   };
   for (int64_t depth = binding.promised_mtp_depths();; ++depth) {
-    // An ordinary layer that config.json does not count is no MTP.
+    // An ordinary layer that config.json does not count is no MTP layer.
     if (!binding.is_mtp_layer(dialect, depth, has)) return found;
     const size_t before = found.size();
     binding.for_each_mtp_name(dialect, depth, [&](const std::string& name) {

@@ -1,13 +1,12 @@
-// Multi-token prediction layers of a checkpoint against those that config.json counts.
+// Compares the multi-token prediction layers of a checkpoint with those that config.json counts. A
+// checkpoint that lacks promised layers would load and train them from random weights.
 //
-//   check_mtp         the promised ones are there, and no others
-//   found_mtp_depths  how many there are, where config.json does not count them
-//   uncounted_mtp     those that nothing promises, where a rule of the table drops them
-//
-// Whether the multi-token prediction layers that config.json promises are there, and no others: a checkpoint that
-// is silent about them loads, and trains them from random weights.
+//   check_mtp         requires the promised depths, and no others
+//   found_mtp_depths  counts the depths where config.json does not
+//   uncounted_mtp     lists depths that nothing promises, where a rule of the table drops them
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,25 +19,28 @@
 
 namespace bridge {
 
-// The tensors whose names start with prefix, which are neighbours.
+// Returns the tensors whose names start with prefix; they are neighbours.
 std::span<const HfTensor> tensors_with_prefix(const HfFolder& folder, std::string_view prefix);
 std::span<const DcpTensor> tensors_with_prefix(const MegatronFolder& folder,
                                                std::string_view prefix);
 
-// The prefixes under which MTP tensors lie. Unless they are to be dropped, those must be the promised ones: else
-// kBadInput, naming --mtp drop; on the Hugging Face side more of them may be left to a rule of the table
-// (uncounted_mtp()). What is to be dropped must be MTP, not a layer that config.json does not count.
+// Returns the prefixes of the MTP tensors. With keep_mtp the depths must be the promised ones; on
+// the Hugging Face side a rule of the table may drop further ones (uncounted_mtp()). Without
+// keep_mtp the tensors must be MTP, not a layer that config.json does not count. Errors: kBadInput;
+// the hint names --mtp drop where that helps.
 std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                    size_t dialect, bool keep_mtp);
 std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings::Binding& binding,
                                    std::string_view key_prefix, bool keep_mtp);
 
-// MTP depths of a checkpoint whose config.json does not count them, by the tensors that are there.
+// Counts the MTP depths of a checkpoint by its tensors, for a config.json that does not count them.
 int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& binding);
-int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding);
+// name_prefix: the user's choice, where a checkpoint holds two text models.
+int64_t found_mtp_depths(const MegatronFolder& folder, const mappings::Binding& binding,
+                         const std::optional<std::string>& name_prefix = std::nullopt);
 
-// Those that the table's rows and drops name in depths beyond the promised ones, each with its scales; none where the
-// table has no rule for them. What else lies there is not among them.
+// Returns the tensors that the table's rows and drops name in depths beyond the promised ones, each
+// with its scales, but no other tensors there. Returns none if the table has no rule for them.
 std::vector<const HfTensor*> uncounted_mtp(const HfFolder& folder, const mappings::Binding& binding,
                                            size_t dialect);
 

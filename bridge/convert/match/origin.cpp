@@ -1,8 +1,11 @@
 #include "bridge/convert/match/origin.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "bridge/convert/match/model_binding.h"
+#include "bridge/io/file/file_crc.h"
 #include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
@@ -44,11 +47,19 @@ int32_t Origin::sidecar_tensor(std::string_view name) const {
   return tensor == nullptr ? -1 : static_cast<int32_t>(tensor - sidecar->source.tensors.data());
 }
 
-int64_t Origin::glu_interleave() const {
+int64_t Origin::recorded_number(std::string_view choice) const {
   if (!sidecar) return 0;
-  const auto it = sidecar->choices.find("glu_interleave");
+  const auto it = sidecar->choices.find(choice);
   return it != sidecar->choices.end() && it->is_number_integer() && *it >= 0 ? it->get<int64_t>()
                                                                              : 0;
+}
+
+int64_t Origin::glu_interleave() const {
+  return recorded_number("glu_interleave");
+}
+
+int64_t Origin::vocab_rows() const {
+  return recorded_number("vocab_rows");
 }
 
 std::string Origin::dtype() const {
@@ -68,6 +79,10 @@ bool Origin::parts_were_left_out() const {
   return sidecar && sidecar->choices.value("parts", nlohmann::ordered_json()) == "text";
 }
 
+bool Origin::head_was_left_out() const {
+  return sidecar && sidecar->choices.value("head", nlohmann::ordered_json()) == "none";
+}
+
 bool Origin::sidecar_keeps(std::string_view name) const {
   const int32_t index = sidecar_tensor(name);
   if (index < 0 || !witnesses) return false;
@@ -75,16 +90,53 @@ bool Origin::sidecar_keeps(std::string_view name) const {
   return witnesses->covers(index, tensor.end - tensor.begin);
 }
 
+namespace {
+
+void check_same_conversion(const MegatronFolder& checkpoint, const Sidecar& sidecar) {
+  constexpr size_t kShown = 12;
+  const std::string id = checkpoint.conversion_id();
+  if (id.empty() || id == sidecar.id) return;
+  const auto shown = [](const std::string& text) {
+    return text.empty() ? "without an id" : printable(text.substr(0, kShown));
+  };
+  bad_input(
+      fmt::format("{}: of another conversion ({}) than {} ({})", printable(sidecar.path.string()),
+                  shown(sidecar.id), printable(checkpoint.dist_dir.string()), shown(id)),
+      "name its own with --sidecar; where a conversion was killed while it replaced both, convert "
+      "again");
+}
+
+std::vector<std::string> find_changed_files(FileSystem& fs, const MegatronFolder& checkpoint,
+                                            const Sidecar& sidecar) {
+  std::vector<std::string> changed;
+  if (sidecar.id.empty() || checkpoint.conversion_id() != sidecar.id) return changed;
+  for (const SidecarFile& file : sidecar.checkpoint_files) {
+    const Path path = checkpoint.dist_dir / file.name;
+    if (fs.stat(path)) {
+      const auto opened = fs.open_read(path);
+      if (opened->size() == file.size && crc_of_file(*opened) == file.crc) continue;
+    }
+    changed.push_back(printable(path.string()) + ": changed or damaged since the conversion");
+  }
+  return changed;
+}
+
+}  // namespace
+
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget) {
   Origin origin;
   const Path beside = checkpoint.root / kSidecarFolder;
   if (!sidecar_dir.empty()) {
-    // A checkpoint root is as good as the sidecar inside it.
+    // --sidecar may also name a checkpoint root that holds a sidecar.
     const Path inside = sidecar_dir / kSidecarFolder;
     origin.sidecar = open_sidecar(fs, fs.stat(inside) ? inside : sidecar_dir, budget);
   } else if (fs.stat(beside)) {
     origin.sidecar = open_sidecar(fs, beside, budget);
+  }
+  if (origin.sidecar) {
+    check_same_conversion(checkpoint, *origin.sidecar);
+    origin.changed_files = find_changed_files(fs, checkpoint, *origin.sidecar);
   }
   if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
   if (!origin.sidecar && !origin.reference) {

@@ -1,9 +1,12 @@
-// What an export goes back to: the sidecar of the conversion, a reference folder, or both.
+// The origin that an export goes back to: the sidecar of the conversion, a reference folder, or
+// both.
 //
 //   configuration and side files   --reference, else the sidecar
-//   shard map and dtypes           --reference when it holds weights, else the sidecar, else none (own shards)
-//   witnesses                      the sidecar's
-// The sidecar is --sidecar DIR, else ROOT/causeway when it is there.
+//   shard map and dtypes           --reference if it holds weights, else the sidecar, else none
+//                                  (the export makes its own shards)
+//   witnesses                      the sidecar
+//
+// The sidecar is --sidecar DIR, else ROOT/causeway if it is there.
 #pragma once
 
 #include <memory>
@@ -24,33 +27,44 @@ struct Origin {
   std::optional<Sidecar> sidecar;
   std::optional<HfFolder> reference;
   std::unique_ptr<WitnessIndex> witnesses;  // null: none
+  // Messages that name small files of the iteration which differ from those of the conversion.
+  std::vector<std::string> changed_files;
 
-  // The shard map is the reference's.
+  // True if the shard map is the reference's.
   bool from_reference() const;
-  // Where the shard map comes from; nullptr: nowhere.
+  // The folder that the shard map comes from; nullptr: none.
   const HfFolder* layout() const;
-  // Where side files come from; never nullptr.
+  // The folder that side files come from.
   const HfFolder& side_files() const;
   std::string config_text(FileSystem& fs) const;
-  Path index_path() const;  // of layout(), which has one
+  Path index_path() const;  // the index of layout(), which must have one
   Path side_file_path(size_t index) const;
   // The 8 + N header bytes of a shard of layout().
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
-  // What the conversion recorded of --glu-interleave; 0: nothing.
+  // The --glu-interleave that the conversion recorded; 0: none.
   int64_t glu_interleave() const;
-  // What the conversion recorded of --dtype: "source", "bf16", "fp16", "fp32"; "": none of these.
+  // The rows of the Megatron side's vocabulary that the conversion recorded; 0: none.
+  int64_t vocab_rows() const;
+  // The --dtype that the conversion recorded: "source", "bf16", "fp16", "fp32"; "": none of these.
   std::string dtype() const;
-  // The conversion left MTP out.
+  // True if the conversion left MTP out.
   bool mtp_was_dropped() const;
-  // The conversion wrote the text model only.
+  // True if the conversion wrote the text model only.
   bool parts_were_left_out() const;
-  // The sidecar holds all bytes of this HF tensor.
+  // True if the source has no output layer and the conversion made none.
+  bool head_was_left_out() const;
+  // True if the sidecar holds all bytes of this HF tensor.
   bool sidecar_keeps(std::string_view name) const;
-  // Index of an HF name in the sidecar's source, which witnesses are keyed by; -1: not there.
+  // The index of an HF name in the sidecar's source, which is the key of witnesses; -1: not there.
   int32_t sidecar_tensor(std::string_view name) const;
+
+ private:
+  int64_t recorded_number(std::string_view choice) const;  // 0: none
 };
 
-// Errors: kUsage when neither is there, with the options named.
+// Errors: kUsage that names the options if there is neither sidecar nor reference; kBadInput if the
+// iteration carries the id of another conversion than the sidecar. An iteration that training wrote
+// carries no id.
 Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
                    const Path& reference, MemoryBudget& budget);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/nvfp4_check.h"
 
@@ -14,9 +15,11 @@ namespace {
 
 class Matcher {
  public:
-  Matcher(const HfFolder& folder, const mappings::Binding& binding, Accounting& accounting)
+  Matcher(const HfFolder& folder, const mappings::Binding& binding, bool unlike_dtypes,
+          Accounting& accounting)
       : folder_(folder),
         binding_(binding),
+        unlike_dtypes_(unlike_dtypes),
         accounting_(accounting),
         used_(folder.tensors.size(), false) {}
 
@@ -35,11 +38,11 @@ class Matcher {
       const Dtype dtype = part.scales.quantized() ? Dtype::kBF16 : tensor->dtype;
       if (matched.parts.empty()) {
         matched.dtype = dtype;
-      } else if (dtype != matched.dtype) {
+      } else if (dtype != matched.dtype && !unlike_dtypes_ && !logical.row->keep) {
         const HfTensor& first = folder_.tensors[static_cast<size_t>(matched.parts[0].tensor)];
-        accounting_.wrong(
-            spec.name, fmt::format("{} where {} is {}", safetensors_name(tensor->dtype), first.name,
-                                   safetensors_name(first.dtype)));
+        accounting_.wrong(spec.name, fmt::format("{} where {} is {}; --dtype makes them alike",
+                                                 safetensors_name(tensor->dtype), first.name,
+                                                 safetensors_name(first.dtype)));
         fits = false;
       }
       matched.parts.push_back(part);
@@ -48,7 +51,8 @@ class Matcher {
     return matched;
   }
 
-  // What is there is as the table says, or there is something the user should know before it is left out.
+  // Leaves out the tensors of a part that --parts text excludes. Checks them as if they were
+  // converted, so that the user learns of a mistake.
   void leave_out(const mappings::LogicalTensor& logical, SourceMatch& result) {
     auto part = std::find_if(result.parts.begin(), result.parts.end(),
                              [&](const auto& known) { return known.part == logical.row->part; });
@@ -69,7 +73,7 @@ class Matcher {
       BlockScales scales;
       if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
       drop(scales.tensor);
-      scales_.pop_back();  // they are no other than the part's
+      scales_.pop_back();  // the part's scales are among the dropped tensors
     }
   }
 
@@ -77,9 +81,11 @@ class Matcher {
     const HfTensor* tensor = folder_.find(dropped.name);
     if (tensor == nullptr) return;
     DroppedSource source{use(*tensor), -1, dropped.drop->reason};
+    const mappings::Family* family = binding_.table().find_family(dropped.drop->family);
+    source.of_mtp = family != nullptr && family->mtp;
     if (!dropped.equals.empty()) {
       const HfTensor* original = folder_.find(dropped.equals);
-      if (original == nullptr) return;  // reported as missing by its own row
+      if (original == nullptr) return;  // its own row reports it as missing
       if (original->dtype != tensor->dtype || original->shape != tensor->shape) {
         accounting_.wrong(
             dropped.name,
@@ -122,7 +128,7 @@ class Matcher {
     return index;
   }
 
-  // An I8 may hold two elements.
+  // The dtype of the elements: an I8 may hold two of them.
   Dtype element_dtype(const HfTensor& tensor) const {
     const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
     return scheme == nullptr ? tensor.dtype : scheme->quantization->dtype;
@@ -145,7 +151,7 @@ class Matcher {
     }
     if (tensor.begin == tensor.end) return wrong(spec.name, "no elements");
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
-      return true;  // scales of such a tensor are unknown tensors
+      return true;  // scales beside such a tensor are reported as unknown
     }
     if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
         !scheme->scale_name(spec.name)) {
@@ -183,6 +189,7 @@ class Matcher {
 
   const HfFolder& folder_;
   const mappings::Binding& binding_;
+  bool unlike_dtypes_;
   Accounting& accounting_;
   std::vector<bool> used_;
   std::vector<int32_t> scales_;
@@ -205,10 +212,11 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
   refuse_nvfp4(folder);
+  refuse_fp8_with_one_scale(folder);
   SourceMatch result;
   result.dialect =
       binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
-  Matcher matcher(folder, binding, accounting);
+  Matcher matcher(folder, binding, options.unlike_dtypes, accounting);
   const std::vector<std::string> present =
       check_mtp(folder, binding, result.dialect, options.keep_mtp);
   if (!options.keep_mtp) {
@@ -236,7 +244,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
 void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t dialect,
                 std::string_view part, Accounting& accounting,
                 const std::function<void(const MatchedTensor&)>& fn) {
-  Matcher matcher(folder, binding, accounting);
+  Matcher matcher(folder, binding, /*unlike_dtypes=*/false, accounting);
   binding.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
     if (logical.row->part != part) return;
     if (const auto matched = matcher.match(logical)) fn(*matched);

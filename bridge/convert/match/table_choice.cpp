@@ -12,8 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kLargestTable = 1 << 20;
-constexpr int64_t kLargestKept = 4 << 20;  // with its fragments
-constexpr const char* kKeptTable = "mapping.jsonc";
+constexpr int64_t kLargestKept = 4 << 20;  // a table with its fragments
 
 std::string crc_text(const std::string& text) {
   return fmt::format("{:08x}", crc32(std::as_bytes(std::span(text))));
@@ -34,10 +33,10 @@ std::string text_of(const Json& object, const char* key) {
 OwnTable kept_table(FileSystem& fs, const Sidecar& sidecar, const Json& entry) {
   return with_context(printable(sidecar.path.string()), [&] {
     if (!entry.is_object()) bad_input("manifest.json: choices: the own table is no object");
-    OwnTable own{read_whole_file(fs, sidecar.path / kKeptTable, kLargestKept),
+    OwnTable own{read_whole_file(fs, sidecar.path / kMappingFile, kLargestKept),
                  printable(text_of(entry, "file"))};
     if (crc_text(own.text) != text_of(entry, "crc32")) {
-      bad_input(fmt::format("{}: CRC-32 mismatch, the sidecar is damaged", kKeptTable));
+      bad_input(fmt::format("{}: CRC-32 mismatch, the sidecar is damaged", kMappingFile));
     }
     return own;
   });
@@ -67,7 +66,7 @@ void record_table(const TableChoice& table, Json& choices) {
 }
 
 void keep_table(FileSystem& fs, const Path& sidecar_dir, const TableChoice& table) {
-  if (table.own) write_whole_file(fs, sidecar_dir / kKeptTable, kept_text(*table.own));
+  if (table.own) write_whole_file(fs, sidecar_dir / kMappingFile, kept_text(*table.own));
 }
 
 }  // namespace bridge

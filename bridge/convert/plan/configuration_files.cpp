@@ -6,6 +6,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/pickle/pickle.h"
+#include "bridge/io/torch_dist/torch_dist.h"
 #include "bridge/io/torch_dist/torch_item.h"
 #include "mappings/megatron/megatron_args.h"
 #include "mappings/megatron/run_config.h"
@@ -57,40 +58,41 @@ void pickle_json(PickleWriter& out, const Json& value) {
   }
 }
 
-std::string common_state_pickle(const Json& args, const Json& content_metadata) {
+}  // namespace
+
+std::string common_pt(const CommonState& common, std::string_view id) {
   PickleWriter out(2);
   out.empty_dict().mark();
-  // Without it Megatron-LM takes the checkpoint for version 0 and permutes QKV.
+  // Without this key Megatron-LM takes the checkpoint for version 0 and permutes QKV.
   out.string("checkpoint_version").real(3.0);
   out.string("iteration").integer(0);
   out.string("content_metadata");
-  pickle_json(out, content_metadata);
+  pickle_json(out, common.content_metadata);
+  out.string(kConversionIdKey).string(id);
   out.string("args").global("argparse", "Namespace").empty_tuple().new_object();
-  pickle_json(out, args);
+  pickle_json(out, common.args);
   out.build();
-  return out.set_items().finish();
+  return object_item(out.set_items().finish(), "common");
 }
-
-}  // namespace
 
 ConfigurationFiles make_configuration_files(const mappings::Binding& binding,
                                             const ConvertOptions& options,
                                             const WrittenModel& model) {
   Json provider = binding.megatron_config(dtype_option(model.main_dtype));
-  // Nothing else in the checkpoint tells the order of these rows; the arguments have it from here.
+  // Nothing else in the checkpoint tells the order of these rows. The arguments take it from here.
   if (options.glu_interleave > 0) provider["moe_mlp_glu_interleave_size"] = options.glu_interleave;
   mappings::ArgsOptions args;
   args.padded_vocab_size = model.vocab_rows;
   args.local_spec = options.spec == Spec::kLocal;
   Json content = {{"singleton_local_shards", false}, {"chained_optim_avoid_prefix", true}};
-  // A loader that reads it asks for layers one by one everywhere.
+  // A loader that reads this key asks for every layer by itself.
   if (model.asks_for_each_layer) content["non_homogeneous_layers"] = true;
 
   const std::string where = printable(binding.table().file) + ": megatron_config";
   ConfigurationFiles files;
   with_context(where, [&] {
-    files.common_pt = object_item(
-        common_state_pickle(mappings::megatron_args(provider, args), content), "common");
+    files.common = {mappings::megatron_args(provider, args), std::move(content)};
+    common_pt(files.common, "");  // reports what cannot be written
     files.run_config = mappings::run_config_yaml(provider, {});
   });
   for (const std::string& field : mappings::fields_lost_to_args(provider)) {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/output_layer.h"
 #include "bridge/io/base/heap_cost.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
@@ -21,8 +22,9 @@ struct Placed {
   std::shared_ptr<const OpLayout> layout;
   std::vector<TransferInput> inputs;
   Dtype to;
-  std::vector<int64_t> chunks;  // of each leading axis; [gate; up] has 2 of the first
-  int64_t first_row = 0;        // of those that the key holds: all, or a part of a split
+  std::vector<int64_t> chunks;  // along each leading axis; [gate; up] has 2 along the first
+  // The key holds rows [first_row, first_row + rows): all of them, or a part of a split.
+  int64_t first_row = 0;
   int64_t rows = 0;
 
   Shape shape() const {
@@ -38,7 +40,8 @@ struct Placed {
 };
 
 int64_t cost_of(const Placed& tensor) {
-  // Names twice (here and as a key), the transfer and its chunk with two shapes of one axis more for the layers.
+  // Counts the name twice (here and as a key), and each transfer with its chunk, whose two shapes
+  // have one more axis for the layers.
   const int64_t inputs = heap_cost(tensor.inputs.size() * sizeof(TransferInput));
   const int64_t shape = heap_cost((tensor.shape().size() + 1) * sizeof(int64_t));
   const auto chunk =
@@ -66,13 +69,18 @@ class Planner {
     Accounting accounting;
     const SourceMatchOptions match = {.local_spec = options_.spec == Spec::kLocal,
                                       .keep_mtp = options_.keep_mtp,
-                                      .text_only = options_.text_only};
+                                      .text_only = options_.text_only,
+                                      .unlike_dtypes = options_.dtype.has_value()};
     plan_.match = match_source(source_, binding_, match, accounting,
                                [&](const MatchedTensor& tensor) { place(tensor); });
-    accounting.raise_unless_clean(
-        printable(source_.path.string()),
-        fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
-                    binding_.table().file, binding_.table().architectures.front()));
+    if (!accounting.clean()) {
+      std::string hint = hint_for_missing_output_layer(source_, binding_, plan_.match.dialect);
+      if (hint.empty()) {
+        hint = fmt::format("table {} describes what is expected: see `causeway mappings show {}`",
+                           binding_.table().file, binding_.table().architectures.front());
+      }
+      accounting.raise_unless_clean(printable(source_.path.string()), std::move(hint));
+    }
     sort_by_source();
     build_tensors();
     lay_out();
@@ -86,7 +94,7 @@ class Planner {
   }
 
  private:
-  // Keys of a part have no prefix, and a family may be stacked where others are not.
+  // Keys of a part have no prefix, and a family may be stacked even if others are not.
   KeyStyle style_of(const mappings::Family* family, const std::string& part) const {
     KeyStyle style = plan_.style;
     if (options_.layer_keys == LayerKeys::kAuto) style.per_layer = binding_.per_layer_keys(family);
@@ -132,7 +140,7 @@ class Planner {
     placed_.push_back(std::move(tensor));
   }
 
-  // Sequential reads: tensors in the order of their first part in the source.
+  // Orders tensors by the place of their first part in the source, so that reads are sequential.
   void sort_by_source() {
     const auto position = [&](const Placed& tensor) {
       const HfTensor& first = source_.tensors[static_cast<size_t>(tensor.inputs[0].tensor)];
@@ -142,7 +150,7 @@ class Planner {
                      [&](const Placed& a, const Placed& b) { return position(a) < position(b); });
   }
 
-  // The torch_dist tensors with their chunks; stacked ones collect a chunk a layer.
+  // Makes the torch_dist tensors and their chunks. A stacked tensor collects one chunk per layer.
   void build_tensors() {
     std::map<std::string_view, int32_t> by_key;
     for (const Placed& tensor : placed_) by_key.emplace(tensor.key.key, 0);
@@ -168,7 +176,8 @@ class Planner {
     if (most != bytes_by_dtype.end()) plan_.main_dtype = most->first;
   }
 
-  // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and experts before.
+  // Gives the torch_dist tensor its key, dtype and shape, or checks them against the layers and
+  // experts that came before.
   static Shape start_tensor(DcpTensor& written, const Placed& tensor) {
     Shape shape = tensor.shape();
     const LeadingAxes& axes = tensor.key.axes;
@@ -225,7 +234,8 @@ class Planner {
     }
   }
 
-  // Offsets, item after item. The shared _extra_state item comes first.
+  // Gives the items their files and offsets, one after another. The shared _extra_state item comes
+  // first.
   void lay_out() {
     PickleWriter none_list(2);
     none_list.empty_list().mark().none().appends();
@@ -236,7 +246,8 @@ class Planner {
       DcpTensor& tensor = plan_.tensors[static_cast<size_t>(item.tensor)];
       DcpChunk& chunk = tensor.chunks[static_cast<size_t>(item.chunk)];
       chunk.length = tensor_item_layout(tensor.dtype, chunk.sizes).total_size();
-      // Items start on 64 bytes, so that payloads, aligned inside the item, are aligned in the file.
+      // Items start at multiples of 64 bytes. Payloads are aligned in the item, so also in the
+      // file.
       int64_t offset = (plan_.file_sizes.back() + 63) / 64 * 64;
       if (plan_.file_sizes.back() > 0 && checked_add(offset, chunk.length) > options_.file_size) {
         start_file();

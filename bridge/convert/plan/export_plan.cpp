@@ -66,7 +66,7 @@ class Planner {
   }
 
  private:
-  // By the names that the origin has, or would have.
+  // Reads the names of the text form, by the names that the origin has or would have.
   void read_text_names() {
     binding_.for_each_text_name(plan_.dialect, [&](std::string name, std::string in_text_form) {
       budget_.reserve(heap_cost(name.size()) + heap_cost(in_text_form.size()) +
@@ -120,10 +120,17 @@ class Planner {
     }
   }
 
-  // --dtype; else what the origin had; else what the checkpoint has. Kept classes never follow --dtype.
+  // Returns --dtype, else the origin's dtype, else the checkpoint's. Rows that keep a dtype never
+  // follow --dtype: they take the origin's dtype, or the one they keep if there is no origin or
+  // --dtype fp32 leaves no reason to be narrower.
   Dtype output_dtype(const mappings::Row& row, const HfTensor* before, Dtype current) const {
+    if (row.keep && is_plain_float(*row.keep) && is_plain_float(current)) {
+      const bool as_before =
+          before != nullptr && is_plain_float(before->dtype) && options_.dtype != Dtype::kF32;
+      return as_before ? before->dtype : *row.keep;
+    }
     if (options_.dtype && !row.keep && is_plain_float(current)) return *options_.dtype;
-    // Without an origin, integers go back to what the table names first.
+    // Without an origin, integers take the dtype that the table names first.
     if (before == nullptr) return is_plain_float(current) ? current : row.dtypes.front();
     return is_plain_float(before->dtype) == is_plain_float(current) ? before->dtype : current;
   }
@@ -144,7 +151,7 @@ class Planner {
     plan_.outputs.push_back({spelled(name), dtype, shape, sidecar_tensor, sidecar_tensor});
   }
 
-  // An output with its transfer, and its name as it is looked up here and in the shards.
+  // Counts an output, its transfer, and its name as a key here and in the shards.
   static int64_t output_cost(const std::string& name, const Shape& shape) {
     return static_cast<int64_t>(sizeof(Transfer) + sizeof(ExportPlan::Output)) +
            2 * heap_cost(name.size()) + tree_cost<std::pair<std::string, int32_t>>() +
@@ -216,8 +223,8 @@ class Planner {
     ++plan_.dequantized;
   }
 
-  // A tensor that convert-hf dropped by rule comes back only where the origin had it, or where every published
-  // checkpoint has it.
+  // Brings back a tensor that convert-hf dropped by rule if the origin had it or, without an
+  // origin, if every published checkpoint has it.
   void restore(const mappings::DroppedTensor& drop) {
     const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(drop.name);
     if (before == nullptr && (layout_ != nullptr || !drop.drop->regenerate)) return;
@@ -242,7 +249,8 @@ class Planner {
     add_as_it_was(*before, keep_of_sidecar(drop.name));
   }
 
-  // What Megatron has no place for: the bytes that the sidecar kept, else those of the reference.
+  // Puts back a tensor that Megatron has no place for, from the sidecar if it kept the bytes, else
+  // from the reference.
   void put_back(const HfTensor& before) {
     if (by_name_.contains(before.name)) return;
     const bool in_sidecar = sidecar_has(before) && origin_.sidecar_keeps(before.name);
@@ -263,7 +271,7 @@ class Planner {
          fmt::format("from the {}, as {}", of_reference ? "reference" : "sidecar", why)});
   }
 
-  // A part that the checkpoint was made without. Bytes stay, but for --dtype.
+  // Puts back a part that the checkpoint was made without. Only --dtype changes its bytes.
   void put_back(const std::string& part) {
     const PartOrigin from = find_part_origin(binding_, origin_, plan_.dialect, part);
     const HfFolder& folder = from.of_reference ? *origin_.reference : origin_.sidecar->source;
@@ -313,7 +321,7 @@ class Planner {
     plan_.outputs.back().witnesses_of = -1;
   }
 
-  // The origin's own tensors must be explained too: one that no row and no rule knows would vanish.
+  // Reports tensors of the origin that no row and no rule knows, because they would vanish.
   void check_origin(size_t dialect) {
     if (layout_ == nullptr) return;
     Accounting accounting;
@@ -349,14 +357,14 @@ class Planner {
     });
   }
 
-  // As asked, else as the checkpoint was trained, else as it was converted.
+  // Returns the user's choice, else that of the training, else that of the conversion.
   int64_t glu_interleave() const {
     if (options_.glu_interleave > 0) return options_.glu_interleave;
     const int64_t recorded = recorded_glu_interleave(checkpoint_);
     return recorded > 0 ? recorded : origin_.glu_interleave();
   }
 
-  // A quantized model without its scales anywhere cannot become itself again.
+  // Refuses a quantized model whose scales are nowhere: it cannot become itself again.
   void refuse_missing_scales() const {
     if (layout_ != nullptr || options_.dtype || binding_.block_schemes().empty()) return;
     const auto quantized = binding_.config().find("quantization_config");
@@ -376,8 +384,8 @@ class Planner {
   const ExportOptions& options_;
   MemoryBudget& budget_;
   Accounting accounting_;
-  std::map<std::string, int32_t, std::less<>> by_name_;         // the origin's names
-  std::map<std::string, std::string, std::less<>> text_names_;  // of these, in the text form
+  std::map<std::string, int32_t, std::less<>> by_name_;         // outputs by the origin's names
+  std::map<std::string, std::string, std::less<>> text_names_;  // from these to the text form's
   std::vector<int32_t> transfer_of_;  // by output; -1: scales, which come with their tensor
   std::set<std::string, std::less<>> left_out_;
   ExportPlan plan_;

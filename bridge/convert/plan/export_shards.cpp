@@ -11,7 +11,7 @@
 namespace bridge {
 namespace {
 
-// Outputs by name, as the origin's shards want them looked up.
+// Returns the outputs by name, to look up the tensors of the origin's shards.
 std::map<std::string_view, int32_t> outputs_by_name(const ExportPlan& plan) {
   std::map<std::string_view, int32_t> names;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
@@ -24,7 +24,7 @@ int64_t size_of(const ExportPlan::Output& output) {
   return byte_size(output.dtype, output.shape);
 }
 
-// Offsets in the given order, and a header of our own.
+// Gives the outputs of a shard their offsets, in the shard's order, under a header of our own.
 void place(ExportPlan& plan, int32_t shard_index) {
   ExportPlan::Shard& shard = plan.shards[static_cast<size_t>(shard_index)];
   int64_t payload = 0;
@@ -38,7 +38,7 @@ void place(ExportPlan& plan, int32_t shard_index) {
   shard.size = checked_add(shard.payload_offset, payload);
 }
 
-// True when every output could be placed where the origin had it.
+// Places every output where the origin had it. Returns false if the origin lacks one of them.
 bool follow_origin(ExportPlan& plan, const HfFolder& layout) {
   const auto names = outputs_by_name(plan);
   size_t placed = 0;
@@ -88,7 +88,8 @@ bool follow_origin(ExportPlan& plan, const HfFolder& layout) {
   return true;
 }
 
-// Shards of our own: outputs by name, cut when the next would not fit, each ordered as the serializer does.
+// Makes shards of our own: takes the outputs by name, starts a new shard if the next one would not
+// fit, and orders each shard as the serializer does.
 void own_shards(ExportPlan& plan, int64_t max_shard_size) {
   std::vector<std::vector<int32_t>> groups(1);
   int64_t filled = 0;
@@ -154,10 +155,19 @@ void plan_shards(ExportPlan& plan, const HfFolder* layout, const Origin& origin,
   });
 }
 
-std::string make_index(const ExportPlan& plan) {
+int64_t added_parameters(const ExportPlan& plan, const HfFolder& layout) {
+  int64_t added = 0;
+  for (const ExportPlan::Output& output : plan.outputs) added += element_count(output.shape);
+  for (const HfTensor& tensor : layout.tensors) added -= element_count(tensor.shape);
+  return added;
+}
+
+std::string make_index(const ExportPlan& plan, std::optional<int64_t> total_parameters) {
+  const std::string parameters =
+      total_parameters ? fmt::format("    \"total_parameters\": {},\n", *total_parameters) : "";
   std::string text =
-      fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
-                  plan.output_bytes);
+      fmt::format("{{\n  \"metadata\": {{\n{}    \"total_size\": {}\n  }},\n  \"weight_map\": {{",
+                  parameters, plan.output_bytes);
   const char* separator = "\n";
   for (const auto& [name, index] : outputs_by_name(plan)) {
     const auto shard = static_cast<size_t>(plan.outputs[static_cast<size_t>(index)].shard);

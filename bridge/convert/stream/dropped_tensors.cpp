@@ -30,7 +30,10 @@ void DroppedTensors::compare(const DroppedSource& dropped) {
     if (!std::equal(bytes.begin(), bytes.end(), other.begin())) {
       bad_input(fmt::format("{}: differs from {}, which it should repeat ({})",
                             name(dropped.tensor), name(dropped.equals), dropped.reason),
-                "if both are meant, the configuration should not tie them");
+                dropped.of_mtp
+                    ? "--mtp drop converts the model without MTP (Megatron-Core's MTP layer "
+                      "has no embedding and output layer of its own)"
+                    : "if both are meant, the configuration should not tie them");
     }
   });
 }

@@ -1,12 +1,16 @@
-// The streaming executor: slices of transfers, in order, to a few threads with fixed buffers.
+// The streaming executor hands slices of transfers, in order, to a few threads with fixed buffers.
+// Each thread repeats four steps:
 //
-//   1. slice    the next at most slice_bytes of the next transfer (in-order tickets); of an output that is
-//               quantized again, whole blocks (tile.h)
-//   2. gather   the slice's runs are read straight into the input buffer; each run's CRC is taken once
-//   3. convert  only where something differs: dequantized or cast run by run; what that loses becomes a witness
-//   4. sink     written, or compared, at its place; the CRC of an unconverted slice is combined from its runs'
+//   1. slice: take at most slice_bytes of the next transfer (in-order tickets). A slice of an
+//      output that is quantized again is whole blocks (tile.h).
+//   2. gather: read the slice's runs straight into the input buffer and take each run's CRC once.
+//   3. convert: if source and output differ, dequantize or cast run by run. What that loses becomes
+//      a witness.
+//   4. sink: write or compare the slice at its place. The CRC of an unconverted slice is combined
+//      from those of its runs.
 //
-// Memory: threads * buffers, whatever the tensors' sizes. The first error stops every thread; it is rethrown.
+// The memory is that of the threads' buffers, whatever the sizes of the tensors. The first error
+// stops every thread and is rethrown.
 #pragma once
 
 #include <atomic>
@@ -24,32 +28,33 @@
 
 namespace bridge {
 
-// Receives finished slices, from several threads at once. begin is in elements of the output tensor.
+// Receives finished slices from several threads at once. begin counts elements of the output
+// tensor.
 class Sink {
  public:
   virtual ~Sink() = default;
   virtual void write(const Transfer& transfer, size_t index, int64_t begin,
                      std::span<const std::byte> data, uint32_t crc) = 0;
-  // Scales of an output that is quantized again, from number `begin` on.
+  // Receives scales of an output that is quantized again, from scale number `begin` on.
   virtual void write_scales(const Transfer& transfer, int64_t begin,
                             std::span<const std::byte> data);
-  // After the last slice of everything; single-threaded.
+  // Called from one thread after the last slice.
   virtual void finish() {}
 };
 
 // A run of a slice after its conversion.
 struct Segment {
-  int input;      // of the transfer; Run::kZeros: none
+  int input;      // index into the transfer's inputs; Run::kZeros: none
   int64_t begin;  // first element in the input
   int64_t length;
-  std::span<const std::byte> source;  // dtype of the input
-  std::span<std::byte> result;        // dtype transfer.to; a hook may change it
-  std::span<const std::byte> scales;  // of a quantized input: those of whole rows of blocks
-  int64_t first_scale = 0;            // number of the first of them
+  std::span<const std::byte> source;  // in the input's dtype
+  std::span<std::byte> result;        // in dtype transfer.to; a hook may change it
+  std::span<const std::byte> scales;  // of a quantized input, for whole rows of blocks
+  int64_t first_scale = 0;            // the number of the first of these scales
 };
 
-// Cuts a segment of a quantized input where the scale changes: fn(scale, source, result, begin), begin being the
-// first element in the input.
+// Cuts a segment of a quantized input where the scale changes and calls fn(scale, source, result,
+// begin); begin is the first element in the input.
 template <typename Fn>
 void for_each_scaled_run(const Transfer& transfer, const Segment& segment, Fn&& fn) {
   const TransferInput& from = transfer.inputs[static_cast<size_t>(segment.input)];
@@ -67,69 +72,78 @@ void for_each_scaled_run(const Transfer& transfer, const Segment& segment, Fn&& 
                     });
 }
 
-// What a slice went through, for witnesses.
+// What a slice went through, for hooks such as the witnesses.
 struct SliceView {
   const Transfer& transfer;
   size_t ticket;  // position of the slice in the whole order, from 0 without gaps
-  int64_t begin;  // elements of the output tensor
+  int64_t begin;  // first element in the output tensor
   std::span<const Segment> segments;
 };
 
-// What became of the blocks of outputs that were quantized again, and of elements that need more than the inverse.
+// Counts the blocks of outputs that were quantized again, and the elements that the inverse alone
+// does not restore.
 struct BlockCounts {
-  std::atomic<int64_t> kept{0};     // with the scale they had
-  std::atomic<int64_t> fresh{0};    // with a new one
-  std::atomic<int64_t> clipped{0};  // of these: a value was beyond the largest code
-  std::atomic<int64_t> witnesses{
-      0};  // elements that became the source's own, which the inverse does not give
+  std::atomic<int64_t> kept{0};     // blocks that keep their scale
+  std::atomic<int64_t> fresh{0};    // blocks with a new scale
+  std::atomic<int64_t> clipped{0};  // fresh blocks with a value beyond the largest code
+  // Elements that witnesses turned into the source's own.
+  std::atomic<int64_t> witnesses{0};
 };
 
-// Elements of an output from `begin` on, all under one scale: what they are worth, and the codes that say it.
+// Elements of an output from `begin` on, all under one scale: their values, and the codes for
+// these.
 struct KeptCodes {
   const Transfer& transfer;
   int64_t begin;
   float scale;
-  std::span<const std::byte> values;  // of the transfer's input dtype
+  std::span<const std::byte> values;  // in the transfer's input dtype
   std::span<std::byte> codes;
 };
 
 struct ExecutorHooks {
-  // Bytes of input tensor `index` were read: for source CRCs. Called from several threads. Scales are not reported.
+  // Called from several threads when bytes of input tensor `index` were read, for the CRCs of the
+  // source. Not called for scales.
   std::function<void(size_t index, int64_t byte_begin, int64_t length, uint32_t crc)> on_read;
-  // Called for every slice after the conversion, from several threads, before the sink. Not for tiles.
+  // Called from several threads for every slice after its conversion and before the sink. Not
+  // called for tiles.
   std::function<void(const SliceView& slice)> on_slice;
-  // Offered for every row of a tile whose block keeps its scale: may replace codes by the source's own.
+  // Called for every row of a tile whose block keeps its scale. May replace codes with the source's
+  // own.
   std::function<void(const KeptCodes& kept)> on_kept_codes;
-  // A thread failed: whoever waits for another thread's slice must stop waiting.
+  // Returns how to go on if values are too large for the dtype they are cast to; empty: the hint of
+  // a conversion.
+  std::function<std::string(const Transfer&)> overflow_hint;
+  // Called when a thread failed. A hook that waits for another thread's slice must stop waiting.
   std::function<void()> on_error;
-  BlockCounts* blocks = nullptr;  // needed where a transfer quantizes
+  BlockCounts* blocks = nullptr;  // must be set if a transfer quantizes
 };
 
-// The size of a slice is a multiple of this, so a cut every kSliceUnit / 8 elements of a transfer is at the same
-// places for any number of threads (no element is larger than 8 bytes).
+// The size of a slice is a multiple of this. No element is larger than 8 bytes, so a cut every
+// kSliceUnit / 8 elements of a transfer lies at the same places for any number of threads.
 constexpr int64_t kSliceUnit = 64 << 10;
 
 struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger
-  int64_t tile_bytes = 1 << 20;   // likewise, of an output that is quantized again
+  int64_t tile_bytes = 1 << 20;   // likewise, for an output that is quantized again
   bool want_crc = true;           // false: Sink::write gets 0
-  int64_t reserved = 0;           // of the budget, for the buffers; released by whoever ran them
+  int64_t reserved = 0;           // budget of the buffers; the caller releases it after the run
 };
 
-// Threads and slice size that fit what is left of the budget; reserves them. Too little for one thread and the
-// largest block of the transfers: usage error naming the size needed.
+// Chooses threads and slice sizes that fit what is left of the budget, and reserves that. Errors:
+// kUsage that names the size needed, if one thread and the largest block of the transfers do not
+// fit.
 ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfers,
                                MemoryBudget& budget);
 
-// One run: what goes from where to where, and how.
+// The arguments of one run.
 struct Execution {
   const std::vector<Transfer>& transfers;
   TensorReader& reader;
   Sink& sink;
   ExecutorOptions options;
   ExecutorHooks hooks;
-  std::function<std::string(int32_t target)> name_of;  // for messages
+  std::function<std::string(int32_t target)> name_of;  // names a target in messages
 };
 
 void execute(const Execution& execution, Progress& progress);

@@ -4,15 +4,21 @@ namespace bridge {
 
 SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPlan& plan,
                                  const Origin& origin, MemoryBudget& budget)
-    : plan_(plan) {
-  for (const ExportPlan::Shard& shard : plan.shards) {
-    files_.push_back(fs.create(dir / shard.name));
-    files_.back()->allocate(shard.size);
+    : plan_(plan),
+      files_(plan.shards.size(), pool_size(), FilePool::Use::kWrite,
+             [&fs, &plan, dir](size_t index) {
+               return fs.open_write(dir / plan.shards[index].name);
+             }) {
+  for (size_t i = 0; i < plan.shards.size(); ++i) {
+    const ExportPlan::Shard& shard = plan.shards[i];
+    auto file = fs.create(dir / shard.name);
+    file->allocate(shard.size);
     const bool verbatim = shard.verbatim >= 0;
     const std::string header =
         verbatim ? origin.raw_header(fs, static_cast<size_t>(shard.verbatim), budget)
                  : new_header(plan, shard);
-    files_.back()->write_at(0, std::as_bytes(std::span(header)));
+    file->write_at(0, std::as_bytes(std::span(header)));
+    files_.put(i, std::move(file));
   }
 }
 
@@ -30,11 +36,11 @@ void SafetensorsSink::write_scales(const Transfer& transfer, int64_t begin,
 void SafetensorsSink::write_at(int32_t index, int64_t byte_begin, std::span<const std::byte> data) {
   const ExportPlan::Output& output = plan_.outputs[static_cast<size_t>(index)];
   const auto shard = static_cast<size_t>(output.shard);
-  files_[shard]->write_at(plan_.shards[shard].payload_offset + output.begin + byte_begin, data);
+  files_.get(shard)->write_at(plan_.shards[shard].payload_offset + output.begin + byte_begin, data);
 }
 
 void SafetensorsSink::finish() {
-  for (const auto& file : files_) file->sync();
+  files_.sync();
 }
 
 }  // namespace bridge

@@ -87,7 +87,7 @@ int64_t SliceWorker::convert(const Transfer& transfer, std::span<const std::byte
   scales_.clear();
   size_t read = 0;
   size_t written = 0;
-  // Scales first: the buffer must not move once segments point into it.
+  // Read all scales first: the buffer must not move once segments point into it.
   std::vector<size_t> scale_offsets;
   for (const Run& run : runs_) {
     scale_offsets.push_back(scales_.size());
@@ -149,9 +149,10 @@ void SliceWorker::check_overflow(const Transfer& transfer, int64_t overflowed) {
   bad_input(fmt::format("{}: {} of {} values are too large for {}",
                         printable(execution_.name_of(transfer.target)), overflowed, elements,
                         safetensors_name(transfer.to)),
-            !is_plain_float(transfer.to)  ? "Megatron has no wider ids"
-            : transfer.to == Dtype::kBF16 ? "use --dtype fp32"
-                                          : "use --dtype source or --dtype bf16");
+            !is_plain_float(transfer.to)     ? "Megatron has no wider ids"
+            : execution_.hooks.overflow_hint ? execution_.hooks.overflow_hint(transfer)
+            : transfer.to == Dtype::kBF16    ? "use --dtype fp32"
+                                             : "use --dtype source or --dtype bf16");
 }
 
 void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
@@ -189,7 +190,7 @@ void SliceWorker::run_tile(const Slice& slice) {
   const BlockGrid grid(source, transfer.layout->part_shape(transfer.part));
   const int64_t elements = tile.rows * tile.columns;
   const std::span<std::byte> values = sized(input_, bytes_of(from.dtype, elements));
-  // One stretch where the tile is as wide as the matrix.
+  // A tile as wide as the matrix is one stretch of elements.
   const int64_t stretches = tile.columns == grid.columns() ? 1 : tile.rows;
   const int64_t stretch = elements / stretches;
   const auto first_of = [&](int64_t i) { return (tile.row + i) * grid.columns() + tile.column; };

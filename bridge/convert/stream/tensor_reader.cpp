@@ -4,19 +4,21 @@
 
 namespace bridge {
 
-HfReader::HfReader(FileSystem& fs, const HfFolder& folder) : folder_(folder) {
-  for (const HfShard& shard : folder.shards) {
-    files_.push_back(fs.open_read(folder.path / shard.name));
-    if (files_.back()->size() != shard.file_size) {
-      bad_input(printable(shard.name) + ": the file changed while it was being read");
-    }
-  }
-}
+HfReader::HfReader(FileSystem& fs, const HfFolder& folder)
+    : folder_(folder),
+      files_(folder.shards.size(), pool_size(), FilePool::Use::kRead, [&fs, &folder](size_t index) {
+        const HfShard& shard = folder.shards[index];
+        auto file = fs.open_read(folder.path / shard.name);
+        if (file->size() != shard.file_size) {
+          bad_input(printable(shard.name) + ": the file changed while it was being read");
+        }
+        return file;
+      }) {}
 
 void HfReader::read(size_t index, int64_t begin, std::span<std::byte> out) {
   const HfTensor& tensor = folder_.tensors[index];
   const auto shard = static_cast<size_t>(tensor.shard);
-  files_[shard]->read_at(folder_.shards[shard].payload_offset + tensor.begin + begin, out);
+  files_.get(shard)->read_at(folder_.shards[shard].payload_offset + tensor.begin + begin, out);
 }
 
 MegatronReader::MegatronReader(FileSystem& fs, const MegatronFolder& folder,

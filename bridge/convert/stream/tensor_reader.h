@@ -1,4 +1,4 @@
-// Where the bytes of dense row-major tensors come from, whatever the format: the executor asks for byte
+// Reads the bytes of dense row-major tensors, whatever the format. The executor asks for byte
 // ranges of tensors by index and knows nothing else about the source.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bridge/convert/match/key_naming.h"
+#include "bridge/io/file/file_pool.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
@@ -17,13 +18,13 @@ namespace bridge {
 class TensorReader {
  public:
   virtual ~TensorReader() = default;
-  // Bytes [begin, begin + out.size()) of tensor `index`. Thread-safe. Errors: kBadInput, kIo.
+  // Reads bytes [begin, begin + out.size()) of tensor `index`. Thread-safe. Errors: kBadInput, kIo.
   virtual void read(size_t index, int64_t begin, std::span<std::byte> out) = 0;
-  // Called once after the last read: a reader that can verify what it read does so here.
+  // Called once after the last read. A reader that can verify what it read does so here.
   virtual void finish() {}
 };
 
-// Tensors of a Hugging Face folder, by their index in HfFolder::tensors. Files stay open.
+// Reads tensors of a Hugging Face folder by their index in HfFolder::tensors.
 class HfReader : public TensorReader {
  public:
   HfReader(FileSystem& fs, const HfFolder& folder);
@@ -31,17 +32,18 @@ class HfReader : public TensorReader {
 
  private:
   const HfFolder& folder_;
-  std::vector<std::unique_ptr<File>> files_;
+  FilePool files_;
 };
 
-// Logical tensors of a Megatron checkpoint: each is stretches of raw tensors laid end to end.
+// Reads logical tensors of a Megatron checkpoint. Each consists of stretches of raw tensors, end to
+// end.
 class MegatronReader : public TensorReader {
  public:
   MegatronReader(FileSystem& fs, const MegatronFolder& folder,
                  std::vector<std::vector<RawStretch>> logical);
   void read(size_t index, int64_t begin, std::span<std::byte> out) override;
   void finish() override { reader_.finish(); }
-  // Items read whose CRCs were never written: nothing could be verified.
+  // The number of items that were read but could not be verified, because they carry no CRC.
   int64_t items_without_crc() const { return reader_.items_without_crc(); }
 
  private:

@@ -7,7 +7,7 @@
 namespace bridge {
 namespace {
 
-constexpr int64_t kSmallItem = 64 << 10;  // up to here, a copy is cheaper than two more writes
+constexpr int64_t kSmallItem = 64 << 10;  // up to this size a copy is cheaper than two more writes
 
 std::span<const std::byte> bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -16,12 +16,15 @@ std::span<const std::byte> bytes(std::string_view text) {
 }  // namespace
 
 TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan)
-    : plan_(plan) {
+    : plan_(plan),
+      files_(plan.files.size(), pool_size(), FilePool::Use::kWrite,
+             [&fs, &plan, dir](size_t index) { return fs.open_write(dir / plan.files[index]); }) {
   for (size_t i = 0; i < plan.files.size(); ++i) {
-    files_.push_back(fs.create(dir / plan.files[i]));
-    files_.back()->allocate(plan.file_sizes[i]);
+    auto file = fs.create(dir / plan.files[i]);
+    file->allocate(plan.file_sizes[i]);
+    if (i == 0) file->write_at(0, bytes(plan.extra_state_item));
+    files_.put(i, std::move(file));
   }
-  files_[0]->write_at(0, bytes(plan.extra_state_item));
 }
 
 void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
@@ -32,7 +35,7 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
   const ZipLayout layout = tensor_item_layout(tensor.dtype, chunk.sizes);
   const int64_t size = bytes_of(tensor.dtype, transfer.end - transfer.begin);
   const auto length = static_cast<int64_t>(data.size());
-  File& file = *files_[static_cast<size_t>(chunk.file)];
+  const std::shared_ptr<File> file = files_.get(static_cast<size_t>(chunk.file));
   if (length == size && length <= kSmallItem) {
     const std::string head = layout.head();
     const std::string tail = layout.tail(crc);
@@ -41,12 +44,12 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
     whole += head;
     whole.append(reinterpret_cast<const char*>(data.data()), data.size());
     whole += tail;
-    file.write_at(chunk.offset, bytes(whole));
+    file->write_at(chunk.offset, bytes(whole));
     ++items_written_;
     return;
   }
   const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
-  file.write_at(chunk.offset + layout.streamed_offset() + offset, data);
+  file->write_at(chunk.offset + layout.streamed_offset() + offset, data);
 
   uint32_t item_crc = crc;
   {
@@ -58,14 +61,14 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
     open_items_.erase(it);
   }
   const std::string tail = layout.tail(item_crc);
-  file.write_at(chunk.offset, bytes(layout.head()));
-  file.write_at(chunk.offset + chunk.length - std::ssize(tail), bytes(tail));
+  file->write_at(chunk.offset, bytes(layout.head()));
+  file->write_at(chunk.offset + chunk.length - std::ssize(tail), bytes(tail));
   ++items_written_;
 }
 
 void TorchDistSink::finish() {
   if (items_written_ != plan_.items.size()) internal_error("an item was not written to its end");
-  for (const auto& file : files_) file->sync();
+  files_.sync();
 }
 
 }  // namespace bridge

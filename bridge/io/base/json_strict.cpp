@@ -1,20 +1,19 @@
-// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and the two uses of
-// it.
+// Strict JSON: one SAX adapter between nlohmann's parser and JsonVisitor, and its two uses.
 //
-//   1. The text is checked as a whole: size, no NUL byte (nlohmann's lexer takes one for the end
-//      of the text and would ignore what follows), no byte order mark (it would be skipped),
-//      UTF-8 (comments are not checked by the lexer).
-//   2. The parser is iterative, so deep nesting costs no stack; the depth is checked at every
-//      open bracket.
-//   3. Keys of open objects are kept on one stack and compared when the object closes, by
-//      sorting: its cost is n log n for every input, where a hash table with a public hash can
-//      be driven to n^2.
+//   1. Check the text as a whole: its size, no NUL byte (nlohmann's lexer takes one for the end of
+//      the text and would ignore what follows), no byte order mark (the lexer would skip it), valid
+//      UTF-8 (the lexer does not check comments).
+//   2. Parse iteratively, so that deep nesting costs no stack, and check the depth at every open
+//      bracket.
+//   3. Keep the keys of all open objects on one stack; when an object closes, sort its keys and
+//      compare neighbours. This costs n log n for every input, whereas an attacker can drive a hash
+//      table with a public hash to n^2.
 //   4. parse_json builds its tree from the same events, so there is one set of rules.
 //
-// Truth: RFC 8259; nlohmann/json 3.11 (detail/input/parser.hpp, lexer.hpp). Integers that fit
-// neither int64_t nor uint64_t arrive as reals together with their text, as the parser gives
-// them; reals beyond the range of double are errors, and so are NaN and Infinity unless
-// JsonLimits::non_finite takes them (json_non_finite.h).
+// Truth: RFC 8259; nlohmann/json 3.11 (detail/input/parser.hpp, lexer.hpp). The parser reports
+// integers that fit neither int64_t nor uint64_t as reals together with their text, and the adapter
+// passes them on as such. Reals beyond the range of double are errors, and so are NaN and Infinity
+// unless JsonLimits::non_finite allows them (json_non_finite.h).
 #include "bridge/io/base/json_strict.h"
 
 #include <fmt/format.h>
@@ -35,7 +34,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The keys of all objects that are open, innermost last.
+// The keys of all open objects, those of the innermost object last.
 class KeyStack {
  public:
   void open() { starts_.push_back(keys_.size()); }
@@ -46,7 +45,7 @@ class KeyStack {
     text_.append(key);
   }
 
-  // Throws when a key occurs twice in the innermost object, and forgets its keys.
+  // Forgets the keys of the innermost object. Throws if one of them occurs twice.
   void close() {
     const auto first = keys_.begin() + static_cast<ptrdiff_t>(starts_.back());
     if (first != keys_.end()) {
@@ -82,7 +81,7 @@ class KeyStack {
   std::vector<size_t> starts_;
 };
 
-// Characters of a text, with a count of those that the parser took.
+// Iterates over the characters of a text and counts those that the parser has taken.
 class CountingIterator {
  public:
   using iterator_category = std::input_iterator_tag;
@@ -106,12 +105,12 @@ class CountingIterator {
   size_t* taken_;
 };
 
-// nlohmann's events -> JsonVisitor's, with the depth and duplicate checks in between.
+// Turns nlohmann's events into JsonVisitor's and checks depth and duplicates on the way.
 class SaxAdapter : public nlohmann::json_sax<Json> {
  public:
   SaxAdapter(JsonVisitor& visitor, int max_depth) : visitor_(visitor), max_depth_(max_depth) {}
 
-  // While the text of numbers is parsed, taken counts its characters.
+  // `taken` counts the characters while the text of numbers is parsed.
   void watch(const NonFiniteNumbers& numbers, const size_t& taken) {
     non_finite_ = &numbers;
     taken_ = &taken;
@@ -126,7 +125,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return true;
   }
   bool number_integer(number_integer_t value) override {
-    // The parser calls this for a minus sign only, so 0 is "-0": a real, as for serde_json.
+    // The parser calls this function only after a minus sign, so 0 is "-0": a real, as in
+    // serde_json.
     if (value == 0) return number_float(-0.0, "-0");
     visitor_.on_integer(depth_, value);
     return true;
@@ -156,8 +156,9 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return true;
   }
   bool key(string_t& value) override {
-    keys_.add(value);
+    // The visitor comes first, because it may refuse the key as too long to keep.
     visitor_.on_key(depth_, value);
+    keys_.add(value);
     return true;
   }
   bool end_object() override {
@@ -187,8 +188,8 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // The number that was just parsed, when it stands for one. The lexer has taken one character beyond it, unless the text
-  // ends there.
+  // The number that the parser has just read, if its text is a non-finite number. The lexer has
+  // taken one character beyond it, unless the text ends there.
   const double* non_finite_at() const {
     if (non_finite_ == nullptr) return nullptr;
     const double* before = non_finite_->ending_at(*taken_ - 1);
@@ -196,7 +197,7 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     return non_finite_->ending_at(*taken_);
   }
 
-  // The depth of the container that opens.
+  // Returns the depth of the container that opens.
   int enter() {
     if (depth_ >= max_depth_) {
       bad_input(fmt::format("JSON is nested more than {} deep", max_depth_));
@@ -240,7 +241,8 @@ class TreeBuilder : public JsonVisitor {
       parent.push_back(std::move(value));
       return &parent.back();
     }
-    // As a vector: the map's own insertion searches all keys, and duplicates are refused already.
+    // Appends to the underlying vector: the map's own insertion searches all keys, and duplicates
+    // are refused already.
     auto& members = parent.get_ref<Json::object_t&>();
     return &members.emplace_back(key_, std::move(value)).second;
   }
@@ -277,6 +279,27 @@ void visit_json(std::string_view text, JsonVisitor& visitor, const JsonLimits& l
                   limits.allow_comments);
 }
 
+int64_t json_reader_bytes(std::string_view text) {
+  constexpr size_t kGrowth = 5;
+  text = text.substr(0, text.find('\0'));  // the reader goes no further
+  size_t longest = 0;
+  size_t start = 0;
+  bool inside = false;
+  for (size_t at = text.find_first_of("\"\\"); at < text.size();
+       at = text.find_first_of("\"\\", at + 1)) {
+    if (text[at] == '\\') {
+      ++at;  // the escaped character
+      continue;
+    }
+    if (!inside) {
+      longest = std::max(longest, at - start);
+      start = at;
+    }
+    inside = !inside;
+  }
+  return static_cast<int64_t>(kGrowth * std::max(longest, text.size() - start));
+}
+
 Json parse_json(std::string_view text, const JsonLimits& limits) {
   TreeBuilder builder;
   visit_json(text, builder, limits);
@@ -293,7 +316,8 @@ std::string json_quote(std::string_view text) {
     out.append(text.begin(), special);
     text.remove_prefix(static_cast<size_t>(special - text.begin()));
     if (text.empty()) break;
-    constexpr std::string_view kShort = "\"\"\\\\\bb\ff\nn\rr\tt";  // pairs: character, its letter
+    // Pairs of a character and its letter.
+    constexpr std::string_view kShort = "\"\"\\\\\bb\ff\nn\rr\tt";
     const size_t at = kShort.find(text.front());
     if (at % 2 == 0) {
       out += {'\\', kShort[at + 1]};

@@ -1,7 +1,7 @@
-// Strict JSON for untrusted text, on top of nlohmann's SAX parser: duplicate keys, depth, size, trailing
-// text and bytes that are not UTF-8 are errors (a plain DOM keeps the last duplicate in silence and turns
-// -1 into a huge size_t). Two uses: parse_json for small documents (config.json, tables, manifests) and
-// JsonVisitor for headers of any size, which are never held as a tree.
+// Strict JSON for untrusted text, on top of nlohmann's SAX parser. Duplicate keys, too much depth
+// or size, trailing text and bytes that are not UTF-8 are errors (a plain DOM silently keeps the
+// last duplicate and turns -1 into a huge size_t). parse_json is for small documents (config.json,
+// tables, manifests). JsonVisitor is for headers of any size, which are never held as a tree.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +15,18 @@ struct JsonLimits {
   int64_t max_bytes = 64 << 20;
   int max_depth = 64;
   bool allow_comments = false;  // // and /* */, for mapping tables
-  bool non_finite =
-      false;  // NaN, Infinity, -Infinity are reals, as Python writes them; not with comments
+  // Accepts NaN, Infinity and -Infinity as reals, as Python writes them. Not possible together with
+  // comments.
+  bool non_finite = false;
 };
 
-// Order-preserving document. Errors: kBadInput with line and column where the parser knows them.
+// Returns a document that preserves the order of keys. Errors: kBadInput, with line and column
+// where the parser knows them.
 nlohmann::ordered_json parse_json(std::string_view text, const JsonLimits& limits = {});
 
-// Events of one document in order. Numbers come in their exact kind; strings are UTF-8. A string_view is
-// valid during the call only. depth is the number of containers open around the value (0: the top value);
-// key is the key of the value in its object, empty inside arrays.
+// Receives the events of one document in order. Numbers come in their exact kind; strings are
+// UTF-8. A string_view is valid during the call only. depth is the number of open containers around
+// the value (0: the top value); key is the key of the value in its object, empty inside arrays.
 class JsonVisitor {
  public:
   virtual ~JsonVisitor() = default;
@@ -41,10 +43,16 @@ class JsonVisitor {
   virtual void on_end_array(int depth) = 0;
 };
 
-// Duplicate keys are detected in every object.
+// Detects duplicate keys in every object.
 void visit_json(std::string_view text, JsonVisitor& visitor, const JsonLimits& limits = {});
 
-// text as a JSON string literal with quotes, escaped as serde_json and Python's ensure_ascii=False do.
+// An upper bound of what the reader allocates for a text, besides the text itself; callers reserve
+// it first. The reader has two buffers for what it reads between the starts of two consecutive
+// strings, and each is doubled while its old memory still exists.
+int64_t json_reader_bytes(std::string_view text);
+
+// Returns text as a JSON string literal with quotes, escaped as serde_json and Python's
+// ensure_ascii=False escape it.
 std::string json_quote(std::string_view text);
 
 }  // namespace bridge

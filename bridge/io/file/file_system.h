@@ -1,9 +1,10 @@
-// All access to the operating system goes through these two interfaces, so that tests can stop, fail or
-// tear any single operation (see fault_file_system.h) and assert what was read.
+// All access to the operating system goes through these two interfaces, so that tests can stop,
+// fail or tear any single operation (see fault_file_system.h) and assert what was read.
 //
 // Paths are std::filesystem::path used as plain strings; none of these functions canonicalises.
-// Every function throws Error(kIo) naming path and operation unless it says otherwise. A FileSystem and a
-// File may be used from several threads at once; read_at/write_at are positional (pread/pwrite).
+// Every function throws Error(kIo) that names path and operation unless it says otherwise. Several
+// threads may use a FileSystem or a File at once; read_at and write_at are positional (pread,
+// pwrite).
 #pragma once
 
 #include <cstddef>
@@ -20,21 +21,6 @@ namespace bridge {
 
 using Path = std::filesystem::path;
 
-class File {
- public:
-  virtual ~File() = default;
-  virtual const Path& path() const = 0;
-  virtual int64_t size() const = 0;  // at open for a file opened for reading, else the present one
-  // Fills the whole buffer. A file that ends early is bad input (it shrank or a header lied).
-  virtual void read_at(int64_t offset, std::span<std::byte> out) const = 0;
-  virtual void write_at(int64_t offset, std::span<const std::byte> data) = 0;
-  // Sets the length and, where the file system does so natively, allocates the blocks, so that a full
-  // disk is noticed at the start. Never emulated by writing zeros.
-  virtual void allocate(int64_t size) = 0;
-  // Data and length are durable on return. Once failed it fails for good.
-  virtual void sync() = 0;
-};
-
 enum class Kind { kRegular, kDirectory, kSymlink, kOther };
 
 struct Stat {
@@ -42,24 +28,46 @@ struct Stat {
   int64_t size;
   uint64_t device;
   uint64_t inode;
+  int64_t modified = 0;  // nanoseconds since 1970
 };
 
-// Held while alive; another process (or another Lock) that wants the same file is refused at once.
+class File {
+ public:
+  virtual ~File() = default;
+  virtual const Path& path() const = 0;
+  // Describes the open file, whatever its name refers to by now. Bytes that are not a file have
+  // only a size.
+  virtual Stat stat() const { return {Kind::kRegular, size(), 0, 0}; }
+  virtual int64_t size() const = 0;  // the size at open for an input, else the present size
+  // Fills the whole buffer. A file that ends early is bad input (it shrank, or a header lied).
+  virtual void read_at(int64_t offset, std::span<std::byte> out) const = 0;
+  virtual void write_at(int64_t offset, std::span<const std::byte> data) = 0;
+  // Sets the length. Allocates the blocks where the file system can do so natively, so that a full
+  // disk is noticed at the start; never emulates this by writing zeros.
+  virtual void allocate(int64_t size) = 0;
+  // Makes data and length durable. After one failure it always fails.
+  virtual void sync() = 0;
+};
+
+// The lock is held as long as this object lives. Another process (or another Lock) that wants the
+// same file is refused at once.
 class Lock {
  public:
   virtual ~Lock() = default;
+  // What the user should know about how the lock is kept; empty: nothing.
+  virtual std::string notice() const { return {}; }
 };
 
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  // Opens a regular file (a symlink is followed; FIFOs, devices and folders are bad input).
+  // Opens a regular file. Follows symlinks; FIFOs, devices and folders are bad input.
   virtual std::unique_ptr<File> open_read(const Path& path) = 0;
-  // Creates; an existing file is an error (O_EXCL). Mode 0666 & ~umask.
+  // Creates a file; an existing one is an error (O_EXCL). Mode 0666 & ~umask.
   virtual std::unique_ptr<File> create(const Path& path) = 0;
-  // Opens an existing regular file for reading and writing (resume, sidecar appends). A symlink is bad
-  // input: an output is never written through one.
+  // Opens an existing regular file for reading and writing (resume, sidecar appends). A symlink is
+  // bad input: outputs are never written through one.
   virtual std::unique_ptr<File> open_write(const Path& path) = 0;
 
   virtual std::optional<Stat> stat(const Path& path) = 0;   // follows symlinks; nullopt: not there
@@ -71,14 +79,19 @@ class FileSystem {
   virtual void make_dir(const Path& path) = 0;  // parent must exist; existing is an error
   virtual void remove_file(const Path& path) = 0;
   virtual void remove_dir(const Path& path) = 0;  // empty
-  // Replaces a file, never a folder; a folder goes to a free name only.
+  // Replaces a file, never a folder. A folder can only move to a free name.
   virtual void rename(const Path& from, const Path& to) = 0;
-  // Swaps two existing paths atomically; false where the file system cannot.
+  // Tries to rename a folder onto one that is not empty, which no system does. Returns the errno:
+  // ENOTEMPTY or EEXIST where nothing else is in the way, EBUSY for a mount point, EXDEV for a
+  // lower layer of an overlay.
+  virtual int rename_onto_full(const Path& from, const Path& full) = 0;
+  // Swaps two existing paths atomically. Returns false where the file system cannot.
   virtual bool exchange(const Path& a, const Path& b) = 0;
-  // False where the file system has no symlinks.
+  // Returns false where the file system has no symlinks.
   virtual bool symlink(const std::string& target, const Path& path) = 0;
   virtual void sync_dir(const Path& path) = 0;
-  // Creates the lock file when needed. nullptr: somebody else holds it.
+  // Creates the lock file when needed. Returns nullptr if somebody else holds the lock. Where the
+  // file system has no locks, the result is a lease (lease.h).
   virtual std::unique_ptr<Lock> try_lock(const Path& path) = 0;
   virtual int64_t free_bytes(const Path& dir) = 0;
 };
@@ -86,10 +99,9 @@ class FileSystem {
 // The operating system. Never destroyed.
 FileSystem& real_file_system();
 
-// Helpers on top, for any FileSystem.
-std::string read_whole_file(FileSystem& fs, const Path& path,
-                            int64_t at_most);  // larger: bad input
-// Creates path with these bytes, synced (the folder is not).
+// Helpers for any FileSystem. A file with more than at_most bytes is bad input.
+std::string read_whole_file(FileSystem& fs, const Path& path, int64_t at_most);
+// Creates path with these bytes and syncs the file, but not its folder.
 void write_whole_file(FileSystem& fs, const Path& path, std::string_view content);
 void remove_tree(FileSystem& fs, const Path& path);  // never follows symlinks; absent is fine
 void make_dirs(FileSystem& fs, const Path& path);    // parents too; existing is fine

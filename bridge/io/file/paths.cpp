@@ -4,7 +4,7 @@
 
 namespace bridge {
 
-bool lies_in(const Path& path, const Path& folder) {
+bool lies_in_by_name(const Path& path, const Path& folder) {
   const auto plain = [](const Path& p) {
     const Path normal = std::filesystem::absolute(p).lexically_normal();
     return normal.has_filename() ? normal : normal.parent_path();

@@ -1,15 +1,15 @@
-// The operating system behind file_system.h, for Linux.
+// Implements file_system.h on Linux.
 //
 //   1. Transfers loop: read(2) and write(2) may be interrupted (EINTR) or move fewer bytes than
-//      asked for.
-//   2. Inputs are opened non-blocking and looked at afterwards (fstat on the descriptor, not on the
-//      name), so a FIFO or a device in a hostile folder neither blocks us nor is read.
-//   3. An output file is never reached through a symlink: create is O_EXCL, open_write is
-//      O_NOFOLLOW.
-//   4. A failed fsync stays failed. The kernel drops the dirty flag of pages it could not write, so
-//      asking again would succeed without the data being on the disk (PostgreSQL's "fsyncgate").
-//   5. What a file system cannot do (fallocate, exchange, symlinks, fsync of a folder) is told
-//      apart from what went wrong; only the former has a fallback.
+//      requested.
+//   2. Inputs are opened non-blocking and checked afterwards (fstat on the descriptor, not on the
+//      name), so that a FIFO or a device in a hostile folder is not read and does not block.
+//   3. No output file is reached through a symlink: create uses O_EXCL, open_write uses O_NOFOLLOW.
+//   4. A failed fsync stays failed. The kernel clears the dirty flag of pages that it could not
+//      write, so a second fsync would succeed although the data is not on the disk (PostgreSQL's
+//      "fsyncgate").
+//   5. The code distinguishes what a file system cannot do (fallocate, exchange, symlinks, fsync of
+//      a folder) from what went wrong; only the former has a fallback.
 //
 // Truth: man-pages(2) open, pread, fallocate, fsync, rename, flock.
 #include <dirent.h>
@@ -31,6 +31,7 @@
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/file/lease.h"
 
 namespace bridge {
 namespace {
@@ -39,7 +40,7 @@ namespace {
   io_error(path.native(), operation, error_number);
 }
 
-// The name for a system call. A NUL inside would silently name another file.
+// Returns the name for a system call. A NUL inside would silently name another file.
 const char* c_name(const Path& path) {
   if (path.native().find('\0') != std::string::npos) {
     bad_input(fmt::format("{}: a zero byte in a file name", printable(path.native())));
@@ -47,7 +48,7 @@ const char* c_name(const Path& path) {
   return path.c_str();
 }
 
-// What "this file system cannot do that" looks like for calls that are optional.
+// True for the errors by which optional calls say that this file system does not support them.
 bool is_unsupported(int error_number) {
   return error_number == EINVAL || error_number == ENOSYS || error_number == EOPNOTSUPP;
 }
@@ -67,7 +68,7 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   Descriptor& operator=(Descriptor&&) = delete;
-  // An error of close is of no interest: what must be durable has been synced by then.
+  // Errors of close do not matter: what must be durable has been synced by then.
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -81,7 +82,7 @@ Descriptor open_descriptor(const Path& path, std::string_view operation, int fla
   const char* name = c_name(path);
   const int fd = retry([&] { return ::open(name, flags | O_CLOEXEC | O_NOCTTY, 0666); });
   if (fd >= 0) return Descriptor(fd);
-  // A socket or a device without a driver; with O_NOFOLLOW a symlink.
+  // The path is a socket or a device without a driver, or, with O_NOFOLLOW, a symlink.
   if (errno == ENXIO) bad_input(fmt::format("{}: not a regular file", printable(path.native())));
   if (errno == ELOOP && (flags & O_NOFOLLOW) != 0) {
     bad_input(fmt::format("{}: is a symbolic link", printable(path.native())));
@@ -93,6 +94,16 @@ struct ::stat stat_descriptor(const Path& path, int fd) {
   struct ::stat status = {};
   if (::fstat(fd, &status) != 0) fail(path, "stat", errno);
   return status;
+}
+
+Stat to_stat(const struct ::stat& status) {
+  const Kind kind = S_ISREG(status.st_mode)   ? Kind::kRegular
+                    : S_ISDIR(status.st_mode) ? Kind::kDirectory
+                    : S_ISLNK(status.st_mode) ? Kind::kSymlink
+                                              : Kind::kOther;
+  constexpr int64_t kNanoseconds = 1'000'000'000;
+  return Stat{kind, status.st_size, status.st_dev, status.st_ino,
+              status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec};
 }
 
 class PosixFile : public File {
@@ -107,6 +118,7 @@ class PosixFile : public File {
   }
 
   const Path& path() const override { return path_; }
+  Stat stat() const override { return to_stat(stat_descriptor(path_, fd_.get())); }
 
   int64_t size() const override {
     return writable_ ? stat_descriptor(path_, fd_.get()).st_size : size_at_open_;
@@ -142,7 +154,7 @@ class PosixFile : public File {
   void allocate(int64_t size) override {
     if (retry([&] { return ::ftruncate(fd_.get(), size); }) != 0) fail(path_, "set length", errno);
     if (size == 0) return;
-    // Not posix_fallocate: that one writes zeros where the file system cannot.
+    // posix_fallocate would write zeros where the file system cannot allocate.
     if (retry([&] { return ::fallocate(fd_.get(), 0, 0, size); }) != 0 && !is_unsupported(errno)) {
       fail(path_, "allocate", errno);
     }
@@ -168,14 +180,6 @@ class PosixLock : public Lock {
  private:
   const Descriptor fd_;
 };
-
-Stat to_stat(const struct ::stat& status) {
-  const Kind kind = S_ISREG(status.st_mode)   ? Kind::kRegular
-                    : S_ISDIR(status.st_mode) ? Kind::kDirectory
-                    : S_ISLNK(status.st_mode) ? Kind::kSymlink
-                                              : Kind::kOther;
-  return Stat{kind, status.st_size, status.st_dev, status.st_ino};
-}
 
 using StatCall = int (*)(const char*, struct ::stat*);
 
@@ -231,7 +235,7 @@ class PosixFileSystem : public FileSystem {
     while (true) {
       const ssize_t length = ::readlink(c_name(path), target.data(), target.size());
       if (length < 0) fail(path, "read link", errno);
-      // A full buffer may mean a cut target.
+      // A full buffer may hold only a part of the target.
       if (static_cast<size_t>(length) < target.size()) {
         target.resize(static_cast<size_t>(length));
         return Path(target);
@@ -254,7 +258,7 @@ class PosixFileSystem : public FileSystem {
 
   void rename(const Path& from, const Path& to) override {
     if (::renameat2(AT_FDCWD, c_name(from), AT_FDCWD, c_name(to), RENAME_NOREPLACE) == 0) return;
-    // Something is there, or the file system does not know the flag. rename(2) alone would also
+    // The target exists, or the file system does not know the flag. rename(2) alone would also
     // replace an empty folder.
     if (errno == EEXIST || is_unsupported(errno)) {
       const std::optional<Stat> there = lstat(to);
@@ -262,6 +266,11 @@ class PosixFileSystem : public FileSystem {
       if (::rename(c_name(from), c_name(to)) == 0) return;
     }
     fail(from, fmt::format("rename to {}", printable(to.native())), errno);
+  }
+
+  int rename_onto_full(const Path& from, const Path& full) override {
+    if (::rename(c_name(from), c_name(full)) != 0) return errno;
+    internal_error("a folder that is not empty was replaced");
   }
 
   bool exchange(const Path& a, const Path& b) override {
@@ -272,14 +281,14 @@ class PosixFileSystem : public FileSystem {
 
   bool symlink(const std::string& target, const Path& path) override {
     if (::symlink(c_name(target), c_name(path)) == 0) return true;
-    // EPERM is what FAT and exFAT say; missing permissions are EACCES.
+    // FAT and exFAT report EPERM; missing permissions are EACCES.
     if (errno == EPERM || is_unsupported(errno)) return false;
     fail(path, "create symlink", errno);
   }
 
   void sync_dir(const Path& path) override {
     const Descriptor fd = open_descriptor(path, "open folder", O_RDONLY | O_DIRECTORY);
-    // Some network and FUSE file systems cannot sync a folder (EINVAL): they make names durable
+    // Some network and FUSE file systems cannot sync a folder (EINVAL); they make names durable
     // themselves.
     if (::fsync(fd.get()) != 0 && !is_unsupported(errno)) fail(path, "sync folder", errno);
   }
@@ -289,9 +298,11 @@ class PosixFileSystem : public FileSystem {
       Descriptor fd = open_descriptor(path, "open lock file", O_RDWR | O_CREAT | O_NOFOLLOW);
       if (retry([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
         if (errno == EWOULDBLOCK) return nullptr;
+        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP)
+          return try_lease(*this, path);
         fail(path, "lock", errno);
       }
-      // The holder before us may have removed the file while we had it open: then this lock is on a
+      // The previous holder may have removed the file while we had it open. Then this lock is on a
       // file without a name and keeps nobody out.
       const std::optional<Stat> named = lstat(path);
       const Stat ours = to_stat(stat_descriptor(path, fd.get()));
@@ -308,7 +319,7 @@ class PosixFileSystem : public FileSystem {
     }
     uint64_t bytes = 0;
     constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-    // Network file systems may claim to be endless.
+    // Network file systems may claim endless space.
     if (__builtin_mul_overflow(uint64_t{status.f_bavail}, uint64_t{status.f_frsize}, &bytes)) {
       bytes = kMost;
     }
@@ -325,7 +336,7 @@ class PosixFileSystem : public FileSystem {
 }  // namespace
 
 FileSystem& real_file_system() {
-  // Leaked on purpose: threads may still use it while static objects are destroyed.
+  // Never destroyed: threads may still use it during the destruction of static objects.
   static FileSystem& file_system = *new PosixFileSystem;
   return file_system;
 }

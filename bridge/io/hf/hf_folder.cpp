@@ -1,13 +1,13 @@
-// Opening a Hugging Face folder.
+// Opens a Hugging Face folder.
 //
 //   1. List its files (hf_files.h); config.json must be among them.
-//   2. Find the shards: those of the index; without one, model.safetensors. Whatever leaves a
-//      choice (an index and a model.safetensors that it does not list, model.safetensors and
-//      shards without an index) is refused, since readers differ in what they take: transformers
-//      prefers model.safetensors, others the index.
-//   3. Read the shards' headers, put the tensors in order of their names.
-//   4. Compare with the index, both ways.
-//   5. What is left are side files, but for those that hold weights (weight_files.h).
+//   2. Find the shards: those of the index, or model.safetensors if there is no index. Refuse every
+//      ambiguous folder (an index and a model.safetensors that it does not list, model.safetensors
+//      and shards without an index), since readers differ: transformers prefers model.safetensors,
+//      others prefer the index.
+//   3. Read the headers of the shards and sort the tensors by name.
+//   4. Compare with the index, in both directions.
+//   5. Treat the remaining files as side files, except those that hold weights (weight_files.h).
 //
 // Truth: transformers/modeling_utils.py (_get_resolved_checkpoint_files),
 // safetensors/src/tensor.rs.
@@ -39,7 +39,7 @@ constexpr std::string_view kSafetensors = ".safetensors";
 constexpr int64_t kMaxSideFile = 64 << 20;
 constexpr int64_t kMaxIndex = 256 << 20;
 
-// Weights in forms that are recognised and not read.
+// Weights in formats that we recognise but do not read.
 bool is_foreign_weights(std::string_view name) {
   return (name.starts_with("pytorch_model") && name.ends_with(".bin")) ||
          (name.starts_with("consolidated") && name.ends_with(".pth")) || name.ends_with(".gguf");
@@ -50,7 +50,7 @@ bool is_shard_name(std::string_view name) {
   return name.ends_with(kSafetensors) && name.find("-of-") != std::string_view::npos;
 }
 
-// Up to five names: "a, b and 7 more".
+// Formats a list with at most five names: "a, b and 7 more".
 class NameList {
  public:
   void add(std::string_view name) {
@@ -94,7 +94,7 @@ WeightMap read_index(FileSystem& fs, const Path& path, MemoryBudget& budget, Res
   return parse_weight_map(text, grown);
 }
 
-// The shards of an index; none when all are absent and need not be there.
+// Returns the shards of an index; empty if all are absent and weights are optional.
 std::vector<std::string> shards_of_index(const Path& folder, const HfFiles& files,
                                          const WeightMap& map, bool required) {
   if (find_file(files, kSingle) != nullptr &&
@@ -125,7 +125,8 @@ std::vector<std::string> shards_without_index(const Path& folder, const HfFiles&
     if (is_foreign_weights(file.name)) foreign.add(file.name);
     has_shards = has_shards || is_shard_name(file.name);
   }
-  // What lies beside it (an adapter, another program's form) is not what transformers reads.
+  // transformers does not read the other weights in such a folder (an adapter, another program's
+  // format).
   if (!has_shards && find_file(files, kSingle) != nullptr) return {std::string(kSingle)};
   if (!safetensors.empty()) {
     fail(folder, fmt::format("no {}, and not {} alone: {}", kIndex, kSingle, safetensors.text()),
@@ -142,7 +143,7 @@ std::vector<std::string> shards_without_index(const Path& folder, const HfFiles&
   fail(folder, fmt::format("no weights: neither {} nor {}", kIndex, kSingle));
 }
 
-// Reads the headers of the shards; fills shards, tensors and total_bytes.
+// Reads the headers of the shards and fills shards, tensors and total_bytes.
 void read_shards(FileSystem& fs, const std::vector<std::string>& names, MemoryBudget& budget,
                  HfFolder& folder) {
   Reservation list_bytes(&budget, "tensor list");
@@ -150,9 +151,9 @@ void read_shards(FileSystem& fs, const std::vector<std::string>& names, MemoryBu
     const std::unique_ptr<File> file = fs.open_read(folder.path / name);
     SafetensorsHeader header = read_safetensors_header(*file, budget);
     const auto shard = static_cast<int32_t>(folder.shards.size());
-    folder.shards.push_back({name, file->size(), header.payload_offset});
+    folder.shards.push_back({name, file->size(), header.payload_offset, header.crc});
     folder.total_bytes = checked_add(folder.total_bytes, header.payload_size, "size of the model");
-    // Twice for the growth of the vector.
+    // Reserves twice the size because the vector grows by reallocation.
     list_bytes.grow(static_cast<int64_t>(2 * sizeof(HfTensor) * header.entries.size()));
     for (SafetensorsEntry& entry : header.entries) {
       folder.tensors.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), shard,
@@ -162,7 +163,7 @@ void read_shards(FileSystem& fs, const std::vector<std::string>& names, MemoryBu
   folder.tensors.shrink_to_fit();
   std::sort(folder.tensors.begin(), folder.tensors.end(),
             [](const HfTensor& a, const HfTensor& b) { return a.name < b.name; });
-  // The entries' own reservation stays and covers all but this.
+  // The reservation of the entries stays and covers everything except the difference.
   static_assert(sizeof(HfTensor) >= sizeof(SafetensorsEntry));
   list_bytes.shrink_to(
       static_cast<int64_t>((sizeof(HfTensor) - sizeof(SafetensorsEntry)) * folder.tensors.size()));
@@ -174,7 +175,7 @@ void check_unique(const HfFolder& folder) {
       std::adjacent_find(folder.tensors.begin(), folder.tensors.end(),
                          [](const HfTensor& a, const HfTensor& b) { return a.name == b.name; });
   if (twin == folder.tensors.end()) return;
-  // Shards have no duplicates in themselves, so these are two.
+  // No shard contains a duplicate itself, so these are two shards.
   const auto shard_of = [&](const HfTensor& t) {
     return folder.shards[static_cast<size_t>(t.shard)].name;
   };
@@ -183,7 +184,7 @@ void check_unique(const HfFolder& folder) {
                                 std::max(shard_of(twin[0]), shard_of(twin[1]))));
 }
 
-// Both lists are in order of names, and the numbers of shards mean the same in both.
+// Both lists are sorted by name, and shard numbers mean the same in both.
 void check_index(const HfFolder& folder, const WeightMap& map) {
   NameList elsewhere;
   NameList absent;
@@ -229,7 +230,7 @@ HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weigh
 
   folder.has_index = find_file(files, kIndex) != nullptr;
   if (folder.has_index) {
-    // The map, the headers and a plan made from them take some ten times the index.
+    // The map, the headers and a plan made from them take about ten times the size of the index.
     budget.expect(12 * find_file(files, kIndex)->size);
     Reservation map_bytes(&budget, "weight map");
     const WeightMap map = with_context(
@@ -262,6 +263,10 @@ HfFolder open(FileSystem& fs, const Path& path, MemoryBudget& budget, bool weigh
 
 const HfTensor* HfFolder::find(std::string_view name) const {
   return find_by_name(tensors, name);
+}
+
+bool HfFolder::has_file(std::string_view name) const {
+  return find_by_name(side_files, name) != nullptr;
 }
 
 bool looks_like_hf_folder(FileSystem& fs, const Path& path) {

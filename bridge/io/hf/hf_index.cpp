@@ -1,5 +1,5 @@
-// The weight map, read as events: shards get numbers as they appear, and in order of their names at
-// the end.
+// Reads the weight map as events. Shards get numbers in order of appearance; the end renumbers them
+// in order of their names.
 #include "bridge/io/hf/hf_index.h"
 
 #include <fmt/format.h>
@@ -11,6 +11,7 @@
 #include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/hf/safetensors.h"
 
 namespace bridge {
 namespace {
@@ -20,10 +21,16 @@ class IndexVisitor : public JsonVisitor {
   explicit IndexVisitor(Reservation& grown) : grown_(grown) {}
 
   void on_key(int depth, std::string_view key) override {
-    // The JSON reader's copy and record of the key, both in buffers that double.
+    // The JSON reader keeps a copy and a record of the key, both in buffers that double.
     grown_.grow(2 * heap_cost(key.size()));
     if (depth == 1) in_map_ = key == "weight_map";
-    if (depth == 2 && in_map_) tensor_ = key;
+    if (depth == 2 && in_map_) {
+      if (key.size() > kLongestTensorName) {
+        bad_input(fmt::format("weight_map: a tensor name of {} bytes, at most {} are accepted",
+                              key.size(), kLongestTensorName));
+      }
+      tensor_ = key;
+    }
   }
   void on_string(int depth, std::string_view value) override {
     if (!in_map_ || depth != 2) return unexpected(depth);
@@ -49,7 +56,7 @@ class IndexVisitor : public JsonVisitor {
   WeightMap take() {
     if (!found_) bad_input("no weight_map");
     if (map_.entries.empty()) bad_input("weight_map is empty");
-    // Numbers were given in order of appearance; std::map has the names in order.
+    // Numbers were given in order of appearance; std::map iterates in order of names.
     std::vector<int32_t> sorted(numbers_.size());
     for (const auto& [name, number] : numbers_) {
       sorted[static_cast<size_t>(number)] = static_cast<int32_t>(map_.shards.size());
@@ -64,7 +71,8 @@ class IndexVisitor : public JsonVisitor {
   }
 
  private:
-  // A value that is not a file name in weight_map: fine elsewhere.
+  // Handles a value that is not a file name: an error as the document or in weight_map, allowed
+  // elsewhere.
   void unexpected(int depth) const {
     if (depth == 0) bad_input("not a JSON object");
     if (!in_map_) return;
@@ -79,7 +87,8 @@ class IndexVisitor : public JsonVisitor {
         bad_input(fmt::format("weight_map: tensor {}: \"{}\" is not a plain file name",
                               printable(tensor_), printable(name)));
       }
-      grown_.grow(2 * (heap_cost(name.size()) + kHashEntryCost));  // here and in the result
+      // The name is kept here and in the result.
+      grown_.grow(2 * (heap_cost(name.size()) + kHashEntryCost));
       found = numbers_.emplace(name, static_cast<int32_t>(numbers_.size())).first;
     }
     return found->second;
@@ -93,9 +102,42 @@ class IndexVisitor : public JsonVisitor {
   bool found_ = false;
 };
 
+class MetadataVisitor : public JsonVisitor {
+ public:
+  void on_key(int depth, std::string_view key) override {
+    if (depth == 1) in_metadata_ = key == "metadata";
+    wanted_ = in_metadata_ && depth == 2 && key == "total_parameters";
+  }
+  void on_integer(int depth, int64_t value) override {
+    if (wanted_ && depth == 2 && value >= 0) total_parameters = value;
+  }
+  void on_null(int) override {}
+  void on_bool(int, bool) override {}
+  void on_unsigned(int, uint64_t) override {}
+  void on_real(int, double, std::string_view) override {}
+  void on_string(int, std::string_view) override {}
+  void on_begin_object(int) override {}
+  void on_end_object(int) override {}
+  void on_begin_array(int) override {}
+  void on_end_array(int) override {}
+
+  std::optional<int64_t> total_parameters;
+
+ private:
+  bool in_metadata_ = false;
+  bool wanted_ = false;
+};
+
 }  // namespace
 
+std::optional<int64_t> total_parameters_of_index(std::string_view json) {
+  MetadataVisitor visitor;
+  visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size()), .non_finite = true});
+  return visitor.total_parameters;
+}
+
 WeightMap parse_weight_map(std::string_view json, Reservation& grown) {
+  grown.grow(json_reader_bytes(json));
   IndexVisitor visitor(grown);
   visit_json(json, visitor, {.max_bytes = static_cast<int64_t>(json.size()), .non_finite = true});
   return visitor.take();

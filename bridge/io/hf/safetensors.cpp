@@ -1,14 +1,13 @@
-// safetensors headers, read and written.
+// Reads and writes safetensors headers.
 //
 // Reading:
-//   1. The length N is checked against the cap and the file before anything is allocated.
-//   2. The text is visited, not held as a tree; an entry is checked when its object closes
-//      (names of keys, dtype, shape, offsets; size == dtype x shape).
-//   3. Entries are sorted by offset and must tile the payload from 0 to its end.
-// What grows with the text is reserved from the budget before it is allocated.
+//   1. Check the length N against the cap and the file before allocating anything.
+//   2. Visit the text instead of holding it as a tree. Check an entry when its object closes (names
+//      of keys, dtype, shape, offsets; size == dtype x shape).
+//   3. Sort the entries by offset; they must tile the payload from 0 to its end.
+// Memory that grows with the text is reserved from the budget before it is allocated.
 //
-// Truth: safetensors/src/tensor.rs (0.8): read_metadata, Metadata::validate, prepare, enum
-// Dtype.
+// Truth: safetensors/src/tensor.rs (0.8): read_metadata, Metadata::validate, prepare, enum Dtype.
 #include "bridge/io/hf/safetensors.h"
 
 #include <fmt/format.h>
@@ -23,13 +22,14 @@
 #include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/base/reservation.h"
+#include "bridge/io/file/crc32.h"
 
 namespace bridge {
 namespace {
 
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kMaxHeaderBytes = 100'000'000;
-constexpr size_t kMaxRank = 64;  // of torch
+constexpr size_t kMaxRank = 64;  // torch's limit
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kWhat = "safetensors headers";
 
@@ -53,13 +53,17 @@ Dtype dtype_of(std::string_view name) {
 
 class HeaderVisitor : public JsonVisitor {
  public:
-  // grown counts what the visitor and the JSON reader allocate.
+  // `grown` counts what the visitor and the JSON reader allocate.
   HeaderVisitor(SafetensorsHeader& header, Reservation& grown) : header_(header), grown_(grown) {}
 
   void on_key(int depth, std::string_view key) override {
-    // The JSON reader's copy and record of the key, both in buffers that double.
+    // The JSON reader keeps a copy and a record of the key, both in buffers that double.
     grown_.grow(2 * heap_cost(key.size()));
     if (depth == 1) {
+      if (key.size() > kLongestTensorName) {
+        bad_input(fmt::format("a tensor name of {} bytes, at most {} are accepted", key.size(),
+                              kLongestTensorName));
+      }
       in_metadata_ = key == kMetadataKey;
       name_ = key;
     } else {
@@ -71,9 +75,9 @@ class HeaderVisitor : public JsonVisitor {
   }
   void on_string(int depth, std::string_view value) override {
     if (depth == 2 && in_metadata_) {
-      auto item = std::make_pair(key_, std::string(value));
-      grown_.grow(2 * kept_bytes(item));
-      header_.metadata.push_back(std::move(item));
+      grown_.grow(2 * static_cast<int64_t>(sizeof(header_.metadata[0])) + heap_cost(key_.size()) +
+                  heap_cost(value.size()));
+      header_.metadata.emplace_back(key_, value);
     } else if (depth == 2 && key_ == "dtype") {
       dtype_ = with_context([this] { return tensor(); }, [&] { return dtype_of(value); });
     } else {
@@ -161,7 +165,7 @@ class HeaderVisitor : public JsonVisitor {
   std::vector<int64_t> offsets_;
 };
 
-// Puts entries in order and checks that they tile the payload. Returns its size.
+// Sorts the entries and checks that they tile the payload. Returns the size of the payload.
 int64_t check_tiling(std::vector<SafetensorsEntry>& entries) {
   const auto before = [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
@@ -190,6 +194,8 @@ SafetensorsHeader parse(std::string_view json, int64_t payload_size, MemoryBudge
   SafetensorsHeader header;
   header.payload_offset = kLengthBytes + static_cast<int64_t>(json.size());
   Reservation grown(budget, kWhat);
+  Reservation reader(budget, kWhat);
+  reader.grow(json_reader_bytes(json));
   HeaderVisitor visitor(header, grown);
   visit_json(json, visitor, {.max_bytes = kMaxHeaderBytes, .max_depth = 3});
   const int64_t end = check_tiling(header.entries);
@@ -209,7 +215,7 @@ SafetensorsHeader parse(std::string_view json, int64_t payload_size, MemoryBudge
   return header;
 }
 
-// What `git clone` leaves of a large file where git-lfs is not installed: a few lines of text.
+// Where git-lfs is not installed, `git clone` leaves a few lines of text in place of a large file.
 void refuse_git_lfs_pointer(const File& file) {
   constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
   std::array<char, kStart.size()> start;
@@ -251,7 +257,7 @@ std::string read_text(const File& file, int64_t offset, int64_t size) {
   return text;
 }
 
-// Position in the reference's enum Dtype, by which its writer sorts.
+// Returns the position in the reference's enum Dtype, by which its writer sorts.
 int reference_rank(Dtype dtype) {
   constexpr std::array kOrder = {
       Dtype::kBool,   Dtype::kF4E2M1, Dtype::kU8,  Dtype::kI8,  Dtype::kF8E5M2, Dtype::kF8E4M3,
@@ -272,8 +278,12 @@ SafetensorsHeader read_safetensors_header(const File& file, MemoryBudget& budget
                         const int64_t length = read_header_length(file);
                         Reservation text_bytes(&budget, kWhat);
                         text_bytes.grow(length);
-                        const std::string text = read_text(file, kLengthBytes, length);
-                        return parse(text, file.size() - kLengthBytes - length, &budget);
+                        const std::string raw = read_text(file, 0, kLengthBytes + length);
+                        SafetensorsHeader header =
+                            parse(std::string_view(raw).substr(kLengthBytes),
+                                  file.size() - kLengthBytes - length, &budget);
+                        header.crc = crc32(std::as_bytes(std::span(raw)));
+                        return header;
                       });
 }
 

@@ -1,11 +1,11 @@
-// Reading `.metadata`.
+// Reads `.metadata`.
 //
-//   1. The pickle is decoded with two watched dicts, state_dict_metadata (dtypes, shapes, chunk
-//      boxes) and storage_data (where each chunk lies). Each pair becomes a compact record and is
-//      dropped; training state leaves nothing behind. The dicts may come in either order.
-//   2. Join: the storage entries are sorted by (key, offsets) and every tensor takes its own;
-//      whatever is left over on either side is an error.
-//   3. Every tensor's chunks must tile it exactly (dcp_geometry.h).
+//   1. Decode the pickle with two watched dicts, state_dict_metadata (dtypes, shapes, chunk boxes)
+//      and storage_data (where each chunk lies). Each pair becomes a compact record and is dropped;
+//      training state leaves nothing behind. The dicts may come in either order.
+//   2. Join: sort the storage entries by (key, offsets); every tensor takes its own. Whatever is
+//      left over on either side is an error.
+//   3. The chunks of every tensor must tile it exactly (dcp_geometry.h).
 #include "bridge/io/torch_dist/dcp_metadata.h"
 
 #include <fmt/format.h>
@@ -27,8 +27,12 @@ namespace {
 
 constexpr std::string_view kWhat = "the tensors and chunks of .metadata";
 
-// What the tiling check, and later DcpReader, spend per chunk.
+// Bytes that the tiling check, and later DcpReader, need for each chunk.
 constexpr int64_t kWorkPerChunk = 64;
+// Bytes that a chunk of a weight needs in all: its storage entry, its key, and a plan made from it.
+constexpr int64_t kExpectedPerChunk = 600;
+
+constexpr size_t kLongestKey = 4096;
 
 bool is_common_state(std::string_view key) {
   return key.starts_with("common_state/");
@@ -56,7 +60,7 @@ class Decoder {
     int64_t offset;
     int64_t length;
   };
-  // A deque grows without holding everything twice.
+  // A deque grows without holding its content twice.
   using Entries = std::deque<Entry>;
 
   void on_state(const PickleNode& key, const PickleNode& value);
@@ -74,19 +78,21 @@ class Decoder {
 
   void reserve(int64_t bytes) { budget_.reserve(bytes, kWhat); }
   void reserve_temporary(int64_t bytes) {
-    temporary_ += bytes;  // first: reserve() counts the bytes even when it throws
+    temporary_ += bytes;  // first, because reserve() counts the bytes even when it throws
     budget_.reserve(bytes, kWhat);
   }
 
   MemoryBudget& budget_;
   int64_t temporary_ = 0;
+  // True once storage_data has begun and the budget has been told how much will follow.
+  bool expects_ = false;
   DcpMetadata result_;
   std::unordered_map<std::string, int32_t> keys_;
   struct Owner {
     bool tensor = false;
     bool object = false;
   };
-  std::vector<Owner> owners_;  // by key number: what state_dict_metadata says of the key
+  std::vector<Owner> owners_;  // by key number: what state_dict_metadata says about the key
   std::unordered_map<std::string, int32_t> files_;
   Entries entries_;
 };
@@ -94,6 +100,9 @@ class Decoder {
 int32_t Decoder::number_of_key(const std::string& key) {
   const auto found = keys_.find(key);
   if (found != keys_.end()) return found->second;
+  if (key.size() > kLongestKey) {
+    bad_input(fmt::format("a key of {} bytes, at most {} are accepted", key.size(), kLongestKey));
+  }
   reserve_temporary(heap_cost(key.size()) + kHashEntryCost);
   const auto number = checked_cast<int32_t>(keys_.size(), "number of keys");
   keys_.emplace(key, number);
@@ -145,6 +154,14 @@ void Decoder::add_tensor(const std::string& key, DcpTensor tensor) {
 }
 
 void Decoder::on_storage(const PickleNode& key, const PickleNode& value) {
+  if (!expects_) {
+    // Nothing of the training state stays in memory, so the size of the file would overestimate the
+    // need.
+    int64_t chunks = 0;
+    for (const DcpTensor& tensor : result_.tensors) chunks += std::ssize(tensor.chunks);
+    budget_.expect(kExpectedPerChunk * chunks);
+    expects_ = true;
+  }
   DcpIndex index = dcp_index_of(key);
   if (is_training_state(*index.key)) return;
   if (index.is_object && !is_common_state(*index.key)) return;
@@ -208,8 +225,8 @@ void Decoder::join() {
   std::sort(result_.objects.begin(), result_.objects.end(), by_key);
 }
 
-// Entries for keys that state_dict_metadata lacks, or calls the other kind; and entries given
-// twice.
+// Refuses entries whose keys are missing in state_dict_metadata or of the other kind there, and
+// duplicate entries.
 void Decoder::check_no_strangers() const {
   const auto name_of = [&](const Entry& entry) {
     const auto found = std::find_if(keys_.begin(), keys_.end(),
@@ -243,8 +260,8 @@ std::pair<Decoder::Entries::const_iterator, Decoder::Entries::const_iterator> De
 }
 
 void Decoder::place_chunks(DcpTensor& tensor) const {
-  // Chunks of no elements hold nothing, with or without a storage entry. One may share its offsets,
-  // and so its entry, with a chunk that does hold something.
+  // Chunks without elements hold nothing, with or without a storage entry. Such a chunk may share
+  // its offsets, and so its entry, with a chunk that holds elements.
   std::vector<Shape> empty;
   std::erase_if(tensor.chunks, [&](const DcpChunk& chunk) {
     if (!is_empty(chunk)) return false;

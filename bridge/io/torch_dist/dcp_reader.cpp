@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/crc32.h"
+#include "bridge/io/file/file_pool.h"
 #include "bridge/io/file/range_crc.h"
 #include "bridge/io/torch_dist/dcp_geometry.h"
 #include "bridge/io/torch_dist/torch_item.h"
@@ -24,19 +24,20 @@ namespace {
 
 constexpr int64_t kPiece = 1 << 20;    // bytes of scratch
 constexpr size_t kMostOpenFiles = 64;  // a checkpoint of many ranks has thousands
-constexpr size_t kLocks = 64;          // items share locks: one each would cost more than the items
+// Items share locks: a lock for each would take more memory than the item.
+constexpr size_t kLocks = 64;
 
-// What is known of the item of one chunk, once it has been touched.
+// What is known about the item of one chunk, once it has been touched.
 struct Item {
-  int64_t data_offset = 0;    // in the file, of the first element
-  int64_t record_offset = 0;  // in the file, of the bytes that the CRC covers
+  int64_t data_offset = 0;    // offset of the first element in the file
+  int64_t record_offset = 0;  // offset in the file of the bytes that the CRC covers
   int64_t record_size = 0;
   uint32_t record_crc = 0;
   bool is_open = false;
   std::unique_ptr<RangeCrc> progress;  // null: not touched, verified, or nothing to verify
 };
 
-// The first gap of progress inside [offset, offset + length).
+// Returns the first gap of progress inside [offset, offset + length).
 std::optional<std::pair<int64_t, int64_t>> first_gap(const RangeCrc& progress, int64_t offset,
                                                      int64_t length) {
   if (progress.covers(offset, length)) return std::nullopt;
@@ -77,29 +78,29 @@ struct DcpReader::Impl {
     return metadata.files.at(static_cast<size_t>(chunk.file));
   }
 
-  std::shared_ptr<File> open_file(int32_t index);
   void open_item(const Place& at, const File& file);
   void read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
                   std::span<std::byte> out);
   void account(const Place& at, int64_t record_at, std::span<const std::byte> bytes);
   void complete(const Place& at);
 
-  FileSystem& fs;
   const Path dir;
   const DcpMetadata& metadata;
-  std::vector<size_t> first_item;     // by tensor; items of a tensor are in the order of its chunks
-  std::vector<int64_t> longest_span;  // by tensor: of its chunks, in elements
+  // By tensor. The items of a tensor are in the order of its chunks.
+  std::vector<size_t> first_item;
+  std::vector<int64_t> longest_span;  // by tensor: the longest of its chunks, in elements
   std::vector<Item> items;
   std::array<std::mutex, kLocks> locks;
   std::atomic<int64_t> items_without_crc{0};
 
-  std::mutex files_lock;
-  std::vector<std::shared_ptr<File>> files;
-  std::deque<int32_t> open_files;  // oldest first
+  FilePool files;
 };
 
 DcpReader::Impl::Impl(FileSystem& fs_in, const Path& dir_in, const DcpMetadata& metadata_in)
-    : fs(fs_in), dir(dir_in), metadata(metadata_in), files(metadata_in.files.size()) {
+    : dir(dir_in),
+      metadata(metadata_in),
+      files(metadata.files.size(), std::min(kMostOpenFiles, pool_size()), FilePool::Use::kRead,
+            [this, &fs_in](size_t index) { return fs_in.open_read(dir / metadata.files[index]); }) {
   first_item.reserve(metadata.tensors.size());
   longest_span.reserve(metadata.tensors.size());
   size_t count = 0;
@@ -119,21 +120,6 @@ DcpReader::Impl::Place DcpReader::Impl::place(size_t tensor, size_t chunk) {
   const size_t item = first_item[tensor] + chunk;
   return {metadata.tensors[tensor], metadata.tensors[tensor].chunks[chunk], items[item],
           locks[item % kLocks]};
-}
-
-std::shared_ptr<File> DcpReader::Impl::open_file(int32_t index) {
-  const std::lock_guard guard(files_lock);
-  std::shared_ptr<File>& slot = files.at(static_cast<size_t>(index));
-  if (!slot) {
-    slot = fs.open_read(dir / metadata.files[static_cast<size_t>(index)]);
-    open_files.push_back(index);
-    if (open_files.size() > kMostOpenFiles) {
-      files[static_cast<size_t>(open_files.front())]
-          .reset();  // closed when its last reader is done
-      open_files.pop_front();
-    }
-  }
-  return slot;
 }
 
 void DcpReader::Impl::open_item(const Place& at, const File& file) {
@@ -160,7 +146,7 @@ void DcpReader::Impl::open_item(const Place& at, const File& file) {
   at.item.is_open = true;
 }
 
-// Adds bytes just read, at record_at in the storage record, to the CRC of the item.
+// Adds bytes that were just read, at record_at in the storage record, to the CRC of the item.
 void DcpReader::Impl::account(const Place& at, int64_t record_at,
                               std::span<const std::byte> bytes) {
   const auto length = static_cast<int64_t>(bytes.size());
@@ -176,7 +162,7 @@ void DcpReader::Impl::account(const Place& at, int64_t record_at,
     const uint32_t crc =
         crc32(bytes.subspan(static_cast<size_t>(offset - record_at), static_cast<size_t>(size)));
     const std::lock_guard guard(at.lock);
-    // Another thread may have read some of it meanwhile; then the rest is done in the next round.
+    // Another thread may have read a part of it meanwhile; then the next round reads the rest.
     if (at.item.progress && first_gap(*at.item.progress, offset, size) == gap) {
       at.item.progress->add(offset, size, crc);
     }
@@ -187,18 +173,18 @@ void DcpReader::Impl::complete(const Place& at) {
   const std::lock_guard guard(at.lock);
   if (!at.item.progress || !at.item.progress->complete()) return;
   const uint32_t crc = at.item.progress->value();
-  if (crc != at.item.record_crc) {  // progress stays: whoever comes next fails as well
+  if (crc != at.item.record_crc) {  // progress stays, so that every later reader fails as well
     bad_input(fmt::format("CRC-32 mismatch (stored {:08x}, computed {:08x}), the data is damaged",
                           at.item.record_crc, crc));
   }
   at.item.progress.reset();
 }
 
-// Elements [first, last) of the chunk into out, which starts at byte `begin` of the tensor.
+// Reads elements [first, last) of the chunk into out, which starts at byte `begin` of the tensor.
 void DcpReader::Impl::read_chunk(const Place& at, int64_t first, int64_t last, int64_t begin,
                                  std::span<std::byte> out) {
   const int64_t element = bits_of(at.tensor.dtype) / 8;
-  const std::shared_ptr<File> file = open_file(at.chunk.file);
+  const std::shared_ptr<File> file = files.get(static_cast<size_t>(at.chunk.file));
   open_item(at, *file);
   const int64_t data_at = at.item.data_offset;
   const int64_t record_at = data_at - at.item.record_offset;
@@ -243,7 +229,7 @@ void DcpReader::Impl::read(size_t index, int64_t begin, std::span<std::byte> out
   if (size == 0) return;
   const int64_t from = begin / element;
   const int64_t to = from + size / element;
-  // Chunks are sorted by their first element, and none is longer than the longest.
+  // Chunks are sorted by their first element, and none is longer than longest_span.
   const auto candidate =
       std::partition_point(tensor.chunks.begin(), tensor.chunks.end(), [&](const DcpChunk& chunk) {
         return first_element(tensor.shape, chunk) + longest_span[index] <= from;
@@ -273,7 +259,8 @@ void DcpReader::Impl::finish() {
           scratch.resize(static_cast<size_t>(kPiece));
           const auto bytes =
               std::span(scratch).first(static_cast<size_t>(std::min(kPiece, gap->second)));
-          open_file(at.chunk.file)->read_at(at.item.record_offset + gap->first, bytes);
+          files.get(static_cast<size_t>(at.chunk.file))
+              ->read_at(at.item.record_offset + gap->first, bytes);
           account(at, gap->first, bytes);
         }
         complete(at);

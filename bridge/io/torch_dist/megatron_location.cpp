@@ -31,7 +31,7 @@ bool is_folder(FileSystem& fs, const Path& path) {
   return stat && stat->kind == Kind::kDirectory;
 }
 
-// Digits only; nullopt also when the number does not fit.
+// Accepts digits only. Returns nullopt also if the number does not fit.
 std::optional<int64_t> number_of(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -46,7 +46,7 @@ std::string folder_of_iteration(int64_t number) {
   return fmt::format("iter_{:07d}", number);
 }
 
-// "iter_0001000" -> 1000; Megatron knows no other spelling.
+// "iter_0001000" -> 1000; Megatron accepts no other spelling.
 std::optional<int64_t> iteration_of_folder(std::string_view name) {
   constexpr std::string_view kPrefix = "iter_";
   if (!name.starts_with(kPrefix)) return std::nullopt;
@@ -58,6 +58,14 @@ bool holds_checkpoint(FileSystem& fs, const Path& path) {
   return exists(fs, path / ".metadata") || exists(fs, path / "metadata.json");
 }
 
+// Returns the folder of weights inside a NeMo checkpoint; nullopt if path is not such a checkpoint.
+std::optional<Path> weights_of_nemo(FileSystem& fs, const Path& path) {
+  for (const std::string_view name : {"weights", "model_weights"}) {
+    if (holds_checkpoint(fs, path / name)) return path / name;
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> find_name(const std::vector<std::string>& names, std::string_view prefix,
                                      std::string_view suffix) {
   const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
@@ -66,7 +74,7 @@ std::optional<std::string> find_name(const std::vector<std::string>& names, std:
   return found == names.end() ? std::nullopt : std::optional(*found);
 }
 
-// Numbers of the iter_* folders, ascending.
+// Returns the numbers of the iter_* folders in ascending order.
 std::vector<int64_t> iterations_in(FileSystem& fs, const Path& root) {
   std::vector<int64_t> numbers;
   for (const std::string& name : fs.list(root)) {
@@ -77,7 +85,7 @@ std::vector<int64_t> iterations_in(FileSystem& fs, const Path& root) {
   return numbers;
 }
 
-// "it has 0, 500 and release", at most the last eight.
+// Formats a list with at most the last eight iterations: "it has 0, 500 and release".
 std::string iterations_text(FileSystem& fs, const Path& root) {
   std::vector<std::string> names;
   std::vector<int64_t> numbers = iterations_in(fs, root);
@@ -107,7 +115,7 @@ std::string read_tracker(FileSystem& fs, const Path& tracker) {
   return std::to_string(*number);
 }
 
-// What the folder is when it is no checkpoint we know.
+// Throws an error that says what the folder is, since it is not a checkpoint we know.
 [[noreturn]] void refuse_unknown(FileSystem& fs, const Path& path) {
   const std::string shown = printable(path.native());
   const std::vector<std::string> names = fs.list(path);
@@ -140,8 +148,8 @@ std::string choose_iteration(FileSystem& fs, const Path& root, std::string_view 
   refuse_unknown(fs, root);
 }
 
-// `release` is often a symlink to an iter_* folder beside it; one that leads elsewhere is not ours
-// to follow.
+// `release` is often a symlink to an iter_* folder beside it. Refuses a symlink that leads
+// elsewhere.
 void check_inside(FileSystem& fs, const Path& root, const Path& folder) {
   const std::optional<Stat> stat = fs.lstat(folder);
   if (!stat || stat->kind != Kind::kSymlink) return;
@@ -156,7 +164,7 @@ void check_inside(FileSystem& fs, const Path& root, const Path& folder) {
   }
 }
 
-// "a/b/" and "." have no last name to look at.
+// "a/b/" and "." have no last component, so the name comes from the real path.
 Path with_name(FileSystem& fs, const Path& path) {
   const Path trimmed = path.has_filename() ? path : path.parent_path();
   const Path name = trimmed.filename();
@@ -185,7 +193,7 @@ MegatronLocation locate_iteration_folder(FileSystem& fs, const Path& path, std::
   return found;
 }
 
-// Refuses what is not torch_dist.
+// Refuses kinds other than torch_dist.
 void check_kind(FileSystem& fs, const Path& dist_dir) {
   const std::string shown = printable(dist_dir.native());
   const std::vector<std::string> names = fs.list(dist_dir);
@@ -248,6 +256,13 @@ MegatronLocation locate_megatron(FileSystem& fs, const Path& path, std::string_v
   MegatronLocation found;
   if (holds_checkpoint(fs, path) || find_name(fs.list(path), "mp_rank_", "")) {
     found = locate_iteration_folder(fs, path, iteration);
+  } else if (const std::optional<Path> nemo = weights_of_nemo(fs, path)) {
+    if (!iteration.empty() && iteration != "latest") {
+      usage_error(fmt::format("--iteration {}: {} is a checkpoint of NeMo, which has one",
+                              printable(iteration), shown));
+    }
+    found = {.root = path, .dist_dir = *nemo, .iteration = {}};
+    check_inside(fs, found.root, found.dist_dir);
   } else {
     found.root = path;
     found.iteration = choose_iteration(fs, path, iteration);
@@ -274,8 +289,8 @@ bool looks_like_megatron(FileSystem& fs, const Path& path) {
            iteration_of_folder(name).has_value();
   };
   if (std::any_of(names.begin(), names.end(), telling)) return true;
-  if (holds_checkpoint(fs, path / kRelease)) return true;
-  // Other software has files of this name as well.
+  if (holds_checkpoint(fs, path / kRelease) || weights_of_nemo(fs, path)) return true;
+  // Other software also writes files with this name.
   const std::optional<Stat> json = fs.stat(path / "metadata.json");
   return json && json->kind == Kind::kRegular && json->size <= kMostJsonBytes &&
          read_whole_file(fs, path / "metadata.json", kMostJsonBytes).find("sharded_backend") !=

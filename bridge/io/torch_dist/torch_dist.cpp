@@ -7,6 +7,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "bridge/io/torch_dist/key_prefix.h"
 #include "bridge/io/torch_dist/megatron_location.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr std::string_view kCommonKey = "common_state/shard_0_1";
 
-// A file named in .metadata may be a symlink, but only to something in the checkpoint.
+// A file named in .metadata may be a symlink, but only to a file in the checkpoint.
 void check_file_inside(FileSystem& fs, const Path& real_root, const Path& file) {
   const Path real = fs.real_path(file);
   const auto [end, unused] =
@@ -23,7 +24,7 @@ void check_file_inside(FileSystem& fs, const Path& real_root, const Path& file) 
   if (end != real_root.end()) bad_input("leads out of the checkpoint by a symlink");
 }
 
-// Truncated and missing files are found here, before anything is read.
+// Finds truncated and missing files before anything is read.
 void check_files(FileSystem& fs, const MegatronFolder& folder) {
   const DcpMetadata& metadata = folder.metadata;
   const Path real_root = fs.real_path(folder.root);
@@ -82,13 +83,18 @@ PickleValue read_common(FileSystem& fs, const MegatronFolder& folder, MemoryBudg
                         const std::unique_ptr<File> file = fs.open_read(path);
                         const PickleValue list =
                             read_object_item(*file, object->offset, object->length, budget);
-                        // Megatron saves the list of the objects that share a key; here there is
-                        // one.
+                        // Megatron saves the list of the objects that share a key; this key has one
+                        // object.
                         if (list->kind != PickleNode::Kind::kList || list->items.size() != 1) {
                           bad_input("the object is not a list of one");
                         }
                         return require_dict(list->items[0]);
                       });
+}
+
+std::string id_of(const PickleValue& common) {
+  const PickleNode* id = common == nullptr ? nullptr : common->get(kConversionIdKey);
+  return id != nullptr && id->kind == PickleNode::Kind::kString ? id->text : std::string();
 }
 
 }  // namespace
@@ -98,6 +104,22 @@ const DcpTensor* MegatronFolder::find(std::string_view key) const {
       std::lower_bound(metadata.tensors.begin(), metadata.tensors.end(), key,
                        [](const DcpTensor& tensor, std::string_view k) { return tensor.key < k; });
   return found != metadata.tensors.end() && found->key == key ? &*found : nullptr;
+}
+
+std::string MegatronFolder::conversion_id() const {
+  return id_of(common);
+}
+
+std::string read_conversion_id(FileSystem& fs, const Path& dist_dir, MemoryBudget& budget) {
+  const Path path = dist_dir / "common.pt";
+  if (!fs.stat(path)) return {};
+  try {
+    const std::unique_ptr<File> file = fs.open_read(path);
+    return id_of(read_object_item(*file, 0, file->size(), budget));
+  } catch (const Error& error) {
+    if (error.code() != Code::kBadInput && error.code() != Code::kUnsupported) throw;
+    return {};
+  }
 }
 
 MegatronFolder open_megatron(FileSystem& fs, const Path& path, std::string_view iteration,
@@ -111,10 +133,9 @@ MegatronFolder open_megatron(FileSystem& fs, const Path& path, std::string_view 
   folder.metadata = with_context([&] { return printable(metadata.native()); },
                                  [&] {
                                    const auto file = fs.open_read(metadata);
-                                   // Chunks, their keys and a plan made from them.
-                                   budget.expect(5 * file->size());
                                    return read_dcp_metadata(*file, budget);
                                  });
+  folder.key_prefix = strip_key_prefix(folder.metadata);
   check_files(fs, folder);
   folder.common = read_common(fs, folder, budget);
   const std::optional<Stat> config = fs.stat(folder.dist_dir / "run_config.yaml");

@@ -1,6 +1,6 @@
-// The crash-safety protocol: a small output is written with a stop, and with an error, at every
-// single operation; whatever happened, the final name shows nothing, the old output or the new one,
-// complete.
+// Tests the crash-safety protocol. A small output is written with a stop, and with an error, at
+// every single operation. Whatever happened, the final name shows nothing, the old output or the
+// new one, complete.
 #include "bridge/convert/commit/output_dir.h"
 
 #include <gtest/gtest.h>
@@ -23,9 +23,15 @@ const Tree kNew = {{"iter_0000000", "/"},
                    {"release", "-> iter_0000000"}};
 const Tree kOld = {{"iter_0000007", "/"}, {"iter_0000007/.metadata", "old"}, {"tracker", "7"}};
 
+// Allows to replace any target; replaceable_test.cpp tests what must not be replaced.
+CheckReplaceable anything(bool overwrite) {
+  if (!overwrite) return {};
+  return [](const Path&) {};
+}
+
 void write_new(FileSystem& fs, const Path& target, bool overwrite,
                const std::vector<Path>& inputs = {}) {
-  OutputDir out(fs, target, overwrite, inputs);
+  OutputDir out(fs, target, anything(overwrite), inputs);
   fs.make_dir(out.path() / "iter_0000000");
   {
     const auto file = fs.create(out.path() / "iter_0000000/__0_0.distcp");
@@ -59,7 +65,7 @@ TEST_F(OutputDirTest, CommitLeavesTheOutputAndNothingElse) {
 }
 
 TEST_F(OutputDirTest, NothingShowsUnderTheFinalNameBeforeCommit) {
-  OutputDir out(fs_, target_, false, {});
+  OutputDir out(fs_, target_, anything(false), {});
   put_file(out.path() / "f", "x");
   EXPECT_FALSE(stdfs::exists(target_));
   EXPECT_EQ(out.path(), dir_ / ".out.partial");
@@ -68,7 +74,7 @@ TEST_F(OutputDirTest, NothingShowsUnderTheFinalNameBeforeCommit) {
 
 TEST_F(OutputDirTest, WithoutCommitNothingIsLeft) {
   {
-    OutputDir out(fs_, dir_ / "new/parents/out", false, {});
+    OutputDir out(fs_, dir_ / "new/parents/out", anything(false), {});
     put_file(out.path() / "d/f", "x");
     EXPECT_TRUE(stdfs::exists(dir_ / "new/parents/.out.causeway.lock"));
   }
@@ -77,7 +83,7 @@ TEST_F(OutputDirTest, WithoutCommitNothingIsLeft) {
 
 TEST_F(OutputDirTest, ParentsThatWereThereStay) {
   stdfs::create_directory(dir_ / "there");
-  { OutputDir out(fs_, dir_ / "there/new/out", false, {}); }
+  { OutputDir out(fs_, dir_ / "there/new/out", anything(false), {}); }
   EXPECT_EQ(tree(dir_.path()), (Tree{{"there", "/"}}));
 }
 
@@ -94,7 +100,7 @@ TEST_F(OutputDirTest, AnEmptyFolderIsFree) {
 
 TEST_F(OutputDirTest, AnEmptyFolderFilledMeanwhileIsNotReplaced) {
   stdfs::create_directory(target_);
-  OutputDir out(fs_, target_, false, {});
+  OutputDir out(fs_, target_, anything(false), {});
   put_file(target_ / "theirs", "x");
   EXPECT_THROW(out.commit(), Error);
   EXPECT_EQ(tree(target_), (Tree{{"theirs", "x"}}));
@@ -153,10 +159,10 @@ TEST_F(OutputDirTest, RelativeAndTrailingNames) {
 }
 
 TEST_F(OutputDirTest, TheLockKeepsASecondRunOut) {
-  OutputDir out(fs_, target_, false, {});
+  OutputDir out(fs_, target_, anything(false), {});
   put_file(out.path() / "f", "first run");
   try {
-    OutputDir second(fs_, target_, true, {});
+    OutputDir second(fs_, target_, anything(true), {});
     FAIL() << "two runs at once";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), Code::kIo);
@@ -184,20 +190,72 @@ TEST_F(OutputDirTest, TheCommitSyncsFoldersBeforeTheRename) {
       << "followed a symlink";
 }
 
-// A leftover old output beside a target the user has since emptied is the only copy.
+// If the user has since emptied the target, the leftover old output beside it is the only copy.
 TEST_F(OutputDirTest, AnOldOutputWithoutATargetIsBroughtBack) {
   for (const bool empty_folder : {false, true}) {
     stdfs::remove_all(target_);
     put_old(dir_ / ".out.old");
+    put_file(dir_ / ".out.causeway.lock", "");  // as the killed run left it
     if (empty_folder) stdfs::create_directory(target_);
-    EXPECT_THROW(OutputDir(fs_, target_, false, {}), Error);
+    EXPECT_THROW(OutputDir(fs_, target_, anything(false), {}), Error);
     EXPECT_EQ(tree(target_), kOld);
     EXPECT_EQ(fs_.list(dir_.path()), std::vector<std::string>{"out"});
   }
 }
 
-// Neither durable nor undoable: the old output, which is in the partial folder then, is not
-// deleted.
+// A target that cannot be moved is detected before anything is copied, and the partial folder is
+// removed again.
+TEST_F(OutputDirTest, ATargetThatCannotBeMoved) {
+  class Unmovable : public FaultFileSystem {
+   public:
+    explicit Unmovable(int error_number)
+        : FaultFileSystem(real_file_system()), error_number_(error_number) {}
+    int rename_onto_full(const Path&, const Path&) override { return error_number_; }
+
+   private:
+    const int error_number_;
+  };
+  const auto refuse = [&](int error_number, Code code, const std::string& part) {
+    Unmovable fs(error_number);
+    expect_error(code, part, [&] { OutputDir(fs, target_, anything(true), {}); });
+    EXPECT_EQ(fs_.list(dir_.path()), std::vector<std::string>{"out"});
+  };
+  put_old(target_);
+  refuse(EBUSY, Code::kUsage, "out: is a mount point");
+  refuse(EXDEV, Code::kUsage, "lower layer of an overlay");
+  refuse(EACCES, Code::kIo, "out: rename: Permission denied");
+  EXPECT_EQ(tree(target_), kOld);
+  stdfs::remove_all(target_);
+  stdfs::create_directory(target_);
+  refuse(EBUSY, Code::kUsage, "out: is a mount point");
+  Unmovable overlay(EXDEV);  // the empty folder is removed, which works there
+  OutputDir(overlay, target_, anything(true), {});
+}
+
+TEST_F(OutputDirTest, TheSystemSaysWhatCannotBeMoved) {
+  put_file(dir_ / "full/x", "x");
+  stdfs::create_directory(dir_ / "folder");
+  const int error_number = fs_.rename_onto_full(dir_ / "folder", dir_ / "full");
+  EXPECT_TRUE(error_number == ENOTEMPTY || error_number == EEXIST) << error_number;
+}
+
+// The target is checked under the lock and again at the commit, since training may have added to
+// it.
+TEST_F(OutputDirTest, WhatMayBeReplacedIsAskedAtTheCommitToo) {
+  put_old(target_);
+  const CheckReplaceable check = [&](const Path& there) {
+    if (stdfs::exists(there / "iter_0001000")) usage_error("iter_0001000 was added");
+  };
+  OutputDir out(fs_, target_, check, {});
+  put_file(out.path() / "f", "new");
+  put_file(target_ / "iter_0001000/f", "of training");
+  expect_error(Code::kUsage, "iter_0001000", [&] { out.commit(); });
+  EXPECT_EQ(file_content(target_ / "iter_0001000/f"), "of training");
+  expect_error(Code::kUsage, "iter_0001000", [&] { OutputDir(fs_, dir_ / "out", check, {}); });
+}
+
+// The run can neither make the output durable nor undo it. It must not delete the old output, which
+// is in the partial folder then.
 TEST_F(OutputDirTest, AFailureDuringUndoLosesNothing) {
   class Failing : public FaultFileSystem {
    public:
@@ -223,9 +281,9 @@ TEST_F(OutputDirTest, AFailureDuringUndoLosesNothing) {
 // How a run ends at each operation.
 struct Mode {
   std::string name;
-  bool overwrite;     // an old output is there, and --overwrite given
-  bool exchange;      // the file system has it
-  bool empty_folder;  // is in the target's place
+  bool overwrite;     // there is an old output, and --overwrite is given
+  bool exchange;      // the file system supports it
+  bool empty_folder;  // the target is an empty folder
 };
 
 class OutputDirCrashTest : public testing::TestWithParam<Mode> {
@@ -272,16 +330,16 @@ TEST_P(OutputDirCrashTest, StoppedAtEveryOperation) {
     const bool between_renames = !GetParam().exchange && shown.empty() && GetParam().overwrite;
     if (between_renames) {
       EXPECT_EQ(tree(dir / "p/.out.old"), kOld);
-      EXPECT_THROW(OutputDir(real_file_system(), target_, false, {}), Error);
+      EXPECT_THROW(OutputDir(real_file_system(), target_, anything(false), {}), Error);
       EXPECT_EQ(tree(target_), kOld) << "the next run brings the old output back";
     } else {
       EXPECT_TRUE(shown == before() || shown == kNew);
     }
     EXPECT_TRUE(!done || shown == kNew);
 
-    // The next run.
+    // Now the next run.
     if (shown == kNew && !GetParam().overwrite) {
-      EXPECT_THROW(OutputDir(real_file_system(), target_, false, {}), Error);
+      EXPECT_THROW(OutputDir(real_file_system(), target_, anything(false), {}), Error);
     } else {
       FaultFileSystem next(real_file_system());  // does not wait for the disk
       write_new(next, target_, GetParam().overwrite);
@@ -339,7 +397,7 @@ const Mode kModes[] = {{"Plain", false, true, false},
 INSTANTIATE_TEST_SUITE_P(Modes, OutputDirCrashTest, testing::ValuesIn(kModes),
                          [](const auto& test) { return test.param.name; });
 
-// What is refused, one case each, and that refusing changes nothing.
+// One case for each refusal; a refusal changes nothing.
 struct Refusal {
   std::string name;
   std::function<void(const TempDir&)> prepare;
@@ -530,7 +588,8 @@ TEST_P(OutputDirRefusalTest, ThrowsAndChangesNothing) {
   std::vector<Path> inputs;
   for (const std::string& input : GetParam().inputs) inputs.push_back(dir / input);
   try {
-    const OutputDir out(real_file_system(), dir / GetParam().target, GetParam().overwrite, inputs);
+    const OutputDir out(real_file_system(), dir / GetParam().target, anything(GetParam().overwrite),
+                        inputs);
     FAIL() << "no error";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), GetParam().code) << e.message();
@@ -544,8 +603,8 @@ INSTANTIATE_TEST_SUITE_P(Table, OutputDirRefusalTest, testing::ValuesIn(kRefusal
                          [](const auto& test) { return test.param.name; });
 
 TEST_F(OutputDirTest, RefusesNamesThatAreNoFolderOfTheirOwn) {
-  EXPECT_THROW(OutputDir(fs_, "", false, {}), Error);
-  EXPECT_THROW(OutputDir(fs_, "/", true, {}), Error);
+  EXPECT_THROW(OutputDir(fs_, "", anything(false), {}), Error);
+  EXPECT_THROW(OutputDir(fs_, "/", anything(true), {}), Error);
 }
 
 TEST_F(OutputDirTest, NeighboursWithALikeNameAreNoOverlap) {

@@ -1,10 +1,11 @@
-// export-to-hf --parts text: the text model of a multimodal one as a model of its own, which converts like any other.
+// Tests export-to-hf --parts text: the text model of a multimodal model becomes a model of its own,
+// which converts like any other.
 #include "tests/convert/vision_model.h"
 
 namespace bridge {
 namespace {
 
-// What the table says of TinyText, written out once more.
+// Repeats what the table says about TinyText.
 nlohmann::ordered_json text_config() {
   return {{"model_type", "tiny_text"},
           {"num_layers", 2},
@@ -45,7 +46,7 @@ TEST_F(TextFormTest, OfAnyConversion) {
 TEST_F(TextFormTest, IsAModelOfItsOwn) {
   convert("text", true);
   export_text("text", "hf");
-  // Its conversion is that of the whole model's text part.
+  // The converted text model equals the text part of the whole model's conversion.
   convert("again", false, {}, "hf");
   EXPECT_EQ(keys("text"), keys("again"));
   EXPECT_FALSE(verify("hf", "again").difference);

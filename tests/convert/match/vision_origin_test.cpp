@@ -1,4 +1,5 @@
-// Where an export takes the vision tower from that a checkpoint was made without, and where it must not.
+// Tests where an export finds the vision tower of a checkpoint that was made without it, and where
+// it must not look.
 #include "tests/convert/vision_model.h"
 
 namespace bridge {
@@ -29,7 +30,7 @@ TEST_F(VisionOriginTest, TheReferenceWhereThereIsNoSidecar) {
   EXPECT_NE(report.warnings[0].find("9 tensors are put back from the reference"),
             std::string::npos);
   EXPECT_EQ(report.json["put_back_tensors"], kVisionTensors);
-  // Tables that no row reads are nowhere but in the sidecar.
+  // Only the sidecar keeps tables that no row reads.
   EXPECT_EQ(report.json["left_out"].size(), 2U);
 }
 
@@ -84,6 +85,9 @@ TEST_F(VisionOriginTest, AVisionTowerThatWasConvertedAndLostIsNotFilled) {
   std::filesystem::remove_all(dir_ / "megatron/causeway");
   std::filesystem::copy(dir_ / "all/causeway", dir_ / "megatron/causeway",
                         std::filesystem::copy_options::recursive);
+  refused("of another conversion");
+  // Megatron keeps no id of a conversion: what it saves is of any.
+  std::filesystem::remove(dir_ / "megatron/iter_0000000/common.pt");
   refused("though its conversion wrote 9");
   refused("though its conversion wrote 9", dir_ / "source");
   EXPECT_NE(hint_.find("--parts text"), std::string::npos);
@@ -112,12 +116,12 @@ TEST_F(VisionOriginTest, ADamagedSidecar) {
 }
 
 TEST_F(VisionOriginTest, ASidecarWithoutTheVisionTower) {
-  // As if the bytes had never been kept: a whole sidecar that says the text model was converted.
+  // A whole sidecar says that the text model was converted, as if the bytes had never been kept.
   std::filesystem::remove_all(dir_ / "megatron");
   write(text_tensors());
   convert("megatron", true);
   refused("the sidecar keeps 0 of them");
-  // The original still has them.
+  // The original still has the bytes.
   write(all_tensors(), "original");
   export_again("megatron", "hf", 1, 64 << 20, dir_ / "original");
   EXPECT_EQ(hf_tensors(dir_ / "hf").at("model.visual.patch.weight"),
@@ -126,7 +130,7 @@ TEST_F(VisionOriginTest, ASidecarWithoutTheVisionTower) {
 
 TEST_F(VisionOriginTest, KeysWithAndWithoutAPrefix) {
   convert("all");
-  // Some key of a second text model.
+  // Some key belongs to a second text model.
   rename_key("all", "language_model.decoder.layers.1.norm.weight",
              "decoder.layers.1.norm.weight.of.another.one");
   expect_error(Code::kBadInput, "keys with and without language_model.",

@@ -1,4 +1,4 @@
-// Strict JSON: events in their exact kind, what is refused and with which message, and its cost on
+// Tests strict JSON: events in their exact kind, refusals with their messages, and the cost of
 // large input.
 #include "bridge/io/base/json_strict.h"
 
@@ -14,7 +14,7 @@
 namespace bridge {
 namespace {
 
-// Writes every event down as one line of text.
+// Records every event as one line of text.
 class Recorder : public JsonVisitor {
  public:
   void on_key(int depth, std::string_view key) override {
@@ -70,7 +70,7 @@ TEST(JsonStrict, IntegersAreExact) {
             "1int 9007199254740993 0] ");
   EXPECT_EQ(events("[9223372036854775808,18446744073709551615]"),
             "0[ 1unsigned 9223372036854775808 1unsigned 18446744073709551615 0] ");
-  // Beyond 64 bits: never an integer that is silently something else.
+  // Numbers beyond 64 bits never become an integer of another value.
   EXPECT_EQ(events("18446744073709551616"), "0real 1.8446744073709552e+19 18446744073709551616 ");
   EXPECT_EQ(events("-9223372036854775809"), "0real -9.223372036854776e+18 -9223372036854775809 ");
   EXPECT_EQ(events("[-0, 0]"), "0[ 1real -0 -0 1int 0 0] ");
@@ -171,7 +171,7 @@ TEST(JsonStrict, ManyKeysAreNotQuadratic) {
 }
 
 TEST(JsonQuote, EscapesAsSerdeAndPythonDo) {
-  // json.dumps(s, ensure_ascii=False) of Python 3.11.
+  // Expected text: json.dumps(s, ensure_ascii=False) of Python 3.11.
   EXPECT_EQ(json_quote("a\"\\/\b\f\n\r\t\x01\x1f\x7f\xc3\xa9"),
             "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9\"");
   EXPECT_EQ(json_quote(""), "\"\"");

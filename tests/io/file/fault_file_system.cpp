@@ -1,6 +1,6 @@
-// See fault_file_system.h. Power failure is modelled per file: the length of the last sync, and for
-// every later write below that length the bytes it replaced. Losing what was not synced is undoing
-// those writes, last first, and cutting the file to that length.
+// See fault_file_system.h. A power failure is modelled per file: by the length at the last sync,
+// and by the replaced bytes of every later write below that length. To lose what was not synced,
+// undo those writes, last first, and cut the file to that length.
 #include "tests/io/file/fault_file_system.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@
 
 namespace bridge {
 
-// One file's bytes, whatever its name and however many handles it has.
+// The bytes of one file, whatever its name and however many handles it has.
 struct FaultFileSystem::Content {
   struct Undo {
     int64_t offset;
@@ -70,6 +70,7 @@ class FaultFileSystem::FaultFile : public File {
 
   const Path& path() const override { return inner_->path(); }
   int64_t size() const override { return inner_->size(); }
+  Stat stat() const override { return inner_->stat(); }
 
   void read_at(int64_t offset, std::span<std::byte> out) const override {
     fs_.operate("read", path(), [&] { inner_->read_at(offset, out); });
@@ -78,7 +79,7 @@ class FaultFileSystem::FaultFile : public File {
   void write_at(int64_t offset, std::span<const std::byte> data) override {
     const auto write = [&](std::span<const std::byte> part) {
       if (content_ == nullptr) {
-        inner_->write_at(offset, part);  // refused there
+        inner_->write_at(offset, part);  // the inner file refuses it
       } else {
         content_->write(*inner_, offset, part);
       }
@@ -150,7 +151,7 @@ std::string FaultFileSystem::shown(const Path& path) const {
   return full[root.size()] == '/' ? full.substr(root.size() + 1) : full;
 }
 
-// Numbers and logs one operation. Returns the error it is to fail with (0: none, -1: it is to
+// Numbers and logs one operation. Returns the error with which it must fail (0: none, -1: it must
 // stop).
 int FaultFileSystem::begin(std::string entry) {
   const std::lock_guard lock(mutex_);
@@ -254,6 +255,11 @@ void FaultFileSystem::remove_dir(const Path& path) {
 
 void FaultFileSystem::rename(const Path& from, const Path& to) {
   operate("rename -> " + shown(to), from, [&] { inner_.rename(from, to); });
+}
+
+int FaultFileSystem::rename_onto_full(const Path& from, const Path& full) {
+  return operate("rename_onto_full " + shown(full), from,
+                 [&] { return inner_.rename_onto_full(from, full); });
 }
 
 bool FaultFileSystem::exchange(const Path& a, const Path& b) {

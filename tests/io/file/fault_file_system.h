@@ -1,19 +1,19 @@
-// A file system for tests: passes everything on to another one, and can stop, fail or tear any
-// single operation of it (SQLite's and LevelDB's way of testing crash safety).
+// A file system for tests. It passes every call on to another one, and can stop, fail or tear any
+// single operation (SQLite and LevelDB test crash safety this way).
 //
-//   1. Every call of FileSystem and File but path() and size() is one operation, numbered from 1
-//      and logged ("create iter_0000000/.metadata", "rename a -> b"), so a test runs once to count
-//      them and then once for each number.
-//   2. stop_at(k) is kill -9: operation k and every later one throws Stopped, which is no
-//      bridge::Error and no std::exception, so no ordinary handler mistakes it for a failure to
-//      clean up after.
-//   3. fail_at(k, errno) makes that one operation fail the way the operating system would.
-//   4. A write that is stopped or failed has put down the first half of its bytes.
-//   5. With drop_unsynced() a stop is a power failure: every file goes back to what its last sync
-//      made durable (nothing, when it was created and never synced). Names are kept: a folder entry
-//      that was not synced stays.
+//   1. Every call of FileSystem and File except path() and size() is one operation, which is
+//      numbered from 1 and logged ("create iter_0000000/.metadata", "rename a -> b"). A test runs
+//      once to count the operations, then once for each number.
+//   2. stop_at(k) is kill -9: operation k and every later one throws Stopped, which is neither a
+//      bridge::Error nor a std::exception, so that no ordinary handler mistakes it for a failure
+//      and cleans up.
+//   3. fail_at(k, errno) makes one operation fail as it would in the operating system.
+//   4. A write that is stopped or failed has written the first half of its bytes.
+//   5. After drop_unsynced(), a stop is a power failure: every file returns to what its last sync
+//      made durable (nothing, if it was created and never synced). Names stay, even if the folder
+//      entry was not synced.
 //
-// sync and sync_dir are not passed on: durability is what this class models, and tests stay fast.
+// sync and sync_dir are not passed on: this class models durability itself, and tests stay fast.
 // Thread-safe. Files must not outlive their file system.
 #pragma once
 
@@ -35,7 +35,7 @@ class FaultFileSystem : public FileSystem {
  public:
   struct Stopped {};
 
-  // Paths in the log are relative to root where they lie in it.
+  // The log shows paths inside root relative to it.
   explicit FaultFileSystem(FileSystem& inner, Path root = {});
   ~FaultFileSystem() override;
 
@@ -62,6 +62,7 @@ class FaultFileSystem : public FileSystem {
   void remove_file(const Path& path) override;
   void remove_dir(const Path& path) override;
   void rename(const Path& from, const Path& to) override;
+  int rename_onto_full(const Path& from, const Path& full) override;
   bool exchange(const Path& a, const Path& b) override;
   bool symlink(const std::string& target, const Path& path) override;
   void sync_dir(const Path& path) override;
@@ -90,12 +91,12 @@ class FaultFileSystem : public FileSystem {
   bool has_exchange_ = true;
   bool has_symlinks_ = true;
 
-  std::shared_mutex
-      running_;  // shared by operations under way; alone while unsynced data is dropped
-  mutable std::mutex mutex_;  // guards what follows
+  // Operations in progress share it; dropping unsynced data takes it alone.
+  std::shared_mutex running_;
+  mutable std::mutex mutex_;  // guards the members below
   bool stopped_ = false;
   std::vector<std::string> log_;
-  // By device and inode: names change. The open handles keep inodes from being reused.
+  // Keyed by device and inode, because names change. Open handles keep inodes from being reused.
   std::map<std::pair<uint64_t, uint64_t>, std::shared_ptr<Content>> contents_;
 };
 

@@ -1,5 +1,4 @@
-// safetensors headers: what real writers wrote, what is refused, and every small damage of a
-// header.
+// Tests safetensors headers: files of real writers, refusals, and every small damage of a header.
 #include "bridge/io/hf/safetensors.h"
 
 #include <fmt/format.h>
@@ -84,13 +83,13 @@ TEST(Safetensors, PayloadSizeCanComeFromTheEntries) {
             "61+3 a:U8[3]@0-3");
 }
 
-// An entry with one part replaced.
+// Formats an entry with one part replaced.
 std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
                   const std::string& offsets) {
   return fmt::format(R"("{}":{{"dtype":{},"shape":{},"data_offsets":{}}})", name, dtype, shape,
                      offsets);
 }
-// A literal + text is a false alarm of g++ 12's -Wrestrict, hence by format.
+// Uses fmt::format because a literal + text triggers a false alarm of g++ 12's -Wrestrict.
 std::string braces(const std::string& members) {
   return fmt::format("{{{}}}", members);
 }
@@ -283,8 +282,8 @@ TEST(Safetensors, HeaderTextCutAtEveryByte) {
   }
 }
 
-// A flipped bit is refused, or it changed nothing but a name or a text of the metadata, or it
-// turned the dtype or shape into one of the same size.
+// A flipped bit is refused, or it changed only a name or a text of the metadata, or it turned the
+// dtype or shape into one of the same size.
 TEST(Safetensors, EverySingleBitFlip) {
   const std::string content = file_of(kSmall, 16);
   const SafetensorsHeader original = read(content);
@@ -308,8 +307,8 @@ TEST(Safetensors, EverySingleBitFlip) {
       EXPECT_EQ(e.code(), Code::kBadInput) << e.message();
     }
   }
-  // The 4 letters of the names, 8 of the metadata, two digits' turns: far from all of the 1,200
-  // flips.
+  // Only the 4 letters of the names, 8 letters of the metadata and changes of two digits pass: far
+  // fewer than all 1,200 flips.
   EXPECT_LT(accepted, 120);
 }
 
@@ -344,7 +343,7 @@ TEST(Safetensors, TextIsReservedWhileParsedAndEntriesStay) {
   EXPECT_EQ(small.used(), 0);
 }
 
-// Texts that grow when they are parsed stop at the budget.
+// Texts that need ever more memory during parsing stop at the budget.
 TEST(Safetensors, HostileGrowthStopsAtTheBudget) {
   std::string metadata = "{\"__metadata__\":{";
   for (int i = 0; i < 50'000; ++i) metadata += fmt::format("\"{}\":\"\",", i);
@@ -385,8 +384,8 @@ TEST(Safetensors, HundredThousandTensorsAreNotQuadratic) {
   EXPECT_LT(growth_over_ten(10'000, read), kLinearGrowth);
 }
 
-// What safetensors 0.8.0 (Python) wrote for 17 tensors of all its element types, names given in
-// another order.
+// The header that safetensors 0.8.0 (Python) wrote for 17 tensors of all its element types, whose
+// names were given in another order.
 const char* const kReferenceHeader =
     R"({"__metadata__":{"format":"pt"},"a.u64":{"dtype":"U64","shape":[1],"data_offsets":[0,8]},)"
     R"("a.i64":{"dtype":"I64","shape":[2,1],"data_offsets":[8,24]},)"
@@ -409,7 +408,7 @@ const char* const kReferenceHeader =
 
 TEST(SafetensorsWriter, ReproducesTheReferenceWriter) {
   std::string reference = kReferenceHeader;
-  ASSERT_EQ(reference.size(), 1056u);  // as the reference's length field said
+  ASSERT_EQ(reference.size(), 1056u);  // the reference's length field
   const SafetensorsHeader header = parse_safetensors_header(reference, 100);
   EXPECT_EQ(make_safetensors_header(header.entries, header.metadata),
             length_bytes(1056) + reference);
@@ -448,7 +447,7 @@ TEST(SafetensorsWriter, HeaderAboveTheCapIsRefused) {
   }
 }
 
-// Files that transformers' save_pretrained wrote.
+// Tests files that transformers' save_pretrained wrote.
 class SafetensorsFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(SafetensorsFixture, HeaderIsReproducedByteForByte) {

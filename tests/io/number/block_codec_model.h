@@ -1,5 +1,6 @@
-// A second definition of the block codec for its tests: values by ldexp from the fields of a code,
-// rounding and inversion by search among all codes. One element at a time.
+// A second definition of the block codec for its tests. Values are computed by ldexp from the
+// fields of a code; rounding and inversion search among all codes. It handles one element at a
+// time.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,7 +27,7 @@ struct NamedCodec {
   const BlockCodec* codec;
 };
 
-// Every form that this processor runs.
+// Returns every codec that this processor runs.
 inline std::vector<NamedCodec> every_codec() {
   std::vector<NamedCodec> all = {{"Scalar", &scalar_block_codec()}};
   if (has_avx2()) all.push_back({"Avx2", &avx2_block_codec()});
@@ -40,7 +41,8 @@ inline float single(uint32_t x) {
   return std::bit_cast<float>(x);
 }
 
-// A format by its numbers. Codes are ints and values floats, whatever their type in files.
+// A format, described by its numbers. Codes are ints and values floats, whatever their types in
+// files.
 struct ModelFormat {
   Dtype format;
   int mantissa_bits;
@@ -62,7 +64,7 @@ struct ModelFormat {
     return (code & sign) != 0 ? -absolute : absolute;
   }
 
-  // x >= 0. The first of two codes at the same distance unless it is odd.
+  // Requires x >= 0. Of two codes at the same distance, returns the even one.
   int nearest(double x) const {
     int best = 0;
     for (int code = 1; code <= largest; ++code) {
@@ -95,7 +97,7 @@ inline std::vector<float> widened(std::span<const std::byte> values, Dtype from)
   return out;
 }
 
-// The value of type `to`, as a float.
+// Returns the value, rounded to type `to`, as a float.
 inline float ModelFormat::dequantize(int code, float scale, Dtype to) const {
   const float product = static_cast<float>(value(code)) * scale;
   if (is_nan(code) || std::isnan(product))
@@ -128,7 +130,7 @@ inline int ModelFormat::quantize(float x, float scale) const {
   return nearest(static_cast<double>(quotient)) | sign_code;
 }
 
-// Codes as they are in files.
+// Packs codes as files store them.
 inline std::vector<std::byte> packed(const ModelFormat& format, const std::vector<int>& codes) {
   std::vector<std::byte> out;
   if (format.format == Dtype::kF4E2M1) {
@@ -155,7 +157,7 @@ inline std::vector<int> unpacked(const ModelFormat& format, std::span<const std:
   return out;
 }
 
-// Every pair of neighbours, so that FP4 has every byte: 256 codes of FP8, 512 of FP4.
+// Returns every pair of neighbours, so that FP4 has every byte: 256 codes of FP8, 512 of FP4.
 inline std::vector<int> every_code(const ModelFormat& format) {
   std::vector<std::byte> bytes;
   for (int i = 0; i < 256; ++i) bytes.push_back(static_cast<std::byte>(i));
@@ -169,7 +171,7 @@ inline std::vector<float> e8m0_scales() {
   return scales;
 }
 
-// Ordinary scales of both kinds and everything that is not ordinary, with both signs.
+// Returns ordinary scales of both kinds and everything that is not ordinary, with both signs.
 inline std::vector<float> many_scales(int random_ones) {
   std::vector<float> scales = {0.0f,
                                0x1p-149f,
@@ -213,8 +215,8 @@ inline std::vector<float> many_scales(int random_ones) {
 
 constexpr Dtype kValueDtypes[] = {Dtype::kBF16, Dtype::kF16, Dtype::kF32};
 
-// One codec, on codes. Values go in short runs, because a vector form leaves the whole of a run that
-// has something extraordinary to the reference.
+// Runs one codec on codes. Values go in short runs, because a vector codec leaves a whole run to
+// the reference if anything in it is extraordinary.
 struct Runner {
   static constexpr size_t kRun = 16;
 

@@ -1,5 +1,5 @@
-// Hostile pickles: each is refused with a message, in bounded memory, and nothing is executed.
-// Written by hand, opcode by opcode.
+// Tests hostile pickles, written by hand, opcode by opcode. Each is refused with a message, in
+// bounded memory, and nothing is executed.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 namespace bridge {
 namespace {
 
-// "\x80\x02", the body, STOP.
+// Wraps a body: "\x80\x02", the body, STOP.
 std::string pickle(std::string_view body) {
   return "\x80\x02" + std::string(body) + ".";
 }
@@ -49,7 +49,7 @@ const BadPickle kBadPickles[] = {
     {"two_values", pickle("NN"), "STOP at byte 4: 2 values are left"},
     {"open_mark", pickle("N("), "1 values are left"},
     {"unknown_opcode", pickle("\xff"), "opcode 0xff at byte 2: unknown opcode"},
-    // opcodes we know and refuse
+    // opcodes that we know and refuse
     {"text_int", pickle("I1\n"), "INT at byte 2: protocol 0"},
     {"text_string", pickle("S'a'\n"), "STRING at byte 2: protocol 0"},
     {"text_put", pickle("Np0\n"), "PUT at byte 3: protocol 0"},
@@ -120,7 +120,7 @@ const BadPickle kBadPickles[] = {
     {"class_with_space", pickle("cos system\nx\n"), "\"os system\" \"x\" is no class name"},
     {"class_without_name", pickle("cos\n\n"), "is no class name"},
     {"class_with_escape", pickle("cos\n\x1b[2J\n"), "\"\\x1b[2J\" is no class name"},
-    // classes that are not in the list of this test
+    // classes that this test does not allow
     {"os_system", unhex("800263706f7369780a73797374656d0a71005802000000696471018571025271032e"),
      "GLOBAL at byte 2: class posix.system does not belong here"},
     {"builtins_eval",
@@ -166,15 +166,16 @@ TEST_P(BadPickleTest, IsRefused) {
     EXPECT_NE(e.message().find(GetParam().message), std::string::npos) << e.message();
   }
   EXPECT_EQ(budget.used(), 0);
-  // Of this process: other load does not count. Minutes would be what grows faster than its input; a sanitized build on
-  // a slow machine takes seconds.
+  // Measures the time of this process, so that other load does not count. Work that grows faster
+  // than its input would take minutes; a sanitized build on a slow machine takes seconds.
   EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 60);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BadPickleTest, testing::ValuesIn(kBadPickles),
                          [](const auto& test) { return test.param.name; });
 
-// Lengths that the file does have, but the budget does not: refused before anything is allocated.
+// The file is as long as announced but exceeds the budget, so it is refused before anything is
+// allocated.
 TEST(ReadPickle, LongStringInASparseFile) {
   constexpr int64_t kLength = int64_t{1} << 40;
   std::string head = "\x80\x04\x8d";
@@ -193,7 +194,7 @@ TEST(ReadPickle, LongStringInASparseFile) {
   EXPECT_LT(file.bytes_read(), 1 << 20);
 }
 
-// Many values, many stack entries and a long batch hit the budget too.
+// Many values, many stack entries and a long batch also exhaust the budget.
 TEST(ReadPickle, GrowthIsCharged) {
   const std::pair<const char*, std::string> cases[] = {
       {"stack", pickle(repeat("N", 1'000'000))},

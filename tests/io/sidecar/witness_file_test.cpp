@@ -1,5 +1,5 @@
-// The witness file: its bytes are those of the format, written here by hand, and every record is found again, also
-// where records are larger than what the writer collects before it writes.
+// Tests the witness file: its bytes follow the format, which this test writes by hand, and every
+// record is found again, even if records are larger than the writer's buffer.
 #include "bridge/io/sidecar/witness_file.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// Every way a `.metadata` can be wrong: a right one with one detail spoilt, the code and the message.
+// Tests every way in which a `.metadata` can be wrong: a right one with one detail damaged, the
+// code and the message.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -34,7 +35,7 @@ class BadMetadata : public testing::TestWithParam<Bad> {};
 TEST_P(BadMetadata, IsRefused) {
   MetadataSketch sketch = right_metadata();
   GetParam().spoil(sketch);
-  // In either order: the checks must not depend on what was seen first.
+  // Tries both orders: the checks must not depend on which dict comes first.
   for (const bool storage_first : {false, true}) {
     sketch.storage_first = storage_first;
     try {

@@ -1,5 +1,5 @@
-// `.metadata`: real ones, one with the classes of old torch and old planners, every way to be
-// wrong, and the writer against bytes put together by an independent emitter.
+// Tests `.metadata`: real files, one with the classes of old torch and old planners, and the writer
+// against bytes of an independent emitter.
 #include "bridge/io/torch_dist/dcp_metadata.h"
 
 #include <gtest/gtest.h>
@@ -84,8 +84,9 @@ TEST(DcpMetadata, WhatMegatronBridgeWroteHoldsTheCommonState) {
   EXPECT_EQ(md.dropped_objects, 13);
 }
 
-// Made by old_metadata.py: protocol 2, storage_data first, TensorProperties where torch 2.2 had it,
-// a PosixPath, planners, an optimizer tensor of a dtype Causeway lacks and with an unsafe path.
+// old_metadata.py made this file: protocol 2, storage_data first, TensorProperties where torch 2.2
+// had it, a PosixPath, planners, and an optimizer tensor with a dtype that Causeway lacks and an
+// unsafe path.
 TEST(DcpMetadata, OldTorchAndOldMegatron) {
   const DcpMetadata md = read_path(kData / "dcp/old_torch.metadata");
   const std::string proj_key = "decoder.layers.self_attention.linear_proj.weight";
@@ -148,7 +149,7 @@ TEST(DcpMetadata, TrainingStateIsDropped) {
     EXPECT_FALSE(is_training_state(key)) << key;
   }
   MetadataSketch sketch = right_metadata();
-  // Nothing of it is looked at: not the gap, the dtype, nor the path.
+  // The reader ignores all of it: the gap, the dtype and the path.
   sketch.tensors.push_back(
       {.key = "optimizer.m", .dtype = "complex64", .shape = {9}, .chunks = {{{0}, {3}}}});
   sketch.storage.push_back({.key = "optimizer.m", .offsets = Shape{1}, .path = "../../x"});
@@ -167,7 +168,8 @@ TEST(DcpMetadata, EveryTruncationIsRefused) {
   }
 }
 
-// Three quarters of what Adam saves is training state; it must cost nothing but the largest tensor, once.
+// Three quarters of what Adam saves is training state; it may cost only the memory of the largest
+// tensor, once.
 TEST(DcpMetadata, MemoryGrowsWithTheWeightsOnly) {
   std::vector<DcpTensor> tensors;
   const auto encode = [&](const std::string& prefix, int copies) {
@@ -232,8 +234,9 @@ TEST(DcpMetadata, WrittenAndReadBack) {
   EXPECT_EQ(again.objects.at(0).offset, 4000);
 }
 
-// These bytes were read by torch.distributed.checkpoint.FileSystemReader (2.11), field by field; and they differ
-// from those of an independent emitter in Python only in how 1-tuples and memo entries are spelled.
+// torch.distributed.checkpoint.FileSystemReader (2.11) has read these bytes, field by field. They
+// differ from those of an independent emitter in Python only in how 1-tuples and memo entries are
+// spelled.
 TEST(DcpMetadata, BytesThatTorchHasRead) {
   DcpTensor fc1{.key = "decoder.layers.mlp.linear_fc1.weight",
                 .dtype = Dtype::kBF16,
@@ -270,7 +273,7 @@ TEST(DcpMetadata, BytesThatTorchHasRead) {
   EXPECT_EQ(hash.hex(), "36465c8637acce641f04411f7a6a5b1451d4b9cdb0785dfe5a24fa516712c570");
 }
 
-// More than a batch and a piece, and the same whatever the pieces.
+// Writes more than a batch and a piece; the bytes do not depend on the pieces.
 TEST(DcpMetadata, WritesInBatchesAndPieces) {
   DcpTensor tensor{.key = "w", .dtype = Dtype::kF8E4M3, .shape = {2500, 3}, .chunks = {}};
   for (int64_t row = 0; row < 2500; ++row) {

@@ -1,4 +1,5 @@
-// What megatron-core and Megatron-Bridge wrote, read across chunks, against hashes that another reader computed.
+// Reads what megatron-core and Megatron-Bridge wrote, across chunks, and compares with hashes that
+// another reader computed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,7 +19,8 @@ namespace {
 const Path kData = data_dir();
 
 MegatronFolder open(const Path& path) {
-  static MemoryBudget budget(int64_t{1} << 40);  // nodes of the common state stay charged to it
+  // Nodes of the common state stay charged to the budget.
+  static MemoryBudget budget(int64_t{1} << 40);
   return open_megatron(real_file_system(), path, "", budget);
 }
 
@@ -46,9 +48,9 @@ std::string read_whole(DcpReader& reader, const DcpMetadata& metadata, size_t in
   return bytes;
 }
 
-// The first 16 digits of the SHA-256 of every whole tensor, computed by a reader in Python (zipfile
-// and numpy) from what one process wrote. The *_resave folders hold the same model written again by
-// several ranks.
+// The first 16 digits of the SHA-256 of every whole tensor. A reader in Python (zipfile and numpy)
+// computed them from the output of one process. In the *_resave folders, several ranks wrote the
+// same model again.
 using Hashes = std::map<std::string, std::string>;
 
 const Hashes kDense = {
@@ -175,8 +177,8 @@ INSTANTIATE_TEST_SUITE_P(Folders, RealCheckpoints,
                                          Checkpoint{"bridge_written/qwen3_dense/megatron",
                                                     &kBridge}));
 
-// singleton_local_shards: the gate half of layer 1 is a tensor of its own, with the bytes that the
-// stacked checkpoint of the same model holds there.
+// In singleton_local_shards, the gate half of layer 1 is a tensor of its own, with the bytes that
+// the stacked checkpoint of the same model has there.
 TEST(DcpReader, ASingletonCheckpointHoldsTheSameBytes) {
   const MegatronFolder stacked = open(kData / "megatron_written/dense");
   const MegatronFolder single = open(kData / "megatron_written/dense_singleton");

@@ -1,4 +1,5 @@
-// Checkpoints made to order: that every byte is read once and verified, and that damage of any kind is seen.
+// Tests the reader on synthetic checkpoints: every byte is read once and verified, and damage of
+// any kind is detected.
 #include "bridge/io/torch_dist/dcp_reader.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,8 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 
 MegatronFolder open(const Path& path) {
-  static MemoryBudget budget(int64_t{1} << 40);  // nodes of the common state stay charged to it
+  // Nodes of the common state stay charged to the budget.
+  static MemoryBudget budget(int64_t{1} << 40);
   return open_megatron(real_file_system(), path, "", budget);
 }
 
@@ -144,7 +146,7 @@ TEST_F(DcpReaderTest, AnInnerAxisIsReadInBoundedPieces) {
   read(0, 4000, 4);
   const int64_t before = reads_logged();
   EXPECT_EQ(read(0, 0, value.size()), value);
-  // 4,096,000 and 2,195,456 bytes in pieces of a MiB.
+  // 4,096,000 and 2,195,456 bytes, in pieces of a MiB.
   EXPECT_EQ(reads_logged(), before + 4 + 3);
   reader_->finish();
 }
@@ -153,7 +155,7 @@ TEST_F(DcpReaderTest, FinishReadsWhatNobodyAskedForOfItemsBegun) {
   builder_.add("w", Dtype::kI16, {4, 100}, {{{0, 0}, {2, 100}}, {{2, 0}, {2, 100}}}, counting(800));
   open_folder();
   const std::string good = builder_.data;
-  // A byte near the end of the payload of either chunk.
+  // Changes a byte near the end of the payload of either chunk.
   const auto last_bytes = [&](size_t chunk, size_t at) {
     const auto item = static_cast<size_t>(builder_.tensors[0].chunks[chunk].offset);
     return good.find(counting(800).substr(at, 20), item);
@@ -195,7 +197,8 @@ TEST_F(DcpReaderTest, EveryFlippedBitOfAPayloadIsSeen) {
   }
 }
 
-// Every other byte of an item: either refused, or the tensor is what it was (padding, time stamps).
+// Flips every other byte of an item: the reader refuses it, or the tensor is unchanged (padding,
+// time stamps).
 TEST_F(DcpReaderTest, NoFlippedByteOfAnItemChangesTheTensor) {
   const std::string value = counting(24);
   builder_.add("w", Dtype::kI16, {2, 6}, {{{0, 0}, {2, 6}}}, value);
@@ -233,12 +236,13 @@ TEST_F(DcpReaderTest, TheItemMustAgreeWithMetadata) {
 TEST_F(DcpReaderTest, AWrongLengthIsRefused) {
   builder_.add("w", Dtype::kF32, {6}, {{{0}, {6}}}, counting(24));
   builder_.data += std::string(500, '#');
-  builder_.tensors[0].chunks[0].length += 500;  // torch fails too: no central directory at the end
+  // torch fails as well: there is no central directory at the end.
+  builder_.tensors[0].chunks[0].length += 500;
   open_folder();
   expect_bad([&] { read(0, 0, 4); }, Code::kBadInput, "__0_0.distcp: w: ");
 }
 
-// What torch.save writes for x[3:7] of a larger storage.
+// The bytes that torch.save writes for x[3:7] of a larger storage.
 TEST_F(DcpReaderTest, AStorageLargerThanItsTensor) {
   PickleWriter p(2);
   p.global("torch._utils", "_rebuild_tensor_v2").mark();

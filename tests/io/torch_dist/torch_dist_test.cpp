@@ -1,4 +1,5 @@
-// Finding a checkpoint: which folder, which iteration, which kind; and that its files are all there.
+// Tests how a checkpoint is found: its folder, its iteration, its kind, and that all its files
+// exist.
 #include "bridge/io/torch_dist/torch_dist.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,8 @@ const Path kData = data_dir();
 constexpr const char* kTracker = "latest_checkpointed_iteration.txt";
 
 MegatronFolder open(const Path& path, std::string_view iteration = "") {
-  static MemoryBudget budget(int64_t{1} << 40);  // nodes of the common state stay charged to it
+  // Nodes of the common state stay charged to the budget.
+  static MemoryBudget budget(int64_t{1} << 40);
   return open_megatron(real_file_system(), path, iteration, budget);
 }
 
@@ -52,7 +54,7 @@ TEST(TorchDist, EveryRealFolderOpens) {
   }
 }
 
-// Folders made to order: a checkpoint of one tensor wherever it is wanted.
+// Builds synthetic folders, with a checkpoint of one tensor wherever a test wants it.
 class MegatronLocationTest : public testing::Test {
  protected:
   MegatronLocationTest() { builder_.add("w", Dtype::kI16, {2}, {{{0}, {2}}}, "abcd"); }
@@ -253,7 +255,7 @@ TEST_F(MegatronLocationTest, WhatLooksLikeMegatron) {
   EXPECT_TRUE(looks_like_megatron(fs, root()));
 }
 
-// What is in the folder.
+// Tests what is in the folder.
 class TorchDistFolder : public MegatronLocationTest {
  protected:
   const Path iter_ = root() / "iter_0000100";
@@ -301,7 +303,8 @@ TEST_F(TorchDistFolder, CommonState) {
   checkpoint("iter_0000100");
   EXPECT_EQ(open(root()).common->get("iteration")->integer, 9);
 
-  put_file(iter_ / "common.pt", object_item(pickled_dict(), "common"));  // comes first, as in core
+  // It comes first, as in core.
+  put_file(iter_ / "common.pt", object_item(pickled_dict(), "common"));
   EXPECT_EQ(open(root()).common->get("iteration")->integer, 7);
 }
 

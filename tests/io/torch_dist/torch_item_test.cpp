@@ -1,5 +1,5 @@
-// Archives of one tensor or object: those that torch 2.11 wrote (data/torch_items, made by
-// make_items.py there) are read, ours have the pickle that torch reads.
+// Tests archives of one tensor or object: archives of torch 2.11 (data/torch_items, made by
+// make_items.py there) are read, and ours have the pickle that torch reads.
 #include "bridge/io/torch_dist/torch_item.h"
 
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 namespace bridge {
 namespace {
 
-// bfloat16 [2, 64], float8_e4m3fn [3, 1, 2], int64 [] and uint8 [0, 4], made with Python by hand.
+// bfloat16 [2, 64], float8_e4m3fn [3, 1, 2], int64 [] and uint8 [0, 4], made by hand with Python.
 constexpr const char* kPickleBF16 =
     "800263746f7263682e5f7574696c730a5f72656275696c645f74656e736f725f76320a7100282858070000007374"
     "6f7261676563746f7263680a42466c6f6174313653746f726167650a710158010000003058030000006370754b80"
@@ -82,7 +82,8 @@ TEST(ReadTensorItem, InsideALargerFile) {
   EXPECT_EQ(item.data_offset, 1000 + read_item(bytes).data_offset);
 }
 
-// What lies between its ends is not read, and its ends once: an item has some twenty small records and headers.
+// Reads nothing between the ends and each end once: an item has about twenty small records and
+// headers.
 TEST(ReadTensorItem, ReadsTheEndsOnce) {
   for (const int64_t elements : {8, 5'000'000}) {
     const ZipLayout layout = tensor_item_layout(Dtype::kBF16, {elements});
@@ -96,7 +97,7 @@ TEST(ReadTensorItem, ReadsTheEndsOnce) {
   }
 }
 
-// torch.arange(20, dtype=float32)[4:10].view(2, 3) is saved with its whole storage.
+// torch saves torch.arange(20, dtype=float32)[4:10].view(2, 3) with its whole storage.
 TEST(ReadTensorItem, ViewIntoALargerStorage) {
   const std::string bytes = saved("view");
   const TensorItem item = read_item(bytes);
@@ -142,7 +143,7 @@ TEST(ReadObjectItem, TensorsStayPersistentIds) {
   EXPECT_EQ(storage.items[0]->items[2]->text, "0");
 }
 
-// Ours as a whole, and the bytes of its pickle.
+// Our whole item, and the bytes of its pickle.
 std::string our_item(Dtype dtype, const Shape& shape, std::string_view data) {
   const ZipLayout layout = tensor_item_layout(dtype, shape);
   std::string bytes = layout.head();
@@ -159,7 +160,7 @@ std::string entry_of(const std::string& bytes, std::string_view name) {
   return read_zip_entry(file, archive, *archive.find(name), 1 << 20);
 }
 
-// The pickles were checked with torch.load(weights_only=True) of torch 2.11.
+// torch.load(weights_only=True) of torch 2.11 has checked these pickles.
 TEST(TensorItemLayout, PicklesThatTorchReads) {
   EXPECT_EQ(entry_of(our_item(Dtype::kBF16, {2, 64}, std::string(256, 'x')), "data.pkl"),
             unhex(kPickleBF16));
@@ -209,13 +210,13 @@ TEST(ObjectItem, ListOfNone) {
   const PickleValue list = read_object_item(file, 0, file.size(), budget);
   ASSERT_EQ(list->items.size(), 1u);
   EXPECT_EQ(list->items[0]->kind, PickleNode::Kind::kNone);
-  // All of torch's archive but the id that it adds and the memo opcodes of its pickle.
+  // Equals torch's archive except for the id that torch adds and the memo opcodes of its pickle.
   const MemoryFile torch(saved("list_of_none"));
   const PickleValue theirs = read_object_item(torch, 0, torch.size(), budget);
   EXPECT_EQ(theirs->items[0]->kind, PickleNode::Kind::kNone);
 }
 
-// A tensor archive whose pickle, records and storage are made up.
+// A tensor archive with an invented pickle, records and storage.
 struct Made {
   std::string callee = "torch._utils _rebuild_tensor_v2";
   std::string storage_class = "torch FloatStorage";

@@ -1,4 +1,4 @@
-// A table bound to configurations: families (MTP at layers past the last, layers chosen by
+// Tests a table bound to configurations: families (MTP at layers past the last, layers chosen by
 // condition), spellings, sub-configurations, dialects, and what a hostile table or configuration
 // cannot do.
 #include "mappings/binding/binding.h"
@@ -15,7 +15,7 @@
 namespace mappings {
 namespace {
 
-// The shapes that mixture-of-experts, latent-attention and VL tables need: a sub-configuration, two
+// The shapes that tables with experts, latent attention or vision need: a sub-configuration, two
 // families over the same rows, conditions on the layer, spellings by spec.
 const char* const kTable = R"json({
   "architectures": ["T"],
@@ -116,7 +116,7 @@ TEST(Binding, DialectWithMostNames) {
   };
   EXPECT_EQ(choose("layers."), 1u);
   EXPECT_EQ(choose("model.language_model."), 2u);
-  EXPECT_EQ(choose("visual."), 0u);  // no difference: the first
+  EXPECT_EQ(choose("visual."), 0u);  // no difference, so the first wins
   EXPECT_EQ(choose("nothing"), 0u);
 }
 
@@ -130,7 +130,8 @@ TEST(Binding, DropsAndConfiguration) {
                                              "layers.4.embed_tokens.weight=embed.weight"}));
   EXPECT_EQ(binding.megatron_config("bf16"),
             Json::parse(R"({"num_layers": 3, "moe_layer_freq": [0, 1, 1],
-                            "list": [1, {"a": 16}, "text", "="], "number": 2.5})"));
+                            "list": [1, {"a": 16}, "text", "="], "number": 2.5,
+                            "share_embeddings_and_output_weights": false})"));
 }
 
 TEST(Binding, OutlivesItsConfiguration) {
@@ -190,7 +191,7 @@ TEST(Binding, RefusesConfigurations) {
   EXPECT_THROW(Binding(table, Json::parse("[]")), bridge::Error);
 }
 
-// Rows that only a configuration shows to collide, and shapes that do not fit.
+// Rows that collide only under certain configurations, and shapes that do not fit.
 TEST(Binding, RefusesWhatTheNumbersShow) {
   const auto message = [](const std::string& rows, const std::string& families = "") {
     const std::string decoder =

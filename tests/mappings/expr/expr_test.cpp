@@ -1,4 +1,4 @@
-// The expression language: precedence, absence, exact arithmetic, and what it refuses.
+// Tests the expression language: precedence, absence, exact arithmetic, and refusals.
 #include "mappings/expr/expr.h"
 
 #include <gtest/gtest.h>
@@ -95,6 +95,9 @@ TEST_F(ExprTest, Values) {
       {"count('b', layer_types)", "1"},
       {"count(1, [1, 2, 1.0, '1']) + 1", "3"},
       {"count(l == 2, [true, false, true])", "2"},
+      {"ln(1)", "0.0"},
+      {"ln(4.0) / ln(2)", "2.0"},
+      {"[1, 2][ln(1) == 0 ? 1 : 0]", "2"},
       {"2 in [1, 2]", "true"},
       {"2.0 in [1, 2]", "true"},
       {"'2' in [1, 2]", "false"},
@@ -196,6 +199,11 @@ TEST_F(ExprTest, Refused) {
       {"1 in [1] in [2]", "needs parentheses"},
       {"1 in", "a value is missing"},
       {"count(1, 3)", "'count' of 3, which is no list"},
+      {"ln(0)", "'ln' of 0, which is not positive"},
+      {"ln(-1.5)", "'ln' of -1.5, which is not positive"},
+      {"ln('a')", "is not a number"},
+      {"ln(absent)", "absent is missing"},
+      {"ln(1", "')' expected"},
       {"count(1, absent)", "absent is missing"},
       {"count(absent, [1])", "absent is missing"},
       {"count(1)", "',' expected"},

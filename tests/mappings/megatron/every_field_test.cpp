@@ -1,6 +1,7 @@
-// Every field of every table's megatron_config reaches both outputs: run_config.yaml, read by yaml-cpp, and the arguments
-// of common.pt, under its own name, under the name that Megatron-LM's parser gives it (megatron/training/arguments.py),
-// or not at all for a reason that is stated. The configurations switch on every field that only some models have.
+// Tests that every field of every table's megatron_config reaches both outputs: run_config.yaml,
+// read by yaml-cpp, and the arguments of common.pt. In the arguments, a field has its own name or
+// the name that Megatron-LM's parser gives it (megatron/training/arguments.py), or is absent for a
+// stated reason. The configurations switch on every field that only some models have.
 #include <gtest/gtest.h>
 #include <yaml-cpp/yaml.h>
 
@@ -33,7 +34,7 @@ Json with_yarn(const char* released) {
               R"({"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"})");
 }
 
-// Of every table at least one, so that a new table asks for its configurations here.
+// There is at least one for every table, so a new table must add its configurations here.
 std::vector<Json> configurations() {
   std::vector<Json> all;
   for (const char* released :
@@ -51,7 +52,7 @@ std::vector<Json> configurations() {
   return all;
 }
 
-// field -> argument, as core_transformer_config_from_args and load_args_from_checkpoint read them.
+// field -> argument, as core_transformer_config_from_args and load_args_from_checkpoint read them
 const std::map<std::string, std::string> kOtherName = {
     {"rope_scaling", "use_rope_scaling"},
     {"seq_len_interpolation_factor", "rotary_seq_len_interpolation_factor"},
@@ -63,7 +64,8 @@ const std::map<std::string, std::string> kOtherName = {
     {"gated_linear_unit", "swiglu"},
 };
 
-// Callables and types, the vision side, and what an argument says the other way round.
+// Callables and types, fields of the vision side, and fields whose arguments have the inverse
+// meaning.
 const Names kNoArgument = {"_target_",
                            "transformer_layer_spec",
                            "activation_func",
@@ -131,7 +133,7 @@ TEST(EveryField, ReachesBothOutputs) {
   }
 }
 
-// Fields of GPT-OSS that no built-in table has.
+// GPT-OSS has these fields; no built-in table has them.
 TEST(EveryField, OfOtherTablesReachesThemToo) {
   Json provider = bound(Json::parse(kQwen3_06B)).megatron_config("bf16");
   const Json fields = Json::parse(R"({

@@ -1,5 +1,5 @@
-// Provider fields, Megatron-LM arguments and run_config.yaml. The YAML is read with yaml-cpp and
-// compared with the files that Megatron-Bridge wrote for the same configurations
+// Tests provider fields, Megatron-LM arguments and run_config.yaml. yaml-cpp reads the YAML; the
+// test compares it with the files that Megatron-Bridge wrote for the same configurations
 // (data/bridge_run_config).
 #include <gtest/gtest.h>
 #include <yaml-cpp/yaml.h>
@@ -51,7 +51,7 @@ void expect_inside(const YAML::Node& ours, const YAML::Node& bridge, const std::
   }
 }
 
-// The fields without which Bridge's export fails, loses tensors or writes another config.json.
+// Without these fields, Bridge's export fails, loses tensors or writes another config.json.
 const char* const kNeeded[] = {"_target_",
                                "num_layers",
                                "hidden_size",
@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(All, RunConfig,
                                            "qwen3_5_moe_vl", "qwen3_5_moe_text"),
                          [](const auto& param) { return std::string(param.param); });
 
-// Bridge has no Mixtral of its own: the fields are those of its provider all the same.
+// Bridge has no Mixtral of its own; the fields are still those of its provider.
 TEST(RunConfigFields, OfMixtralAreTheProviders) {
   const YAML::Node bridge = YAML::Load(read_data("qwen3_moe.yaml"))["model"];
   const Json mixtral = provider_of(kMixtral8x7B);
@@ -105,7 +105,7 @@ TEST(RunConfigFields, OfMixtralAreTheProviders) {
 }
 
 TEST(RunConfigText, Spelling) {
-  // As PyYAML's safe_dump writes the same value.
+  // Expected text: PyYAML's safe_dump of the same value.
   const Json top = Json::parse(R"({"b": [1, [2, 3], {"y": 1, "x": []}], "a": {"c": null, "_d": {}},
                                    "e": [], "f": [{"g": {"h": [0]}}]})");
   EXPECT_EQ(yaml_text(top),
@@ -223,7 +223,7 @@ TEST(Provider, LatentAttentionRope) {
   EXPECT_EQ(v3["rotary_scaling_factor"], 40);
   EXPECT_EQ(v3["original_max_position_embeddings"], 4096);
   EXPECT_EQ(v3["mscale_all_dim"], 1.0);
-  // As transformers 5 writes it, with what the release says.
+  // The form that transformers 5 writes, with the values of the release.
   Json config = Json::parse(kDeepSeekV3);
   config["rope_parameters"] = config["rope_scaling"];
   config["rope_parameters"]["rope_type"] = "yarn";
@@ -234,7 +234,7 @@ TEST(Provider, LatentAttentionRope) {
   }
   config["head_dim"] = 64;
   EXPECT_EQ(provider_of(config.dump()), v3);
-  // Megatron-Core scales the softmax by the factors whatever the kind of RoPE.
+  // Megatron-Core scales the softmax by the factors for every kind of RoPE.
   config["rope_parameters"] = Json::parse(R"({"rope_type": "default", "rope_theta": 50000.0})");
   const Json plain = provider_of(config.dump());
   EXPECT_EQ(plain["rope_type"], "rope");
@@ -246,7 +246,7 @@ TEST(Provider, LatentAttentionRope) {
 TEST(Provider, RoutersOfSoftmax) {
   Json config = Json::parse(kQwen3_30B_A3B);
   EXPECT_EQ(provider_of(config.dump())["moe_router_pre_softmax"], false);
-  // Probabilities that are not normalized: softmax over all, then the best.
+  // Probabilities are not normalized: softmax over all experts, then the best.
   config["norm_topk_prob"] = false;
   EXPECT_EQ(provider_of(config.dump())["moe_router_pre_softmax"], true);
   config.erase("norm_topk_prob");  // Qwen3MoeConfig's default is false
@@ -267,7 +267,7 @@ TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   EXPECT_EQ(provider_of(mistral.dump())["add_qkv_bias"], false);
   mistral["sliding_window"] = nullptr;
   EXPECT_EQ(provider_of(mistral.dump())["window_size"], nullptr);
-  mistral["head_dim"] = 160;  // Mistral-Nemo has 128 for 5120 / 32
+  mistral["head_dim"] = 160;  // Mistral-Nemo has 128, although 5120 / 32 is 160
   EXPECT_EQ(provider_of(mistral.dump())["kv_channels"], 160);
   mistral["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 1e6}, {"factor", 16.0}};
   EXPECT_EQ(provider_of(mistral.dump())["yarn_rotary_scaling_factor"], 16.0);
@@ -286,13 +286,14 @@ TEST(Provider, FollowsTheDtype) {
   EXPECT_EQ(fp16["fp16"], true);
   EXPECT_EQ(target(fp16, "params_dtype"), "torch.float16");
   EXPECT_EQ(target(fp16, "autocast_dtype"), "torch.float16");
-  // Megatron-Bridge sets it for Qwen whatever the parameters are.
+  // Megatron-Bridge always sets it for Qwen, whatever the type of the parameters.
   EXPECT_EQ(target(provider_of(kQwen3_8B, "fp16"), "autocast_dtype"), "torch.bfloat16");
 }
 
 TEST(MegatronArgs, OfQwen2) {
   const Json args = megatron_args(provider_of(kQwen2_7B), {152'064, "", false});
-  // What load_args_from_checkpoint and check_checkpoint_args read, as this model is trained there.
+  // The arguments that load_args_from_checkpoint and check_checkpoint_args read, with the values
+  // with which this model is trained.
   const Json expected = Json::parse(R"({
     "num_layers": 28, "hidden_size": 3584, "ffn_hidden_size": 18944, "seq_length": 131072,
     "num_attention_heads": 28, "num_query_groups": 4, "group_query_attention": true, "kv_channels": 128,
@@ -304,7 +305,7 @@ TEST(MegatronArgs, OfQwen2) {
     "attention_dropout": 0.0, "hidden_dropout": 0.0, "mtp_num_layers": null, "num_experts": null,
     "qk_layernorm": false, "use_rope_scaling": false, "rope_scaling_factor": 1.0,
     "multi_latent_attention": false, "init_method_std": 0.02, "vocab_size": 152064,
-    "padded_vocab_size": 152064, "make_vocab_size_divisible_by": 128, "tokenizer_type": "HuggingFaceTokenizer",
+    "padded_vocab_size": 152064, "make_vocab_size_divisible_by": 128,
     "transformer_impl": "transformer_engine", "ckpt_format": "torch_dist", "use_dist_ckpt": true,
     "no_save_optim": true, "no_save_rng": true, "tensor_model_parallel_size": 1,
     "pipeline_model_parallel_size": 1, "context_parallel_size": 1, "expert_model_parallel_size": 1,
@@ -317,13 +318,14 @@ TEST(MegatronArgs, OfQwen2) {
   }
   EXPECT_TRUE(args["rotary_base"].is_number_integer());
   EXPECT_FALSE(args.contains("tokenizer_model"));
+  EXPECT_FALSE(args.contains("tokenizer_type"));  // a type has no meaning without a model
   EXPECT_FALSE(args.contains("params_dtype"));
   for (const auto& [name, value] : args.items()) {
     EXPECT_FALSE(value.is_object()) << name;
   }
 }
 
-// The names of Megatron-LM's parser, with the values its users pass for this model.
+// The names of Megatron-LM's parser, with the values that its users pass for this model.
 TEST(MegatronArgs, OfDeepSeekV3) {
   const Json args = megatron_args(provider_of(kDeepSeekV3), {});
   const Json expected = Json::parse(R"({
@@ -356,7 +358,8 @@ TEST(MegatronArgs, OfDeepSeekV3) {
   EXPECT_FALSE(windowed.contains("rope_type"));
 }
 
-// As Megatron-LM's dev branch declares them, with the values its recipe of the model passes.
+// The names that Megatron-LM's dev branch declares, with the values that its recipe of the model
+// passes.
 TEST(MegatronArgs, OfDeepSeekV4) {
   const Json args = megatron_args(provider_of(kDeepSeekV4Flash), {});
   const Json expected = Json::parse(R"({
@@ -390,6 +393,7 @@ TEST(MegatronArgs, OfTheOthers) {
   EXPECT_EQ(llama["use_rope_scaling"], true);
   EXPECT_EQ(llama["rope_scaling_factor"], 32.0);
   EXPECT_EQ(llama["tokenizer_model"], "tok");
+  EXPECT_EQ(llama["tokenizer_type"], "HuggingFaceTokenizer");
   EXPECT_EQ(llama["transformer_impl"], "local");
   const Json qwen3 = megatron_args(provider_of(kQwen3_06B), {});
   EXPECT_EQ(qwen3["qk_layernorm"], true);

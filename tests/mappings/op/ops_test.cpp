@@ -1,5 +1,5 @@
-// The registry: that what the ops state goes together, and that docs/mapping-tables.md describes them, each and no other.
-// What an op does is tested in tests/convert/algebra/op.
+// Tests the registry: the statements of the ops are consistent, and docs/mapping-tables.md
+// describes exactly these ops. tests/convert/algebra/op tests what an op does.
 #include "mappings/op/ops.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ TEST(Ops, StateWhatGoesTogether) {
     EXPECT_GE(op->least_parts, 1U);
     EXPECT_LE(op->least_parts, op->most_parts);
     EXPECT_EQ(op->values.apply == nullptr, op->values.undo == nullptr);
-    // Blocks are quantized again from values as they are on the Megatron side.
+    // Blocks are quantized again from the values on the Megatron side.
     if (op->changes_values()) {
       EXPECT_FALSE(op->takes_quantized);
     }

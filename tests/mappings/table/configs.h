@@ -36,7 +36,7 @@ inline constexpr char kLlama31_8B[] = R"({
   "vocab_size": 128256
 })";
 
-// Mistral-7B-v0.1, the release with a window; later ones say null.
+// Mistral-7B-v0.1, the release with a window; later releases say null.
 inline constexpr char kMistral7B[] = R"({
   "architectures": ["MistralForCausalLM"],
   "bos_token_id": 1,
@@ -394,7 +394,7 @@ inline constexpr char kDeepSeekV4Flash[] = R"({
     4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 0]
 })";
 
-// What DeepSeek-V4-Pro has otherwise.
+// The values of DeepSeek-V4-Pro that differ.
 inline constexpr char kDeepSeekV4Pro[] = R"({
   "expert_dtype": "fp4",
   "hidden_size": 7168,

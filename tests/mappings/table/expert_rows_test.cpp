@@ -1,5 +1,5 @@
-// Experts, families with variables, multi-token prediction and block quantization: a small table that
-// has them all, what it becomes for a configuration, and how it can be wrong.
+// Tests experts, families with variables, multi-token prediction and block quantization: a small
+// table that has them all, the result under a configuration, and ways in which it can be wrong.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -92,7 +92,7 @@ TEST(ExpertRows, EveryLayerAndExpert) {
       "embedding.weight <- model.embed.weight [7, 3]",
   };
   EXPECT_EQ(seen.lines, expected);
-  // Every prefix with every spelling, but the tensor's own name.
+  // Every prefix is combined with every spelling, except for the tensor's own name.
   const std::vector<std::string> aliases = {
       "mtp.layers.0.transformer_layer.mlp.experts.local_experts.1.linear_fc1.weight",
       "mtp.layers.0.mtp_model_layer.mlp.experts.experts.1.linear_fc1.weight",
@@ -114,7 +114,7 @@ TEST(ExpertRows, EveryLayerAndExpert) {
                          "mtp.layers.0.norm -1/0"}));
 }
 
-// Hugging Face names may number the experts in another way.
+// Hugging Face names may number the experts differently.
 TEST(ExpertRows, NumbersOfTheHfSide) {
   const auto names = [](const std::string& number) {
     std::string text = kGood;
@@ -167,7 +167,7 @@ TEST(MtpDepths, KeptAndDropped) {
   EXPECT_EQ(dropped.dim("depths"), 0);
   for (const std::string& line : tensors_of(dropped).lines)
     EXPECT_FALSE(line.starts_with("mtp")) << line;
-  // Both MTP families live under one HF prefix, and it is known beyond what is promised.
+  // Both MTP families have one HF prefix, which is known beyond the promised depths too.
   EXPECT_EQ(dropped.mtp_hf_prefixes(0, 0), std::vector<std::string>{"model.layers.2."});
   EXPECT_EQ(dropped.mtp_hf_prefixes(1, 7), std::vector<std::string>{"layers.9."});
   for (const char* nothing :
@@ -187,7 +187,7 @@ TEST(BlockSchemes, NamesAndShapesOfScales) {
   EXPECT_EQ(scheme.scale_name("a.weight.bias"), std::nullopt);
   EXPECT_EQ(scheme.scale_name(".weight"), ".scale");
   EXPECT_EQ(scheme.scale_name("eight"), std::nullopt);
-  // Blocks of 16 x 8, the last ones partial.
+  // Blocks of 16 x 8; the last ones are partial.
   EXPECT_EQ(scheme.scale_shape({32, 16}), (bridge::Shape{2, 2}));
   EXPECT_EQ(scheme.scale_shape({33, 17}), (bridge::Shape{3, 3}));
   EXPECT_EQ(scheme.scale_shape({1, 8}), (bridge::Shape{1, 1}));
@@ -230,7 +230,7 @@ TEST(ExpertRows, RefusesConfigurations) {
     }
     EXPECT_NE(text.find(message), std::string::npos) << text;
   }
-  // Experts count in the limit on tensors: 30 layers of 100,000 and their extra states.
+  // Experts count towards the limit on tensors: 30 layers of 100,000 and their extra states.
   const Json many = config_of(R"([{"op": "replace", "path": "/text/num_experts", "value": 100000},
                                   {"op": "replace", "path": "/text/num_layers", "value": 30}])");
   try {

@@ -1,4 +1,5 @@
-// Fragments and row groups: what a table that uses them stands for, where messages point, and what is refused.
+// Tests fragments and row groups: what a table that uses them stands for, the lines that messages
+// name, and refusals.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,7 +26,8 @@ constexpr EmbeddedText kFragments[] = {
     ["embedding.weight", "copy", "{P}embed.weight [hidden]"]
   ],
   "refuse": [["act != 'silu'", "from the fragment"]],
-  "megatron_config": {"a": "1", "b": "2"}
+  "megatron_config": {"a": "1", "b": "2"},
+  "hf_config": [["k", "a"]]
 })"},
     {"layer.jsonc", R"({
   // A row on line 4, a group below it.
@@ -68,7 +70,12 @@ TEST(Fragments, ListsAreJoinedAndOwnMembersWinInPlace) {
     "values": {"second": "first + 10", "third": "second"},
     "rows": [["own.weight", "copy", "own [hidden]"]],
     "refuse": [["false", "own"]],
-    "megatron_config": {"a": "7", "c": "3"})");
+    "megatron_config": {"a": "7", "c": "3"},
+    "hf_config": [[["x.k", "k"], "b", {"when": "a > 0"}]])");
+  ASSERT_EQ(table.hf_config.size(), 2U);
+  EXPECT_EQ(table.hf_config[0].place.text(), "line 14 of common/base.jsonc");
+  EXPECT_EQ(table.hf_config[1].keys, (std::vector<std::string>{"x.k", "k"}));
+  EXPECT_EQ(table.hf_config[1].place.fragment, "");
   ASSERT_EQ(table.rows.size(), 2u);
   EXPECT_EQ(table.rows[0].megatron, "embedding.weight");
   EXPECT_EQ(table.rows[0].place.text(), "line 10 of common/base.jsonc");
@@ -104,7 +111,7 @@ TEST(Fragments, OtherKeysAreTheTablesOwnElseTheFragments) {
 TEST(Fragments, AUseSaysFamilyAndCondition) {
   const Table table = parse(
       R"("use": ["base", {"fragment": "layer", "family": ["decoder", "mtp"], "when": "tied"}])");
-  ASSERT_EQ(table.rows.size(), 6u);  // of two families the norm and the bias, of none the head
+  ASSERT_EQ(table.rows.size(), 6u);  // the norm and the bias of two families, the head of none
   EXPECT_EQ(table.rows[1].family, "decoder");
   EXPECT_EQ(table.rows[2].family, "mtp");
   EXPECT_EQ(table.rows[1].when.text(), "tied && (l > 0 || l < 0)");
@@ -224,7 +231,21 @@ TEST(BuiltinTables, HeadsAreWhatTheTablesSay) {
   }
 }
 
-// A fragment that no table uses would be checked by nothing.
+// The id of a conversion depends on the hash.
+TEST(Fragments, AreInTheHashOfATable) {
+  const std::string text = table_with(R"("use": ["base"])");
+  const Table table = parse_table(text, "own.jsonc", kFragments);
+  std::vector<EmbeddedText> changed(std::begin(kFragments), std::end(kFragments));
+  std::string base(changed[0].text);
+  base.replace(base.find("\"b\": \"2\""), 8, "\"b\": \"3\"");
+  changed[0].text = base;
+  EXPECT_NE(parse_table(text, "own.jsonc", changed).sha256, table.sha256);
+  EXPECT_EQ(parse_table("// A comment.\n" + text, "other.jsonc", kFragments).sha256, table.sha256);
+  EXPECT_EQ(parse(R"("use": ["base"], "megatron_config": {"a": "1"})").sha256, table.sha256);
+  EXPECT_EQ(table.sha256.size(), 64u);
+}
+
+// Nothing would check a fragment that no table uses.
 TEST(BuiltinTables, UseEveryFragment) {
   for (const EmbeddedText& fragment : embedded_fragments()) {
     const std::string name =
@@ -251,6 +272,14 @@ TEST(BuiltinTables, StandForSelfContainedOnes) {
       EXPECT_EQ(full.rows[i].family, table.rows[i].family);
     }
     EXPECT_EQ(full.megatron_config.size(), table.megatron_config.size());
+    EXPECT_EQ(full.sha256, table.sha256);
+    EXPECT_FALSE(table.hf_config.empty());
+    ASSERT_EQ(full.hf_config.size(), table.hf_config.size());
+    for (size_t i = 0; i < full.hf_config.size(); ++i) {
+      EXPECT_EQ(full.hf_config[i].keys, table.hf_config[i].keys);
+      EXPECT_EQ(full.hf_config[i].value.text(), table.hf_config[i].value.text());
+      EXPECT_EQ(full.hf_config[i].when.text(), table.hf_config[i].when.text());
+    }
   }
 }
 

@@ -1,4 +1,5 @@
-// Lists of tensors (data/keys): name, dtype and dims of each, as a release's shards or a Megatron checkpoint say.
+// Reads lists of tensors (data/keys): name, dtype and dims of each, as a release's shards or a
+// Megatron checkpoint give them.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Parts of a multimodal model: which rows are of which, where the Megatron keys get a prefix, how the text model is
-// configured and spelled on its own, and how a table can be wrong about it.
+// Tests the parts of a multimodal model: the rows of each part, where Megatron keys get a prefix,
+// how the text model is configured and spelled by itself, and the mistakes that a table can make.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -97,7 +97,7 @@ TEST(ModelParts, TextOnlyIsAVariableAndHasNoPrefix) {
   const Binding text(table, Json::parse(kVl), {.text_only = true});
   EXPECT_EQ(text.name_prefix(), "");
   EXPECT_EQ(text.megatron_config("bf16").at("alone"), true);
-  EXPECT_TRUE(text.has_parts());  // which a plan leaves out, and knows what it leaves out
+  EXPECT_TRUE(text.has_parts());  // a plan leaves them out and reports them
   EXPECT_EQ(parts_of(text), parts_of(all));
 }
 
@@ -109,7 +109,7 @@ TEST(ModelParts, TheTextFormIsServedToo) {
   EXPECT_FALSE(text.has_parts());
   EXPECT_EQ(text.megatron_config("bf16").at("tie"), true);
   EXPECT_EQ(Binding(table, Json::parse(kVl)).config_root(), "text_config");
-  // Depths that --mtp drop leaves out are counted at the top, too.
+  // Depths that --mtp drop leaves out are counted at the top too.
   Json config = Json::parse(kText);
   config["mtp_layers"] = 1;
   EXPECT_EQ(Binding(table, config, {.drop_mtp = true}).promised_mtp_depths(), 1);

@@ -1,5 +1,5 @@
-// The tables of mixture-of-experts models: names against Megatron-Bridge's registries and against what
-// real megatron-core asks for, which layers have experts, what is refused and what is warned of.
+// Tests the tables of mixture-of-experts models: their names against Megatron-Bridge's registries
+// and against what real megatron-core requests, the layers with experts, refusals and warnings.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -22,8 +22,8 @@
 namespace mappings {
 namespace {
 
-// Bridge's names are those of the modules: an expert is local_experts.E, or one of a grouped
-// weightE with the same HF names; MTP's layer is mtp_model_layer.
+// Bridge uses the names of the modules: an expert is local_experts.E, or a grouped weightE with the
+// same HF names; MTP's layer is mtp_model_layer.
 std::string as_registered(std::string name) {
   name =
       std::regex_replace(name, std::regex("experts\\.experts\\.\\d+"), "experts.local_experts.*");
@@ -38,7 +38,7 @@ using NamedRow = std::tuple<std::string, std::string, std::string>;  // Megatron
 struct Registry {
   const char* name;
   std::vector<const char*> configs;
-  // Rows of the registry that no model has.
+  // Rows of the registry that do not exist in any model.
   std::set<std::string> artefacts;
 };
 
@@ -48,7 +48,7 @@ TEST_P(ExpertNames, AreThoseOfMegatronBridge) {
   std::set<NamedRow> reference;
   for (ReferenceRow row : read_reference_rows(GetParam().name)) {
     if (row.megatron.ends_with("weight*")) continue;  // grouped: the same as local_experts
-    // The MTP layer, after the 61 of the release.
+    // The MTP layer follows the 61 layers of the release.
     row.hf = std::regex_replace(row.hf, std::regex("layers\\.61"), "layers.4");
     reference.emplace(row.megatron, row.hf, row.kind);
   }
@@ -80,7 +80,8 @@ TEST_P(ExpertNames, AreThoseOfMegatronBridge) {
   EXPECT_EQ(artefacts, GetParam().artefacts);
 }
 
-// Bridge registers a dense MLP for MTP, whose layer has experts, and a norm that no module has.
+// Bridge registers a dense MLP for MTP, whose layer has experts, and a norm that does not exist in
+// any module.
 const Registry kRegistries[] = {
     {"mixtral", {"{}"}, {}},
     {"qwen3_moe", {"{}"}, {}},
@@ -106,7 +107,7 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   EXPECT_EQ(kinds(config), "m0m1m2m3");
   EXPECT_FALSE(bound(config).per_layer_keys());
   EXPECT_EQ(bound(config).megatron_config("bf16")["moe_layer_freq"], 1);
-  // As Qwen3MoeDecoderLayer chooses.
+  // Qwen3MoeDecoderLayer chooses the layers this way.
   const std::tuple<const char*, const char*, const char*, Json> kCases[] = {
       {"mlp_only_layers", "[0, 2]", "d0d2m1m3", {0, 1, 0, 1}},
       {"decoder_sparse_step", "2", "d0d2m1m3", {0, 1, 0, 1}},
@@ -121,13 +122,14 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   }
   EXPECT_EQ(kinds(with(config, "mlp_only_layers", "null")), "m0m1m2m3");
   const Json renamed = with(without(config, "num_experts"), "num_local_experts", "16");
-  EXPECT_EQ(bound(renamed).dim("experts"), 16);  // as transformers 5 writes it
+  EXPECT_EQ(bound(renamed).dim("experts"), 16);  // the name that transformers 5 writes
 }
 
 struct Requested {
   const char* file;
   const char* config;
-  const char* patch;  // to the sizes of the model that was asked
+  // Changes the configuration to the sizes of the model that was asked.
+  const char* patch;
   bool local_spec;
 };
 
@@ -139,8 +141,8 @@ std::string without_numbers(std::string name, bool stacked) {
   return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
 }
 
-// What real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) asks a checkpoint for (data/requested_keys): these tensors and no
-// others, and no object that is not in the table.
+// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) requests exactly these tensors
+// from a checkpoint (data/requested_keys), and no object that the table lacks.
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
   std::ifstream in(data_dir() + "/requested_keys/" + GetParam().file + ".txt");
   std::map<std::string, std::set<std::string>> requested;  // by kind
@@ -163,7 +165,7 @@ TEST_P(RequestedKeys, AreThoseOfTheTable) {
 
   std::set<std::string> objects;
   binding.for_each_extra_state([&](const ExtraStateModule& module) {
-    // An axis for stacked layers, one for experts, else one object.
+    // One axis for stacked layers, one for experts, else one object.
     std::vector<std::string> at, of;
     if (stacked && module.family != nullptr) {
       at.push_back(std::to_string(module.layer));
@@ -285,7 +287,7 @@ TEST(ExpertTables, WarnOfWhatMegatronLacks) {
     ASSERT_EQ(texts.size(), 1u) << change.message;
     EXPECT_NE(texts[0].find(change.message), std::string::npos) << texts[0];
   }
-  // Where there is one group, or two experts chosen in each, both sides agree.
+  // With one group, or with two experts chosen in each group, both sides agree.
   Json groups = small(kDeepSeekV3);
   groups["n_group"] = groups["topk_group"] = 1;
   EXPECT_TRUE(bound(groups).warnings().empty());

@@ -1,5 +1,6 @@
-// Rows whose parts differ in size, whose heads have gates, whose groups are taken apart and whose values change: what a
-// table says of them, what it becomes under a configuration, and how either can be wrong.
+// Tests rows whose parts differ in size, whose heads have gates, whose groups are taken apart and
+// whose values change: what a table says about them, the result under a configuration, and how each
+// can be wrong.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -54,7 +55,7 @@ TEST(OpForms, NumbersOfTheConfiguration) {
   EXPECT_EQ(tensors.at("ba.weight").numbers.groups, 3);
   EXPECT_EQ(tensors.at("vision_qkv.bias").numbers.groups, 2);
   EXPECT_EQ(tensors.at("vision_qkv.bias").numbers.blocks, 3);
-  // Two blocks of columns below each other are 6 rows.
+  // Two blocks of columns, one below the other, have 6 rows.
   EXPECT_EQ(tensors.at("eh").numbers.split, (std::vector<SplitPart>{{".e", 3}, {".h", 3}}));
 }
 
@@ -159,7 +160,8 @@ TEST_P(BadOpForms, Refused) {
 INSTANTIATE_TEST_SUITE_P(All, BadOpForms, ::testing::ValuesIn(kBad),
                          [](const auto& param) { return std::string(param.param.name); });
 
-// The keys of parts are names like any other, where conditions do not exclude each other too.
+// The keys of parts must be unique like any other name, also between rows whose conditions may hold
+// together.
 TEST(OpForms, APartCannotHaveTheKeyOfAnotherRow) {
   std::string text = kGood;
   const std::pair<std::string, std::string> kChanges[] = {

@@ -1,5 +1,6 @@
-// The tables of Qwen3.5, 3.6 and Qwen3-Next: against lists of all tensors of full-size models (computed from the layout, data/keys),
-// against the names of Megatron-Bridge's registries, and for what configurations can ask for.
+// Tests the tables of Qwen3.5, 3.6 and Qwen3-Next against lists of all tensors of full-size models
+// (computed from the layout, data/keys), against the names of Megatron-Bridge's registries, and
+// under the variants that configurations can request.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -25,7 +26,7 @@ constexpr char kVision[] = R"({"depth": 27, "hidden_size": 1152, "intermediate_s
   "num_heads": 16, "in_channels": 3, "patch_size": 16, "temporal_patch_size": 2,
   "spatial_merge_size": 2, "num_position_embeddings": 2304, "deepstack_visual_indexes": []})";
 
-// text: what its size is.
+// text: the keys of text_config that state the size of the model.
 Json vl(const char* architecture, const char* text) {
   Json config = {{"architectures", {architecture}}, {"tie_word_embeddings", false}};
   config["text_config"] = Json::parse(kText);
@@ -49,7 +50,7 @@ constexpr char k397B[] = R"({"hidden_size": 4096, "num_hidden_layers": 60,
 constexpr char kDense[] = "Qwen3_5ForConditionalGeneration";
 constexpr char kMoe[] = "Qwen3_5MoeForConditionalGeneration";
 
-// A text model: its configuration is that of the text alone.
+// Builds a text model, whose configuration is that of the text part alone.
 Json text_only(const char* architecture, const char* text) {
   Json config = vl(architecture, text)["text_config"];
   config["architectures"] = {architecture};
@@ -111,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(
                       FullSizeModel{"qwen3_5_397b_a17b", kMoe, k397B, "apart", true}),
     [](const auto& param) { return std::string(param.param.name); });
 
-// A registry of Bridge's, and the dialect of the table that it has.
+// One of Bridge's registries, and the dialect of the table that it uses.
 struct Registry {
   const char* name;
   Json config;
@@ -134,7 +135,8 @@ size_t dialect_of(const Registry& registry, const Table& table) {
   return 0;
 }
 
-// Kinds that say where rows go or what becomes of values; of the others Bridge has more than there are ways.
+// Kinds that say where rows go or how values change. Bridge has more kinds than there are distinct
+// ways.
 std::string kind_that_matters(const LogicalTensor& tensor, size_t part) {
   static const char* const kQkv[] = {"QKVMapping[q]", "QKVMapping[k]", "QKVMapping[v]"};
   const Op* op = tensor.row->op;
@@ -185,7 +187,7 @@ TEST_P(QwenRegistry, NamesAreThoseOfMegatronBridge) {
                   kind_that_matters(tensor, part));
     }
   });
-  // Bridge has no rows for a dense MLP in Qwen3-Next, nor does its release have one.
+  // Neither Bridge nor the release has a dense MLP in Qwen3-Next.
   EXPECT_EQ(own, reference);
 }
 
@@ -221,7 +223,7 @@ TEST(Qwen35, KindsOfLayers) {
   const Json config = with_text(vl(kDense, k27B), R"({"num_hidden_layers": 6})");
   const Json every = with_text(config, R"({"full_attention_interval": 2})");
   EXPECT_EQ(linear_layers(bound(every)), "024");
-  // Named one by one, the list counts.
+  // If the layers are named one by one, the list counts.
   const Json named =
       with_text(every, R"({"layer_types": ["full_attention", "linear_attention", "full_attention",
     "linear_attention", "linear_attention", "full_attention"]})");
@@ -230,14 +232,14 @@ TEST(Qwen35, KindsOfLayers) {
             Json({0, 1, 0, 1, 1, 0}));
 }
 
-// Bridge's name is that of newer versions; Megatron-Core 0.16 knows the older one only.
+// Bridge uses the name of newer versions; Megatron-Core 0.16 knows only the older one.
 TEST(Qwen35, NameOfItsAttention) {
   const Json provider = bound(vl(kDense, k27B)).megatron_config("bf16");
   EXPECT_EQ(provider["experimental_attention_variant"], "gdn");
   EXPECT_EQ(megatron_args(provider, {})["experimental_attention_variant"], "gated_delta_net");
 }
 
-// The flag of the whole model counts where there is a vision tower, that of the text model where it is alone.
+// The flag of the whole model counts if there is a vision tower, otherwise that of the text model.
 TEST(Qwen35, TiedEmbeddings) {
   const Json config = vl(kDense, k27B);
   EXPECT_FALSE(bound(with_text(config, R"({"tie_word_embeddings": true})")).tied());
@@ -258,7 +260,7 @@ TEST(Qwen35, WithoutOutputGates) {
   EXPECT_EQ(bound(config).megatron_config("bf16")["attention_output_gate"], false);
 }
 
-// Of a layer and its frame, "mtp." holds all.
+// "mtp." contains everything of the layer and of its frame.
 TEST(Qwen35, MtpIsOneLayer) {
   const Binding binding = bound(vl(kDense, k27B), {.drop_mtp = true});
   EXPECT_TRUE(megatron_names(binding, false, "mtp.").empty());
@@ -290,7 +292,7 @@ TEST(Qwen35, RefusesByName) {
       EXPECT_NE(e.message().find(change.message), std::string::npos) << e.message();
     }
   }
-  // What is wrong with MTP alone does not matter without it.
+  // Mistakes that concern only MTP do not matter without MTP.
   for (const char* text :
        {R"({"mtp_num_hidden_layers": 2})", R"({"mtp_use_dedicated_embeddings": true})",
         R"({"num_hidden_layers": 6})"}) {
@@ -317,7 +319,7 @@ TEST(Qwen3Next, MtpThatConfigJsonDoesNotCount) {
   const Binding dropped = bound(config, {.mtp_depths = 1, .drop_mtp = true});
   EXPECT_TRUE(megatron_names(dropped, false, "mtp.").empty());
   EXPECT_EQ(dropped.promised_mtp_depths(), 1);
-  // What it counts, counts.
+  // If the configuration counts depths, its count is used.
   const Binding none = bound(with(config, "num_nextn_predict_layers", "0"), {.mtp_depths = 1});
   EXPECT_FALSE(none.asks_for_mtp_depths());
   EXPECT_EQ(none.promised_mtp_depths(), 0);

@@ -1,6 +1,6 @@
-// Tensors that lie otherwise on one side than the other (split, columns, chunks), elements stored two to a byte, and
-// spellings that say more than a text (dialects with variables, defaults and MTP in places of their own): a small
-// table that has them all, what it becomes, and how it can be wrong.
+// Tests tensors whose layout differs between the sides (split, columns, chunks), elements stored
+// two in a byte, and spellings that say more than a text (dialects with variables, defaults and MTP
+// in separate places): a small table that has them all, the result, and how it can be wrong.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -90,12 +90,12 @@ TEST(RowForms, MtpInPlacesOfItsOwn) {
   const auto only = [](const char* there) {
     return [there](std::string_view name) { return name == there; };
   };
-  // A layer numbered on from the decoder's may be one of that; mtp.K cannot.
+  // A layer whose number follows the decoder's layers may belong to the decoder; mtp.K cannot.
   EXPECT_TRUE(binding.is_mtp_layer(2, 0, only("layers.2.eh.weight")));
   EXPECT_FALSE(binding.is_mtp_layer(2, 0, only("layers.2.scale")));
   EXPECT_TRUE(binding.is_mtp_layer(0, 0, only("mtp.0.something")));
   EXPECT_EQ(binding.choose_dialect(only("layers.2.eh.weight")), 2u);
-  // The same where MTP is to be left out, and the spellings differ in nothing else.
+  // The same holds if MTP is left out and the spellings differ in nothing else.
   const Binding dropped(table, config_of("{}"), {.drop_mtp = true});
   EXPECT_EQ(dropped.choose_dialect(only("layers.2.eh.weight")), 2u);
   EXPECT_EQ(lines_of(dropped, 2).size(), 5u);

@@ -1,5 +1,5 @@
-// Tables that must be refused, each with the line and reason; made from one good table by replacing
-// a piece of its text.
+// Tests tables that must be refused, each with the line and the reason. Each comes from one good
+// table by replacing a piece of its text.
 #include <gtest/gtest.h>
 
 #include "bridge/io/base/error.h"
@@ -197,6 +197,15 @@ const BadTable kBad[] = {
     {"fields_when_literal", R"("megatron_config": {)",
      R"("megatron_config_when": [["tied", {"a": ["=1 +"]}]], "megatron_config": {)",
      "megatron_config at line 34: expression"},
+    {"hf_config_form", R"("megatron_config": {)", R"("hf_config": [["a"]], "megatron_config": {)",
+     "hf_config at line 34: an entry is [key or list of keys, expression, {options}]"},
+    {"hf_config_key", R"("megatron_config": {)",
+     R"("hf_config": [["a.", "b"]], "megatron_config": {)", "'a.' is no key of config.json"},
+    {"hf_config_options", R"("megatron_config": {)",
+     R"("hf_config": [["a", "b", {"family": "decoder"}]], "megatron_config": {)",
+     "hf_config at line 34: unknown key 'family'"},
+    {"hf_config_expression", R"("megatron_config": {)",
+     R"("hf_config": [["a", "b +"]], "megatron_config": {)", "hf_config at line 34: expression"},
     {"config_expression", "\"'some.Provider'\"", "\"some.Provider x\"", "line 35: expression"},
 };
 

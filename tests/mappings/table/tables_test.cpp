@@ -1,8 +1,9 @@
-// The tables that ship: names against Megatron-Bridge's mapping registries
+// Tests the built-in tables: names against Megatron-Bridge's mapping registries
 // (data/reference_mappings, dumped from its own objects), sizes against the published parameter
 // counts of the released models.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <set>
@@ -36,8 +37,8 @@ std::string replace_star(std::string text, int layer) {
 Reference read_reference(const std::string& name, int layers) {
   Reference reference;
   for (const ReferenceRow& row : read_reference_rows(name)) {
-    if (row.megatron.starts_with(
-            "mtp.")) {  // no released dense Qwen3 has it; config.json with it is refused
+    // No released dense Qwen3 has it; a config.json with it is refused.
+    if (row.megatron.starts_with("mtp.")) {
       ++reference.mtp_rows;
       continue;
     }
@@ -78,7 +79,7 @@ TEST_P(ReferenceNames, AreThoseOfMegatronBridge) {
       EXPECT_EQ(kind_of(tensor, part), kind->second) << pair.first << " <- " << pair.second;
     }
   });
-  // Bridge's registries list the other norm spelling for Llama only; ours is an alias everywhere.
+  // Bridge's registries list the other norm spelling only for Llama; ours is an alias everywhere.
   for (const Pair& pair : reference.pairs) {
     EXPECT_TRUE(with_aliases.contains(pair)) << pair.first << " <- " << pair.second;
   }
@@ -90,7 +91,7 @@ TEST_P(ReferenceNames, AreThoseOfMegatronBridge) {
 INSTANTIATE_TEST_SUITE_P(All, ReferenceNames, ::testing::Values("llama", "qwen2", "qwen3"),
                          [](const auto& param) { return std::string(param.param); });
 
-// The worked example of the documentation is a table.
+// The worked example of the documentation is a valid table.
 TEST(Documentation, ExampleWorks) {
   std::ifstream in(data_dir() + "/../docs/mapping-tables.md");
   std::stringstream buffer;
@@ -117,7 +118,8 @@ TEST(Documentation, ExampleWorks) {
       EXPECT_EQ(tensor.hf[2].name, "model.layers.3.self_attn.v_proj.weight");
     }
   });
-  // Two outside the layers, attention in four layers, one dense, three with two experts and a bias.
+  // Two parts outside the layers, attention in four layers, one dense layer, three with two experts
+  // and a bias.
   EXPECT_EQ(parts.size(), 2 + 4 * 2 + 1 + 3 * (2 + 1u));
   EXPECT_EQ(parts["decoder.layers.0.mlp.linear_fc1.weight"], 2u);
   EXPECT_EQ(parts["decoder.layers.1.mlp.experts.experts.1.linear_fc1.weight"], 2u);
@@ -260,7 +262,13 @@ TEST(Tables, WarnOfWhatMegatronLacks) {
       {"llama", "rope_scaling", R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0})",
        "low_freq_factor 1"},
       {"qwen3", "rope_parameters",
-       R"({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5})", "attention_factor 1.5"},
+       R"({"rope_type": "yarn", "factor": 1.0, "attention_factor": 1.5})", "attention_factor 1.5"},
+      {"qwen3", "rope_scaling",
+       R"({"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.8782488562869419})",
+       "attn_factor 0.8782488562869419"},
+      {"qwen2", "dual_chunk_attention_config",
+       R"({"chunk_size": 262144, "original_max_position_embeddings": 262144})",
+       "attention beyond 262144 tokens"},
       {"qwen2", "use_sliding_window", "true", "use_sliding_window"},
   };
   for (const Refusal& warning : kCases) {
@@ -269,6 +277,32 @@ TEST(Tables, WarnOfWhatMegatronLacks) {
     const std::vector<std::string> texts = Binding(find_table(config, ""), config).warnings();
     ASSERT_EQ(texts.size(), 1u) << warning.message;
     EXPECT_NE(texts[0].find(warning.message), std::string::npos) << texts[0];
+  }
+}
+
+// Megatron-Core's _yarn_get_concentration_factor must give attention_factor back.
+TEST(Tables, AttentionFactorOfYarn) {
+  for (const char* type : {"llama", "qwen2", "qwen3", "qwen3_moe", "mixtral"}) {
+    for (const double factor : {1.0, 1.5, 0.8782488562869419}) {
+      Json config = small_config(type);
+      config.update({{"num_experts", 4},
+                     {"num_local_experts", 4},
+                     {"num_experts_per_tok", 2},
+                     {"moe_intermediate_size", 32}});
+      config["rope_parameters"] = {{"rope_type", "yarn"},
+                                   {"factor", 4.0},
+                                   {"original_max_position_embeddings", 4096},
+                                   {"attention_factor", factor}};
+      const Binding binding(find_table(config, ""), config);
+      EXPECT_TRUE(binding.warnings().empty()) << type;
+      const Json fields = binding.megatron_config("bf16");
+      const auto mscale = fields["yarn_mscale"].get<double>();
+      EXPECT_DOUBLE_EQ(0.1 * mscale * std::log(4.0) + 1, factor) << type;
+      EXPECT_EQ(fields["yarn_mscale_all_dim"], 0.0) << type;
+      config["rope_parameters"].erase("attention_factor");
+      const Json plain = Binding(find_table(config, ""), config).megatron_config("bf16");
+      EXPECT_EQ(plain["yarn_mscale"], 1.0) << type;
+    }
   }
 }
 
@@ -296,7 +330,7 @@ TEST(Tables, ExtraStateModules) {
     EXPECT_TRUE(modules.emplace(module.module, module.layer).second);
     EXPECT_EQ(module.layer_count, module.family == nullptr ? 0 : 3);
   });
-  // What Megatron-Bridge's own checkpoint of a Qwen3 holds.
+  // The names in Megatron-Bridge's own checkpoint of a Qwen3.
   for (const char* name :
        {"self_attention.linear_qkv", "self_attention.linear_proj", "self_attention.q_layernorm",
         "self_attention.k_layernorm", "mlp.linear_fc1", "mlp.linear_fc2"}) {

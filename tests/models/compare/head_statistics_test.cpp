@@ -1,4 +1,5 @@
-// Statistics of two heads over blocks of the vocabulary are those of the whole, as ATen computes them.
+// Tests that statistics of two heads over blocks of the vocabulary equal those of the whole, as
+// ATen computes them.
 #include "models/compare/head_statistics.h"
 
 #include <ATen/TensorOperators.h>
@@ -16,7 +17,8 @@
 namespace models {
 namespace {
 
-// Rows whose largest value comes first, last and in the middle, so that sums are rescaled in both directions.
+// Returns rows whose largest value comes first, last and in the middle, so that sums are rescaled
+// in both directions.
 at::Tensor logits(double scale) {
   const std::array<double, 21> values = {9,    1,   -3, 0.5, 2,    1.5, 0,   //
                                          -2,   0,   1,  2,   3,    4,   30,  //
@@ -56,7 +58,7 @@ TEST(HeadStatistics, DivergenceOfBlocksIsThatOfTheWhole) {
   }
 }
 
-// A masked token has no probability: e^0 / (e^0 + e^1) and the rest, against one and nothing.
+// A masked token has no probability: e^0 / (e^0 + e^1) and the rest, against one and zero.
 TEST(HeadStatistics, DivergenceWhereLogitsAreNotFinite) {
   const double inf = std::numeric_limits<double>::infinity();
   const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -92,14 +94,14 @@ TEST(HeadStatistics, OfEqualTokensTheLowerIsBetter) {
   EXPECT_EQ(best.tokens().item().toLong(), 1);
 }
 
-// Fewer tokens than asked for.
+// The vocabulary has fewer tokens than requested.
 TEST(HeadStatistics, ASmallVocabulary) {
   BestTokens best(5);
   best.add(one_row({1, 3, 2}), 0);
   EXPECT_TRUE(best.tokens().equal(one_row({1, 2, 0}).to(at::kLong)));
 }
 
-// Five rows in two parts: means 1, 2, 3, 4 and 100.
+// Five rows in two parts, with the means 1, 2, 3, 4 and 100.
 TEST(HeadStatistics, TheQuartileOfRows) {
   const at::Tensor rows = at::tensor({1., 2., 100., 3., 4.}).unsqueeze(1);
   RowQuartile quartile;

@@ -1,5 +1,5 @@
-// Configurations and names of the two views: against each other where real Megatron-Bridge translated one into the other, and
-// against the list of the tensors of a release.
+// Tests configurations and names of the two views: against each other where real Megatron-Bridge
+// translated one into the other, and against the list of the tensors of a release.
 #include "models/hf/config.h"
 
 #include <gtest/gtest.h>
@@ -64,6 +64,30 @@ INSTANTIATE_TEST_SUITE_P(All, BridgeImported,
                          testing::Values("qwen3_5_vl", "qwen3_5_moe_vl", "qwen3_5_moe_text",
                                          "qwen3_6_moe_vl"));
 
+const HfArchitecture& chosen(const std::string& json) {
+  return hf_architecture(Settings("config.json", bridge::parse_json(json)));
+}
+
+TEST(HfArchitecture, IsThatOfTheClassElseOfTheType) {
+  // Kimi-K2 has DeepSeek-V3's class under another type.
+  EXPECT_EQ(&chosen(R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "kimi_k2"})"),
+            &architectures::kDeepseekV3);
+  EXPECT_EQ(&chosen(R"({"architectures": ["LlamaForCausalLM"], "model_type": "mistral"})"),
+            &architectures::kLlama);
+  // A trainer's wrapper put its name before the class's.
+  EXPECT_EQ(&chosen(R"({"architectures": ["FSDPQwen3ForCausalLM"], "model_type": "qwen3"})"),
+            &architectures::kQwen3);
+  EXPECT_EQ(&chosen(R"({"architectures": null, "model_type": "mixtral"})"),
+            &architectures::kMixtral);
+  for (const char* json :
+       {R"({"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v41"})",
+        R"({"architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen4_exp"})",
+        R"({"architectures": ["FSDPDeepseekV3ForCausalLM"], "model_type": "kimi_k2"})"}) {
+    EXPECT_NE(refusal([&] { chosen(json); }, bridge::Code::kUnsupported).find("model_type"),
+              std::string::npos);
+  }
+}
+
 constexpr const char* kDeepseekV3 = R"({
   "model_type": "deepseek_v3", "hidden_size": 7168, "vocab_size": 129280, "num_hidden_layers": 61,
   "num_attention_heads": 128, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
@@ -75,7 +99,8 @@ constexpr const char* kDeepseekV3 = R"({
                    "original_max_position_embeddings": 4096}
 })";
 
-// Every tensor of the release has a canonical one, a scale, or a reason; every canonical one is there, with its shape.
+// Every tensor of the release has a canonical one, is a scale, or is unused for a reason. Every
+// canonical tensor is found, with its shape.
 TEST(HfNames, AreThoseOfTheDeepseekV3Release) {
   const ModelConfig config = hf(kDeepseekV3);
   const HfNames names(architectures::kDeepseekV3, config, "model.");
@@ -116,7 +141,7 @@ constexpr const char* kDeepseekV4 = R"({
                       128, 4, 128, 4, 0]
 })";
 
-// Names and logical shapes of all 69187 tensors of the release.
+// The names and logical shapes of all 69187 tensors of the release.
 TEST(HfNames, AreThoseOfTheDeepseekV4Release) {
   const ModelConfig config = hf(kDeepseekV4);
   const HfNames names(architectures::kDeepseekV4, config, "");
@@ -172,7 +197,7 @@ TEST(HfConfig, DeepseekV4Refusals) {
             "config.json: mlp_layer_types: 1 of them, none for layer 1");
 }
 
-// YaRN's numbers for the release, by hand: 0.1 * ln 40 + 1 = 1.368888, and its square.
+// YaRN's numbers for the release, computed by hand: 0.1 * ln 40 + 1 = 1.368888, and its square.
 TEST(HfConfig, DeepseekV3) {
   const ModelConfig config = hf(kDeepseekV3);
   const LatentAttention& attention = std::get<LatentAttention>(config.layers[0].attention);
@@ -271,7 +296,7 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_NE(refusal([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
 }
 
-// dsv4_hybrid gives depths ratios of their own, but still there must be a layer before them.
+// dsv4_hybrid gives depths their own ratios, but there must still be a layer before them.
 TEST(MegatronConfig, DepthsWithoutLayers) {
   const std::string yaml = std::string(kModel) + R"(  num_layers: 0
   mtp_num_layers: 1
@@ -289,7 +314,7 @@ TEST(MegatronConfig, DepthsWithoutLayers) {
             "run_config.yaml: model: no layers");
 }
 
-// Eleven levels of ten aliases each: no file that small is that large.
+// A small file with eleven levels of ten aliases each must not expand.
 TEST(MegatronConfig, AliasesDoNotGrow) {
   std::string yaml = "a0: &a0 [1, 1]\n";
   for (int level = 1; level <= 11; ++level) {

@@ -1,4 +1,5 @@
-// Configurations that are small as files and endless as work: each is refused at once, and by its own name.
+// Tests configurations that are small files but cause endless work: each is refused at once with
+// its own message.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -17,8 +18,8 @@ namespace {
 
 using bridge::PickleNode;
 
-// What a read throws. It takes a second of the processor, and up to a minute in a sanitized build that is hardly
-// optimized; what is quadratic takes many.
+// Returns the error that a read throws. The read takes a second of processor time, and up to a
+// minute in a sanitized build that is hardly optimized; quadratic work takes many.
 template <typename Read>
 std::string refusal(const Read& read) {
   const std::clock_t start = std::clock();
@@ -100,7 +101,7 @@ TEST(HostileConfig, NumbersOfDeepseekV4) {
 }
 
 TEST(HostileConfig, YamlThatGrows) {
-  // A text of 100 kB, ten thousand times.
+  // A text of 100 kB, repeated ten thousand times.
   EXPECT_EQ(refused_yaml("a: &a " + std::string(100000, 'x') + "\nmodel: {x: [*a" +
                          repeated(", *a", 9999) + "]}\n"),
             "run_config.yaml: too many values");

@@ -1,4 +1,5 @@
-// What a configuration says by leaving something out, or by saying null, and what is refused because nothing computes it.
+// Tests what a configuration means by an absent key or by null, and that settings that nothing
+// computes are refused.
 #include <gtest/gtest.h>
 
 #include "bridge/io/base/error.h"
@@ -33,7 +34,8 @@ const GroupedAttention& grouped(const ModelConfig& config, size_t layer = 1) {
   return std::get<GroupedAttention>(config.layers.at(layer).attention);
 }
 
-// The defaults of configuration_qwen2.py, configuration_qwen3_moe.py, configuration_mixtral.py.
+// The defaults come from configuration_qwen2.py, configuration_qwen3_moe.py,
+// configuration_mixtral.py.
 TEST(HfConfig, AbsentIsTheClassesOwnAndNullIsNone) {
   const auto heads = [](const std::string& type, const std::string& more) {
     return grouped(hf(sized(type, more))).kv_heads;
@@ -95,7 +97,7 @@ ModelConfig megatron(const std::string& more) {
   return megatron_model_config(megatron_settings(kModel + more));
 }
 
-// Each changes Megatron-Core's logits and none is computed.
+// Each setting changes Megatron-Core's logits, and none is computed.
 TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
   for (const std::string line :
        {"softmax_scale: 0.3", "softmax_type: off-by-one", "glu_linear_offset: 1.0",
@@ -121,7 +123,8 @@ constexpr const char* kLatent = R"(  multi_latent_attention: true
   qk_layernorm: true
 )";
 
-// MLATransformerConfig's defaults, and what of a rotary encoding latent attention does not share with the other.
+// MLATransformerConfig's defaults, and the settings of a rotary embedding that latent attention
+// does not share with ordinary attention.
 TEST(MegatronConfig, LatentAttention) {
   const std::string rope = std::string(kLatent) + "  position_embedding_type: rope\n";
   const auto rank = [](const ModelConfig& config) {
@@ -137,7 +140,7 @@ TEST(MegatronConfig, LatentAttention) {
   }
 }
 
-// The llama3 scaling is RotaryEmbedding's; that of mrope has none.
+// RotaryEmbedding has the llama3 scaling; the rotary embedding of mrope has none.
 TEST(MegatronConfig, MultiSectionRotaryHasNoScaling) {
   const auto scaling = [](const std::string& kind) {
     return grouped(megatron("  rope_scaling: true\n  position_embedding_type: " + kind + "\n"))

@@ -1,5 +1,5 @@
-// The vision tower in both views: sizes, names and rows. That they agree on what real Megatron-Bridge wrote is in
-// tests/interop/test_forward_vision.py.
+// Tests the vision tower in both views: sizes, names and rows. tests/interop/test_forward_vision.py
+// tests that they agree on what real Megatron-Bridge wrote.
 #include "models/hf/vision.h"
 
 #include <gtest/gtest.h>
@@ -84,8 +84,8 @@ TEST(VisionTensors, NamesAndShapes) {
                    }));
 }
 
-// All 333 tensors of the 27B release, each element of them in one canonical tensor. What its vision_config does not say has
-// the default of transformers' class.
+// Tests all 333 tensors of the 27B release: each element of them is in exactly one canonical
+// tensor. Keys that its vision_config lacks have the defaults of transformers' class.
 TEST(HfVision, AreThoseOfTheRelease) {
   const std::optional<VisionTower> tower = hf(R"({"vision_config": {"out_hidden_size": 5120}})");
   ASSERT_TRUE(tower);
@@ -111,7 +111,7 @@ TEST(HfVision, AreThoseOfTheRelease) {
   for (const auto& [name, rows] : rows_left) EXPECT_EQ(rows, 0) << name;
 }
 
-// Stored rows of a canonical tensor.
+// Returns the stored rows of a canonical tensor.
 std::vector<int64_t> rows_of(const RowPattern& pattern) {
   std::vector<int64_t> rows;
   pattern.for_each_run(0, pattern.count, [&](int64_t stored, int64_t, int64_t count) {

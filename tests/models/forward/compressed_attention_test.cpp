@@ -1,4 +1,5 @@
-// DeepSeek-V4's attention, hyper-connections and experts against transformers (data/forward_layers/make_expected.py).
+// Tests DeepSeek-V4's attention, hyper-connections and experts against transformers
+// (data/forward_layers/make_expected.py).
 #include <ATen/ops/ones.h>
 
 #include "bridge/io/base/error.h"
@@ -52,7 +53,7 @@ CompressedAttention sparse_attention() {
   return attention;
 }
 
-// Tokens see none after them, so that the beginning of a prompt gives the beginning of the result.
+// Tokens do not see later ones, so the beginning of a prompt gives the beginning of the result.
 void expect_attention(const std::string& name, const CompressedAttention& config) {
   StoredWeights weights("deepseek_v4.safetensors", name);
   const at::Tensor x = weights.whole("x");
@@ -77,7 +78,7 @@ TEST(CompressedAttention, PlainSummaries) {
   expect_attention("heavy", attention_with_summaries(7));
 }
 
-// What the cases above must be able to tell: each choice changes the result.
+// The cases above must distinguish these choices: each choice changes the result.
 TEST(CompressedAttention, EveryChoiceShows) {
   const auto differs = [](const char* name, const CompressedAttention& config) {
     StoredWeights weights("deepseek_v4.safetensors", name);
@@ -117,7 +118,7 @@ HyperWeights mapping(const StoredWeights& weights, const std::string& part) {
           weights.whole(part + "_mapping.scale")};
 }
 
-// Both parts of a layer give three times what their norms make of what they read.
+// Both parts of a layer return three times the norm of what they read.
 TEST(HyperConnection, AroundBothParts) {
   const StoredWeights weights("deepseek_v4.safetensors", "hyper");
   at::Tensor streams = weights.whole("x");

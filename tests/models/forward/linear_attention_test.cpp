@@ -1,4 +1,5 @@
-// Qwen3.5's attention, full and linear, and its experts against transformers (data/forward_layers/make_expected.py).
+// Tests Qwen3.5's attention, full and linear, and its experts against transformers
+// (data/forward_layers/make_expected.py).
 #include <cmath>
 
 #include "models/forward/attention.h"
@@ -34,7 +35,7 @@ TEST(GatedAttention, OfPartlyTurnedHeads) {
   EXPECT_GT(attention_difference("full", config, 9), 1e-2);
 }
 
-// Below a chunk token by token, from there on by chunks.
+// Prompts shorter than a chunk are computed token by token, others by chunks.
 TEST(LinearAttention, OfAnyLength) {
   const DeltaAttention config = {2, 6, 5, 7, 4};
   for (const int64_t tokens : {1, 2, 3, 4, 63, 64, 65, 128, 133}) {

@@ -1,5 +1,6 @@
-// A forward pass on another device than the CPU, where there is none: on `meta`, whose tensors have shapes and no values. What
-// a GPU would refuse shows here as well: tensors of two devices given to one operator. Weights and prompt come from the CPU.
+// Runs a forward pass on another device than the CPU without having one: on `meta`, whose tensors
+// have shapes but no values. The test detects what a GPU would refuse: one operator that gets
+// tensors of two devices. Weights and prompt come from the CPU.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -37,7 +38,8 @@ c10::IValue moved(const c10::IValue& value, c10::DeviceType from, c10::Device to
   return at::zeros(tensor.sizes(), tensor.options().device(to));
 }
 
-// For operators whose shapes ATen knows in Python alone: what they give for zeros on the CPU, as shapes.
+// Replaces operators whose shapes ATen computes only in Python: returns the shapes of what they
+// compute from zeros on the CPU.
 void call_on_zeros(const c10::OperatorHandle& op, const std::vector<c10::IValue>& arguments,
                    torch::jit::Stack* stack) {
   torch::jit::Stack zeros;
@@ -49,7 +51,8 @@ void call_on_zeros(const c10::OperatorHandle& op, const std::vector<c10::IValue>
   }
 }
 
-// Sees every operator that is called while the mode is on; what it calls itself is not looked at.
+// Sees every operator that is called while the mode is on, but not the operators that it calls
+// itself.
 void watch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const std::vector<c10::IValue> arguments =
       torch::jit::last(*stack, op.schema().arguments().size()).vec();
@@ -70,7 +73,7 @@ TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
   library.fallback(torch::CppFunction::makeFromBoxedFunction<&watch>());
 }
 
-// What depends on values, which are not there: every row counts, every number is 0.
+// Replaces what depends on values, which do not exist here: every row counts, every number is 0.
 at::Tensor every_row(const at::Tensor& x) {
   return at::empty({x.numel(), x.dim()}, x.options().dtype(at::kLong));
 }
@@ -119,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(Families, OneDevice,
                                          "qwen3_6_moe/hf", "qwen3_5_forms/next/hf",
                                          "deepseek_v4_fp8fp4/hf"));
 
-// What the test above can notice.
+// Shows what the test above can detect.
 TEST(OneDeviceWatch, SeesTwo) {
   const at::Tensor there = at::empty({3}, at::TensorOptions().device(at::kMeta));
   mixed.clear();

@@ -1,4 +1,5 @@
-// Parts of the forward pass against transformers: data/forward_parts (made by make_expected.py there).
+// Tests parts of the forward pass against transformers: data/forward_parts (made by
+// make_expected.py there).
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -81,7 +82,7 @@ TEST(Rotary, Turn) {
             1e-6);
 }
 
-// Cosine and sine both carry it, and nothing else does.
+// Only cosine and sine carry the magnitude, and both do.
 TEST(Rotary, Magnitude) {
   RotaryConfig rotary = plain_rotary();
   const RotaryTable plain = rotary_table(rotary, 5, at::kFloat);
@@ -91,7 +92,7 @@ TEST(Rotary, Magnitude) {
   EXPECT_EQ(largest_difference(doubled.sin, plain.sin * 2), 0);
 }
 
-// In BF16 the order of cast and multiply shows in the last bit.
+// In BF16, the last bit shows the order of cast and multiplication.
 TEST(Norm, EveryKindAndType) {
   const auto check = [](const std::string& name, NormKind kind, double tolerance) {
     const auto part = [&](const char* which) {

@@ -1,4 +1,5 @@
-// Attention by blocks of queries, of prompts so long that there are several, against ATen's own attention.
+// Tests attention by blocks of queries against ATen's own attention, on prompts long enough for
+// several blocks.
 #include "models/forward/query_blocks.h"
 
 #include <ATen/ops/arange.h>
@@ -76,7 +77,8 @@ TEST(QueryBlocks, SeeWhatTheyMay) {
   }
 }
 
-// Of DeepSeek-V4: what the first tokens of a long prompt give is what they give alone, in one block.
+// In DeepSeek-V4, the first tokens of a long prompt give the same result as they give alone, in one
+// block.
 TEST(QueryBlocks, OfCompressedAttention) {
   CompressedAttention config;
   config.heads = 6;

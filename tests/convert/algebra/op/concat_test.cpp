@@ -20,7 +20,7 @@ TEST(ConcatOp, FollowsItsDefinition) {
   });
 }
 
-// Group g holds its share of each part's rows, part after part.
+// Group g contains its share of each part's rows, part after part.
 TEST(ConcatOp, FollowsItsDefinitionInGroups) {
   expect_definition(ops::kConcat, [](Maker& make) {
     const int64_t width = make.up_to(6);
@@ -43,8 +43,8 @@ TEST(ConcatOp, FollowsItsDefinitionInGroups) {
   });
 }
 
-// What moe_mlp_glu_interleave_size N means for [gate; up] of one expert: N rows of gate, N of up, and so on. Row r of
-// the Megatron side is told by numbers of rows alone.
+// Tests what moe_mlp_glu_interleave_size N means for [gate; up] of one expert: N rows of gate, N
+// rows of up, and so on. The definition derives row r of the Megatron side from row numbers alone.
 TEST(ConcatOp, GroupsInterleaveGateAndUp) {
   constexpr int64_t kRows = 12;
   constexpr int64_t kWidth = 3;

@@ -3,8 +3,8 @@
 namespace bridge {
 namespace {
 
-// Group g holds the queries of its heads, then their gates, then its key rows, then its value rows, which may be of
-// another width. A head of q is its query rows, then its gate rows.
+// Group g has the queries of its heads, then their gates, then its key rows, then its value rows,
+// which may have another width. A head of q is its query rows, then its gate rows.
 Example example(Maker& make, bool bias) {
   const int64_t groups = make.up_to(4);
   const int64_t in_group = make.up_to(3);

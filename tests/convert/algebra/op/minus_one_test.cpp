@@ -1,5 +1,7 @@
-// The places are copy's. The values, minus one and plus one, against double arithmetic: every code of BF16 and F16, and F32 of every size, to every dtype.
-// A sum in double rounds to F32 as the exact sum does (53 >= 2 * 24 + 2 bits); rounding to BF16 and F16 is a search.
+// Tests minus_one, which places elements like copy. The values, minus one and plus one, are checked
+// against double arithmetic: every code of BF16 and F16, and F32 of every size, to every dtype. A
+// sum in double rounds to F32 as the exact sum does (53 >= 2 * 24 + 2 bits); rounding to BF16 and
+// F16 is a search.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -94,8 +96,9 @@ std::vector<uint32_t> sources(Dtype dtype) {
     for (const uint16_t code : all_codes()) all.push_back(code);
     return all;
   }
-  // Around everything that changes how a sum rounds: signs, one half, one, two, the last place beside one, the largest
-  // of each dtype, and what lies between two values of BF16 and F16.
+  // Values around everything that changes how a sum rounds: signs, one half, one, two, the last
+  // place beside one, the largest value of each dtype, and what lies between two values of BF16 and
+  // F16.
   std::mt19937 random(7);
   for (const uint32_t sign : {0U, kSign}) {
     for (uint32_t exponent = 0; exponent < 256; ++exponent) {
@@ -113,7 +116,7 @@ std::vector<uint32_t> sources(Dtype dtype) {
   for (int i = 0; i < 200'000; ++i) {
     const auto bits = static_cast<uint32_t>(random());
     all.push_back(bits);
-    all.push_back((bits & 0x80ffffff) | 0x3f000000);  // of the size of a norm's weight
+    all.push_back((bits & 0x80ffffff) | 0x3f000000);  // in the range of a norm's weight
   }
   return all;
 }
@@ -161,7 +164,7 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, MinusOneValues,
                                   std::string(safetensors_name(test.param.to));
                          });
 
-// As torch 2.11 computes (w.float() - 1).to(dtype) and (m.float() + 1).to(dtype).
+// Values that torch 2.11 computes for (w.float() - 1).to(dtype) and (m.float() + 1).to(dtype).
 TEST(MinusOneOp, KnownValues) {
   struct Known {
     Dtype dtype;
@@ -217,7 +220,7 @@ TEST(MinusOneOp, KnownValues) {
   }
 }
 
-// It is the only op that changes values, and both ways undo each other where nothing rounds.
+// minus_one is the only op that changes values; both directions undo each other if nothing rounds.
 TEST(MinusOneOp, ChangesValues) {
   for (const mappings::Op* op : mappings::all_ops()) {
     EXPECT_EQ(op->changes_values(), op == &ops::kMinusOne) << op->name;

@@ -1,6 +1,7 @@
-// What every op is tested for, against its definition, which the test writes out element by element: both directions over
-// random shapes, every slice equal to that slice of the whole; and shapes and numbers that do not fit, hostile ones among
-// them, refused before anything is laid out.
+// The test that every op passes against its definition, which the op's test writes out element by
+// element: both directions over random shapes, and every slice equal to that slice of the whole.
+// Shapes and numbers that do not fit, some of them hostile, are refused before anything is laid
+// out.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,9 +25,10 @@ struct Example {
   std::vector<Shape> shapes = {};
   OpNumbers numbers = {};
   std::vector<Values> parts = {};
-  Values megatron = {};  // by definition
+  Values megatron = {};  // as the definition gives it
   Shape megatron_shape = {};
-  int64_t lost = 0;  // elements at the end of the only part that the Megatron side has not
+  // Elements at the end of the only part that the Megatron side lacks.
+  int64_t lost = 0;
 };
 
 class Maker {
@@ -64,7 +66,7 @@ inline void follow(const std::vector<bridge::Run>& runs, const std::vector<Value
   }
 }
 
-// [0, end) cut at random places: what the executor may ask for.
+// Cuts [0, end) at random places, as the executor may.
 template <typename Fn>
 void for_random_slices(std::mt19937& random, int64_t end, Fn&& fn) {
   for (int64_t begin = 0; begin < end;) {

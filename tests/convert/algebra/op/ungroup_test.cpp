@@ -3,14 +3,15 @@
 namespace bridge {
 namespace {
 
-// Row r of the part is row r % group of group r / group; the rows of a part of the split come group after group.
+// Row r of the part is row r % group of group r / group; the rows of a part of the split follow
+// group after group.
 TEST(UngroupOp, FollowsItsDefinition) {
   expect_definition(ops::kUngroup, [](Maker& make) {
     const int64_t groups = make.up_to(5);
     const int64_t parts = 1 + make.up_to(3);
     const int64_t width = make.up_to(3);
     Example e{.numbers = {.groups = groups}};
-    std::vector<int64_t> ends;  // of the parts in a group
+    std::vector<int64_t> ends;  // where the parts end in a group
     for (int64_t i = 0; i < parts; ++i) {
       const int64_t rows = make.up_to(4);
       e.numbers.split.push_back({"." + std::to_string(i), rows * groups});

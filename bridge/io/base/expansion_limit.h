@@ -7,22 +7,22 @@
 
 #include "bridge/io/base/error.h"
 
-namespace models {
+namespace bridge {
 
 class ExpansionLimit {
  public:
-  // Counts a value and the bytes of its text. Error: kBadInput.
+  // Counts one value and the bytes of its text. Error: kBadInput.
   void add(size_t text_bytes = 0) {
     bytes_ += text_bytes;
-    if (++values_ > kMostValues || bytes_ > kMostBytes) bridge::bad_input("too many values");
+    if (++values_ > kMostValues || bytes_ > kMostBytes) bad_input("too many values");
   }
 
  private:
-  static constexpr size_t kMostValues = 1 << 18;  // known ones have a few thousand
+  static constexpr size_t kMostValues = 1 << 18;  // known configurations have a few thousand
   static constexpr size_t kMostBytes = 16 << 20;
 
   size_t values_ = 0;
   size_t bytes_ = 0;
 };
 
-}  // namespace models
+}  // namespace bridge

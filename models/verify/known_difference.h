@@ -1,0 +1,22 @@
+// Differences of configuration that a conversion cannot avoid and that convert-hf warns about. They
+// are listed and do not make a verification fail by themselves; the tolerance of the forward pass
+// decides.
+//
+//   latent_eps    transformers' DeepseekV3RMSNorm of latent attention has its own epsilon (1e-6),
+//                 whatever rms_norm_eps says; Megatron-Core has one epsilon for all norms
+#pragma once
+
+#include <vector>
+
+#include "models/compare/tensor_comparison.h"
+#include "models/model/model_config.h"
+
+namespace models {
+
+// Moves these differences out of `found` and returns them. hf and megatron: the configurations of
+// the two sides.
+std::vector<FieldDifference> take_known_differences(const ModelConfig& hf,
+                                                    const ModelConfig& megatron,
+                                                    std::vector<FieldDifference>& found);
+
+}  // namespace models
