@@ -61,13 +61,15 @@ check_suite "format" format_check
 check_suite "layers" scripts/check_layers.sh
 check_suite "layers: self-test" scripts/check_layers_test.sh
 unit_suite "unit tests" release
-python_suite "command line" tests/cli release
+
+# A worker of the interop tests keeps models in memory, 1 GB or more: no more than four.
+workers=(-n "$((JOBS < 4 ? JOBS : 4))" --dist worksteal)
+python_suite "command line" tests/cli release "${workers[@]}"
 
 [ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
 python_suite "full size" tests/full_size release
 
-# A worker keeps models in memory, 1 GB or more: no more than four.
-python_suite "interoperability" tests/interop release -m "not gpu" -n "$((JOBS < 4 ? JOBS : 4))" --dist worksteal
+python_suite "interoperability" tests/interop release -m "not gpu" "${workers[@]}"
 if [ "$LAST_SKIPPED" -gt 0 ]; then
   printf 'FAILED: %d interop tests could not run\n' "$LAST_SKIPPED"
   ALL_WELL=0
@@ -85,7 +87,7 @@ check_suite "fuzz, 10 s per target" scripts/fuzz.sh --preset asan 10
 if [ "$all" -eq 1 ]; then
   check_suite "ASan + UBSan build, the rest" scripts/build.sh asan
   unit_suite "conversion, ASan + UBSan" asan convert_tests
-  python_suite "command line, ASan + UBSan" tests/cli asan
+  python_suite "command line, ASan + UBSan" tests/cli asan "${workers[@]}"
   check_suite "no precompiled headers" scripts/build.sh plain
   check_suite "TSan build" scripts/build.sh tsan
   unit_suite "unit tests, TSan" tsan
