@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
   } catch (const bridge::Error& error) {
     return print_error(error);
   } catch (const bridge::Interrupted& interrupted) {
-    bridge::print_message("causeway: interrupted; nothing was left behind\n");
+    bridge::print_message(fmt::format("causeway: interrupted; {}\n", interrupted.left()));
     return interrupted.exit_status();
   } catch (const std::bad_alloc&) {
     return print_error({bridge::Code::kIo, "out of memory", "use a smaller --memory"});

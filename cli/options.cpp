@@ -37,10 +37,11 @@ int64_t parse_size(const std::string& name, const std::string& text) {
       "{}: '{}' is not a size; write for example 256MiB, 5GB or a number of bytes", name, text));
 }
 
-void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
-                     const std::string& help) {
-  app.add_option_function<std::string>(
-         name, [name, &target](const std::string& text) { target = parse_size(name, text); }, help)
+CLI::Option* add_size_option(CLI::App& app, const std::string& name, int64_t& target,
+                             const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          name, [name, &target](const std::string& text) { target = parse_size(name, text); }, help)
       ->type_name("SIZE");
 }
 
@@ -202,6 +203,12 @@ void add_output_options(CLI::App& app, bridge::OutputOptions& options) {
   app.add_flag(
       "--overwrite", options.overwrite,
       "Replace an existing output, atomically; what causeway did not write there is refused");
+  app.add_flag("--resume", options.resume,
+               "Go on with what an earlier run left that was killed or failed");
+  app.add_flag("--restart", options.restart, "Remove what an earlier run left and start over")
+      ->excludes("--resume");
+  // For tests: a small model has no gigabyte between two records.
+  add_size_option(app, "--watermark-every", options.watermark_bytes, "")->group("");
   app.add_flag("--dry-run", options.dry_run, "Plan and account for every tensor; write nothing");
   add_dtype_option(app, options);
   add_mtp_option(app, options.keep_mtp)->each([&options](const std::string&) {

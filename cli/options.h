@@ -28,8 +28,8 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
 // Parses "256MiB", "5GB" or "1048576" (decimal and binary units) into bytes. Throws
 // CLI::ValidationError for anything else.
 int64_t parse_size(const std::string& name, const std::string& text);
-void add_size_option(CLI::App& app, const std::string& name, int64_t& target,
-                     const std::string& help);
+CLI::Option* add_size_option(CLI::App& app, const std::string& name, int64_t& target,
+                             const std::string& help);
 
 CLI::Option* add_mtp_option(CLI::App& app, bool& keep_mtp);
 

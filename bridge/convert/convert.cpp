@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include "bridge/convert/beside_model.h"
 #include "bridge/convert/commit/conversion_id.h"
@@ -14,11 +15,13 @@
 #include "bridge/convert/commit/megatron_files.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"
+#include "bridge/convert/commit/resumption.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/convert_plan.h"
 #include "bridge/convert/stream/dropped_tensors.h"
+#include "bridge/convert/stream/left_files.h"
 #include "bridge/convert/stream/source_crcs.h"
 #include "bridge/convert/stream/torch_dist_sink.h"
 #include "bridge/convert/stream/witness_check.h"
@@ -150,10 +153,11 @@ class Conversion {
   }
 
   void run() {
+    PlanFacts facts = plan_facts();  // before the checks of the target read what is there
     const bool alone = options_.overwrite_iteration;  // replaces the iteration, not its root
     OutputDir output(fs_, alone ? options_.target / kIterationFolder : options_.target,
                      replaceable(alone ? check_iteration_is_ours : check_checkpoint_is_ours),
-                     inputs());
+                     inputs(), OutputDir::Leftover::kUndecided);
     // A sidecar elsewhere is an output of its own, committed last. A run that is killed in between
     // leaves an iteration with an id that no earlier sidecar has, whichever version wrote that
     // sidecar.
@@ -161,15 +165,34 @@ class Conversion {
     if (!options_.sidecar.empty() || alone) {
       elsewhere.emplace(
           fs_, options_.sidecar.empty() ? options_.target / kSidecarFolder : options_.sidecar,
-          replaceable(check_sidecar_is_ours), inputs());
+          replaceable(check_sidecar_is_ours), inputs(), OutputDir::Leftover::kUndecided);
     }
-    output.require_space(output_bytes());
+    std::vector<OutputDir*> outputs = {&output};
+    if (elsewhere) outputs.push_back(&*elsewhere);
+    Resumption resumption(fs_, options_, std::move(outputs), std::move(facts),
+                          plan_.transfers.size(), plan_.output_bytes, budget_);
+    resumption.guard([&] { write(output, elsewhere, resumption); });
+    resumption.finish();
+  }
+
+  int64_t witness_bytes() const { return witness_bytes_; }
+  FolderSize sidecar_size() const { return sidecar_size_; }
+
+ private:
+  void write(OutputDir& output, std::optional<OutputDir>& elsewhere, Resumption& resumption) {
+    const bool alone = options_.overwrite_iteration;
+    const std::optional<Watermark> before = resumption.start_or_go_on();
     const Path dist_dir = alone ? output.path() : output.path() / kIterationFolder;
     const Path sidecar_dir = elsewhere ? elsewhere->path() : output.path() / kSidecarFolder;
-    if (!alone) fs_.make_dir(dist_dir);
-    if (!elsewhere) fs_.make_dir(sidecar_dir);
+    output.require_space(output_bytes() - (before ? size_of_folder(fs_, output.path()).bytes : 0));
+    if (before) {
+      clear_small_files(alone ? Path() : output.path(), dist_dir, sidecar_dir);
+    } else {
+      if (!alone) fs_.make_dir(dist_dir);
+      if (!elsewhere) fs_.make_dir(sidecar_dir);
+    }
 
-    copy_tensors(dist_dir, sidecar_dir);
+    copy_tensors(dist_dir, sidecar_dir, before, resumption);
     check_expected_hashes(fs_, source_, crcs_.values(), expected_);
     SidecarFacts facts = sidecar_facts();
     write_metadata_files(fs_, dist_dir, plan_, facts.id);
@@ -183,10 +206,41 @@ class Conversion {
     if (elsewhere) elsewhere->commit();
   }
 
-  int64_t witness_bytes() const { return witness_bytes_; }
-  FolderSize sidecar_size() const { return sidecar_size_; }
+  PlanFacts plan_facts() const {
+    PlanFacts facts;
+    add_options(facts, options_);
+    const auto add = [&](const char* name, int64_t value) {
+      facts.push_back({name, std::to_string(value)});
+    };
+    add("--vocab-rows", options_.vocab_rows);
+    add("--file-size", options_.file_size);
+    add("--head none", options_.no_head ? 1 : 0);
+    add("--overwrite-iteration", options_.overwrite_iteration ? 1 : 0);
+    add("--sidecar", options_.sidecar.empty() ? 0 : 1);
+    add_inputs(facts, fs_.seen(), {{"", source_.path}});
+    add_headers(facts, source_);
+    facts.push_back({"mapping table", binding_.table().sha256});
+    std::vector<std::pair<std::string, int64_t>> files;
+    for (size_t i = 0; i < plan_.files.size(); ++i) {
+      files.emplace_back(plan_.files[i], plan_.file_sizes[i]);
+    }
+    add_layout(facts, plan_.transfers, files);
+    return facts;
+  }
 
- private:
+  // Removes the small files, which this run writes again. root: empty if the output is the
+  // iteration alone.
+  void clear_small_files(const Path& root, const Path& dist_dir, const Path& sidecar_dir) {
+    if (!root.empty()) {
+      remove_all_but(fs_, root, [](const std::string& name) {
+        return name == kIterationFolder || name == kSidecarFolder;
+      });
+    }
+    const std::set<std::string> files(plan_.files.begin(), plan_.files.end());
+    remove_all_but(fs_, dist_dir, [&](const std::string& name) { return files.contains(name); });
+    remove_all_but(fs_, sidecar_dir, [](const std::string& name) { return name == kWitnessFile; });
+  }
+
   CheckReplaceable replaceable(void (*check_is_ours)(FileSystem&, const Path&)) const {
     if (!options_.overwrite && !options_.overwrite_iteration) return {};
     return [this, check_is_ours](const Path& there) { check_is_ours(fs_, there); };
@@ -240,13 +294,19 @@ class Conversion {
     return needed;
   }
 
-  void copy_tensors(const Path& dist_dir, const Path& sidecar_dir) {
+  // before: the watermark to go on from.
+  void copy_tensors(const Path& dist_dir, const Path& sidecar_dir,
+                    const std::optional<Watermark>& before, Resumption& resumption) {
+    const Path witness_path = sidecar_dir / kWitnessFile;
     std::optional<WitnessWriter> witnesses;
     const bool has_witnesses =
         plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
                                       [](const DroppedSource& d) { return d.equals < 0; });
-    if (has_witnesses) witnesses.emplace(fs_, sidecar_dir / "witnesses.bin");
-    {
+    if (before) {
+      if (has_witnesses) witnesses.emplace(fs_, witness_path, before->witnesses);
+      crcs_.restore(before->complete, before->open);
+    } else {
+      if (has_witnesses) witnesses.emplace(fs_, witness_path);
       DroppedTensors dropped(source_, reader_, crcs_);
       for (const DroppedSource& item : plan_.match.dropped) {
         item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
@@ -262,11 +322,35 @@ class Conversion {
       hooks.on_slice = [&](const SliceView& slice) { write_witnesses(slice, *witnesses); };
       hooks.on_error = [&] { witnesses->abort(); };
     }
-    TorchDistSink sink(fs_, dist_dir, plan_);
+    const size_t first = before ? static_cast<size_t>(before->next) : 0;
+    TorchDistSink sink(fs_, dist_dir, plan_, first);
+    if (before) check_written(sink, *before, dist_dir);
+    const Resumption::Wait wait(resumption);
+    hooks.on_watermark = [&](size_t next) {
+      Watermark mark;
+      mark.open = crcs_.open_parts();
+      mark.checked = static_cast<int64_t>(sink.crc_from());
+      mark.written_crc = sink.take_crc();
+      if (!resumption.wants(next) || mark.open.size() > kMostOpenParts) return;
+      mark.next = static_cast<int64_t>(next);
+      mark.bytes = bridge::output_bytes(plan_.transfers, 0, next);
+      if (witnesses) mark.witnesses = witnesses->mark();
+      mark.complete = crcs_.take_complete();
+      resumption.record(
+          std::move(mark),
+          [&sink, &witnesses] {
+            sink.sync();
+            if (witnesses) witnesses->sync();
+          },
+          executor.threads > 1);
+    };
     Progress progress(options_.progress, options_.quiet, "convert", plan_.output_bytes);
+    if (before) progress.start_at(before->bytes);
     execute({plan_.transfers, reader_, sink, executor, hooks,
-             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; }},
+             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; }, first,
+             options_.watermark_bytes},
             progress);
+    resumption.wait();
     progress.finish();
     budget_.release(executor.reserved);
     if (witnesses) {

@@ -13,6 +13,7 @@
 #include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"
+#include "bridge/convert/commit/resumption.h"
 #include "bridge/convert/commit/text_form.h"
 #include "bridge/convert/match/export_config.h"
 #include "bridge/convert/match/stated_mtp.h"
@@ -23,9 +24,11 @@
 #include "bridge/convert/statement_report.h"
 #include "bridge/convert/stream/cast_check.h"
 #include "bridge/convert/stream/export_reader.h"
+#include "bridge/convert/stream/left_files.h"
 #include "bridge/convert/stream/safetensors_sink.h"
 #include "bridge/io/base/reservation.h"
 #include "bridge/io/file/file_crc.h"
+#include "bridge/io/file/folder_size.h"
 #include "bridge/io/file/input_watch.h"
 #include "bridge/io/hf/hf_index.h"
 
@@ -37,10 +40,12 @@ constexpr int64_t kLargestIndex = 256 << 20;
 class Export {
  public:
   Export(InputWatch& fs, const ExportOptions& options, const MegatronFolder& checkpoint,
-         const Origin& origin, const ExportPlan& plan, MemoryBudget& budget)
+         const mappings::Table& table, const Origin& origin, const ExportPlan& plan,
+         MemoryBudget& budget)
       : fs_(fs),
         options_(options),
         checkpoint_(checkpoint),
+        table_(table),
         origin_(origin),
         plan_(plan),
         budget_(budget),
@@ -61,13 +66,23 @@ class Export {
   }
 
   void run(ExportSummary& report) {
-    OutputDir output(fs_, options_.target, replaceable(), inputs());
-    output.require_space(output_bytes());
-    copy_tensors(output.path());
-    copy_side_files(output.path());
-    write_index(output.path());
-    fs_.check_unchanged();
-    output.commit();
+    PlanFacts facts = plan_facts();  // before the checks of the target read what is there
+    OutputDir output(fs_, options_.target, replaceable(), inputs(),
+                     OutputDir::Leftover::kUndecided);
+    Resumption resumption(fs_, options_, {&output}, std::move(facts), plan_.transfers.size(),
+                          plan_.output_bytes, budget_);
+    resumption.guard([&] {
+      const std::optional<Watermark> before = resumption.start_or_go_on();
+      output.require_space(output_bytes() -
+                           (before ? size_of_folder(fs_, output.path()).bytes : 0));
+      if (before) clear_small_files(output.path());
+      copy_tensors(output.path(), before, resumption);
+      copy_side_files(output.path());
+      write_index(output.path());
+      fs_.check_unchanged();
+      output.commit();
+    });
+    resumption.finish();
     describe_blocks(report);
     describe_casts(report);
     for (std::string& text : warnings_) report.warn(std::move(text));
@@ -89,6 +104,32 @@ class Export {
       for (const HfSideFile& file : origin_.side_files().side_files) names.insert(file.name);
       check_model_is_ours(fs_, there, names);
     };
+  }
+
+  PlanFacts plan_facts() const {
+    PlanFacts facts;
+    add_options(facts, options_);
+    facts.push_back({"--vocab-rows", std::to_string(options_.vocab_rows)});
+    facts.push_back({"--max-shard-size", std::to_string(options_.max_shard_size)});
+    std::vector<InputRoot> roots = {{"", checkpoint_.dist_dir}, {"", checkpoint_.root}};
+    if (origin_.sidecar) roots.push_back({"sidecar ", origin_.sidecar->path});
+    if (origin_.reference) {
+      roots.push_back({"reference ", origin_.reference->path});
+      add_headers(facts, *origin_.reference);
+    }
+    add_inputs(facts, fs_.seen(), roots);
+    facts.push_back({"mapping table", table_.sha256});
+    std::vector<std::pair<std::string, int64_t>> files;
+    for (const ExportPlan::Shard& shard : plan_.shards) files.emplace_back(shard.name, shard.size);
+    add_layout(facts, plan_.transfers, files);
+    return facts;
+  }
+
+  // Removes the small files, which this run writes again.
+  void clear_small_files(const Path& dir) {
+    std::set<std::string> shards;
+    for (const ExportPlan::Shard& shard : plan_.shards) shards.insert(shard.name);
+    remove_all_but(fs_, dir, [&](const std::string& name) { return shards.contains(name); });
   }
 
   static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
@@ -122,31 +163,86 @@ class Export {
     return needed;
   }
 
-  void copy_tensors(const Path& dir) {
+  // before: the watermark to go on from.
+  void copy_tensors(const Path& dir, const std::optional<Watermark>& before,
+                    Resumption& resumption) {
+    const size_t first = before ? static_cast<size_t>(before->next) : 0;
     // The sink writes headers, so it comes before the buffers take what is left of the budget.
-    SafetensorsSink sink(fs_, dir, plan_, origin_, budget_);
-    const ExecutorOptions executor = [&] {
-      ExecutorOptions planned = plan_execution(options_.threads, plan_.transfers, budget_);
-      planned.want_crc = false;  // safetensors holds no CRCs; the reader checks the source's
-      return planned;
-    }();
+    SafetensorsSink sink(fs_, dir, plan_, origin_, first, budget_);
+    const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
+    if (before) {
+      check_written(sink, *before, dir);
+      restore_counts(*before, reader);
+    }
+    const Resumption::Wait wait(resumption);
     ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
     hooks.on_slice = [this, witnesses = std::move(hooks.on_slice)](const SliceView& slice) {
       if (witnesses) witnesses(slice);
       casts_.see(slice);
     };
     hooks.overflow_hint = overflow_hint;
+    hooks.on_watermark = [&](size_t next) {
+      Watermark mark;
+      mark.open = reader.items().open_parts();
+      mark.checked = static_cast<int64_t>(sink.crc_from());
+      mark.written_crc = sink.take_crc();
+      if (!resumption.wants(next) || mark.open.size() > kMostOpenParts) return;
+      mark.next = static_cast<int64_t>(next);
+      mark.bytes = bridge::output_bytes(plan_.transfers, 0, next);
+      mark.counts = counts(reader);
+      resumption.record(
+          std::move(mark), [&sink] { sink.sync(); }, executor.threads > 1);
+    };
     Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
     execute({plan_.transfers, reader, sink, executor, hooks,
-             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }},
+             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }, first,
+             options_.watermark_bytes},
             progress);
+    resumption.wait();
     progress.finish();
     budget_.release(executor.reserved);
     if (reader.items_without_crc() > 0) {
       warnings_.push_back(fmt::format(
           "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",
           reader.items_without_crc()));
+    }
+  }
+
+  // Returns what the summary counts, so that the summary of a resumed run covers both runs.
+  std::vector<int64_t> counts(const ExportReader& reader) const {
+    std::vector<int64_t> all = {blocks_.kept, blocks_.fresh, blocks_.clipped, blocks_.witnesses,
+                                reader.items_without_crc()};
+    for (const auto& [dtypes, count] : casts_.counts()) {
+      for (const int64_t number :
+           {static_cast<int64_t>(dtypes.first), static_cast<int64_t>(dtypes.second), count.tensors,
+            count.values, count.changed}) {
+        all.push_back(number);
+      }
+    }
+    return all;
+  }
+
+  void restore_counts(const Watermark& before, ExportReader& reader) {
+    constexpr size_t kPlain = 5;
+    constexpr size_t kOfCast = 5;
+    const std::vector<int64_t>& all = before.counts;
+    const auto is_float = [](int64_t number) {
+      return number <= UINT8_MAX && is_plain_float(static_cast<Dtype>(number));
+    };
+    if (all.size() < kPlain || (all.size() - kPlain) % kOfCast != 0) {
+      bad_input("the journal counts something else");
+    }
+    blocks_.kept = all[0];
+    blocks_.fresh = all[1];
+    blocks_.clipped = all[2];
+    blocks_.witnesses = all[3];
+    reader.items().restore(before.open, all[4]);
+    for (size_t i = kPlain; i < all.size(); i += kOfCast) {
+      if (!is_float(all[i]) || !is_float(all[i + 1]))
+        bad_input("the journal counts something else");
+      casts_.restore({static_cast<Dtype>(all[i]), static_cast<Dtype>(all[i + 1])},
+                     {all[i + 2], all[i + 3], all[i + 4]});
     }
   }
 
@@ -211,6 +307,7 @@ class Export {
   InputWatch& fs_;
   const ExportOptions& options_;
   const MegatronFolder& checkpoint_;
+  const mappings::Table& table_;
   const Origin& origin_;
   std::optional<std::string> config_;
   const ExportPlan& plan_;
@@ -351,7 +448,7 @@ ExportSummary export_to_hf(FileSystem& file_system, const ExportOptions& asked) 
   ExportSummary report = describe(options, checkpoint, binding, origin, plan);
   record_statement(statement, report.json);
   report.statement = std::move(statement);
-  Export exported(fs, options, checkpoint, origin, plan, budget);
+  Export exported(fs, options, checkpoint, binding.table(), origin, plan, budget);
   exported.check(own_config(config.stated.text, binding, plan, changes));
   if (!options.dry_run) exported.run(report);
   return report;

@@ -40,6 +40,11 @@ struct OutputOptions : CommonOptions {
   Path source;
   Path target;
   bool overwrite = false;
+  // What to do with what an earlier run left. With neither, a run that can be resumed is an error.
+  bool resume = false;
+  bool restart = false;
+  // Bytes of output between two watermarks of the journal.
+  int64_t watermark_bytes = 1'000'000'000;
   std::optional<Dtype> dtype;  // nullopt: source
   bool dtype_asked = false;    // --dtype was given, even as source
   bool keep_mtp = true;

@@ -264,7 +264,6 @@ class Verification {
     report_.json[task.direction] = {{"tensors", result.tensors}, {"bytes", result.bytes}};
     if (options_.dry_run) return result;
     execution.options = plan_execution(options_.threads, execution.transfers, budget_);
-    execution.options.want_crc = false;
     Progress progress(options_.progress, options_.quiet, task.direction, task.bytes);
     execute(execution, progress);
     progress.finish();

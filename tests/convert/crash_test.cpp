@@ -6,83 +6,12 @@
 
 #include <cerrno>
 
-#include "bridge/convert/convert.h"
-#include "bridge/convert/export.h"
-#include "tests/convert/tiny_moe.h"
+#include "tests/convert/commands.h"
 
 namespace bridge {
 namespace {
 
-// The values are small, so that FP16 loses bits of them but never overflows.
-void write_dense(const Path& folder) {
-  const auto bytes = [random = std::mt19937(2)](size_t size) mutable {
-    std::string text(size, '\0');
-    for (size_t i = 0; i < size; i += 2) {
-      text[i] = static_cast<char>(random());
-      text[i + 1] = 0x36;
-    }
-    return text;
-  };
-  write_hf_folder(folder, tiny_config(1, true, "bfloat16"),
-                  tiny_tensors(1, true, Dtype::kBF16, bytes));
-}
-
-struct Model {
-  std::function<void(const Path&)> write;
-  std::optional<Dtype> dtype;
-};
-const Model kDense = {write_dense, Dtype::kF16};  // this one also writes witnesses
-const Model kQuantized = {write_qwen3_moe_fp8, {}};
-
-struct Command {
-  std::string name;
-  const Model* model;
-  bool exports;
-};
-
-class CrashTest : public testing::TestWithParam<Command> {
- protected:
-  CrashTest() {
-    FastFileSystem fs;
-    GetParam().model->write(dir_ / "hf");
-    source_ = dir_ / "hf";
-    if (GetParam().exports) {
-      convert(fs, dir_ / "megatron", false);
-      source_ = dir_ / "megatron";
-    }
-    run(fs, dir_ / "whole", false);
-    whole_ = tree(dir_ / "whole");
-    if (GetParam().exports) {
-      EXPECT_EQ(first_difference(tree(dir_ / "hf"), whole_), "");
-    }
-  }
-
-  void clear() const {
-    std::filesystem::remove_all(dir_ / "p");
-    std::filesystem::create_directory(dir_ / "p");
-  }
-
-  void convert(FileSystem& fs, const Path& target, bool overwrite) const {
-    auto options = run_options<ConvertOptions>(source_, target);
-    options.overwrite = overwrite;
-    options.dtype = GetParam().model->dtype;
-    convert_hf(fs, options);
-  }
-  void run(FileSystem& fs, const Path& target, bool overwrite) const {
-    if (!GetParam().exports) return convert(fs, target, overwrite);
-    auto options = run_options<ExportOptions>(source_, target);
-    options.overwrite = overwrite;
-    export_to_hf(fs, options);
-  }
-
-  std::string shown() const { return first_difference(tree(target_), whole_); }
-  std::vector<std::string> names() const { return real_file_system().list(dir_ / "p"); }
-
-  TempDir dir_;
-  Path source_;
-  Path target_ = dir_ / "p/out";
-  Tree whole_;
-};
+class CrashTest : public CommandTest {};
 
 TEST_P(CrashTest, StoppedAtEveryOperation) {
   int64_t absent = 0;
@@ -93,7 +22,7 @@ TEST_P(CrashTest, StoppedAtEveryOperation) {
     fs.stop_at(k);
     fs.drop_unsynced();
     try {
-      run(fs, target_, false);
+      run(fs, target_);
     } catch (const FaultFileSystem::Stopped&) {
     }
     SCOPED_TRACE("operation " + std::to_string(k) + ": " + fs.log().back());
@@ -108,7 +37,7 @@ TEST_P(CrashTest, StoppedAtEveryOperation) {
     ++(there ? complete : absent);
 
     FastFileSystem next;
-    run(next, target_, there);
+    run(next, target_, [&](OutputOptions& options) { options.overwrite = there; });
     EXPECT_EQ(shown(), "");
     EXPECT_EQ(names(), std::vector<std::string>{"out"});
     if (HasFailure()) return;
@@ -126,7 +55,7 @@ TEST_P(CrashTest, FailedAtEveryOperation) {
     fs.fail_at(k, k % 2 == 0 ? EIO : ENOSPC);
     std::string message;
     try {
-      run(fs, target_, false);
+      run(fs, target_);
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), Code::kIo) << e.message();
       message = e.message();
@@ -146,12 +75,7 @@ TEST_P(CrashTest, FailedAtEveryOperation) {
   EXPECT_LE(ignored, 4) << "only the clean-up after the commit may be";
 }
 
-INSTANTIATE_TEST_SUITE_P(Commands, CrashTest,
-                         testing::Values(Command{"Convert", &kDense, false},
-                                         Command{"Export", &kDense, true},
-                                         Command{"ConvertQuantized", &kQuantized, false},
-                                         Command{"ExportQuantized", &kQuantized, true}),
-                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Commands, CrashTest, all_commands(), command_name);
 
 }  // namespace
 }  // namespace bridge

@@ -36,6 +36,7 @@ class BlockGrid {
   int64_t columns() const { return columns_; }
   int64_t block_rows() const { return block_rows_; }
   int64_t block_columns() const { return block_columns_; }
+  int64_t grid_rows() const { return (rows_ + block_rows_ - 1) / block_rows_; }
   int64_t grid_columns() const { return (columns_ + block_columns_ - 1) / block_columns_; }
 
   // The row of the scale matrix that holds the scale of an element (given by its row-major number).

@@ -15,6 +15,8 @@
 namespace bridge {
 namespace {
 
+constexpr std::string_view kProbe = ".causeway";  // see check_movable()
+
 std::string shown(const Path& path) {
   return printable(path.native());
 }
@@ -51,7 +53,7 @@ OutputDir::Cleanup::~Cleanup() {
 }
 
 OutputDir::OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
-                     const std::vector<Path>& inputs)
+                     const std::vector<Path>& inputs, Leftover leftover_folder)
     : fs_(fs), overwrite_(std::move(overwrite)) {
   resolve_target(target);
   refuse_overlap(inputs);
@@ -61,8 +63,7 @@ OutputDir::OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwr
   take_lock();
   recover();
   check_occupant();  // again: recover() may have brought one back, or another run may have finished
-  start_partial();
-  check_movable();
+  if (leftover_folder == Leftover::kRemoved) start_over();
 }
 
 OutputDir::~OutputDir() = default;
@@ -81,6 +82,7 @@ void OutputDir::resolve_target(const Path& target) {
   partial_ = parent_ / fmt::format(".{}.partial", name.native());
   old_ = parent_ / fmt::format(".{}.old", name.native());
   lock_path_ = parent_ / fmt::format(".{}.causeway.lock", name.native());
+  journal_path_ = parent_ / fmt::format(".{}.causeway.journal", name.native());
 }
 
 void OutputDir::refuse_overlap(const std::vector<Path>& inputs) {
@@ -189,12 +191,34 @@ void OutputDir::recover() {
   fs_.sync_dir(parent_);
 }
 
-// Only this function decides about a partial folder that a killed run left. It may also be the
-// output that a run killed at the end of its commit had replaced.
-void OutputDir::start_partial() {
+std::optional<Stat> OutputDir::leftover() {
+  return fs_.lstat(partial_);
+}
+
+// The partial folder may also be the output that a run killed at the end of its commit had
+// replaced.
+void OutputDir::start_over() {
   remove_tree(fs_, partial_);
   partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
   fs_.make_dir(partial_);
+  check_movable();
+}
+
+void OutputDir::go_on() {
+  partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
+  remove_tree(fs_, partial_ / kProbe);  // of a run that was killed in check_movable()
+  check_movable();
+}
+
+void OutputDir::keep() {
+  partial_cleanup_.dismiss();
+  parents_cleanup_.dismiss();
+}
+
+void OutputDir::sync_names() {
+  sync_folders(fs_, partial_);
+  for (const Path& made : made_parents_) fs_.sync_dir(parent_of(made));
+  sync_parent();
 }
 
 // Refuses a target that the commit could not move. rename(2) reports such a target before it
@@ -203,7 +227,7 @@ void OutputDir::start_partial() {
 void OutputDir::check_movable() const {
   const Occupant there = occupant();
   if (there == Occupant::kNothing) return;
-  const Path inside = partial_ / ".causeway";
+  const Path inside = partial_ / kProbe;
   fs_.make_dir(inside);
   const int error_number = fs_.rename_onto_full(target_, partial_);
   fs_.remove_dir(inside);
@@ -258,6 +282,7 @@ void OutputDir::rename_in() {
   fs_.sync_dir(parent_);
   take_out.dismiss();
   partial_cleanup_.dismiss();
+  is_in_place_ = true;
 }
 
 bool OutputDir::exchange_in() {
@@ -269,6 +294,7 @@ bool OutputDir::exchange_in() {
   });
   fs_.sync_dir(parent_);
   take_out.dismiss();
+  is_in_place_ = true;
   remove_replaced(partial_);
   return true;
 }

@@ -7,7 +7,7 @@
 //      without a lock file: a killed run leaves the lock file too, so these are somebody else's.
 //   2. Make missing parents, and take an exclusive lock beside the target: .NAME.causeway.lock.
 //   3. Recover from a run that was killed: rename .NAME.old back if there is no target, else remove
-//      it; remove .NAME.partial.
+//      it; remove .NAME.partial, unless the caller goes on with it (resumption.h).
 //   4. Ask the system whether the target can be moved at all: mount points and folders of an
 //      overlay's lower layer cannot. The caller then fills .NAME.partial, which lies beside the
 //      target and so on the same file system, and syncs every file.
@@ -16,13 +16,15 @@
 //      system cannot swap, rename the old output to .NAME.old first; if the run is killed between
 //      the two renames, step 3 of the next run brings it back. Remove the old output last.
 //   6. Without commit, the destructor removes the partial folder, the lock file and the parents it
-//      made.
+//      made. After keep() it leaves them: then the lock file, which nobody holds, says whose the
+//      partial folder is.
 //
 // Truth: rename(2), fsync(2); the rule "metadata last, then the rename" is DESIGN's.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bridge/io/file/file_system.h"
@@ -36,10 +38,16 @@ using CheckReplaceable = std::function<void(const Path& there)>;
 
 class OutputDir {
  public:
+  // What the constructor does with a partial folder that an earlier run left.
+  enum class Leftover {
+    kRemoved,
+    kUndecided,  // keeps it; the caller calls start_over() or go_on() before it writes
+  };
+
   // inputs (files or folders) must exist. If symlinks of an input lead to other folders (the blobs
   // of a Hugging Face cache), give those folders too.
   OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwrite,
-            const std::vector<Path>& inputs);
+            const std::vector<Path>& inputs, Leftover leftover = Leftover::kRemoved);
   OutputDir(const OutputDir&) = delete;
   OutputDir& operator=(const OutputDir&) = delete;
   ~OutputDir();
@@ -48,6 +56,23 @@ class OutputDir {
   const Path& path() const { return partial_; }
   // The final path; symlinks are resolved if it exists.
   const Path& target() const { return target_; }
+
+  // The partial folder; nullopt: there is none.
+  std::optional<Stat> leftover();
+  // Makes the partial folder anew.
+  void start_over();
+  // Goes on in the partial folder that an earlier run left.
+  void go_on();
+  // Makes the destructor leave the partial folder, its lock file and the parents to a later run.
+  void keep();
+  // The journal (journal.h) lies beside the lock file.
+  const Path& journal_path() const { return journal_path_; }
+  // Makes durable the names of all files and folders in the partial folder, and its own.
+  void sync_names();
+  // Makes durable the names beside the target, such as the journal's.
+  void sync_parent() { fs_.sync_dir(parent_); }
+  // Whether the target is the new output already, even if commit() failed after that.
+  bool is_in_place() const { return is_in_place_; }
 
   // Reports kIo, with the figures, if the file system has less than this free.
   void require_space(int64_t bytes) const;
@@ -79,7 +104,6 @@ class OutputDir {
   void take_lock();
   void recover();
   void refuse_strangers() const;
-  void start_partial();
   void check_movable() const;
   void rename_in();
   bool exchange_in();
@@ -93,6 +117,8 @@ class OutputDir {
   Path partial_;
   Path old_;
   Path lock_path_;
+  Path journal_path_;
+  bool is_in_place_ = false;
   std::vector<Path> made_parents_;  // outermost first
 
   // Members are destroyed, and so undone, from the last to the first, also when the constructor

@@ -36,8 +36,10 @@ class CastCheck {
   // Thread-safe. Errors: kBadInput at the last slice of a tensor with changed values.
   void see(const SliceView& slice);
 
-  // The counts by (from, to). Call it after the run.
+  // The counts by (from, to). Call it while no slice is checked.
   const std::map<std::pair<Dtype, Dtype>, CastCount>& counts() const { return counts_; }
+  // Takes up what another run counted. Call it before see().
+  void restore(std::pair<Dtype, Dtype> dtypes, const CastCount& count) { counts_[dtypes] = count; }
 
  private:
   struct Progress {

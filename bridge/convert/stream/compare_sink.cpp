@@ -12,7 +12,7 @@ void CompareSink::write(const Transfer& transfer, size_t /*index*/, int64_t begi
   compare(transfer.target, bytes_of(transfer.to, begin), size, data);
 }
 
-void CompareSink::write_scales(const Transfer& transfer, int64_t begin,
+void CompareSink::write_scales(const Transfer& transfer, size_t /*index*/, int64_t begin,
                                std::span<const std::byte> data) {
   const int64_t size = transfer.requantize->source.scale_bytes();
   compare(transfer.requantize->scale_target, begin * size, size, data);

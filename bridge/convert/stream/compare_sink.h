@@ -20,7 +20,7 @@ class CompareSink : public Sink {
 
   void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
              uint32_t crc) override;
-  void write_scales(const Transfer& transfer, int64_t begin,
+  void write_scales(const Transfer& transfer, size_t index, int64_t begin,
                     std::span<const std::byte> data) override;
   void finish() override { other_.finish(); }
 

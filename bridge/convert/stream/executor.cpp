@@ -15,15 +15,22 @@
 namespace bridge {
 namespace {
 
-// Hands out slices in order. Thread-safe.
+// Hands out slices in order, up to a limit. Thread-safe.
 class SliceQueue {
  public:
-  SliceQueue(const std::vector<Transfer>& transfers, const ExecutorOptions& options)
-      : transfers_(transfers), slice_bytes_(options.slice_bytes), tile_bytes_(options.tile_bytes) {}
+  SliceQueue(const std::vector<Transfer>& transfers, const ExecutorOptions& options, size_t first)
+      : transfers_(transfers),
+        slice_bytes_(options.slice_bytes),
+        tile_bytes_(options.tile_bytes),
+        index_(first),
+        limit_(first) {}
+
+  // Slices of transfers below `limit` may be handed out.
+  void open_until(size_t limit) { limit_ = limit; }
 
   std::optional<Slice> next() {
     const std::lock_guard lock(mutex_);
-    for (; index_ < transfers_.size(); ++index_, done_ = 0, tiles_.reset()) {
+    for (; index_ < limit_; ++index_, done_ = 0, tiles_.reset()) {
       const Transfer& transfer = transfers_[index_];
       // A multiple of two elements, so that sub-byte elements make whole bytes.
       const int64_t most = elements(slice_bytes_, transfer);
@@ -48,7 +55,7 @@ class SliceQueue {
 
   void stop() {
     const std::lock_guard lock(mutex_);
-    index_ = transfers_.size();
+    index_ = limit_;
   }
 
  private:
@@ -60,7 +67,8 @@ class SliceQueue {
   int64_t slice_bytes_;
   int64_t tile_bytes_;
   std::mutex mutex_;
-  size_t index_ = 0;
+  size_t index_;
+  size_t limit_;
   size_t ticket_ = 0;
   int64_t done_ = 0;                 // of the current transfer's elements
   std::optional<TileCursor> tiles_;  // of the current transfer
@@ -97,7 +105,9 @@ TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
 
 }  // namespace
 
-void Sink::write_scales(const Transfer& /*transfer*/, int64_t /*begin*/,
+void Sink::begin(size_t /*first*/, size_t /*last*/) {}
+
+void Sink::write_scales(const Transfer& /*transfer*/, size_t /*index*/, int64_t /*begin*/,
                         std::span<const std::byte> /*data*/) {
   internal_error("a sink without a place for scales");
 }
@@ -126,8 +136,10 @@ ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfe
   return options;
 }
 
-void execute(const Execution& execution, Progress& progress) {
-  SliceQueue queue(execution.transfers, execution.options);
+namespace {
+
+// Runs the threads until the queue has no slice left below its limit.
+void drain(SliceQueue& queue, const Execution& execution, Progress& progress) {
   std::mutex mutex;
   std::exception_ptr first_error;
   const auto work = [&] {
@@ -150,6 +162,44 @@ void execute(const Execution& execution, Progress& progress) {
     work();
   }
   if (first_error) std::rethrow_exception(first_error);
+}
+
+int64_t output_bytes_of(const Transfer& transfer) {
+  int64_t bytes = bytes_of(transfer.to, transfer.end - transfer.begin);
+  if (transfer.requantize) {
+    const BlockGrid grid(transfer.requantize->source, transfer.layout->part_shape(transfer.part));
+    bytes += grid.grid_rows() * grid.grid_columns() * transfer.requantize->source.scale_bytes();
+  }
+  return bytes;
+}
+
+// Returns the transfer before which `bytes` of output or more follow `first`.
+size_t next_watermark(const std::vector<Transfer>& transfers, size_t first, int64_t bytes) {
+  if (bytes == 0) return transfers.size();
+  for (int64_t done = 0; first < transfers.size() && done < bytes; ++first) {
+    done += output_bytes_of(transfers[first]);
+  }
+  return first;
+}
+
+}  // namespace
+
+int64_t output_bytes(const std::vector<Transfer>& transfers, size_t first, size_t last) {
+  int64_t bytes = 0;
+  for (size_t i = first; i < last; ++i) bytes += output_bytes_of(transfers[i]);
+  return bytes;
+}
+
+void execute(const Execution& execution, Progress& progress) {
+  SliceQueue queue(execution.transfers, execution.options, execution.first);
+  for (size_t next = execution.first; next < execution.transfers.size();) {
+    const size_t begin = next;
+    next = next_watermark(execution.transfers, begin, execution.watermark_bytes);
+    execution.sink.begin(begin, next);
+    queue.open_until(next);
+    drain(queue, execution, progress);
+    if (execution.hooks.on_watermark) execution.hooks.on_watermark(next);
+  }
   execution.reader.finish();
   execution.sink.finish();
 }

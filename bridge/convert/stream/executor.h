@@ -10,7 +10,9 @@
 //      from those of its runs.
 //
 // The memory is that of the threads' buffers, whatever the sizes of the tensors. The first error
-// stops every thread and is rethrown.
+// stops every thread and is rethrown. A run may begin with any transfer. Whenever watermark_bytes
+// more have been written, it stands still for a moment: then all transfers below one are done and
+// none above it has begun (bridge/convert/commit/journal.h).
 #pragma once
 
 #include <atomic>
@@ -33,10 +35,14 @@ namespace bridge {
 class Sink {
  public:
   virtual ~Sink() = default;
+  // Announces transfers [first, last), which end at the next watermark. Single-threaded.
+  virtual void begin(size_t first, size_t last);
+  // Whether write() needs the CRCs of this transfer's pieces; if not, it gets 0.
+  virtual bool wants_crc(size_t /*index*/) const { return false; }
   virtual void write(const Transfer& transfer, size_t index, int64_t begin,
                      std::span<const std::byte> data, uint32_t crc) = 0;
   // Receives scales of an output that is quantized again, from scale number `begin` on.
-  virtual void write_scales(const Transfer& transfer, int64_t begin,
+  virtual void write_scales(const Transfer& transfer, size_t index, int64_t begin,
                             std::span<const std::byte> data);
   // Called from one thread after the last slice.
   virtual void finish() {}
@@ -113,6 +119,8 @@ struct ExecutorHooks {
   // Returns how to go on if values are too large for the dtype they are cast to; empty: the hint of
   // a conversion.
   std::function<std::string(const Transfer&)> overflow_hint;
+  // Called when all transfers below `next` are written and no thread reads or writes.
+  std::function<void(size_t next)> on_watermark;
   // Called when a thread failed. A hook that waits for another thread's slice must stop waiting.
   std::function<void()> on_error;
   BlockCounts* blocks = nullptr;  // must be set if a transfer quantizes
@@ -126,7 +134,6 @@ struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger
   int64_t tile_bytes = 1 << 20;   // likewise, for an output that is quantized again
-  bool want_crc = true;           // false: Sink::write gets 0
   int64_t reserved = 0;           // budget of the buffers; the caller releases it after the run
 };
 
@@ -144,7 +151,12 @@ struct Execution {
   ExecutorOptions options;
   ExecutorHooks hooks;
   std::function<std::string(int32_t target)> name_of;  // names a target in messages
+  size_t first = 0;             // transfer to begin with; tickets begin at 0 all the same
+  int64_t watermark_bytes = 0;  // of output between two calls of on_watermark; 0: only at the end
 };
+
+// Bytes that transfers [first, last) write, scales included.
+int64_t output_bytes(const std::vector<Transfer>& transfers, size_t first, size_t last);
 
 void execute(const Execution& execution, Progress& progress);
 

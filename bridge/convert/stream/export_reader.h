@@ -18,6 +18,7 @@ class ExportReader : public TensorReader {
   void read(size_t index, int64_t begin, std::span<std::byte> out) override;
   void finish() override { checkpoint_.finish(); }
   int64_t items_without_crc() const { return checkpoint_.items_without_crc(); }
+  DcpReader& items() { return checkpoint_.items(); }
 
  private:
   MegatronReader checkpoint_;

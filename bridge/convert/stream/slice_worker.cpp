@@ -33,7 +33,8 @@ void SliceWorker::run_elements(const Slice& slice) {
     in_bytes += bytes_of(dtype, run.length);
   }
   const std::span<std::byte> input = sized(input_, in_bytes);
-  uint32_t crc = gather(transfer, input);
+  const bool wants_crc = execution_.sink.wants_crc(slice.transfer);
+  uint32_t crc = gather(transfer, input, wants_crc && transfer.verbatim());
 
   const bool verbatim = transfer.verbatim();
   std::span<std::byte> output = input;
@@ -43,7 +44,7 @@ void SliceWorker::run_elements(const Slice& slice) {
     if (execution_.hooks.on_slice)
       execution_.hooks.on_slice({transfer, slice.ticket, slice.begin, segments_});
     if (overflowed > 0) check_overflow(transfer, overflowed);
-    if (execution_.options.want_crc) crc = crc32(output);
+    if (wants_crc) crc = crc32(output);
   } else if (execution_.hooks.on_slice) {
     execution_.hooks.on_slice({transfer, slice.ticket, slice.begin, {}});
   }
@@ -51,9 +52,8 @@ void SliceWorker::run_elements(const Slice& slice) {
   progress_.add(static_cast<int64_t>(output.size()));
 }
 
-uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> input) {
-  const bool need_crc =
-      execution_.hooks.on_read || (execution_.options.want_crc && transfer.verbatim());
+uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc) {
+  const bool need_crc = execution_.hooks.on_read || wants_crc;
   uint32_t crc = 0;
   size_t filled = 0;
   for (const Run& run : runs_) {
@@ -201,7 +201,7 @@ void SliceWorker::run_tile(const Slice& slice) {
   for (int64_t i = 0; i < stretches; ++i) {
     runs_.clear();
     transfer.runs(first_of(i), first_of(i) + stretch, runs_);
-    gather(transfer, part(values, from.dtype, i));
+    gather(transfer, part(values, from.dtype, i), false);
   }
 
   const int64_t first_grid_row = tile.row / grid.block_rows();
@@ -218,12 +218,15 @@ void SliceWorker::run_tile(const Slice& slice) {
       execution_.hooks, execution_.name_of);
 
   for (int64_t i = 0; i < stretches; ++i) {
-    execution_.sink.write(transfer, slice.transfer, first_of(i), part(codes, transfer.to, i), 0);
+    const std::span<std::byte> written = part(codes, transfer.to, i);
+    execution_.sink.write(transfer, slice.transfer, first_of(i), written,
+                          execution_.sink.wants_crc(slice.transfer) ? crc32(written) : 0);
   }
   const auto row_bytes = static_cast<size_t>(grid_columns * source.scale_bytes());
   for (int64_t row = 0; row < grid_rows; ++row) {
     execution_.sink.write_scales(
-        transfer, (first_grid_row + row) * grid.grid_columns() + tile.column / grid.block_columns(),
+        transfer, slice.transfer,
+        (first_grid_row + row) * grid.grid_columns() + tile.column / grid.block_columns(),
         scales.subspan(static_cast<size_t>(row) * row_bytes, row_bytes));
   }
   progress_.add(static_cast<int64_t>(codes.size() + scales.size()));

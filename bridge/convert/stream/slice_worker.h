@@ -34,9 +34,9 @@ class SliceWorker {
 
   void run_elements(const Slice& slice);
   void run_tile(const Slice& slice);
-  // Reads the runs one after another into input_; returns the CRC of all where the sink or a hook
-  // wants it.
-  uint32_t gather(const Transfer& transfer, std::span<std::byte> input);
+  // Reads the runs one after another into input_; returns the CRC of all where it is wanted or a
+  // hook needs those of the runs.
+  uint32_t gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc);
   // Returns the number of values that are too large for the output's dtype.
   int64_t convert(const Transfer& transfer, std::span<const std::byte> input,
                   std::span<std::byte> output);

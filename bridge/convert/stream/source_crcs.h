@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bridge/io/file/range_crc.h"
@@ -20,13 +21,12 @@ class SourceCrcs {
 
   void add(size_t tensor, int64_t begin, int64_t length, uint32_t crc) {
     const std::lock_guard lock(mutex_);
-    const int64_t size = folder_.tensors[tensor].end - folder_.tensors[tensor].begin;
-    const auto [it, fresh] = open_.try_emplace(tensor, size);
-    it->second.add(begin, length, crc);
-    if (it->second.complete()) {
-      crcs_[tensor] = it->second.value();
-      open_.erase(it);
-      ++complete_;
+    RangeCrc& range = open(tensor);
+    range.add(begin, length, crc);
+    if (range.complete()) {
+      const uint32_t value = range.value();
+      open_.erase(tensor);
+      complete(tensor, value);
     }
   }
 
@@ -37,11 +37,59 @@ class SourceCrcs {
     return crcs_;
   }
 
+  // take_complete() returns the tensors completed since its last call, open_parts() what is known
+  // of those that are not complete.
+  std::vector<NumberedCrc> take_complete() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(fresh_, {});
+  }
+  std::vector<NumberedPart> open_parts() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<NumberedPart> parts;
+    for (const auto& [tensor, range] : open_) {
+      for (const RangeCrc::Part& part : range.parts()) {
+        parts.push_back({static_cast<int64_t>(tensor), part});
+      }
+    }
+    return parts;
+  }
+  // Takes up what another run read. Call it before add(). Reports kBadInput for what does not fit.
+  void restore(const std::vector<NumberedCrc>& complete_before,
+               const std::vector<NumberedPart>& parts) {
+    for (const auto& [tensor, crc] : complete_before) {
+      check(tensor);
+      complete(static_cast<size_t>(tensor), crc);
+    }
+    fresh_.clear();
+    for (const auto& [tensor, part] : parts) {
+      check(tensor);
+      RangeCrc& range = open(static_cast<size_t>(tensor));
+      if (!range.fits(part)) bad_input("a CRC of bytes that the source tensor does not have");
+      range.add(part.offset, part.length, part.crc);
+    }
+  }
+
  private:
+  RangeCrc& open(size_t tensor) {
+    const int64_t size = folder_.tensors[tensor].end - folder_.tensors[tensor].begin;
+    return open_.try_emplace(tensor, size).first->second;
+  }
+  void complete(size_t tensor, uint32_t crc) {
+    crcs_[tensor] = crc;
+    fresh_.push_back({static_cast<int64_t>(tensor), crc});
+    ++complete_;
+  }
+  void check(int64_t tensor) const {
+    if (tensor < 0 || tensor >= std::ssize(crcs_) || crcs_[static_cast<size_t>(tensor)]) {
+      bad_input("a CRC of a source tensor that is not there, or twice");
+    }
+  }
+
   const HfFolder& folder_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<size_t, RangeCrc> open_;
   std::vector<std::optional<uint32_t>> crcs_;
+  std::vector<NumberedCrc> fresh_;
   size_t left_out_;
   size_t complete_ = 0;
 };

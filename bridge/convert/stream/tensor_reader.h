@@ -45,6 +45,8 @@ class MegatronReader : public TensorReader {
   void finish() override { reader_.finish(); }
   // The number of items that were read but could not be verified, because they carry no CRC.
   int64_t items_without_crc() const { return reader_.items_without_crc(); }
+  // What is needed to go on where another reader stopped: see dcp_reader.h.
+  DcpReader& items() { return reader_; }
 
  private:
   DcpReader reader_;

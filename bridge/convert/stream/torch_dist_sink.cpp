@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "bridge/convert/stream/left_files.h"
 #include "bridge/io/torch_dist/torch_item.h"
 
 namespace bridge {
@@ -15,14 +16,25 @@ std::span<const std::byte> bytes(std::string_view text) {
 
 }  // namespace
 
-TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan)
+TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan, size_t first)
     : plan_(plan),
       files_(plan.files.size(), pool_size(), FilePool::Use::kWrite,
-             [&fs, &plan, dir](size_t index) { return fs.open_write(dir / plan.files[index]); }) {
-  for (size_t i = 0; i < plan.files.size(); ++i) {
-    auto file = fs.create(dir / plan.files[i]);
-    file->allocate(plan.file_sizes[i]);
-    if (i == 0) file->write_at(0, bytes(plan.extra_state_item));
+             [&fs, &plan, dir](size_t index) { return fs.open_write(dir / plan.files[index]); }),
+      items_written_(first) {
+  if (first == 0) {
+    create_files(fs, dir);
+  } else {
+    for (size_t i = 0; i < plan.files.size(); ++i) {
+      check_left_file(fs, dir / plan.files[i], plan.file_sizes[i]);
+    }
+  }
+}
+
+void TorchDistSink::create_files(FileSystem& fs, const Path& dir) {
+  for (size_t i = 0; i < plan_.files.size(); ++i) {
+    auto file = fs.create(dir / plan_.files[i]);
+    file->allocate(plan_.file_sizes[i]);
+    if (i == 0) file->write_at(0, bytes(plan_.extra_state_item));
     files_.put(i, std::move(file));
   }
 }
@@ -36,6 +48,8 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
   const int64_t size = bytes_of(tensor.dtype, transfer.end - transfer.begin);
   const auto length = static_cast<int64_t>(data.size());
   const std::shared_ptr<File> file = files_.get(static_cast<size_t>(chunk.file));
+  const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
+  const std::optional<uint32_t> item_crc = crcs_.add(index, size, {offset, length, crc});
   if (length == size && length <= kSmallItem) {
     const std::string head = layout.head();
     const std::string tail = layout.tail(crc);
@@ -48,22 +62,25 @@ void TorchDistSink::write(const Transfer& transfer, size_t index, int64_t begin,
     ++items_written_;
     return;
   }
-  const int64_t offset = bytes_of(tensor.dtype, begin - transfer.begin);
   file->write_at(chunk.offset + layout.streamed_offset() + offset, data);
-
-  uint32_t item_crc = crc;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto [it, fresh] = open_items_.try_emplace(index, size);
-    it->second.add(offset, length, crc);
-    if (!it->second.complete()) return;
-    item_crc = it->second.value();
-    open_items_.erase(it);
-  }
-  const std::string tail = layout.tail(item_crc);
+  if (!item_crc) return;
+  const std::string tail = layout.tail(*item_crc);
   file->write_at(chunk.offset, bytes(layout.head()));
   file->write_at(chunk.offset + chunk.length - std::ssize(tail), bytes(tail));
   ++items_written_;
+}
+
+uint32_t TorchDistSink::crc_of(size_t first, size_t last) {
+  uint32_t crc = 0;
+  for (size_t i = first; i < last; ++i) {
+    const DcpTensor& tensor = plan_.tensors[static_cast<size_t>(plan_.items[i].tensor)];
+    const DcpChunk& chunk = tensor.chunks[static_cast<size_t>(plan_.items[i].chunk)];
+    const ZipLayout layout = tensor_item_layout(tensor.dtype, chunk.sizes);
+    crc = crc_of_range(*files_.get(static_cast<size_t>(chunk.file)),
+                       chunk.offset + layout.streamed_offset(),
+                       byte_size(tensor.dtype, chunk.sizes), crc);
+  }
+  return crc;
 }
 
 void TorchDistSink::finish() {

@@ -8,6 +8,9 @@
 //   3. main() turns Interrupted into its exit status: 128 + the signal, as shells do.
 #pragma once
 
+#include <string>
+#include <utility>
+
 namespace bridge {
 
 // Neither a bridge::Error nor a std::exception: nothing went wrong, and only main() handles it.
@@ -15,9 +18,13 @@ class Interrupted {
  public:
   explicit Interrupted(int signal) : signal_(signal) {}
   int exit_status() const { return 128 + signal_; }  // SIGINT: 130, SIGTERM: 143, SIGHUP: 129
+  // Says what the run left, for the user.
+  const std::string& left() const { return left_; }
+  void set_left(std::string left) { left_ = std::move(left); }
 
  private:
   int signal_;
+  std::string left_ = "nothing was left behind";
 };
 
 void install_interrupt_handlers();

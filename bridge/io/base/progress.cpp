@@ -72,6 +72,12 @@ Progress::Progress(ProgressMode mode, bool quiet, std::string label, int64_t tot
   recent_.push_back({start_, 0});
 }
 
+void Progress::start_at(int64_t bytes) {
+  before_ = bytes;
+  done_ = bytes;
+  recent_.front().done = bytes;
+}
+
 Progress::~Progress() {
   if (line_open_) output_.write("\n");
 }
@@ -102,7 +108,7 @@ void Progress::draw(Time now, bool last) {
   recent_.push_back({now, done});
   // The oldest sample stays just outside the window, so that it always spans some time.
   while (recent_.size() > 2 && now - recent_[1].time >= kRateWindow) recent_.pop_front();
-  const Sample since = last ? Sample{start_, 0} : recent_.front();
+  const Sample since = last ? Sample{start_, before_} : recent_.front();
   std::string text = line(done, rate(done - since.done, seconds_between(since.time, now)));
   if (output_.terminal) {
     // A line that wraps could not be rewritten.

@@ -44,6 +44,8 @@ class Progress {
 
   Progress(ProgressMode mode, bool quiet, std::string label, int64_t total_bytes,
            Output output = to_stderr());
+  // Counts bytes that an earlier run did, which are part of no rate. Call it before add().
+  void start_at(int64_t bytes);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();  // leaves the terminal's cursor on a line of its own
@@ -67,6 +69,7 @@ class Progress {
   const int64_t total_;
   const Output output_;
   const Time start_;
+  int64_t before_ = 0;  // done by an earlier run
   std::atomic<int64_t> done_{0};
   std::atomic<Time> next_;
 

@@ -54,8 +54,20 @@ void FilePool::put(size_t index, std::unique_ptr<File> file) {
 }
 
 void FilePool::sync() {
-  const std::lock_guard lock(mutex_);
-  for (const size_t index : order_) files_[index]->sync();
+  std::deque<size_t> open;
+  {
+    const std::lock_guard lock(mutex_);
+    open = order_;
+  }
+  // Syncs one file at a time without the lock, so that other threads get their files meanwhile.
+  for (const size_t index : open) {
+    std::shared_ptr<File> file;
+    {
+      const std::lock_guard lock(mutex_);
+      file = files_[index];
+    }
+    if (file) file->sync();  // else it was synced when it was closed
+  }
 }
 
 }  // namespace bridge

@@ -34,7 +34,7 @@ class FilePool {
   std::shared_ptr<File> get(size_t index);
   // Takes over a file that the caller has just created.
   void put(size_t index, std::unique_ptr<File> file);
-  // Makes everything written so far durable.
+  // Makes everything durable that was written before the call. Other threads may write meanwhile.
   void sync();
 
  private:

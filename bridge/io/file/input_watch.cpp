@@ -50,4 +50,9 @@ void InputWatch::check_unchanged() {
   }
 }
 
+std::map<std::string, Stat> InputWatch::seen() const {
+  const std::lock_guard lock(mutex_);
+  return seen_;
+}
+
 }  // namespace bridge

@@ -26,6 +26,8 @@ class InputWatch : public FileSystem {
   void add(const Path& path);
   // Error: kBadInput, which names the first file that changed.
   void check_unchanged();
+  // Returns every file that was opened or added so far, by path, as it was then.
+  std::map<std::string, Stat> seen() const;
 
   std::unique_ptr<File> open_read(const Path& path) override;
   std::unique_ptr<File> create(const Path& path) override { return inner_.create(path); }
@@ -55,7 +57,7 @@ class InputWatch : public FileSystem {
 
   FileSystem& inner_;
   MemoryBudget& budget_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, Stat> seen_;
 };
 

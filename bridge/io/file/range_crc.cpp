@@ -35,6 +35,16 @@ void RangeCrc::add(int64_t offset, int64_t length, uint32_t crc) {
   }
 }
 
+bool RangeCrc::fits(const Part& part) const {
+  if (part.offset < 0 || part.length <= 0 || part.offset > size_ ||
+      part.length > size_ - part.offset) {
+    return false;
+  }
+  return std::none_of(parts_.begin(), parts_.end(), [&](const Part& other) {
+    return part.offset < other.offset + other.length && other.offset < part.offset + part.length;
+  });
+}
+
 bool RangeCrc::covers(int64_t offset, int64_t length) const {
   if (length == 0) return true;
   const auto after =

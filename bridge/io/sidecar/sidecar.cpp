@@ -316,7 +316,7 @@ Path Sidecar::file_path(size_t file) const {
   return path / "files" / files[file].name;
 }
 Path Sidecar::witness_path() const {
-  return path / "witnesses.bin";
+  return path / kWitnessFile;
 }
 
 std::string source_identity(FileSystem& fs, const HfFolder& source, MemoryBudget& budget) {
@@ -388,7 +388,7 @@ Sidecar open_sidecar(FileSystem& fs, const Path& dir, MemoryBudget& budget) {
         sidecar.witness_crc = parse_hex(text_of(manifest, "witnesses_crc32"));
       read_shards(fs, sidecar, manifest, budget);
       read_files(fs, sidecar, manifest);
-      if (sidecar.has_witnesses) open_inside(fs, dir, "witnesses.bin");
+      if (sidecar.has_witnesses) open_inside(fs, dir, kWitnessFile);
       if (crc_of_file(*open_inside(fs, dir, "source_crc32.tsv")) !=
           parse_hex(text_of(manifest, "source_crc32"))) {
         bad_input("source_crc32.tsv: CRC-32 mismatch, the sidecar is damaged");

@@ -28,6 +28,7 @@
 namespace bridge {
 
 constexpr std::string_view kSidecarFolder = "causeway";
+constexpr std::string_view kWitnessFile = "witnesses.bin";
 constexpr std::string_view kMappingFile = "mapping.jsonc";
 constexpr int kSidecarFormat = 1;
 constexpr int64_t kLargestManifest = 4 << 20;

@@ -40,6 +40,16 @@ WitnessWriter::WitnessWriter(FileSystem& fs, const Path& path) : file_(fs.create
   append_bytes(std::as_bytes(std::span(kMagic)));
 }
 
+WitnessWriter::WitnessWriter(FileSystem& fs, const Path& path, const Mark& mark)
+    : file_(fs.open_write(path)), size_(mark.size), crc_(mark.crc) {
+  if (mark.size < std::ssize(kMagic) || file_->size() < mark.size ||
+      crc_of_file(*file_, mark.size) != mark.crc) {
+    bad_input(printable(path.native()) + ": not the bytes that were written");
+  }
+  file_->allocate(mark.size);
+  buffer_.reserve(kBufferBytes);
+}
+
 void WitnessWriter::append_bytes(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto part = bytes.first(std::min(bytes.size(), kBufferBytes - buffer_.size()));
@@ -64,7 +74,6 @@ void WitnessWriter::append(const Piece& piece) {
   put(at, static_cast<int64_t>(piece.bytes.size()));
   append_bytes(header);
   append_bytes(piece.bytes);
-  ++records_;
 }
 
 void WitnessWriter::write(size_t ticket, std::span<const Piece> pieces) {
@@ -82,9 +91,14 @@ void WitnessWriter::abort() {
   turn_.notify_all();
 }
 
+WitnessWriter::Mark WitnessWriter::mark() {
+  flush();
+  return {size_, crc_};
+}
+
 uint32_t WitnessWriter::finish() {
   flush();
-  file_->sync();
+  sync();
   return crc_;
 }
 

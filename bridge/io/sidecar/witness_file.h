@@ -32,6 +32,14 @@ struct WitnessRecord {
 class WitnessWriter {
  public:
   WitnessWriter(FileSystem& fs, const Path& path);
+  // How far a file was written.
+  struct Mark {
+    int64_t size = 0;
+    uint32_t crc = 0;  // of these bytes
+  };
+  // Continues a file that an earlier run left, and cuts off what lies behind the mark. Reports
+  // kBadInput if the bytes before the mark have another CRC.
+  WitnessWriter(FileSystem& fs, const Path& path, const Mark& mark);
 
   struct Piece {
     int32_t tensor;
@@ -45,10 +53,14 @@ class WitnessWriter {
   void append(const Piece& piece);
   // Ends the waits of all writers after an error elsewhere.
   void abort();
-  // Makes the file durable. Returns its CRC.
+  // Hands everything written so far to the file system. Call it while no thread is in write().
+  Mark mark();
+  // Makes durable what was marked. Other threads may write meanwhile.
+  void sync() { file_->sync(); }
+
+  // Makes the whole file durable. Returns its CRC.
   uint32_t finish();
 
-  int64_t records() const { return records_; }
   int64_t size() const { return size_; }
 
  private:
@@ -57,7 +69,6 @@ class WitnessWriter {
   std::condition_variable turn_;
   size_t next_ticket_ = 0;
   bool aborted_ = false;
-  int64_t records_ = 0;
   int64_t size_ = 0;  // including what is still in the buffer
   uint32_t crc_ = 0;
   std::vector<std::byte> buffer_;  // records are small and many

@@ -56,6 +56,8 @@ struct DcpReader::Impl {
 
   void read(size_t index, int64_t begin, std::span<std::byte> out);
   void finish();
+  std::vector<NumberedPart> open_parts() const;
+  void restore(const std::vector<NumberedPart>& parts, int64_t without_crc);
 
   // One chunk of one tensor and its item.
   struct Place {
@@ -244,6 +246,35 @@ void DcpReader::Impl::read(size_t index, int64_t begin, std::span<std::byte> out
   }
 }
 
+std::vector<NumberedPart> DcpReader::Impl::open_parts() const {
+  std::vector<NumberedPart> open;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (!items[i].progress) continue;
+    for (const RangeCrc::Part& part : items[i].progress->parts()) {
+      open.push_back({static_cast<int64_t>(i), part});
+    }
+  }
+  return open;
+}
+
+void DcpReader::Impl::restore(const std::vector<NumberedPart>& parts, int64_t without_crc) {
+  for (const auto& [number, part] : parts) {
+    if (number < 0 || number >= std::ssize(items)) bad_input("an item that is not there");
+    const auto after =
+        std::upper_bound(first_item.begin(), first_item.end(), static_cast<size_t>(number)) - 1;
+    const auto tensor = static_cast<size_t>(after - first_item.begin());
+    const Place at = place(tensor, static_cast<size_t>(number) - *after);
+    with_place(at, [&] {
+      open_item(at, *files.get(static_cast<size_t>(at.chunk.file)));
+      if (!at.item.progress || !at.item.progress->fits(part)) {
+        bad_input("a part that does not fit its item");
+      }
+      at.item.progress->add(part.offset, part.length, part.crc);
+    });
+  }
+  items_without_crc += without_crc;
+}
+
 void DcpReader::Impl::finish() {
   std::vector<std::byte> scratch;
   for (size_t tensor = 0; tensor < metadata.tensors.size(); ++tensor) {
@@ -276,6 +307,14 @@ DcpReader::~DcpReader() = default;
 
 void DcpReader::read(size_t index, int64_t begin, std::span<std::byte> out) {
   impl_->read(index, begin, out);
+}
+
+std::vector<NumberedPart> DcpReader::open_parts() const {
+  return impl_->open_parts();
+}
+
+void DcpReader::restore(const std::vector<NumberedPart>& parts, int64_t items_without_crc) {
+  impl_->restore(parts, items_without_crc);
 }
 
 void DcpReader::finish() {

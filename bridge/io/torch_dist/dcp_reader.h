@@ -14,8 +14,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/file/range_crc.h"
 #include "bridge/io/torch_dist/dcp_metadata.h"
 
 namespace bridge {
@@ -37,6 +39,14 @@ class DcpReader {
   // Completes and verifies every item that read() has touched: it reads the bytes that no call has
   // read (vocabulary padding, storages larger than their tensor).
   void finish();
+
+  // Returns what was read of the items that are not verified yet: parts of their storage records,
+  // by item and offset. Items are numbered through all tensors and chunks. Call it while no thread
+  // reads.
+  std::vector<NumberedPart> open_parts() const;
+  // Takes up what another reader of the same checkpoint read. Call it before read(). Reports
+  // kBadInput for parts that do not fit.
+  void restore(const std::vector<NumberedPart>& parts, int64_t items_without_crc);
 
   // The number of touched items that were written without CRCs: their bytes cannot be verified.
   int64_t items_without_crc() const;

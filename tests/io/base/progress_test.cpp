@@ -106,6 +106,17 @@ TEST_F(ProgressTest, TheRateForgetsWhatIsLongAgo) {
   EXPECT_EQ(said(60), "\rconvert: 56.00 / 100.00 GB   56%  0.10 GB/s  7m20s left");
 }
 
+TEST_F(ProgressTest, WhatAnEarlierRunDidCountsForNoRate) {
+  Progress progress(ProgressMode::kAuto, false, "convert", kTotal, output(true));
+  progress.start_at(60'000'000'000);
+  now_ += 1s;
+  progress.add(2'000'000'000);
+  progress.finish();
+  ASSERT_EQ(writes_.size(), 2u);
+  EXPECT_EQ(said(0), "\rconvert: 62.00 / 100.00 GB   62%  2.00 GB/s  19s left");
+  EXPECT_EQ(said(1), "\rconvert: 62.00 / 100.00 GB   62%  2.00 GB/s  19s left");
+}
+
 TEST_F(ProgressTest, LongAndUnknownTimes) {
   Progress progress(ProgressMode::kAuto, false, "convert", kTotal, output(true));
   now_ += 1s;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "bridge/io/base/error.h"
 #include "tests/io/file/fault_file_system.h"
@@ -61,6 +62,17 @@ TEST_F(FilePoolTest, WrittenFilesAreSyncedBeforeTheyAreClosed) {
   files.sync();
   EXPECT_EQ(count("sync 0"), 2);
   for (size_t i = 1; i < kFiles; ++i) EXPECT_EQ(count("sync " + std::to_string(i)), 1) << i;
+}
+
+TEST_F(FilePoolTest, OthersGetFilesWhileItSyncs) {
+  FilePool files = pool(FilePool::Use::kWrite);
+  for (size_t i = 0; i < kFiles; ++i) files.put(i, fs_.create(dir_ / std::to_string(i)));
+  std::jthread syncing([&] {
+    for (int round = 0; round < 100; ++round) files.sync();
+  });
+  for (size_t i = 0; i < 1000; ++i) {
+    files.get(i % kFiles)->write_at(0, std::as_bytes(std::span("x", 1)));
+  }
 }
 
 TEST_F(FilePoolTest, AFailedSyncIsNotForgotten) {

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <string>
 
@@ -75,6 +76,20 @@ TEST(RangeCrc, EmptyRangeIsComplete) {
   EXPECT_TRUE(crc.complete());
   EXPECT_EQ(crc.value(), 0u);
   EXPECT_TRUE(crc.missing().empty());
+}
+
+TEST(RangeCrc, FitsWhatIsInsideAndNew) {
+  RangeCrc crc(10);
+  crc.add(4, 2, 1);
+  EXPECT_TRUE(crc.fits({0, 4, 0}));
+  EXPECT_TRUE(crc.fits({6, 4, 0}));
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const auto& [offset, length] :
+       Gaps{{3, 2}, {5, 1}, {0, 10}, {6, 5}, {-1, 1}, {0, 0}, {1, kMost}, {kMost, 1}}) {
+    EXPECT_FALSE(crc.fits({offset, length, 0})) << offset;
+  }
+  ASSERT_EQ(crc.parts().size(), 1U);
+  EXPECT_EQ(crc.parts()[0].offset, 4);
 }
 
 TEST(RangeCrc, MisuseIsOurBug) {

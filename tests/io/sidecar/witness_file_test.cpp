@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "bridge/io/base/error.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {
@@ -58,6 +59,46 @@ TEST(WitnessFile, HoldsItsRecords) {
     index.read(found[0], 0, std::as_writable_bytes(std::span(payload)));
     EXPECT_TRUE(payload == payloads[i]) << i;
   }
+}
+
+// The second half is written by another writer, over what the first one wrote after the mark.
+TEST(WitnessFile, AnotherWriterGoesOn) {
+  const TempDir dir;
+  const std::string payload(70'000, 'w');
+  const auto append = [&](WitnessWriter& writer, int32_t tensor) {
+    writer.append({tensor, 0, std::as_bytes(std::span(payload))});
+  };
+  WitnessWriter whole(real_file_system(), dir / "whole");
+  append(whole, 0);
+  append(whole, 1);
+  const uint32_t crc = whole.finish();
+
+  WitnessWriter::Mark mark;
+  {
+    WitnessWriter first(real_file_system(), dir / "resumed");
+    append(first, 0);
+    mark = first.mark();
+    append(first, 7);
+    append(first, 8);
+    first.finish();
+  }
+  WitnessWriter second(real_file_system(), dir / "resumed", mark);
+  append(second, 1);
+  EXPECT_EQ(second.finish(), crc);
+  EXPECT_EQ(second.size(), whole.size());
+  EXPECT_TRUE(read_file(dir / "resumed") == read_file(dir / "whole"));
+
+  for (const WitnessWriter::Mark& wrong :
+       {WitnessWriter::Mark{mark.size, mark.crc ^ 1}, WitnessWriter::Mark{mark.size - 1, mark.crc},
+        WitnessWriter::Mark{1 << 20, mark.crc}, WitnessWriter::Mark{0, 0}}) {
+    try {
+      WitnessWriter(real_file_system(), dir / "resumed", wrong);
+      ADD_FAILURE() << wrong.size;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::kBadInput) << e.message();
+    }
+  }
+  EXPECT_TRUE(read_file(dir / "resumed") == read_file(dir / "whole"));
 }
 
 }  // namespace

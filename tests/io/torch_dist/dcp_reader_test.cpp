@@ -182,6 +182,50 @@ TEST_F(DcpReaderTest, FinishReadsWhatNobodyAskedForOfItemsBegun) {
   expect_bad([&] { read(0, 0, 2); }, Code::kBadInput, "the data is damaged");
 }
 
+// The second reader knows what the first had read of the unfinished items, and reads none of it
+// again.
+TEST_F(DcpReaderTest, AnotherReaderGoesOn) {
+  builder_.add("w", Dtype::kI16, {4, 100}, {{{0, 0}, {2, 100}}, {{2, 0}, {2, 100}}}, counting(800));
+  open_folder();
+  read(0, 0, 300);
+  read(0, 500, 100);
+  const std::vector<NumberedPart> parts = reader_->open_parts();
+  ASSERT_EQ(parts.size(), 2U);
+  EXPECT_EQ(parts[0].number, 0);
+  EXPECT_EQ(parts[0].part.length, 300);
+  EXPECT_EQ(parts[1].number, 1);
+  EXPECT_EQ(parts[1].part.offset, 100);
+  for (const bool damaged : {false, true}) {
+    reader_ = std::make_unique<DcpReader>(fs_, folder_.dist_dir, folder_.metadata);
+    std::vector<NumberedPart> before = parts;
+    if (damaged) before[0].part.crc ^= 1;  // what was read then is not what the item should hold
+    reader_->restore(before, 0);
+    if (damaged) {
+      expect_bad([&] { read(0, 300, 100); }, Code::kBadInput, "CRC-32 mismatch");
+      continue;
+    }
+    EXPECT_EQ(read(0, 300, 100), counting(800).substr(300, 100));
+    EXPECT_EQ(reader_->open_parts().size(), 1U);
+    reader_->finish();
+    EXPECT_EQ(reader_->open_parts().size(), 0U);
+  }
+}
+
+TEST_F(DcpReaderTest, PartsThatDoNotFitAreRefused) {
+  builder_.add("w", Dtype::kI16, {4, 100}, {{{0, 0}, {2, 100}}, {{2, 0}, {2, 100}}}, counting(800));
+  open_folder();
+  for (const NumberedPart& part : std::vector<NumberedPart>{
+           {-1, {0, 4, 0}}, {2, {0, 4, 0}}, {0, {-1, 4, 0}}, {0, {397, 4, 0}}, {0, {0, 0, 0}}}) {
+    reader_ = std::make_unique<DcpReader>(fs_, folder_.dist_dir, folder_.metadata);
+    expect_bad([&] { reader_->restore({part}, 0); }, Code::kBadInput, "");
+  }
+  expect_bad(
+      [&] {
+        reader_->restore({{1, {0, 4, 0}}, {1, {3, 4, 0}}}, 0);
+      },
+      Code::kBadInput, "__0_0.distcp: w: a part that does not fit its item");
+}
+
 TEST_F(DcpReaderTest, EveryFlippedBitOfAPayloadIsSeen) {
   const std::string value = counting(48);
   builder_.add("w", Dtype::kI16, {2, 12}, {{{0, 0}, {2, 12}}}, value);
