@@ -48,8 +48,10 @@ constexpr const char* kExportExamples =
     "  causeway export-to-hf megatron/v3/iter_0001000 exported --resume   after it was killed\n"
     "  causeway export-to-hf megatron/qwen3.5-text exported           its vision tower as it was\n"
     "  causeway export-to-hf megatron/qwen3.5-text text --parts text  the text model alone\n"
-    "A checkpoint without our causeway/ folder needs --reference (config.json, tokenizer, shard "
-    "map, FP8 scales).";
+    "  causeway export-to-hf megatron/mine exported --arch llama --tokenizer Llama-3.2-1B\n"
+    "A checkpoint without our causeway/ folder takes --reference (config.json, tokenizer, shard "
+    "map, FP8\n"
+    "scales), or its config.json is made of what it says of itself.";
 
 constexpr const char* kVerifyExamples =
     "Examples:\n"
@@ -109,6 +111,11 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
       ->add_option("--reference", options.reference,
                    "Hugging Face folder that gives config, tokenizer and shard map")
       ->type_name("HF_DIR");
+  command
+      ->add_option("--tokenizer", options.tokenizer,
+                   "Folder whose tokenizer, chat template and generation_config.json are written, "
+                   "in place of those of sidecar or reference")
+      ->type_name("DIR");
   command
       ->add_option("--vocab-rows", options.vocab_rows,
                    "Rows of embedding and head to write (default: config.json's vocab_size)")

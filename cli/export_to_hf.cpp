@@ -18,6 +18,13 @@ using bridge::printable;
 
 void list_statement(Lines& lines, const bridge::StatementSummary& statement) {
   if (statement.of.empty()) lines.emplace_back(kConfigNotChecked);
+  if (statement.derived) {
+    lines.push_back(fmt::format("config   derived as {} from {}",
+                                printable(statement.derived->architecture), statement.of));
+    for (const std::string& size : statement.derived->from_tensors) {
+      lines.push_back(fmt::format("config   {}, as the tensors have it", printable(size)));
+    }
+  }
   for (const auto& [change, why] : statement.changes) {
     lines.push_back(fmt::format("config   {}: {}, was {}: {}", printable(change.key),
                                 mappings::field_text(change.to), mappings::field_text(change.from),
@@ -36,12 +43,24 @@ void list_statement(Lines& lines, const bridge::StatementSummary& statement) {
   }
 }
 
+void list_tokenizer(Lines& lines, const bridge::ExportSummary& summary) {
+  if (summary.without_tokenizer) {
+    lines.emplace_back(
+        "files    no tokenizer and nothing else beside the weights: --tokenizer DIR brings one");
+  }
+  if (summary.tokenizer_files == 0) return;
+  std::string line = fmt::format("files    {} of --tokenizer", summary.tokenizer_files);
+  if (!summary.replaced_tokenizer.empty()) {
+    line += fmt::format(", in place of {} that were there", summary.replaced_tokenizer.size());
+  }
+  lines.push_back(std::move(line));
+}
+
 Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
   Lines lines = {
       fmt::format("source   {}: {} tensors", printable(summary.source.string()),
                   summary.source_tensors),
-      fmt::format("table    {}, configuration from {}", summary.table,
-                  printable(summary.configuration_from.string())),
+      fmt::format("table    {}, configuration from {}", summary.table, summary.configuration_from),
       fmt::format("target   {}: {} tensors in {} shards ({} with their original header), {}",
                   printable(summary.target.string()), summary.target_tensors, summary.target_shards,
                   summary.verbatim_headers, bridge::size_text(summary.target_bytes))};
@@ -53,8 +72,9 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
   }
   if (summary.dropped_part_tensors) {
     lines.push_back(
-        fmt::format("text     the text model on its own: {} tensors of other parts left out",
-                    *summary.dropped_part_tensors));
+        fmt::format("text     the text model on its own: {} tensors of other parts left out{}",
+                    *summary.dropped_part_tensors,
+                    summary.statement.derived ? "; a vision tower needs --reference" : ""));
   }
   if (summary.without_head) lines.emplace_back("head     none: the model has no output layer");
   if (!summary.key_prefix.empty()) {
@@ -66,6 +86,7 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
                                 summary.dequantized_tensors, safetensors_name(*summary.dtype)));
   }
   list_statement(lines, summary.statement);
+  list_tokenizer(lines, summary);
   if (summary.witnesses > 0) {
     lines.push_back(
         fmt::format("witness  {} elements are the source's own, which the values alone do not tell",
@@ -90,9 +111,10 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
 int export_to_hf(const bridge::ExportOptions& options) {
   const Stopwatch stopwatch;
   bridge::FileSystem& fs = bridge::real_file_system();
-  bridge::check_report_place(fs, options.report,
-                             {options.source, options.mapping, options.sidecar, options.reference},
-                             {options.target});
+  bridge::check_report_place(
+      fs, options.report,
+      {options.source, options.mapping, options.sidecar, options.reference, options.tokenizer},
+      {options.target});
   const bridge::ExportSummary summary = bridge::export_to_hf(fs, options);
   return finish(options, summary, lines_of(summary, options.dry_run), stopwatch.seconds());
 }

@@ -15,6 +15,7 @@
 #include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/resumption.h"
 #include "bridge/convert/commit/text_form.h"
+#include "bridge/convert/match/derived_config.h"
 #include "bridge/convert/match/export_config.h"
 #include "bridge/convert/match/stated_mtp.h"
 #include "bridge/convert/match/vocabulary.h"
@@ -36,6 +37,7 @@ namespace bridge {
 namespace {
 
 constexpr int64_t kLargestIndex = 256 << 20;
+constexpr std::string_view kConfigFile = "config.json";
 
 class Export {
  public:
@@ -58,9 +60,8 @@ class Export {
   void check(std::optional<std::string> config) {
     config_ = std::move(config);
     check_names();
-    const HfFolder& folder = origin_.side_files();
-    for (size_t i = 0; i < folder.side_files.size(); ++i) {
-      if (!is_index(folder.side_files[i])) fs_.open_read(origin_.side_file_path(i));
+    for (const OriginFile& file : origin_.side_files) {
+      if (!is_index(file)) fs_.open_read(file.path);
     }
     if (plan_.index_verbatim) fs_.open_read(origin_.index_path());
   }
@@ -93,15 +94,16 @@ class Export {
     std::vector<Path> paths = {checkpoint_.root, checkpoint_.dist_dir};
     if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
     if (origin_.reference) paths.push_back(origin_.reference->path);
+    if (!options_.tokenizer.empty()) paths.push_back(options_.tokenizer);
     return paths;
   }
 
   CheckReplaceable replaceable() const {
     if (!options_.overwrite) return {};
     return [this](const Path& there) {
-      std::set<std::string> names = {"config.json", std::string(kIndexFile)};
+      std::set<std::string> names = {std::string(kConfigFile), std::string(kIndexFile)};
       for (const ExportPlan::Shard& shard : plan_.shards) names.insert(shard.name);
-      for (const HfSideFile& file : origin_.side_files().side_files) names.insert(file.name);
+      for (const OriginFile& file : origin_.side_files) names.insert(file.name);
       check_model_is_ours(fs_, there, names);
     };
   }
@@ -117,6 +119,7 @@ class Export {
       roots.push_back({"reference ", origin_.reference->path});
       add_headers(facts, *origin_.reference);
     }
+    if (!options_.tokenizer.empty()) roots.push_back({"tokenizer ", options_.tokenizer});
     add_inputs(facts, fs_.seen(), roots);
     facts.push_back({"mapping table", table_.sha256});
     std::vector<std::pair<std::string, int64_t>> files;
@@ -132,7 +135,10 @@ class Export {
     remove_all_but(fs_, dir, [&](const std::string& name) { return shards.contains(name); });
   }
 
-  static bool is_index(const HfSideFile& file) { return file.name == kIndexFile; }
+  static bool is_index(const OriginFile& file) { return file.name == kIndexFile; }
+  bool is_own_config(const OriginFile& file) const {
+    return config_.has_value() && file.name == kConfigFile;
+  }
 
   // Requires that every file has a path of its own and that none is the folder of another.
   void check_names() const {
@@ -141,8 +147,9 @@ class Export {
       if (!names.insert(name).second) clash(name);
     };
     for (const ExportPlan::Shard& shard : plan_.shards) add(shard.name);
-    for (const HfSideFile& file : origin_.side_files().side_files) {
-      if (!is_index(file)) add(file.name);
+    if (config_) add(std::string(kConfigFile));
+    for (const OriginFile& file : origin_.side_files) {
+      if (!is_index(file) && !is_own_config(file)) add(file.name);
     }
     if (plan_.index_verbatim || plan_.needs_index) add(std::string(kIndexFile));
     for (const std::string& name : names) {
@@ -247,16 +254,11 @@ class Export {
   }
 
   void copy_side_files(const Path& dir) {
-    const HfFolder& folder = origin_.side_files();
-    for (size_t i = 0; i < folder.side_files.size(); ++i) {
-      const std::string& name = folder.side_files[i].name;
-      if (is_index(folder.side_files[i])) continue;
-      make_dirs(fs_, (dir / name).parent_path());
-      if (name == "config.json" && config_) {
-        write_whole_file(fs_, dir / name, *config_);
-      } else {
-        copy_file(fs_, origin_.side_file_path(i), dir / name);
-      }
+    if (config_) write_whole_file(fs_, dir / kConfigFile, *config_);
+    for (const OriginFile& file : origin_.side_files) {
+      if (is_index(file) || is_own_config(file)) continue;
+      make_dirs(fs_, (dir / file.name).parent_path());
+      copy_file(fs_, file.path, dir / file.name);
     }
   }
 
@@ -323,7 +325,7 @@ ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& c
                              const Origin& origin, const ExportPlan& plan) {
   const mappings::Binding& binding = config.stated.model.binding;
   ConfigChanges changes;
-  changes.stated = !config.stated.changes.empty();
+  changes.stated = config.derived.has_value() || !config.stated.changes.empty();
   changes.dtype = options.dtype
                       ? options.dtype
                       : dtype_to_name(plan, origin, config.stated.text, binding.config_root());
@@ -359,6 +361,11 @@ std::optional<std::string> own_config(const std::string& text, const mappings::B
                       changes);
 }
 
+std::string configuration_from(const Origin& origin) {
+  if (origin.is_none()) return "the checkpoint itself";
+  return printable((origin.reference ? origin.reference->path : origin.sidecar->path).string());
+}
+
 ExportSummary describe(const ExportOptions& options, const MegatronFolder& checkpoint,
                        const mappings::Binding& binding, const Origin& origin,
                        const ExportPlan& plan) {
@@ -366,7 +373,10 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
   report.source = checkpoint.dist_dir;
   report.source_tensors = checkpoint.metadata.tensors.size();
   report.table = binding.table().file;
-  report.configuration_from = origin.reference ? origin.reference->path : origin.sidecar->path;
+  report.configuration_from = configuration_from(origin);
+  report.without_tokenizer = origin.is_none() && origin.tokenizer_files == 0;
+  report.tokenizer_files = origin.tokenizer_files;
+  report.replaced_tokenizer = origin.replaced_tokenizer;
   report.target = options.target;
   report.target_tensors = plan.outputs.size();
   report.target_shards = plan.shards.size();
@@ -378,7 +388,9 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
   report.dropped_mtp_tensors = plan.match.mtp_left_out;
   report.without_head = binding.without_head();
   report.key_prefix = checkpoint.key_prefix;
-  if (plan.text_form) report.dropped_part_tensors = plan.match.parts_left_out;
+  if (plan.text_form || (origin.is_none() && plan.match.parts_left_out > 0)) {
+    report.dropped_part_tensors = plan.match.parts_left_out;
+  }
   report.dequantized_tensors = plan.dequantized;
   report.dtype = options.dtype;
   report.quantized_tensors = plan.quantized;
@@ -393,6 +405,12 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
   }
   for (const std::string& text : plan.warnings) report.warn(text);
   for (const std::string& text : origin.changed_files) report.warn(text);
+  if (origin.is_none() && !checkpoint.conversion_id().empty()) {
+    report.warn(
+        "this iteration was converted from Hugging Face, and its sidecar is not here: with "
+        "--sidecar DIR "
+        "its own files come back");
+  }
   for (const std::string& name :
        origin.sidecar ? origin.sidecar->large_files : std::vector<std::string>()) {
     if (!origin.reference)
@@ -407,7 +425,8 @@ ExportSummary describe(const ExportOptions& options, const MegatronFolder& check
                  {"source", printable(checkpoint.dist_dir.string())},
                  {"target", printable(options.target.string())},
                  {"table", report.table},
-                 {"configuration", printable(report.configuration_from.string())},
+                 {"configuration", report.configuration_from},
+                 {"tokenizer_files", report.tokenizer_files},
                  {"source_tensors", report.source_tensors},
                  {"discarded_training_tensors", checkpoint.metadata.dropped_tensors},
                  {"target_tensors", report.target_tensors},
@@ -433,10 +452,15 @@ ExportSummary export_to_hf(FileSystem& file_system, const ExportOptions& asked) 
   InputWatch fs(file_system, budget);
   const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
   for (const std::string& name : checkpoint.metadata.files) fs.add(checkpoint.dist_dir / name);
-  const Origin origin = find_origin(fs, checkpoint, options.sidecar, options.reference, budget);
-  for (size_t i = 0; i < origin.side_files().side_files.size(); ++i)
-    fs.add(origin.side_file_path(i));
-  const ExportConfig config = settle_config(fs, checkpoint, origin, options, budget);
+  Statement said = read_statement(fs, checkpoint, budget);
+  const Origin origin = find_origin(fs, checkpoint,
+                                    {.sidecar = options.sidecar,
+                                     .reference = options.reference,
+                                     .tokenizer = options.tokenizer,
+                                     .may_be_none = can_derive_config(said)},
+                                    budget);
+  for (const OriginFile& file : origin.side_files) fs.add(file.path);
+  const ExportConfig config = settle_config(fs, checkpoint, origin, std::move(said), options);
   options.keep_mtp = config.keep_mtp;
   const mappings::Binding& binding = config.stated.model.binding;
   const ExportPlan plan = plan_export(checkpoint, binding, origin, options, fs, budget);

@@ -19,7 +19,7 @@ struct ExportSummary : Report {
   Path source;
   size_t source_tensors = 0;
   std::string table;
-  Path configuration_from;
+  std::string configuration_from;  // printable
   Path target;
   size_t target_tensors = 0;
   size_t target_shards = 0;
@@ -29,6 +29,9 @@ struct ExportSummary : Report {
   std::vector<NamedReason> put_back;
   int64_t dropped_mtp_tensors = 0;
   std::optional<int64_t> dropped_part_tensors;  // set for a text model written on its own
+  bool without_tokenizer = false;  // config.json is derived, and --tokenizer was not given
+  int64_t tokenizer_files = 0;     // files that came from --tokenizer
+  std::vector<std::string> replaced_tokenizer;  // files of the origin that these replace
   bool without_head = false;                    // the model has no output layer
   std::string key_prefix;                       // starts every key of the checkpoint; mostly empty
   int64_t dequantized_tensors = 0;              // they stay in options.dtype

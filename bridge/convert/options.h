@@ -73,6 +73,7 @@ struct ExportOptions : OutputOptions {
   int64_t vocab_rows = 0;      // on the Hugging Face side; 0: config.json's vocab_size
   int64_t max_shard_size = 0;  // 0: the source's shard map, else 5 GB
   Path reference;
+  Path tokenizer;  // --tokenizer DIR
 };
 
 // CommonOptions::mapping names the table to check.

@@ -7,6 +7,7 @@ namespace bridge {
 StatementSummary summarize_statement(const ExportConfig& config) {
   StatementSummary summary;
   summary.of = config.statement.of;
+  summary.derived = config.derived;
   for (const mappings::ConfigChange& change : config.stated.changes) {
     summary.changes.push_back({change, "the checkpoint says so"});
   }
@@ -22,6 +23,10 @@ StatementSummary summarize_statement(const ExportConfig& config) {
 
 void record_statement(const StatementSummary& summary, nlohmann::ordered_json& json) {
   json["statement"] = summary.of;
+  if (summary.derived) {
+    json["derived_config"] = {{"architecture", summary.derived->architecture},
+                              {"from_tensors", summary.derived->from_tensors}};
+  }
   json["config_changes"] = nlohmann::ordered_json::array();
   for (const StatementSummary::Change& each : summary.changes) {
     json["config_changes"].push_back({{"key", each.change.key},

@@ -22,6 +22,7 @@ struct StatementSummary {
     std::string why;
   };
   std::string of;  // Statement::of; empty: there is no statement, so config.json is not checked
+  std::optional<ExportConfig::Derived> derived;  // set if config.json is made of the statement
   std::vector<Change> changes;
   std::vector<mappings::FieldDifference> training_only;  // left as they are
   std::optional<Dtype> dtype;  // config.json names it instead of the origin's

@@ -113,7 +113,7 @@ class Verification {
   void find_sidecar(const MegatronFolder& checkpoint) {
     const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
     if (!fs_.stat(dir)) return;
-    origin_ = find_origin(fs_, checkpoint, options_.sidecar, {}, budget_);
+    origin_ = find_origin(fs_, checkpoint, {.sidecar = options_.sidecar}, budget_);
     for (const std::string& text : origin_->changed_files) report_.warn(text);
   }
 
@@ -284,7 +284,8 @@ class Verification {
     ExportOptions as_export;
     static_cast<CommonOptions&>(as_export) = options_;  // --mapping and --arch included
     as_export.keep_mtp = keep_mtp_;
-    const ExportConfig config = settle_config(fs_, checkpoint, *origin_, as_export, budget_);
+    const ExportConfig config = settle_config(fs_, checkpoint, *origin_,
+                                              read_statement(fs_, checkpoint, budget_), as_export);
     return read_config(fs_, source.path) == config.stated.text;
   }
 
@@ -344,7 +345,7 @@ ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options
       facts.without_parts = facts.without_parts || detect_prefix(checkpoint).empty();
       continue;
     }
-    const Origin origin = find_origin(fs, checkpoint, sidecar, {}, budget);
+    const Origin origin = find_origin(fs, checkpoint, {.sidecar = sidecar}, budget);
     facts.table_was_named =
         facts.table_was_named || !choose_table(fs, options, &*origin.sidecar).by_config();
     facts.without_mtp = facts.without_mtp || origin.mtp_was_dropped();

@@ -1,4 +1,5 @@
-// Updates config.json to what a checkpoint says about itself, by the table's hf_config.
+// Updates config.json to what a checkpoint says about itself, or makes one from that alone, by the
+// table's hf_config.
 #pragma once
 
 #include <string>
@@ -20,5 +21,13 @@ struct ConfigChange {
 // Errors: kBadInput with the table's line.
 std::vector<ConfigChange> bring_up_to_date(const Table& table, const Json& before, const Json& now,
                                            Json& config);
+
+// True if the table's hf_config makes a whole config.json, which has a model_type.
+bool derives_config(const Table& table);
+
+// Makes a config.json from a statement alone: every entry that derives writes the last of its
+// places. The config.json of a multimodal model is that of its text model. Errors: kBadInput with
+// the table's line if the statement lacks a field ("hidden_size is missing").
+Json derived_config(const Table& table, const Json& fields);
 
 }  // namespace mappings

@@ -15,7 +15,8 @@
 //   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
 //      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
-//      [e for i in n]: the list of e for i = 0 .. n - 1; at most one in an expression
+//      [e for i in n if c]: the list of e for i = 0 .. n - 1, without those where c is false;
+//      at most one in an expression
 //
 // A name is a variable of the scope (dims, layer index) or else a key of the configuration. An
 // absent name is an error unless ?? gives a default, or the expression only asks for its truth or
@@ -53,6 +54,8 @@ class Expr {
   bool evaluate_bool(const Scope& scope) const;
 
   const std::string& text() const { return text_; }
+  // True if evaluating it may look this name up.
+  bool uses(std::string_view name) const;
   bool empty() const { return root_ == nullptr; }
 
   struct Node;  // in expr_node.h

@@ -260,7 +260,9 @@ class Evaluator {
     Json result = Json::array();
     for (int64_t i = 0; i < integer_of(count); ++i) {
       scope.variables.back().second = i;
-      const Value value = Evaluator(scope).visit(*node.operands[0]);
+      const Evaluator evaluator(scope);
+      if (node.operands.size() > 2 && !truth(evaluator.visit(*node.operands[2]))) continue;
+      const Value value = evaluator.visit(*node.operands[0]);
       if (present(value).is_structured()) bad_input("a list can hold scalars only");
       result.push_back(value.get());
     }
@@ -332,7 +334,17 @@ class Evaluator {
   const Scope& scope_;
 };
 
+bool looks_up(const Node& node, std::string_view name) {
+  if (node.kind == Node::Kind::kName && node.name == name) return true;
+  return std::any_of(node.operands.begin(), node.operands.end(),
+                     [&](const auto& operand) { return looks_up(*operand, name); });
+}
+
 }  // namespace
+
+bool Expr::uses(std::string_view name) const {
+  return root_ != nullptr && looks_up(*root_, name);
+}
 
 Json Expr::evaluate(const Scope& scope) const {
   if (empty()) return true;

@@ -36,7 +36,7 @@ struct Expr::Node {
     kMember,
     kIndex,
     kList,
-    kListFor,  // operands: body, count
+    kListFor,  // operands: body, count, and a condition where there is one
     kCount,    // operands: value, list
     kLn,       // operands: a number
     kUnary,

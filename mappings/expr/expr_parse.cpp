@@ -247,6 +247,7 @@ class Parser {
     node.name = name();
     if (!accept_word("in")) fail("'in' expected");
     node.operands.push_back(conditional());
+    if (accept_word("if")) node.operands.push_back(conditional());
     expect("]");
     return make(std::move(node));
   }

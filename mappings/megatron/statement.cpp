@@ -212,8 +212,11 @@ class Statement {
     std::optional<Json> ratios = fields_.value("csa_compress_ratios", Json());
     if (ratios && ratios->is_array() && layers_ && *layers_ >= 0 &&
         std::ssize(*ratios) > *layers_) {
-      // Removes the ratios of MTP depths, which follow the layers; the checkpoint may have or lack
-      // those depths.
+      // The ratios of MTP depths follow those of the layers. They are no ground for a difference,
+      // because the checkpoint may have or lack those depths.
+      Json of_mtp = Json::array();
+      for (auto it = ratios->begin() + *layers_; it != ratios->end(); ++it) of_mtp.push_back(*it);
+      out_["mtp_csa_compress_ratios"] = std::move(of_mtp);
       ratios->erase(ratios->begin() + *layers_, ratios->end());
     }
     put("csa_compress_ratios", ratios);
@@ -282,7 +285,7 @@ class Statement {
     if (!any && layer_pattern_) {
       for (const Json& moe : *layer_pattern_) any = any || moe == 0;
     }
-    if (any) put("ffn_hidden_size", dense_width());
+    put(any ? "ffn_hidden_size" : "unused_ffn_hidden_size", dense_width());
     copy("gated_linear_unit", false);
     put("activation_func", activation());
     copy("activation_func_clamp_value", nullptr);

@@ -1,5 +1,8 @@
 #include "mappings/megatron/statement_fields.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "bridge/io/base/error.h"
 
 namespace mappings {
@@ -103,6 +106,15 @@ constexpr Field kFields[] = {
     {"hidden_dropout", FieldKind::kListed},
 };
 
+// Ignores rounding: a table may compute a field (the mscale of YaRN from attention_factor).
+bool same(const Json& a, const Json& b) {
+  constexpr double kRounding = 1e-12;
+  if (!a.is_number_float() || !b.is_number_float()) return a == b;
+  const double x = a.get<double>();
+  const double y = b.get<double>();
+  return x == y || std::fabs(x - y) <= kRounding * std::max(std::fabs(x), std::fabs(y));
+}
+
 }  // namespace
 
 std::vector<FieldDifference> compare_statements(const Json& checkpoint, const Json& config) {
@@ -112,7 +124,7 @@ std::vector<FieldDifference> compare_statements(const Json& checkpoint, const Js
     if (said == checkpoint.end()) continue;
     const Json::const_iterator means = config.find(field.name);
     const Json meant = means == config.end() ? Json() : *means;
-    if (*said == meant) continue;
+    if (same(*said, meant)) continue;
     if (field.name == "seq_length" && meant.is_number() && *said < meant) continue;
     differences.push_back({std::string(field.name), field.kind, *said, meant});
   }

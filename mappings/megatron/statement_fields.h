@@ -26,9 +26,9 @@ struct FieldDifference {
 };
 
 // Returns the fields in which two statements differ, in a fixed order. `config` is complete; fields
-// that `checkpoint` does not mention are not compared. Numbers compare as numbers. seq_length
-// differs if the checkpoint's is larger. The result never contains mtp_num_layers, because the
-// tensors decide what to do about it.
+// that `checkpoint` does not mention are not compared. Numbers compare as numbers, reals up to
+// rounding. seq_length differs if the checkpoint's is larger. The result never contains
+// mtp_num_layers, because the tensors decide what to do about it.
 std::vector<FieldDifference> compare_statements(const Json& checkpoint, const Json& config);
 
 // Returns the fields of kLayout that two statements about one checkpoint both mention but with

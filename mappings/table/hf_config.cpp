@@ -32,8 +32,17 @@ HfConfigEntry hf_config_entry_of(const Json& json, const Place& place) {
   for (const std::string& key : entry.keys) check_key(key);
   entry.value = Expr::parse(text_of(json[1], "the value"));
   if (json.size() == 3) {
-    expect_keys(expect_object(json[2], "the third element"), {"when"});
+    expect_keys(expect_object(json[2], "the third element"), {"when", "for"});
     entry.when = optional_expr(json[2], "when");
+    if (json[2].contains("for")) {
+      const std::string purpose = text_of(json[2]["for"], "'for'");
+      entry.corrects = purpose == "correct";
+      entry.derives = purpose == "derive";
+      if (!entry.corrects && !entry.derives) {
+        bad_input(
+            fmt::format("'for': '{}' is neither correct nor derive", bridge::printable(purpose)));
+      }
+    }
   }
   return entry;
 }

@@ -1,5 +1,6 @@
 // The section "hf_config" of a mapping table: computes keys of config.json from fields of the
-// Megatron configuration. It is the inverse of "megatron_config".
+// Megatron configuration. It is the inverse of "megatron_config". Its entries correct a config.json
+// that is there, and make one if there is none.
 #pragma once
 
 #include <string>
@@ -17,6 +18,10 @@ struct HfConfigEntry {
   Expr value;  // its names are fields of a statement (megatron/statement.h)
   Expr when;   // empty: always
   Place place;
+  // The entry corrects a config.json that is there; it derives one that is not, which gets the key
+  // at the last of its places.
+  bool corrects = true;
+  bool derives = true;
 };
 
 // Errors: kBadInput.

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 
+from common_state import CommonState
 from helpers import copy_tree, flip_bit, hf_fixture, refused, run, export, hashes
 
 FIXTURE = "qwen3_dense"
@@ -207,8 +208,12 @@ def test_a_later_format(root, tmp_path):
 
 
 def test_without_a_sidecar(root, tmp_path):
-    """Nothing says what the other side looks like: a question of usage, answered with the options."""
+    """Nothing says what the other side looks like, nor the checkpoint itself: a question of usage, answered with the options."""
     shutil.rmtree(root / "causeway")
+    common = CommonState(root)
+    del common.state["args"]
+    common.save()
+    (root / "iter_0000000" / "run_config.yaml").unlink()
     refused("export-to-hf", root, tmp_path, 2, "--reference", "--sidecar")
 
 

@@ -159,8 +159,14 @@ TEST_F(RoundTrip, WithoutTheSidecarAReferenceWithWeightsGivesTheSameFolder) {
   const Path source = wide_model();
   convert(source, dir_ / "megatron");
   std::filesystem::remove_all(dir_ / "megatron/causeway");
+  const auto alone = dir_ / "megatron_without_a_word";
+  std::filesystem::copy(
+      dir_ / "megatron", alone,
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::remove(alone / "iter_0000000/common.pt");
+  std::filesystem::remove(alone / "iter_0000000/run_config.yaml");
   const Error e = expect_error(Code::kUsage, "nothing says what the Hugging Face side looks like",
-                               [&] { export_again(dir_ / "megatron", dir_ / "hf"); });
+                               [&] { export_again(alone, dir_ / "hf"); });
   EXPECT_NE(e.hint().find("--reference"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(dir_ / "hf"));
   export_again(dir_ / "megatron", dir_ / "hf", {}, source);

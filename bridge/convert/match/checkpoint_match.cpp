@@ -87,6 +87,19 @@ bool is_passed_over(const MegatronFolder& folder, const std::string& key,
          folder.find(key.substr(kLanguageModel.size())) != nullptr;
 }
 
+// Compares the first component of the key ("vision_model"): rows of a part share it with no row of
+// the text model.
+bool is_of_part(const mappings::Table& table, std::string_view key) {
+  const std::string_view module = key.substr(0, key.find('.') + 1);
+  const auto is_there = [&](const auto& items, auto name) {
+    return std::any_of(items.begin(), items.end(), [&](const auto& item) {
+      return !item.part.empty() && (item.*name).starts_with(module);
+    });
+  };
+  return !module.empty() && (is_there(table.families, &mappings::Family::megatron) ||
+                             is_there(table.rows, &mappings::Row::megatron));
+}
+
 }  // namespace
 
 int64_t recorded_glu_interleave(const MegatronFolder& folder) {
@@ -188,6 +201,8 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
     const int64_t bytes = byte_size(tensor.dtype, tensor.shape);
     if (used_bytes[i] == 0 && is_passed_over(folder, tensor.key, options)) {
       ++result.other_prefix;
+    } else if (used_bytes[i] == 0 && options.no_parts && is_of_part(binding.table(), tensor.key)) {
+      ++result.parts_left_out;
     } else if (used_bytes[i] == 0) {
       accounting.unknown(tensor.key);
     } else if (used_bytes[i] != bytes) {

@@ -33,7 +33,8 @@ struct CheckpointMatchOptions {
   std::vector<std::string> absent;  // do not look for tensors of these parts
   bool keep_mtp = true;             // must equal the binding's option
   bool text_only = false;           // leave out the other parts of a multimodal model
-  int64_t glu_interleave = 0;       // block size of routed experts' rows; 0: not interleaved
+  bool no_parts = false;       // the configuration knows no parts: leave out the keys of any part
+  int64_t glu_interleave = 0;  // block size of routed experts' rows; 0: not interleaved
 };
 
 // Returns moe_mlp_glu_interleave_size of the arguments in the common state; 0: there is none.
@@ -41,7 +42,7 @@ int64_t recorded_glu_interleave(const MegatronFolder& folder);
 
 struct CheckpointMatch {
   int64_t mtp_left_out = 0;       // tensors left out by --mtp drop
-  int64_t parts_left_out = 0;     // tensors left out by --parts text
+  int64_t parts_left_out = 0;     // tensors left out by --parts text or no_parts
   int64_t vocab_rows = 0;         // rows in the checkpoint; 0: it has no vocabulary tensor
   int64_t config_vocab_rows = 0;  // rows that config.json counts
   // Tensors that --name-prefix passes over in favour of those of the same name.

@@ -7,6 +7,7 @@
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/io/file/file_crc.h"
 #include "bridge/io/hf/safetensors.h"
+#include "bridge/io/hf/tokenizer_files.h"
 
 namespace bridge {
 
@@ -17,15 +18,6 @@ bool Origin::from_reference() const {
 const HfFolder* Origin::layout() const {
   if (from_reference()) return &*reference;
   return sidecar ? &sidecar->source : nullptr;
-}
-
-const HfFolder& Origin::side_files() const {
-  return reference ? *reference : sidecar->source;
-}
-
-Path Origin::side_file_path(size_t index) const {
-  return reference ? reference->path / reference->side_files[index].name
-                   : sidecar->file_path(index);
 }
 
 std::string Origin::config_text(FileSystem& fs) const {
@@ -121,10 +113,38 @@ std::vector<std::string> find_changed_files(FileSystem& fs, const MegatronFolder
   return changed;
 }
 
+void list_own_side_files(Origin& origin) {
+  if (origin.is_none()) return;
+  const HfFolder& folder = origin.reference ? *origin.reference : origin.sidecar->source;
+  for (size_t i = 0; i < folder.side_files.size(); ++i) {
+    const std::string& name = folder.side_files[i].name;
+    origin.side_files.push_back(
+        {name, origin.reference ? folder.path / name : origin.sidecar->file_path(i)});
+  }
+}
+
+// Replaces the origin's whole tokenizer, because parts of two tokenizers make none.
+void take_tokenizer(FileSystem& fs, const Path& folder, Origin& origin, MemoryBudget& budget) {
+  const TokenizerFolder tokenizer = open_tokenizer(fs, folder, budget);
+  const auto has = [&](const std::string& name) {
+    return std::find(tokenizer.files.begin(), tokenizer.files.end(), name) != tokenizer.files.end();
+  };
+  std::erase_if(origin.side_files, [&](const OriginFile& file) {
+    const bool replaced = has(file.name) || is_tokenizer_file(file.name);
+    if (replaced) origin.replaced_tokenizer.push_back(file.name);
+    return replaced;
+  });
+  for (const std::string& name : tokenizer.files) {
+    origin.side_files.push_back({name, tokenizer.path / name});
+  }
+  origin.tokenizer_files = std::ssize(tokenizer.files);
+}
+
 }  // namespace
 
-Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
-                   const Path& reference, MemoryBudget& budget) {
+Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const OriginPlaces& places,
+                   MemoryBudget& budget) {
+  const Path& sidecar_dir = places.sidecar;
   Origin origin;
   const Path beside = checkpoint.root / kSidecarFolder;
   if (!sidecar_dir.empty()) {
@@ -138,13 +158,17 @@ Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path&
     check_same_conversion(checkpoint, *origin.sidecar);
     origin.changed_files = find_changed_files(fs, checkpoint, *origin.sidecar);
   }
-  if (!reference.empty()) origin.reference = open_hf_reference(fs, reference, budget);
-  if (!origin.sidecar && !origin.reference) {
+  if (!places.reference.empty()) {
+    origin.reference = open_hf_reference(fs, places.reference, budget);
+  }
+  if (origin.is_none() && !places.may_be_none) {
     usage_error(
         printable(checkpoint.root.string()) +
             ": nothing says what the Hugging Face side looks like (no causeway/ folder here)",
         "give --reference HF_DIR (config.json and tokenizer of the model) or --sidecar DIR");
   }
+  list_own_side_files(origin);
+  if (!places.tokenizer.empty()) take_tokenizer(fs, places.tokenizer, origin, budget);
   if (origin.sidecar && origin.sidecar->has_witnesses) {
     std::vector<int64_t> sizes;
     for (const HfTensor& tensor : origin.sidecar->source.tensors) {

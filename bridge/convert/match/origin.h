@@ -1,10 +1,11 @@
 // The origin that an export goes back to: the sidecar of the conversion, a reference folder, or
-// both.
+// both. With neither, the checkpoint speaks for itself.
 //
-//   configuration and side files   --reference, else the sidecar
-//   shard map and dtypes           --reference if it holds weights, else the sidecar, else none
-//                                  (the export makes its own shards)
-//   witnesses                      the sidecar
+//   configuration         --reference, else the sidecar, else derived (derived_config.h)
+//   side files            those of the configuration's folder; --tokenizer replaces the tokenizer
+//   shard map and dtypes  --reference if it holds weights, else the sidecar, else none
+//                         (the export makes its own shards)
+//   witnesses             the sidecar
 //
 // The sidecar is --sidecar DIR, else ROOT/causeway if it is there.
 #pragma once
@@ -23,10 +24,28 @@ namespace bridge {
 
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
+// Where an export may find it.
+struct OriginPlaces {
+  Path sidecar{};            // --sidecar DIR; empty: ROOT/causeway
+  Path reference{};          // --reference; empty: none
+  Path tokenizer{};          // --tokenizer; empty: none
+  bool may_be_none = false;  // the checkpoint says enough of itself
+};
+
+struct OriginFile {
+  std::string name;  // relative to the folder to write
+  Path path;
+};
+
 struct Origin {
   std::optional<Sidecar> sidecar;
   std::optional<HfFolder> reference;
-  std::unique_ptr<WitnessIndex> witnesses;  // null: none
+  // The files to write beside the weights. Unless the origin is none, config.json and the index are
+  // among them.
+  std::vector<OriginFile> side_files;
+  int64_t tokenizer_files = 0;                  // how many of them --tokenizer gave
+  std::vector<std::string> replaced_tokenizer;  // files of the origin that these replace
+  std::unique_ptr<WitnessIndex> witnesses;      // null: none
   // Messages that name small files of the iteration which differ from those of the conversion.
   std::vector<std::string> changed_files;
 
@@ -34,11 +53,10 @@ struct Origin {
   bool from_reference() const;
   // The folder that the shard map comes from; nullptr: none.
   const HfFolder* layout() const;
-  // The folder that side files come from.
-  const HfFolder& side_files() const;
-  std::string config_text(FileSystem& fs) const;
-  Path index_path() const;  // the index of layout(), which must have one
-  Path side_file_path(size_t index) const;
+  // True if there is neither a sidecar nor a reference: config.json is derived.
+  bool is_none() const { return !sidecar && !reference; }
+  std::string config_text(FileSystem& fs) const;  // not for an origin that is none
+  Path index_path() const;                        // the index of layout(), which must have one
   // The 8 + N header bytes of a shard of layout().
   std::string raw_header(FileSystem& fs, size_t shard, MemoryBudget& budget) const;
   // The --glu-interleave that the conversion recorded; 0: none.
@@ -62,10 +80,11 @@ struct Origin {
   int64_t recorded_number(std::string_view choice) const;  // 0: none
 };
 
-// Errors: kUsage that names the options if there is neither sidecar nor reference; kBadInput if the
-// iteration carries the id of another conversion than the sidecar. An iteration that training wrote
-// carries no id.
-Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const Path& sidecar_dir,
-                   const Path& reference, MemoryBudget& budget);
+// Errors: kUsage that names the options if there is neither sidecar nor reference and places does
+// not allow that, and for a --tokenizer folder without a tokenizer; kBadInput if the iteration
+// carries the id of another conversion than the sidecar. An iteration that training wrote carries
+// no id.
+Origin find_origin(FileSystem& fs, const MegatronFolder& checkpoint, const OriginPlaces& places,
+                   MemoryBudget& budget);
 
 }  // namespace bridge

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/derived_config.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/part_origin.h"
 #include "bridge/convert/match/source_match.h"
@@ -31,7 +32,9 @@ class Planner {
       return layout_ != nullptr && layout_->find(name) != nullptr;
     };
     refuse_missing_scales();
-    const size_t dialect = layout_ == nullptr ? 0 : binding_.choose_dialect(known);
+    const size_t dialect = layout_ != nullptr  ? binding_.choose_dialect(known)
+                           : origin_.is_none() ? derived_dialect(binding_)
+                                               : 0;
     plan_.dialect = dialect;
     plan_.text_form = options_.text_only && binding_.has_parts();
     if (plan_.text_form) read_text_names();
@@ -43,6 +46,7 @@ class Planner {
     match.name_prefix = options_.name_prefix;
     match.keep_mtp = options_.keep_mtp;
     match.text_only = options_.text_only;
+    match.no_parts = origin_.is_none();
     match.glu_interleave = glu_interleave();
     if (!options_.text_only) match.absent = absent_parts(checkpoint_, binding_, match);
     plan_.match = match_checkpoint(checkpoint_, binding_, match, accounting_,

@@ -115,6 +115,8 @@ TEST_F(ExprTest, Values) {
       {"[l for l in 2]", "[0,1]"},
       {"[layer_types[i] for i in 2] + ['z']", "[\"a\",\"b\",\"z\"]"},
       {"[i in [1] || i == 2 ? 0 : 1 for i in 4]", "[1,0,0,1]"},
+      {"[i for i in 6 if i % 2 == 1]", "[1,3,5]"},
+      {"[10 * i for i in 3 if l > 5]", "[]"},
   };
   for (const auto& [text, expected] : kCases) {
     if (std::string(expected) == "?") continue;
@@ -218,6 +220,9 @@ TEST_F(ExprTest, Refused) {
       {"[[i] for i in 2]", "scalars only"},
       {"[absent for i in 1]", "absent is missing"},
       {"[i for i of 2]", "'in' expected"},
+      {"[i for i in 2 if]", "a value expected"},
+      {"[i for i in 2 if 'a']", "\"a\" is neither true nor false"},
+      {"[i if i for i in 2]", "']' expected"},
       {"[i for 3 in 2]", "a name expected"},
       {"[i for i in 2, 3]", "']' expected"},
       {"[1, i for i in 2]", "']' expected"},
@@ -240,6 +245,13 @@ TEST_F(ExprTest, HostileTextIsBounded) {
   std::string chain = "1";
   while (chain.size() + 2 < 4096) chain += "+1";
   EXPECT_NE(error(chain).find("nesting deeper than 64"), std::string::npos);
+}
+
+TEST(Expr, KnowsTheNamesThatItUses) {
+  const Expr expr = Expr::parse("a.b ?? [c[i] + 1 for i in n if d] == e ? 'f' : -g");
+  for (const char* name : {"a", "c", "n", "d", "e", "g"}) EXPECT_TRUE(expr.uses(name)) << name;
+  for (const char* name : {"b", "f", "h"}) EXPECT_FALSE(expr.uses(name)) << name;
+  EXPECT_FALSE(Expr().uses("a"));
 }
 
 }  // namespace

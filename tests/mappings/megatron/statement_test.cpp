@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "bridge/io/base/error.h"
 #include "bridge/io/base/yaml.h"
 #include "mappings/binding/binding.h"
 #include "mappings/binding/hf_config_values.h"
@@ -264,6 +265,92 @@ TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
     EXPECT_EQ(same, model.config);
   }
   EXPECT_EQ(tried, 58);
+}
+
+// A config.json out of the arguments alone means what they say, and what the model's own means.
+TEST(Statement, AConfigJsonIsMadeOfTheArguments) {
+  for (const RealModel& model : real_models()) {
+    const Table& table = find_table(model.config, "");
+    Json said = statement_of_arguments(model.arguments);
+    const Json meant = meaning_of(model.config);
+    said["vocab_size"] = meant["vocab_size"];
+    ASSERT_TRUE(derives_config(table)) << model.name;
+    const Json config = derived_config(table, said);
+    EXPECT_EQ(&find_table(config, ""), &table);
+    EXPECT_EQ(text_of(compare_statements(said, meaning_of(config))), "")
+        << model.name << config.dump();
+    // Of all that a config.json means comes one that means it all.
+    EXPECT_EQ(meaning_of(derived_config(table, meant)), meant) << model.name;
+  }
+}
+
+TEST(Statement, ADerivedConfigJsonOfOtherFeatures) {
+  const auto arguments = [](const std::string& name, const Json& changes) {
+    Json said = real_arguments(name);
+    said.update(changes);
+    Json fields = statement_of_arguments(said);
+    if (!fields.contains("vocab_size")) fields["vocab_size"] = 64;
+    return fields;
+  };
+  const std::pair<std::string, Json> cases[] = {
+      {"qwen3", {{"use_rope_scaling", true}, {"rope_scaling_factor", 4.0}}},
+      {"qwen3", {{"rotary_seq_len_interpolation_factor", 2}}},
+      {"qwen3",
+       {{"position_embedding_type", "yarn"},
+        {"use_rotary_position_embeddings", false},
+        {"rotary_scaling_factor", 4.0},
+        {"original_max_position_embeddings", 64},
+        {"beta_fast", 16.0},
+        {"beta_slow", 2.0},
+        {"yarn_correction_range_round_to_int", true},
+        {"mscale", 1.3},
+        {"mscale_all_dim", 0.0}}},
+      {"qwen3_moe", {{"moe_layer_freq", Json::parse("[1, 0, 1]")}, {"num_layers", 3}}},
+      {"qwen3_moe", {{"moe_router_pre_softmax", true}}},
+      {"mixtral", {{"window_size", Json::parse("[31, 0]")}}},
+      {"deepseek_v3", {{"q_lora_rank", nullptr}}},
+      {"deepseek_v3", {{"rope_type", "rope"}, {"mscale_all_dim", 0.0}}},
+  };
+  for (const auto& [name, changes] : cases) {
+    const Json said = arguments(name, changes);
+    const Table* table = nullptr;
+    for (const Table* each : builtin_tables()) {
+      if (each->file == name + ".jsonc") table = each;
+    }
+    ASSERT_NE(table, nullptr) << name;
+    const Json config = derived_config(*table, said);
+    EXPECT_EQ(text_of(compare_statements(said, meaning_of(config))), "") << config.dump();
+  }
+}
+
+TEST(Statement, WhatADerivedConfigJsonLacksIsNamed) {
+  Json said = statement_of_arguments(real_arguments("qwen3"));
+  said.erase("layernorm_epsilon");
+  try {
+    derived_config(find_table({{"model_type", "qwen3"}}, ""), said);
+    FAIL();
+  } catch (const bridge::Error& error) {
+    EXPECT_NE(error.message().find("of common/transformer.jsonc: "), std::string::npos)
+        << error.message();
+  }
+}
+
+TEST(Statement, EntriesAreForOnePurposeOrBoth) {
+  Table table;
+  table.hf_config = {{{"a.x", "x"}, Expr::parse("v"), {}, {}, true, false},
+                     {{"x", "a.x"}, Expr::parse("v"), {}, {}, false, true},
+                     {{"y"}, Expr::parse("v"), {}, {}}};
+  EXPECT_EQ(derived_config(table, {{"v", 3}}).dump(),
+            R"({"architectures":null,"model_type":null,"a":{"x":3},"y":3})");
+  Json config = {{"x", 1}};
+  bring_up_to_date(table, {{"v", 1}}, {{"v", 2}}, config);
+  EXPECT_EQ(config.dump(), R"({"x":2,"y":2})");
+  EXPECT_FALSE(derives_config(table));
+}
+
+TEST(Statement, RealsCompareUpToRounding) {
+  EXPECT_EQ(text_of(compare_statements({{"yarn_mscale", 0.1 + 0.2}}, {{"yarn_mscale", 0.3}})), "");
+  EXPECT_NE(text_of(compare_statements({{"yarn_mscale", 0.3000001}}, {{"yarn_mscale", 0.3}})), "");
 }
 
 TEST(Statement, AKeyIsWrittenWhereConfigJsonHasIt) {
