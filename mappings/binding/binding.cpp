@@ -54,6 +54,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     scope_.variables.emplace_back("text_only", options.text_only);
     config_ = std::make_shared<const Json>(std::move(config));
     enter_root();
+    scope_.defaults = &table.defaults;
     for (const auto& [name, expr] : table.values) {
       scope_.variables.emplace_back(name, expr.evaluate(scope_));
     }
@@ -234,8 +235,11 @@ void Binding::walk_drops(const Walk& walk,
   }
 }
 
-void Binding::for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const {
+void Binding::for_each_extra_state(bool local_spec,
+                                   const std::function<void(const ExtraStateModule&)>& fn) const {
+  const std::string_view other = local_spec && !table_->one_spec ? "te" : "local";
   for (const ExtraState& state : table_->extra_state) {
+    if (state.spec == other) continue;
     const int64_t experts = expert_count(state.experts);
     for_each_layer(state, "extra_state", Walk{},
                    [&](const Namer& namer, const Scope&, const Family* family, int64_t layer) {

@@ -88,7 +88,9 @@ class Binding {
   void for_each_tensor(size_t dialect, bool local_spec,
                        const std::function<void(const LogicalTensor&)>& fn) const;
   void for_each_drop(size_t dialect, const std::function<void(const DroppedTensor&)>& fn) const;
-  void for_each_extra_state(const std::function<void(const ExtraStateModule&)>& fn) const;
+  // Of the modules that the specification asks for.
+  void for_each_extra_state(bool local_spec,
+                            const std::function<void(const ExtraStateModule&)>& fn) const;
 
   // Returns the dialect that knows most of these HF names; the first one wins ties.
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;

@@ -18,10 +18,11 @@
 //      [e for i in n if c]: the list of e for i = 0 .. n - 1, without those where c is false;
 //      at most one in an expression
 //
-// A name is a variable of the scope (dims, layer index) or else a key of the configuration. An
-// absent name is an error unless ?? gives a default, or the expression only asks for its truth or
-// compares it with null. Values are JSON values. The length of the text, the depth and the size of
-// lists are bounded. Pure; thread-safe.
+// A name is a variable of the scope (dims, layer index) or else a key of the configuration, which
+// may have a default that counts where the key is absent, but not where it is null. An absent name
+// is an error unless ?? gives a default, or the expression only asks for its truth or compares it
+// with null. Values are JSON values. The length of the text, the depth and the size of lists are
+// bounded. Pure; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,7 @@ using Json = nlohmann::ordered_json;
 struct Scope {
   const Json* config = nullptr;                         // the object whose keys are names
   std::vector<std::pair<std::string, Json>> variables;  // later ones win
+  const Json* defaults = nullptr;                       // of keys that config does not have
 };
 
 class Expr {

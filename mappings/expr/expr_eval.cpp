@@ -199,9 +199,10 @@ class Evaluator {
     for (auto it = scope_.variables.rbegin(); it != scope_.variables.rend(); ++it) {
       if (it->first == name) return Value::at(it->second);
     }
-    if (scope_.config != nullptr && scope_.config->is_object()) {
-      const Json::const_iterator it = scope_.config->find(name);
-      if (it != scope_.config->end()) return Value::at(*it);
+    for (const Json* const keys : {scope_.config, scope_.defaults}) {
+      if (keys == nullptr || !keys->is_object()) continue;
+      const Json::const_iterator it = keys->find(name);
+      if (it != keys->end()) return Value::at(*it);
     }
     return Value::absent(name);
   }

@@ -3,6 +3,7 @@
 //   2. fields that are arguments under another name
 //   3. flags computed from fields (swiglu, group_query_attention, untie_...)
 //   4. arguments that describe the checkpoint (format, no optimizer state, parallel sizes 1)
+//   5. arguments that the table sets itself (add_position_embedding, true by the parser's default)
 // Only plain data can be passed: readers load common.pt with weights_only.
 #include "mappings/megatron/megatron_args.h"
 
@@ -242,6 +243,7 @@ Json megatron_args(const Json& provider, const ArgsOptions& options) {
   }
   add_flags(fields, args);
   add_checkpoint(fields, options, args);
+  args.update(options.more);
   return args;
 }
 

@@ -20,6 +20,7 @@ struct ArgsOptions {
   int64_t padded_vocab_size = 0;  // rows of the written embedding; 0: the provider's vocab_size
   std::string tokenizer_model;    // empty: not written
   bool local_spec = false;        // --spec local
+  Json more = Json::object();     // Table::megatron_args, which count
 };
 
 // provider: fields as Binding::megatron_config returns them. The result is flat: integers, reals,

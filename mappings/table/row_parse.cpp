@@ -155,12 +155,16 @@ void read_extra_state(const Json& json, const Place& place, Table& table) {
     bad_input("an entry is a module name or [module, {options}]");
   }
   const Json options = json.is_array() ? expect_object(json[1], "the options") : Json::object();
-  expect_keys(options, {"when", "experts", "family", "part"});
+  expect_keys(options, {"when", "experts", "family", "part", "spec"});
   ExtraState state;
   state.place = place;
   state.module = text_of(json.is_array() ? json[0] : json, "the module name");
   state.when = optional_expr(options, "when");
   state.experts = optional_expr(options, "experts");
+  state.spec = optional_text(options, "spec");
+  if (!state.spec.empty() && state.spec != "te" && state.spec != "local") {
+    bad_input("'spec' is \"te\" or \"local\"");
+  }
   for (const std::string& family : families_of(options, state.module, table)) {
     state.family = family;
     state.part = part_option(options, table.find_family(family));

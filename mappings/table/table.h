@@ -79,6 +79,7 @@ struct ExtraState {
   Expr when;
   Expr experts;      // as in Row
   std::string part;  // as in Row
+  std::string spec;  // "te" or "local": the only layer specification that asks for it; empty: both
   Place place;
 };
 
@@ -158,6 +159,8 @@ struct Table {
   std::vector<std::string> model_types;
   // Key of the sub-config that holds the text model; empty: the top.
   std::string config_root;
+  // Values of keys that the (sub-)config lacks: the defaults of transformers' configuration class.
+  Json defaults = Json::object();
   NamedExprs values;  // named values of any kind, in order
   NamedExprs dims;    // named integers >= 0, in order, after the values
   // Each maps placeholders to text. There is at least one; all have the same placeholders.
@@ -182,10 +185,14 @@ struct Table {
   // "tied".
   Expr tied;
   Expr per_layer_keys;  // for --layer-keys auto; true: per-layer keys
-  Expr name_prefix;     // used unless --name-prefix is given: "" or "language_model."
+  // Megatron-Core has one layer specification of the model, so that --spec local means the same.
+  bool one_spec = false;
+  Expr name_prefix;  // used unless --name-prefix is given: "" or "language_model."
   std::optional<TextForm> text_form;
   // Fields of Megatron-Bridge's provider, including "_target_".
   std::vector<ProviderField> megatron_config;
+  // Arguments of Megatron-LM that no provider field gives: names and plain values.
+  Json megatron_args = Json::object();
   std::vector<HfConfigEntry> hf_config;
 
   const Family* find_family(std::string_view name) const;  // nullptr: none

@@ -240,13 +240,18 @@ void check_rows_and_drops(const Table& table) {
 }
 
 void check_extra_states(const Table& table) {
-  Taken modules;
+  Taken of_te;
+  Taken of_local;
   for (const ExtraState& state : table.extra_state) {
     with_context([&] { return place_context("extra_state", state.place); },
                  [&] {
                    check_family_exists(table, state.family);
                    check_name(table, state.module, "L", state.family, !state.experts.empty());
-                   modules.add(state.family, state.module, state.when, state.place, "module");
+                   const auto add = [&](Taken& modules) {
+                     modules.add(state.family, state.module, state.when, state.place, "module");
+                   };
+                   if (state.spec != "local") add(of_te);
+                   if (state.spec != "te") add(of_local);
                  });
   }
 }
@@ -304,6 +309,9 @@ void check_table(const Table& table) {
   check_not_served(table);
   if ((table.mtp_uncounted || table.mtp_found) && table.mtp_key.empty()) {
     bad_input("'mtp_uncounted' and 'mtp_found' need 'mtp', the key that counts");
+  }
+  if (table.defaults.contains(table.mtp_key)) {
+    bad_input(fmt::format("'defaults' has {}, the key of 'mtp'", printable(table.mtp_key)));
   }
   check_provider_fields(table);
 }

@@ -33,7 +33,8 @@ constexpr const char* kOwnLists = "...";
 constexpr std::string_view kLists[] = {
     "rows",         "drop",       "extra_state",          "refuse",   "warn",
     "quantization", "not_served", "megatron_config_when", "hf_config"};
-constexpr std::string_view kObjects[] = {"values", "dims", "families", "megatron_config"};
+constexpr std::string_view kObjects[] = {"defaults", "values",          "dims",
+                                         "families", "megatron_config", "megatron_args"};
 // Keys that describe the table itself; a fragment cannot have them.
 constexpr std::string_view kOfTables[] = {"use", "architectures", "model_types", "not_served"};
 

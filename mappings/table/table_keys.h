@@ -6,15 +6,33 @@
 
 namespace mappings {
 
-inline constexpr std::string_view kTableKeys[] = {
-    "architectures", "model_types",     "not_served",
-    "use",           "config_root",     "values",
-    "dims",          "dialects",        "families",
-    "mtp",           "mtp_uncounted",   "mtp_found",
-    "tied",          "per_layer_keys",  "name_prefix",
-    "text_form",     "quantization",    "rows",
-    "drop",          "extra_state",     "refuse",
-    "warn",          "megatron_config", "megatron_config_when",
-    "hf_config"};
+inline constexpr std::string_view kTableKeys[] = {"architectures",
+                                                  "model_types",
+                                                  "not_served",
+                                                  "use",
+                                                  "config_root",
+                                                  "defaults",
+                                                  "values",
+                                                  "dims",
+                                                  "dialects",
+                                                  "families",
+                                                  "mtp",
+                                                  "mtp_uncounted",
+                                                  "mtp_found",
+                                                  "tied",
+                                                  "per_layer_keys",
+                                                  "one_spec",
+                                                  "name_prefix",
+                                                  "text_form",
+                                                  "quantization",
+                                                  "rows",
+                                                  "drop",
+                                                  "extra_state",
+                                                  "refuse",
+                                                  "warn",
+                                                  "megatron_config",
+                                                  "megatron_config_when",
+                                                  "megatron_args",
+                                                  "hf_config"};
 
 }  // namespace mappings

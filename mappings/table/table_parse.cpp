@@ -86,6 +86,9 @@ class TableReader {
       table_.model_types = texts_of(*json, "'model_types'");
     }
     table_.config_root = optional_text(top, "config_root");
+    if (const Json* json = find(top, "defaults")) {
+      table_.defaults = expect_object(*json, "'defaults'");
+    }
     read_named_expressions(top, "values", table_.values);
     read_named_expressions(top, "dims", table_.dims);
     read_dialects(top);
@@ -102,6 +105,7 @@ class TableReader {
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
         find(top, "per_layer_keys") ? optional_expr(top, "per_layer_keys") : Expr::parse("false");
+    table_.one_spec = optional_flag(top, "one_spec");
     table_.name_prefix =
         find(top, "name_prefix") ? optional_expr(top, "name_prefix") : Expr::parse("''");
     if (const Json* json = find(top, "text_form")) table_.text_form = text_form_of(*json);
@@ -121,6 +125,10 @@ class TableReader {
       table_.not_served.push_back(other_model_of(json, place));
     });
     read_megatron_config(top);
+    each_member(top, "megatron_args", [&](const std::string& name, const Json& json, const Place&) {
+      if (json.is_structured()) bad_input("the value is not plain");
+      table_.megatron_args[name] = json;
+    });
     each(top, "hf_config", "hf_config", [&](const Json& json, const Place& place) {
       table_.hf_config.push_back(hf_config_entry_of(json, place));
     });

@@ -66,10 +66,12 @@ struct HfDepths {
 struct HfArchitecture {
   // The models that it describes: those whose config.json names one of the classes in
   // architectures, else those of one of these types. Kimi-K2 has DeepSeek-V3's class under a type
-  // of its own. The list of classes is empty where the type says more: which of several forms a
-  // model has (Qwen3.5), or that it is a successor that kept the name (DeepSeek-V4.1).
+  // of its own. The list of classes is empty where the type says which of several forms a model has
+  // (Qwen3.5).
   std::span<const std::string_view> model_types;
   std::span<const std::string_view> classes = {};
+  // Types of other models that kept the name of a class.
+  std::span<const std::string_view> not_types = {};
 
   // drop_mtp: reads the configuration as if the model had no multi-token prediction.
   ModelConfig (*config)(const Settings& config, bool drop_mtp);

@@ -18,11 +18,14 @@ constexpr const HfArchitecture* kArchitectures[] = {CAUSEWAY_HF_ARCHITECTURES(CA
 
 using Names = std::span<const std::string_view>;
 
+bool contains(Names names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 // Returns nullptr if no architecture matches.
 const HfArchitecture* find(Names HfArchitecture::*list, std::string_view name) {
   for (const HfArchitecture* const architecture : kArchitectures) {
-    const Names names = architecture->*list;
-    if (std::find(names.begin(), names.end(), name) != names.end()) return architecture;
+    if (contains(architecture->*list, name)) return architecture;
   }
   return nullptr;
 }
@@ -30,11 +33,11 @@ const HfArchitecture* find(Names HfArchitecture::*list, std::string_view name) {
 }  // namespace
 
 const HfArchitecture& hf_architecture(const Settings& config) {
+  const std::string type = config.text_or("model_type", "");
   for (const std::string& name : config.texts("architectures")) {
     const HfArchitecture* const found = find(&HfArchitecture::classes, name);
-    if (found != nullptr) return *found;
+    if (found != nullptr && !contains(found->not_types, type)) return *found;
   }
-  const std::string type = config.text_or("model_type", "");
   const HfArchitecture* const found = find(&HfArchitecture::model_types, type);
   if (found != nullptr) return *found;
   config.not_supported("model_type",

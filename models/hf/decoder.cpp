@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <string>
+#include <utility>
 
 #include "bridge/io/base/error.h"
 #include "models/hf/config.h"
-#include "models/hf/rotary.h"
 
 namespace models {
 namespace {
@@ -73,16 +73,26 @@ GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaul
   return attention;
 }
 
-RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels, double default_base) {
+RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
+                             const HfRotaryDefaults& defaults) {
   const std::optional<Settings> rope = hf_rope_section(config);
   if (rope && rope->real_or("partial_rotary_factor", 1) != 1) {
     rope->not_supported("partial_rotary_factor", "these models turn whole heads");
   }
-  return hf_rotary_config(config, rope, channels, default_base);
+  return hf_rotary_config(config, rope, channels, defaults);
 }
 
-int64_t hf_expert_count(const Settings& config, std::string_view name) {
-  return config.has(name) ? config.integer(name) : config.integer("num_local_experts");
+int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent) {
+  return config.has(name) ? config.integer(name) : config.integer_or("num_local_experts", absent);
+}
+
+void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& model) {
+  constexpr std::string_view kCount = "num_nextn_predict_layers";
+  const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, kCount, 0);
+  if (depths > 1) {
+    config.not_supported(kCount, "one depth is what these models are read with here");
+  }
+  if (depths == 1 && !model.layers.empty()) model.mtp = {model.layers.back()};
 }
 
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
@@ -90,14 +100,29 @@ std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
   if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
   if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
   if (id.role == Role::kOutput) return {{"lm_head.weight"}};
-  std::string_view inner = hf_name(own, id.role);
-  if (inner.empty()) inner = hf_name(kEveryLayer, id.role);
-  if (inner.empty()) no_hf_name(id);
-  const int64_t layer = id.section == Section::kMtp
-                            ? static_cast<int64_t>(model.config.layers.size()) + id.index
-                            : id.index;
-  return {{fmt::format("{}layers.{}.{}", model.prefix, layer,
-                       fmt::format(fmt::runtime(inner), id.expert))}};
+  const bool further_layers = !hf_name(own, Role::kMtpProjection).empty();
+  const std::string_view frame = hf_mtp_frame_name(id.role);
+  if (!further_layers && !frame.empty()) return {{std::string(frame)}};
+  std::string layer = fmt::format("{}layers.{}.", model.prefix, id.index);
+  if (id.section == Section::kMtp) {
+    const int64_t layers = static_cast<int64_t>(model.config.layers.size());
+    layer = further_layers ? fmt::format("{}layers.{}.", model.prefix, layers + id.index)
+                           : fmt::format("mtp.layers.{}.", id.index);
+  }
+  std::vector<HfPlace> places;
+  const auto add = [&](std::span<const HfName> names) {
+    for (const HfName& name : names) {
+      if (name.role != id.role) continue;
+      places.push_back({layer + fmt::format(fmt::runtime(name.name), id.expert)});
+    }
+  };
+  add(own);
+  if (places.empty()) add(kEveryLayer);
+  if (std::optional<HfPlace> packed = hf_packed_expert(model, id, layer)) {
+    places.push_back(std::move(*packed));
+  }
+  if (places.empty()) no_hf_name(id);
+  return places;
 }
 
 std::vector<HfPlace> hf_plain_places(const HfModel& model, const TensorId& id) {

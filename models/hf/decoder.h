@@ -13,6 +13,7 @@
 
 #include "models/hf/architecture.h"
 #include "models/hf/names.h"
+#include "models/hf/rotary.h"
 
 namespace models {
 
@@ -26,17 +27,26 @@ struct HfHeadDefaults {
   std::optional<int64_t> head_dim = std::nullopt;  // nullopt: hidden size / query heads
 };
 
+// Adds the multi-token prediction that training gave a model whose class has none: as many depths
+// as num_nextn_predict_layers counts, each like the last layer. More than one has no names and is
+// kUnsupported; drop_mtp: none.
+void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& model);
+
 // Reads the heads, and the biases from attention_bias; sets no window and no rotation.
 GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaults& defaults);
 
 // Reads rotary encodings of whole heads and refuses partial ones.
-RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels, double default_base);
+RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
+                             const HfRotaryDefaults& defaults);
 
-// The number of experts, read from `name`, the class's own setting, or else from num_local_experts.
-int64_t hf_expert_count(const Settings& config, std::string_view name);
+// The number of experts, read from `name`, the class's own setting, or else from num_local_experts;
+// absent: the class's default.
+int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent);
 
-// `own` lists the names that differ from the shared ones or are not among them; {} stands for the
-// number of the expert. Multi-token prediction depths are stored as further layers.
+// `own` lists the names that differ from the shared ones or are not among them, one or more for a
+// role; {} stands for the number of the expert. Experts may also lie in one tensor. Multi-token
+// prediction depths are further layers where `own` names what they add to a layer, else they are
+// spelled as in Qwen3-Next.
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
                                        std::span<const HfName> own);
 // The places for an architecture without names of its own.

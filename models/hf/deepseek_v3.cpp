@@ -46,12 +46,12 @@ LatentAttention attention_of(const Settings& config) {
   }
   attention.heads = config.integer("num_attention_heads");
   attention.q_rank = config.integer_or("q_lora_rank", config.mentions("q_lora_rank") ? 0 : 1536);
-  attention.kv_rank = config.integer("kv_lora_rank");
-  attention.nope_dim = config.integer("qk_nope_head_dim");
-  attention.rope_dim = config.integer("qk_rope_head_dim");
-  attention.v_dim = config.integer("v_head_dim");
+  attention.kv_rank = config.integer_or("kv_lora_rank", 512);
+  attention.nope_dim = config.integer_or("qk_nope_head_dim", 128);
+  attention.rope_dim = config.integer_or("qk_rope_head_dim", 64);
+  attention.v_dim = config.integer_or("v_head_dim", 128);
   attention.latent_eps = kLatentEps;
-  attention.rotary = hf_whole_rotary(config, attention.rope_dim, 10000);
+  attention.rotary = hf_whole_rotary(config, attention.rope_dim, {.positions = 4096});
   attention.rotary.layout =
       config.flag_or("rope_interleave", true) ? RotaryLayout::kPairs : RotaryLayout::kHalves;
   const std::optional<Settings> rope = hf_rope_section(config);
@@ -75,8 +75,8 @@ RouterConfig router_of(const Settings& config) {
   }
   RouterConfig router;
   router.score = RouterScore::kSigmoid;
-  router.experts = hf_expert_count(config, "n_routed_experts");
-  router.chosen = config.integer("num_experts_per_tok");
+  router.experts = hf_expert_count(config, "n_routed_experts", 256);
+  router.chosen = config.integer_or("num_experts_per_tok", 8);
   const int64_t groups = config.integer_or("n_group", 8);
   const int64_t chosen_groups = config.integer_or("topk_group", 4);
   if (chosen_groups < groups) {  // otherwise every group is chosen
@@ -93,7 +93,7 @@ RouterConfig router_of(const Settings& config) {
 MixtureOfExperts experts_of(const Settings& config) {
   MixtureOfExperts mlp;
   mlp.router = router_of(config);
-  mlp.width = config.integer("moe_intermediate_size");
+  mlp.width = config.integer_or("moe_intermediate_size", 2048);
   mlp.shared_width = bridge::checked_mul(config.integer_or("n_shared_experts", 1), mlp.width,
                                          "size of the shared experts");
   return mlp;

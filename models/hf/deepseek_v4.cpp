@@ -18,6 +18,7 @@
 #include "bridge/io/base/error.h"
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
+#include "models/hf/decoder.h"
 #include "models/hf/deepseek_v4_names.h"
 #include "models/hf/rotary.h"
 
@@ -25,8 +26,11 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"deepseek_v4"};
+constexpr std::string_view kClasses[] = {"DeepseekV4ForCausalLM"};
+constexpr std::string_view kNotTypes[] = {"deepseek_v41"};
 constexpr std::string_view kDepthCount = "num_nextn_predict_layers";
 constexpr int64_t kIndexedRatio = 4;
+constexpr int64_t kPositions = 1048576;  // the class's default
 // The default where the configuration does not give the part.
 constexpr double kHeadPartTurned = 64.0 / 512;
 
@@ -85,9 +89,9 @@ RotaryConfig rotary_of(const Settings& config, int64_t channels, bool compressed
   RotaryConfig rotary;
   if (rope && rope->section("main") && rope->section("compress")) {
     rotary = hf_rotary_config(config, rope->section(compressed ? "compress" : "main"), channels,
-                              compressed ? 160000 : 10000);
+                              {.base = compressed ? 160000.0 : 10000.0, .positions = kPositions});
   } else if (compressed) {
-    rotary = hf_rotary_config(config, rope, channels, 0);
+    rotary = hf_rotary_config(config, rope, channels, {.base = 0, .positions = kPositions});
     rotary.base = config.real_or("compress_rope_theta", 160000);
     rotary.magnitude = rope ? rope->real_or("attention_factor", 1) : 1;
   } else {
@@ -101,7 +105,7 @@ RotaryConfig rotary_of(const Settings& config, int64_t channels, bool compressed
 CompressedAttention attention_of(const Settings& config, const Compression& compression) {
   CompressedAttention attention;
   attention.heads = config.integer("num_attention_heads");
-  attention.head_dim = config.integer("head_dim");
+  attention.head_dim = config.integer_or("head_dim", 512);
   const double part = config.real_or("partial_rotary_factor", kHeadPartTurned);
   const int64_t turned = part_of(attention.head_dim, part);
   attention.rope_dim = config.integer_or("qk_rope_head_dim", turned);
@@ -110,16 +114,16 @@ CompressedAttention attention_of(const Settings& config, const Compression& comp
                   fmt::format("{} of a head's channels, qk_rope_head_dim says {}", turned,
                               attention.rope_dim));
   }
-  attention.q_rank = config.integer("q_lora_rank");
-  attention.window = config.integer("sliding_window");
-  attention.output_groups = config.integer("o_groups");
-  attention.output_rank = config.integer("o_lora_rank");
+  attention.q_rank = config.integer_or("q_lora_rank", 1024);
+  attention.window = config.integer_or("sliding_window", 128);
+  attention.output_groups = config.integer_or("o_groups", 8);
+  attention.output_rank = config.integer_or("o_lora_rank", 1024);
   attention.ratio = compression.ratio;
   if (compression.indexed) {
     attention.overlapping = true;
-    attention.index_heads = config.integer("index_n_heads");
-    attention.index_dim = config.integer("index_head_dim");
-    attention.index_chosen = config.integer("index_topk");
+    attention.index_heads = config.integer_or("index_n_heads", 64);
+    attention.index_dim = config.integer_or("index_head_dim", 128);
+    attention.index_chosen = config.integer_or("index_topk", 512);
   }
   attention.rotary = rotary_of(config, attention.rope_dim, compression.ratio > 0);
   return attention;
@@ -141,13 +145,14 @@ MixtureOfExperts experts_of(const Settings& config, bool hashed) {
   }
   MixtureOfExperts mlp;
   mlp.router.score = RouterScore::kSqrtSoftplus;
-  mlp.router.experts = config.integer("n_routed_experts");
-  mlp.router.chosen = config.integer("num_experts_per_tok");
+  mlp.router.experts = hf_expert_count(config, "n_routed_experts", 256);
+  mlp.router.chosen = config.integer_or("num_experts_per_tok", 6);
   mlp.router.selection_bias = !hashed;
   mlp.router.by_token = hashed;
   mlp.router.normalized = true;  // whatever norm_topk_prob says
   mlp.router.factor = config.real_or("routed_scaling_factor", 1.5);
-  mlp.width = config.integer("moe_intermediate_size");
+  mlp.width =
+      config.integer_or("moe_intermediate_size", config.integer_or("intermediate_size", 2048));
   mlp.shared_width = bridge::checked_mul(config.integer_or("n_shared_experts", 1), mlp.width,
                                          "size of the shared experts");
   mlp.limit = config.real_or("swiglu_limit", 10);
@@ -165,7 +170,7 @@ void check_computed(const Settings& config, bool drop_mtp) {
   for (const std::string_view flag : {"attention_bias", "mlp_bias"}) {
     if (config.flag_or(flag, false)) config.not_supported(flag, "biases are not computed here");
   }
-  if (config.integer("hc_mult") < 1) config.refuse("hc_mult", "not positive");
+  if (config.integer_or("hc_mult", 4) < 1) config.refuse("hc_mult", "not positive");
 }
 
 ModelConfig config_of(const Settings& config, bool drop_mtp) {
@@ -175,7 +180,7 @@ ModelConfig config_of(const Settings& config, bool drop_mtp) {
   model.vocab = config.integer("vocab_size");
   model.tied = config.flag_or("tie_word_embeddings", false);
   model.norm = {NormKind::kScaleThenCast, config.real_or("rms_norm_eps", 1e-6)};
-  model.hyper = {config.integer("hc_mult"), config.integer_or("hc_sinkhorn_iters", 20),
+  model.hyper = {config.integer_or("hc_mult", 4), config.integer_or("hc_sinkhorn_iters", 20),
                  config.real_or("hc_eps", 1e-6)};
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
   const int64_t depths = drop_mtp ? 0 : hf_layer_count(config, kDepthCount, 0);
@@ -200,6 +205,8 @@ void settle_mtp(ModelConfig& model, bool has_depths) {
 
 constexpr HfArchitecture architectures::kDeepseekV4 = {
     .model_types = kModelTypes,
+    .classes = kClasses,
+    .not_types = kNotTypes,
     .config = config_of,
     .places = deepseek_v4_places,
     .depths = {deepseek_v4_depth_starts, "embed.weight", "head.weight"},

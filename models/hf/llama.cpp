@@ -11,13 +11,15 @@ constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "LlamaModel"};
 
 LayerConfig layer_of(const Settings& config, int64_t /*layer*/) {
   GroupedAttention attention = hf_grouped_attention(config, {});
-  attention.rotary = hf_whole_rotary(config, attention.head_dim, 10000);
+  attention.rotary = hf_whole_rotary(config, attention.head_dim, {.positions = 2048});
   return {attention,
           DenseMlp{config.integer("intermediate_size"), config.flag_or("mlp_bias", false)}};
 }
 
-ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
-  return hf_decoder_config(config, 1e-6, layer_of);
+ModelConfig config_of(const Settings& config, bool drop_mtp) {
+  ModelConfig model = hf_decoder_config(config, 1e-6, layer_of);
+  hf_add_trained_depth(config, drop_mtp, model);
+  return model;
 }
 
 }  // namespace

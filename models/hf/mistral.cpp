@@ -32,12 +32,14 @@ LayerConfig layer_of(const Settings& config, int64_t /*layer*/) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 8});
   attention.qkv_bias = attention.output_bias = false;
   attention.window = window_of(config);
-  attention.rotary = hf_whole_rotary(config, attention.head_dim, 10000);
+  attention.rotary = hf_whole_rotary(config, attention.head_dim, {.positions = 131072});
   return {attention, DenseMlp{config.integer("intermediate_size"), false}};
 }
 
-ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
-  return hf_decoder_config(config, 1e-6, layer_of);
+ModelConfig config_of(const Settings& config, bool drop_mtp) {
+  ModelConfig model = hf_decoder_config(config, 1e-6, layer_of);
+  hf_add_trained_depth(config, drop_mtp, model);
+  return model;
 }
 
 }  // namespace

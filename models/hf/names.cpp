@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <utility>
+#include <variant>
 
 #include "bridge/io/base/error.h"
 #include "models/hf/vision.h"
@@ -16,6 +17,32 @@ std::string_view hf_name(std::span<const HfName> names, Role role) {
     if (name.role == role) return name.name;
   }
   return {};
+}
+
+std::string_view hf_mtp_frame_name(Role role) {
+  static constexpr HfName kFrame[] = {
+      {Role::kMtpEmbeddingNorm, "mtp.pre_fc_norm_embedding.weight"},
+      {Role::kMtpHiddenNorm, "mtp.pre_fc_norm_hidden.weight"},
+      {Role::kMtpProjection, "mtp.fc.weight"},
+      {Role::kMtpFinalNorm, "mtp.norm.weight"},
+  };
+  return hf_name(kFrame, role);
+}
+
+std::optional<HfPlace> hf_packed_expert(const HfModel& model, const TensorId& id,
+                                        const std::string& layer) {
+  const auto* const experts = std::get_if<MixtureOfExperts>(&model.layer(id).mlp);
+  if (experts == nullptr) return std::nullopt;
+  switch (id.role) {
+    case Role::kExpertGate:
+    case Role::kExpertUp:
+      return HfPlace{layer + "mlp.experts.gate_up_proj", true,
+                     gate_or_up(experts->width, id.role == Role::kExpertUp)};
+    case Role::kExpertDown:
+      return HfPlace{layer + "mlp.experts.down_proj", true};
+    default:
+      return std::nullopt;
+  }
 }
 
 void no_hf_name(const TensorId& id) {

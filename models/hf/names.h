@@ -4,8 +4,8 @@
 //   - Released checkpoints keep DeepSeek-V3's multi-token prediction depths as further layers, and
 //     those of DeepSeek-V4 and Qwen3.5 as mtp.K and mtp.layers.K. NeMo Automodel also reads
 //     DeepSeek-V4's as further layers, each tensor with or without `model.` in front.
-//   - Experts are separate tensors, or rows of one tensor with all experts on its first axis, gate
-//     rows before up rows.
+//   - Experts are separate tensors or, in the modules of transformers 5, rows of one tensor with
+//     all experts on its first axis, gate rows before up rows.
 // Truth: the released checkpoints' indexes; transformers' modeling_*.py and conversion_mapping.py;
 // NeMo Automodel deepseek_v4/state_dict_adapter.py and mtp.py of its pull request 2191.
 #pragma once
@@ -57,6 +57,15 @@ struct HfName {
 
 // The name of the role in the list; empty if the list has none.
 std::string_view hf_name(std::span<const HfName> names, Role role);
+
+// The full name of a role of the frame around a multi-token prediction depth's layer in Qwen3-Next
+// and in what follows it; empty for other roles. The layer itself lies below "mtp.layers.".
+std::string_view hf_mtp_frame_name(Role role);
+
+// Where a tensor of an expert lies in a layer that holds all of them in one tensor, as the modules
+// of transformers 5 do; nullopt: the role is none of an expert. layer: what its names begin with.
+std::optional<HfPlace> hf_packed_expert(const HfModel& model, const TensorId& id,
+                                        const std::string& layer);
 
 // Throws kInternal, for a tensor that no descriptor should be asked for.
 [[noreturn]] void no_hf_name(const TensorId& id);

@@ -29,6 +29,22 @@ constexpr std::string_view kNext = "qwen3_next";
 constexpr std::string_view kModelTypes[] = {"qwen3_5", "qwen3_5_text", "qwen3_5_moe",
                                             "qwen3_5_moe_text", kNext};
 
+constexpr int64_t kPositions = 32768;  // the classes' default
+
+// Defaults in which the classes differ.
+struct Defaults {
+  int64_t kv_heads, experts, chosen;
+};
+
+bool is_moe_type(const std::string& type) {
+  return type.find("moe") != std::string::npos;
+}
+
+Defaults defaults_of(const std::string& type) {
+  if (type == kNext) return {2, 512, 10};
+  return is_moe_type(type) ? Defaults{2, 256, 8} : Defaults{4, 0, 0};
+}
+
 bool is_linear(const Settings& text, int64_t layer) {
   const std::vector<std::string> types = text.texts("layer_types");
   if (types.empty()) {
@@ -47,17 +63,18 @@ bool is_linear(const Settings& text, int64_t layer) {
   return type == "linear_attention";
 }
 
-GroupedAttention full_attention_of(const Settings& text) {
+GroupedAttention full_attention_of(const Settings& text, const std::string& type) {
   GroupedAttention attention;
   attention.heads = text.integer("num_attention_heads");
-  attention.kv_heads = text.integer("num_key_value_heads");
+  attention.kv_heads = text.integer_or("num_key_value_heads", defaults_of(type).kv_heads);
   attention.head_dim = text.integer_or("head_dim", 256);
   attention.qk_norm = true;
   attention.gated = text.flag_or("attn_output_gate", true);
   const std::optional<Settings> rope = hf_rope_section(text);
   const double top = text.real_or("partial_rotary_factor", 0.25);
   const double part = rope ? rope->real_or("partial_rotary_factor", top) : top;
-  attention.rotary = hf_rotary_config(text, rope, part_of(attention.head_dim, part), 10000);
+  attention.rotary =
+      hf_rotary_config(text, rope, part_of(attention.head_dim, part), {.positions = kPositions});
   return attention;
 }
 
@@ -70,18 +87,19 @@ DeltaAttention linear_attention_of(const Settings& text) {
 
 // Types other than Qwen3-Next have experts in all layers or in none, whatever these settings say.
 bool has_experts(const Settings& text, const std::string& type, int64_t layer) {
-  if (type != kNext) return type.find("moe") != std::string::npos;
-  return text.integer("num_experts") != 0 && qwen_has_experts(text, layer);
+  if (type != kNext) return is_moe_type(type);
+  return text.integer_or("num_experts", defaults_of(type).experts) != 0 &&
+         qwen_has_experts(text, layer);
 }
 
 MlpConfig mlp_of(const Settings& text, const std::string& type, int64_t layer) {
   if (!has_experts(text, type, layer)) return DenseMlp{text.integer("intermediate_size"), false};
   MixtureOfExperts mlp;
-  mlp.router.experts = text.integer("num_experts");
-  mlp.router.chosen = text.integer("num_experts_per_tok");
+  mlp.router.experts = text.integer_or("num_experts", defaults_of(type).experts);
+  mlp.router.chosen = text.integer_or("num_experts_per_tok", defaults_of(type).chosen);
   mlp.router.normalized = type != kNext || text.flag_or("norm_topk_prob", true);
-  mlp.width = text.integer("moe_intermediate_size");
-  mlp.shared_width = text.integer("shared_expert_intermediate_size");
+  mlp.width = text.integer_or("moe_intermediate_size", 512);
+  mlp.shared_width = text.integer_or("shared_expert_intermediate_size", 512);
   mlp.shared_gated = true;
   return mlp;
 }
@@ -91,7 +109,7 @@ LayerConfig layer_of(const Settings& text, const std::string& type, int64_t laye
   if (linear) {
     out.attention = linear_attention_of(text);
   } else {
-    out.attention = full_attention_of(text);
+    out.attention = full_attention_of(text, type);
   }
   out.mlp = mlp_of(text, type, layer);
   return out;

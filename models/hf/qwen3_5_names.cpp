@@ -9,13 +9,6 @@
 namespace models {
 namespace {
 
-constexpr HfName kDepth[] = {
-    {Role::kMtpEmbeddingNorm, "mtp.pre_fc_norm_embedding.weight"},
-    {Role::kMtpHiddenNorm, "mtp.pre_fc_norm_hidden.weight"},
-    {Role::kMtpProjection, "mtp.fc.weight"},
-    {Role::kMtpFinalNorm, "mtp.norm.weight"},
-};
-
 constexpr HfName kLinear[] = {
     {Role::kZ, "linear_attn.in_proj_z.weight"},     {Role::kBeta, "linear_attn.in_proj_b.weight"},
     {Role::kAlpha, "linear_attn.in_proj_a.weight"}, {Role::kDecay, "linear_attn.A_log"},
@@ -138,22 +131,18 @@ std::vector<HfPlace> places_of_full(const GroupedAttention& attention, const Ten
   return {{prefix + std::string(name)}};
 }
 
-std::vector<HfPlace> places_of_expert(const MixtureOfExperts& mlp, const TensorId& id,
+constexpr HfName kExpert[] = {
+    {Role::kExpertGate, "gate_proj.weight"},
+    {Role::kExpertUp, "up_proj.weight"},
+    {Role::kExpertDown, "down_proj.weight"},
+};
+
+std::vector<HfPlace> places_of_expert(const HfModel& model, const TensorId& id,
                                       const std::string& prefix) {
-  const std::string own = fmt::format("{}mlp.experts.{}.", prefix, id.expert);
-  const std::string packed = prefix + "mlp.experts.";
-  switch (id.role) {
-    case Role::kExpertGate:
-      return {{packed + "gate_up_proj", true, gate_or_up(mlp.width, false)},
-              {own + "gate_proj.weight"}};
-    case Role::kExpertUp:
-      return {{packed + "gate_up_proj", true, gate_or_up(mlp.width, true)},
-              {own + "up_proj.weight"}};
-    case Role::kExpertDown:
-      return {{packed + "down_proj", true}, {own + "down_proj.weight"}};
-    default:
-      return {};
-  }
+  std::optional<HfPlace> packed = hf_packed_expert(model, id, prefix);
+  if (!packed) return {};
+  return {std::move(*packed),
+          {fmt::format("{}mlp.experts.{}.{}", prefix, id.expert, hf_name(kExpert, id.role))}};
 }
 
 }  // namespace
@@ -162,7 +151,7 @@ std::vector<HfPlace> qwen3_5_places(const HfModel& model, const TensorId& id) {
   if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
   if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
   if (id.role == Role::kOutput) return {{"lm_head.weight"}};
-  if (const std::string_view name = hf_name(kDepth, id.role); !name.empty()) {
+  if (const std::string_view name = hf_mtp_frame_name(id.role); !name.empty()) {
     return {{std::string(name)}};
   }
   const std::string prefix = id.section == Section::kMtp
@@ -178,10 +167,7 @@ std::vector<HfPlace> qwen3_5_places(const HfModel& model, const TensorId& id) {
   } else if (const auto* full = std::get_if<GroupedAttention>(&model.layer(id).attention)) {
     places = places_of_full(*full, id, prefix);
   }
-  if (const auto* experts = std::get_if<MixtureOfExperts>(&model.layer(id).mlp);
-      experts && places.empty()) {
-    places = places_of_expert(*experts, id, prefix);
-  }
+  if (places.empty()) places = places_of_expert(model, id, prefix);
   if (places.empty()) no_hf_name(id);
   return places;
 }

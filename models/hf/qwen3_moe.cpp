@@ -24,10 +24,10 @@ MlpConfig mlp_of(const Settings& config, int64_t layer) {
   }
   MixtureOfExperts mlp;
   mlp.router.score = RouterScore::kSoftmax;
-  mlp.router.experts = hf_expert_count(config, "num_experts");
+  mlp.router.experts = hf_expert_count(config, "num_experts", 128);
   mlp.router.chosen = config.integer_or("num_experts_per_tok", 8);
   mlp.router.normalized = config.flag_or("norm_topk_prob", false);
-  mlp.width = config.integer("moe_intermediate_size");
+  mlp.width = config.integer_or("moe_intermediate_size", 768);
   return mlp;
 }
 
@@ -35,12 +35,14 @@ LayerConfig layer_of(const Settings& config, int64_t layer) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 4});
   attention.qk_norm = true;
   attention.window = qwen_window(config);
-  attention.rotary = hf_whole_rotary(config, attention.head_dim, 10000);
+  attention.rotary = hf_whole_rotary(config, attention.head_dim, {.positions = 32768});
   return {attention, mlp_of(config, layer)};
 }
 
-ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
-  return hf_decoder_config(config, 1e-6, layer_of);
+ModelConfig config_of(const Settings& config, bool drop_mtp) {
+  ModelConfig model = hf_decoder_config(config, 1e-6, layer_of);
+  hf_add_trained_depth(config, drop_mtp, model);
+  return model;
 }
 
 std::vector<HfPlace> places_of(const HfModel& model, const TensorId& id) {

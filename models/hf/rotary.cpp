@@ -26,12 +26,12 @@ double hf_yarn_magnitude(double factor, double weight) {
 namespace {
 
 // The setting beside the section takes precedence over the one in it.
-int64_t original_positions(const Settings& config, const Settings& rope) {
+int64_t original_positions(const Settings& config, const Settings& rope, int64_t absent) {
   constexpr std::string_view kName = "original_max_position_embeddings";
   for (const Settings* const settings : {&config, &rope}) {
     if (settings->has(kName)) return settings->integer(kName);
   }
-  return config.integer("max_position_embeddings");
+  return config.integer_or("max_position_embeddings", absent);
 }
 
 // Reads a setting in which 0 counts as absent.
@@ -40,12 +40,14 @@ double turns(const Settings& rope, std::string_view name, double absent) {
   return value == 0 ? absent : value;
 }
 
-void read_yarn(const Settings& config, const Settings& rope, RotaryConfig& rotary) {
+void read_yarn(const Settings& config, const Settings& rope, int64_t absent_positions,
+               RotaryConfig& rotary) {
   rotary.scaling = RotaryScaling::kYarn;
-  rotary.original_positions = original_positions(config, rope);
+  rotary.original_positions = original_positions(config, rope, absent_positions);
+  const int64_t positions = config.integer_or("max_position_embeddings", absent_positions);
   rotary.factor = rope.has("factor")
                       ? rope.real("factor")
-                      : config.real("max_position_embeddings") /
+                      : static_cast<double>(positions) /
                             static_cast<double>(std::max<int64_t>(1, rotary.original_positions));
   rotary.beta_fast = turns(rope, "beta_fast", 32);
   rotary.beta_slow = turns(rope, "beta_slow", 1);
@@ -65,7 +67,7 @@ void read_yarn(const Settings& config, const Settings& rope, RotaryConfig& rotar
 }  // namespace
 
 RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settings>& rope,
-                              int64_t channels, double default_base) {
+                              int64_t channels, const HfRotaryDefaults& defaults) {
   if (rope && rope->has_sections()) {
     bridge::unsupported(
         fmt::format("{}: rotary encodings by kind of layer are not computed here", rope->where()));
@@ -73,7 +75,7 @@ RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settin
   const std::string type = hf_rope_type(rope);
   RotaryConfig rotary;
   rotary.channels = channels;
-  const double top_base = config.real_or("rope_theta", default_base);
+  const double top_base = config.real_or("rope_theta", defaults.base);
   rotary.base = rope ? rope->real_or("rope_theta", top_base) : top_base;
   if (type == "linear") {
     rotary.scaling = RotaryScaling::kLinear;
@@ -83,9 +85,9 @@ RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settin
     rotary.factor = rope->real("factor");
     rotary.low_freq_factor = rope->real("low_freq_factor");
     rotary.high_freq_factor = rope->real("high_freq_factor");
-    rotary.original_positions = original_positions(config, *rope);
+    rotary.original_positions = original_positions(config, *rope, defaults.positions);
   } else if (type == "yarn") {
-    read_yarn(config, *rope, rotary);
+    read_yarn(config, *rope, defaults.positions, rotary);
   } else if (type != "default") {
     rope->not_supported(
         "rope_type", fmt::format("'{}' is not computed here (default, linear, llama3 and yarn are)",

@@ -20,9 +20,14 @@ std::string hf_rope_type(const std::optional<Settings>& rope);
 // get_mscale in modeling_rope_utils.py.
 double hf_yarn_magnitude(double factor, double weight);
 
-// rope: hf_rope_section or a part of it. default_base: used if neither rope nor config has
-// rope_theta.
+// The class's defaults for settings that config.json lacks.
+struct HfRotaryDefaults {
+  double base = 10000;    // rope_theta
+  int64_t positions = 0;  // max_position_embeddings
+};
+
+// rope: hf_rope_section or a part of it.
 RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settings>& rope,
-                              int64_t channels, double default_base);
+                              int64_t channels, const HfRotaryDefaults& defaults);
 
 }  // namespace models

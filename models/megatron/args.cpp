@@ -1,7 +1,8 @@
 // The arguments that Megatron-LM stores in a checkpoint's common state, as the settings of a
 // TransformerConfig:
 //   1. plain data with the field's name keeps it
-//   2. some arguments have another name than the field, or the inverse meaning
+//   2. some arguments have another name than the field, or the inverse meaning; the field's own
+//      name wins over the name that older versions gave it
 //   3. num_query_groups has an effect only with group_query_attention
 // Truth: megatron/training/arguments.py (core_transformer_config_from_args), gpt_builders.py.
 #include <fmt/format.h>
@@ -20,10 +21,16 @@ namespace {
 using bridge::PickleNode;
 using Json = Settings::Json;
 
-constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+// Arguments of older versions. Newer versions build the model from the field itself, and may still
+// hold an old argument that has no effect: --use-checkpoint-args sets apply_layernorm_1p.
+constexpr std::pair<std::string_view, std::string_view> kOlderNames[] = {
     // argument, field
     {"norm_epsilon", "layernorm_epsilon"},
     {"apply_layernorm_1p", "layernorm_zero_centered_gamma"},
+};
+
+constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+    // argument, field
     {"num_experts", "num_moe_experts"},
     {"use_rope_scaling", "rope_scaling"},
     {"rotary_seq_len_interpolation_factor", "seq_len_interpolation_factor"},
@@ -51,6 +58,9 @@ void rename(Json& out, std::string_view from, std::string_view to) {
 Settings megatron_settings(const PickleNode& args) {
   Json values = bridge::with_context("common state", [&] {
     Json out = bridge::plain_attributes(args, Settings::kMostSettings);
+    for (const auto& [argument, field] : kOlderNames) {
+      if (!out.contains(field)) rename(out, argument, field);
+    }
     for (const auto& [argument, field] : kRenamed) rename(out, argument, field);
     if (is_true(out, "swiglu")) {
       out["gated_linear_unit"] = true;

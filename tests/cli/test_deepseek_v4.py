@@ -49,7 +49,6 @@ HOSTILE = {
     "negative hash layers": ({"num_hash_layers": -1}, []),
     "hash layers as a string": ({"num_hash_layers": "2"}, []),
     "no stream": ({"hc_mult": 0}, []),
-    "streams missing": ({"hc_mult": None}, ["hc_mult"]),
     "negative streams": ({"hc_mult": -4}, ["-4"]),
     "three streams": ({"hc_mult": 3}, ["layers.0.hc_attn_fn", "[15, 384]"]),
     "streams beyond 64 bits": ({"hc_mult": 1 << 40}, []),

@@ -37,7 +37,7 @@ MISFITS = {
     "V3: two shared experts": ("deepseek_v3", {"n_shared_experts": 2}, ["shared_experts.gate_proj.weight: shape [32, 64]", "[64, 64]"]),
     "V3: no shared expert": ("deepseek_v3", {"n_shared_experts": 0}, ["shared_experts.down_proj.weight", "unknown"]),
     "V3: another rank": ("deepseek_v3", {"kv_lora_rank": 63}, ["kv_a_proj_with_mqa.weight: shape [80, 64]", "[79, 64]"]),
-    "V3: queries without a rank": ("deepseek_v3", {"q_lora_rank": None}, ["self_attn.q_proj.weight", "missing"]),
+    "V3: queries of the rank that is taken when none is said": ("deepseek_v3", {"q_lora_rank": None}, ["q_a_proj.weight", "1536"]),
 }
 
 

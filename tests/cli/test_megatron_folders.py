@@ -80,13 +80,14 @@ def test_second_norm_of_queries(tmp_path, converted):
 
 
 def test_mtp_that_training_added(tmp_path, converted):
-    """To an architecture whose table has no rows for it."""
+    """Keys of it are never lost in silence, whatever is done with them; a part of them is no depth that could be kept."""
     root = copy_tree(converted(FIXTURE), tmp_path / "root")
     checkpoint = Checkpoint(root)
     for name in ("enorm.weight", "hnorm.weight", "transformer_layer.mlp.linear_fc1.layer_norm_weight"):
         checkpoint.metadata.copy("decoder.final_layernorm.weight", f"mtp.layers.0.{name}")
     checkpoint.metadata.save()
-    refused("export-to-hf", root, tmp_path, 3, "3 tensors mtp.* of MTP layers", "--mtp drop")
+    refused("export-to-hf", root, tmp_path, 3, "3 tensors mtp.layers.0.*", "--mtp drop", "--mtp keep")
+    refused("export-to-hf", root, tmp_path, 3, "mtp.layers.0.eh_proj.weight", options=["--mtp", "keep"])
     done = export(root, tmp_path / "back", "--mtp", "drop")
     assert "dropped  3 MTP tensors" in done.out
     assert hashes(tmp_path / "back") == hashes(hf_fixture(FIXTURE))

@@ -50,6 +50,10 @@ class Checkpoint:
         (_, place, _, _), = self._chunks(key)
         return self._payload(place)
 
+    def pieces(self, key):
+        """{offsets of a chunk: its bytes}"""
+        return {tuple(offsets): self._payload(place) for _, place, offsets, _ in self._chunks(key)}
+
     def edit(self, key, change):
         """change(bytearray) of the first chunk's payload; the archive's CRCs are made right."""
         _, place, _, _ = self._chunks(key)[0]

@@ -71,10 +71,10 @@ class BeforeCopyingTest : public testing::Test {
 
 TEST_F(BeforeCopyingTest, TheMegatronConfiguration) {
   write_qwen3_moe_fp8(dir_ / "moe");
-  edit_config("moe", [](auto& config) { config.erase("num_experts_per_tok"); });
-  expect_early(
-      Code::kBadInput, "num_experts_per_tok is missing",
-      [&](FileSystem& fs, bool dry_run) { convert_hf(fs, convert_options("moe", dry_run)); });
+  edit_config("moe", [](auto& config) { config["rope_scaling"] = {{"rope_type", "linear"}}; });
+  expect_early(Code::kBadInput, "factor is missing", [&](FileSystem& fs, bool dry_run) {
+    convert_hf(fs, convert_options("moe", dry_run));
+  });
 }
 
 TEST_F(BeforeCopyingTest, AFieldThatLoadersNeed) {

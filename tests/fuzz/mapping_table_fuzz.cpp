@@ -57,7 +57,8 @@ void apply_table(const mappings::Table& table, const mappings::Json& json, bool 
         }
       });
     }
-    binding.for_each_extra_state([&](const mappings::ExtraStateModule&) { count(); });
+    binding.for_each_extra_state(/*local_spec=*/false,
+                                 [&](const mappings::ExtraStateModule&) { count(); });
   } catch (const Enough&) {
   }
   binding.warnings();

@@ -63,8 +63,14 @@ def test_local_checkpoint_loads_where_transformer_engine_is_installed(sources, c
 
 @everywhere
 def test_objects_are_what_the_model_requires(name, spec, sources, converted, pools):
+    """And, with local layers, the final norm of a process that has TransformerEngine (the test above)."""
     ((_, required),) = pools[spec].run("requested_keys", arch=sources(name).arch)
-    assert set(required) <= dcp.object_keys(converted(name, spec) / "iter_0000000")
+    assert dcp.object_keys(converted(name, spec) / "iter_0000000") == {*required, "decoder.final_layernorm._extra_state/shard_0_1"}
+
+
+@pytest.mark.parametrize("name", cases.DENSE)
+def test_megatron_loads_with_every_strictness(name, sources, converted, pools):
+    pools["te"].run("load_strictly", arch=sources(name).arch, directory=str(converted(name, "te") / "iter_0000000"))
 
 
 def test_per_layer_keys(sources, causeway, pools, tmp_path):

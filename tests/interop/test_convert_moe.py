@@ -77,7 +77,13 @@ def test_megatron_loads_what_was_quantized(name, sources, converted, pools):
 @each_case
 def test_objects_are_what_the_model_requires(name, spec, sources, converted, pools):
     ((_, required),) = pools[spec].run("requested_keys", arch=sources(name).arch)
-    assert set(required) <= dcp.object_keys(iteration(converted, name, spec))
+    assert dcp.object_keys(iteration(converted, name, spec)) == set(required)
+
+
+@each_case
+def test_megatron_loads_with_every_strictness(name, spec, sources, converted, pools):
+    for grouped in (False, True) if spec == "te" else (False,):
+        pools[spec].run("load_strictly", arch=sources(name).arch, directory=str(iteration(converted, name, spec)), grouped=grouped)
 
 
 CLASSES = [

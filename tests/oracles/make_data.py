@@ -4,15 +4,20 @@ OUT/megatron_written/*        torch_dist folders
 OUT/requested_keys/*.txt      for each model and layer spec, every key a default-strict load asks a checkpoint for: "tensor KEY" or
                               "object KEY", sorted. `_extra_state` objects are among them; which modules have one is a property
                               of TransformerEngine and megatron-core, found here and nowhere written down.
+OUT/mistral/hf                a Mistral with a window of 8 tokens and random weights, as transformers saves it; the tokenizer of the others
 """
 import os
+import pathlib
+import shutil
 import sys
 
-from oracles import fixture_weights
+from oracles import fixture_weights, hf_models
 from oracles.arch import awkward
 from oracles.layout import Layout
 from oracles.pool import Pool
 from oracles.sharding import shard
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 
 # folder: (model, layout, gate and up as keys of their own)
 FOLDERS = {
@@ -45,6 +50,13 @@ def make_folder(pool, root, name):
         tracker.write("0")
 
 
+def make_mistral(folder):
+    arch = awkward("mistral", tied=False, dtype="bfloat16", eps=1e-5, rope_base=1e6, hf=dict(sliding_window=8))
+    hf_models.save(hf_models.model(arch, seed=50), folder, shard_size="90KB")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(DATA / "bridge_written" / "llama_tied" / "hf" / name, os.path.join(folder, name))
+
+
 def requested_keys(pool, name, grouped=False):
     ((tensors, objects),) = pool.run("requested_keys", arch=KEYS[name][1], grouped=grouped)
     return "".join(f"{kind} {key}\n" for kind, keys in (("tensor", tensors), ("object", objects)) for key in keys)
@@ -60,3 +72,4 @@ if __name__ == "__main__":
             keys_file.write(requested_keys(pools[which_spec], which))
     for pool in pools.values():
         pool.close()
+    make_mistral(os.path.join(sys.argv[1], "mistral", "hf"))

@@ -41,13 +41,13 @@ def _sharded(model, content, prefix=""):
     return model.sharded_state_dict(prefix=prefix, metadata={**content, "dp_cp_group": group})
 
 
-def _load_into(model, directory, prefix=""):
+def _load_into(model, directory, prefix="", **how):
     with torch.no_grad():
         for _, tensor in _tensors(model):
             tensor.fill_(7.0)  # anything the checkpoint does not fill shows
     # as Megatron-LM and Bridge do, the checkpoint says which keys it has
     content = dist_checkpointing.load_content_metadata(directory) or {}
-    loaded = dist_checkpointing.load({"model": _sharded(model, content, prefix)}, directory)["model"]  # default strictness
+    loaded = dist_checkpointing.load({"model": _sharded(model, content, prefix)}, directory, **how)["model"]  # else default strictness
     result = model.load_state_dict({name.removeprefix(prefix): value for name, value in loaded.items()}, strict=False)
     unfilled = [key for key in result.missing_keys if not key.endswith("_extra_state")]
     assert not unfilled and not result.unexpected_keys, (unfilled, result.unexpected_keys)
@@ -181,6 +181,11 @@ def _save(model, directory, iteration, singleton=False, **more):
         os.makedirs(directory)
     dist.barrier()
     dist_checkpointing.save(state, directory, content_metadata=content)
+
+
+def load_strictly(arch, spec, directory, grouped=False):
+    """With --dist-ckpt-strictness raise_all: nothing is missing, and nothing is there that the model does not ask for."""
+    _load_into(build(arch, spec, arch.vocab, grouped=grouped), directory, strict="raise_all")
 
 
 def load_local_spec(arch, spec, directory):

@@ -5,7 +5,7 @@
 1. Writes a folder OUT/N for each spelling and prints a line for it: folder, what it is, options that convert-hf and export-to-hf
    need, tab-separated. PLAIN_HF_DIR: the same weights without quantization, for spellings that stack experts.
 2. Every architecture: without `model.` before the names, as a bare model is saved. DeepSeek-V4: deepseek_v4_names.
-3. Qwen3.5, 3.6 and Qwen3-Next: the experts of the decoder and of MTP in one tensor or one by one, each as it likes.
+3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes.
 4. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
 
 Needs nothing but Python.
@@ -97,11 +97,11 @@ def in_one(prefix, tensors):
     return {prefix + "gate_up_proj": Joins.stack([Joins.rows(pair) for pair in zip(gate, up)]), prefix + "down_proj": Joins.stack(down)}
 
 
-def with_experts(tensors, packed, mtp_packed):
+def with_experts(tensors, packed, mtp_packed, is_mtp):
     """The same weights, the experts of the decoder and of MTP packed or not; None if they are so already."""
     out, collected, changed = {}, {}, False
     for name, tensor in tensors.items():
-        wanted, separate = mtp_packed if name.startswith("mtp.") else packed, _SEPARATE.fullmatch(name)
+        wanted, separate = mtp_packed if is_mtp(name) else packed, _SEPARATE.fullmatch(name)
         if _PACKED.fullmatch(name) and not wanted:
             out.update(one_by_one(name, tensor))
             changed = True
@@ -114,16 +114,25 @@ def with_experts(tensors, packed, mtp_packed):
     return out if changed or collected else None
 
 
-def qwen3_5(source, plain):
+def is_mtp_of(config):
+    """Whether a name is of multi-token prediction: below mtp, or in DeepSeek-V3 in the layers after the last."""
+    if not config["architectures"][0].startswith("DeepseekV3"):
+        return lambda name: name.startswith("mtp.")
+    layer = re.compile(r"(?:model\.)?layers\.(\d+)\.")
+    return lambda name: (match := layer.match(name)) is not None and int(match[1]) >= config["num_hidden_layers"]
+
+
+def mixtures(source, plain):
     """(what, config, tensors, options): every way to hold the experts, with and without model."""
     if "quantization_config" in source[0]:  # a packed tensor has no scales
         yield bare(*source)
         source = plain
-    words = {True: "in one tensor", False: "one by one"}
+    words, is_mtp = {True: "in one tensor", False: "one by one"}, is_mtp_of(source[0])
+    has_mtp = any(map(is_mtp, source[1]))
     for packed in (True, False):
-        for mtp_packed in (True, False):
-            tensors = with_experts(source[1], packed, mtp_packed)
-            what = f"experts {words[packed]}, of MTP {words[mtp_packed]}"
+        for mtp_packed in (True, False) if has_mtp else (packed,):
+            tensors = with_experts(source[1], packed, mtp_packed, is_mtp)
+            what = f"experts {words[packed]}" + (f", of MTP {words[mtp_packed]}" if has_mtp else "")
             if tensors:
                 yield what, source[0], tensors, ""
             _, config, tensors, options = bare(source[0], tensors or source[1])
@@ -161,22 +170,33 @@ def as_mixtral(config, tensors):
     return "Qwen3's tensors as a Mixtral", config, out, ""
 
 
+def as_mixtral_modules(config, tensors):
+    """As the modules of transformers 5 have it: under mlp, with the experts in one tensor."""
+    _, config, _, options = as_mixtral(config, tensors)
+    kept = {name: tensor for name, tensor in tensors.items() if not re.search(r"\.[qk]_norm\.", name)}
+    return "Qwen3's tensors as a Mixtral with experts in one tensor", config, with_experts(kept, True, True, lambda name: False), options
+
+
+def with_bare(what, config, tensors, options):
+    yield what, config, tensors, options
+    _, _, tensors, options = bare(config, tensors)
+    yield f"{what}, without model.", config, tensors, options
+
+
 def spellings(source, plain):
     """(what, config, tensors, options) of each"""
     architecture = source[0]["architectures"][0]
     if architecture == "DeepseekV4ForCausalLM":
         yield from deepseek_v4(source, plain)
-        return
-    if architecture.startswith(("Qwen3_5Moe", "Qwen3Next")):
-        yield from qwen3_5(source, plain)
-        return
-    yield bare(*source)
-    other = {"Qwen3ForCausalLM": as_qwen2, "Qwen3MoeForCausalLM": as_mixtral}.get(architecture)
-    if other:
-        what, config, tensors, options = other(*source)
-        yield what, config, tensors, options
-        _, _, tensors, options = bare(config, tensors)
-        yield f"{what}, without model.", config, tensors, options
+    elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "DeepseekV3")):
+        yield from mixtures(source, plain)
+    else:
+        yield bare(*source)
+    if architecture == "Qwen3ForCausalLM":
+        yield from with_bare(*as_qwen2(*source))
+    if architecture == "Qwen3MoeForCausalLM":
+        yield from with_bare(*as_mixtral(*source))
+        yield from with_bare(*as_mixtral_modules(*source))
 
 
 def main(hf, plain, out):

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "bridge/convert/match/mtp.h"
@@ -36,7 +37,8 @@ MtpDecision decide_mtp(const Statement& statement, const MegatronFolder& checkpo
 
   const std::string& key = binding.table().mtp_key;
   const int64_t has = said.value_or(found);
-  if (options.mtp_asked && has > promised && !key.empty()) return {.count = has};
+  const int64_t most = std::max(has, found);
+  if (options.mtp_asked && most > promised && !key.empty()) return {.count = most};
   // If the tensors differ from config.json too, check_mtp() says which.
   if (!said || has == promised || has == 0 || (!key.empty() && found != promised)) return {};
   refuse_differences({{"mtp_num_layers", mappings::FieldKind::kLayout, has, promised}}, statement,

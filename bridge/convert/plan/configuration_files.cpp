@@ -84,6 +84,7 @@ ConfigurationFiles make_configuration_files(const mappings::Binding& binding,
   mappings::ArgsOptions args;
   args.padded_vocab_size = model.vocab_rows;
   args.local_spec = options.spec == Spec::kLocal;
+  args.more = binding.table().megatron_args;
   Json content = {{"singleton_local_shards", false}, {"chained_optim_avoid_prefix", true}};
   // A loader that reads this key asks for every layer by itself.
   if (model.asks_for_each_layer) content["non_homogeneous_layers"] = true;

@@ -265,7 +265,8 @@ class Planner {
   }
 
   void add_extra_states() {
-    binding_.for_each_extra_state([&](const mappings::ExtraStateModule& module) {
+    const bool local = options_.spec == Spec::kLocal;
+    binding_.for_each_extra_state(local, [&](const mappings::ExtraStateModule& module) {
       if (options_.text_only && !module.state->part.empty()) return;
       std::string key = extra_state_key(module, style_of(module.family, module.state->part));
       budget_.reserve(static_cast<int64_t>(sizeof(DcpObject)) + heap_cost(key.size()), "the plan");

@@ -57,7 +57,8 @@ class KeyStack {
         return a.hash == b.hash && text_of(a) == text_of(b);
       });
       if (twin != keys_.end()) {
-        bad_input(fmt::format("duplicate key \"{}\"", printable(text_of(*twin))));
+        bad_input(fmt::format("duplicate key \"{}\"", printable(text_of(*twin))),
+                  "leave the entry that counts and remove the other");
       }
       text_.resize(text_start);
       keys_.erase(first, keys_.end());
@@ -184,7 +185,11 @@ class SaxAdapter : public nlohmann::json_sax<Json> {
     }
     constexpr std::string_view kAt = "parse error at ";
     if (what.substr(0, kAt.size()) == kAt) what.remove_prefix(kAt.size());
-    bad_input(fmt::format("not JSON: {}", printable(what)));
+    // Python's json reads it, and writes it for a string that was cut in the middle of a character.
+    const bool half_a_pair = what.find("surrogate") != std::string_view::npos;
+    bad_input(fmt::format("not JSON: {}", printable(what)),
+              half_a_pair ? "half of a surrogate pair is no character: remove or mend that string"
+                          : std::string());
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -27,6 +28,18 @@ std::optional<Number> number(std::string_view text) {
   return value;
 }
 
+// Reads .inf, -.inf and .nan as YAML 1.1 spells them.
+std::optional<double> non_finite(std::string_view text) {
+  if (text == ".nan" || text == ".NaN" || text == ".NAN") {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text != ".inf" && text != ".Inf" && text != ".INF") return std::nullopt;
+  const double infinity = std::numeric_limits<double>::infinity();
+  return negative ? -infinity : infinity;
+}
+
 Json plain_scalar(const std::string& text) {
   if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return {};
   if (text == "true" || text == "True" || text == "TRUE") return true;
@@ -36,6 +49,7 @@ Json plain_scalar(const std::string& text) {
   if (starts_as_number) {
     if (const auto real = number<double>(text)) return *real;
   }
+  if (const auto real = non_finite(text)) return *real;
   return text;
 }
 

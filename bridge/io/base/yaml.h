@@ -1,6 +1,6 @@
 // Reads a section of a YAML file as JSON. YAML's core schema decides the type of unquoted scalars,
-// as in PyYAML's safe loader: null, true, 1 and 1.0e-06 have types of their own, everything else is
-// text. Aliases are copied, within a limit.
+// as in PyYAML's safe loader: null, true, 1, 1.0e-06, .inf and .nan have types of their own,
+// everything else is text. Aliases are copied, within a limit.
 #pragma once
 
 #include <nlohmann/json.hpp>

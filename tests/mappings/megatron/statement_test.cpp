@@ -63,7 +63,7 @@ std::vector<RealModel> real_models() {
     arguments.update(file["arguments"]);
     models.push_back({entry.path().stem(), file["config"], arguments});
   }
-  EXPECT_EQ(models.size(), 9U);
+  EXPECT_EQ(models.size(), 10U);
   return models;
 }
 

@@ -137,7 +137,7 @@ TEST(DeepSeekV4, FullSizeKeysOfMegatron) {
   const Binding binding = bound(flash());
   EXPECT_EQ(megatron_tensors(binding), real);
   int64_t objects = 0;
-  binding.for_each_extra_state([&](const ExtraStateModule&) { ++objects; });
+  binding.for_each_extra_state(/*local_spec=*/false, [&](const ExtraStateModule&) { ++objects; });
   EXPECT_EQ(objects, 23'202);
 }
 

@@ -102,7 +102,7 @@ TEST(ExpertRows, EveryLayerAndExpert) {
   };
   EXPECT_EQ(seen.aliases, aliases);
   std::vector<std::string> modules;
-  binding.for_each_extra_state([&](const ExtraStateModule& module) {
+  binding.for_each_extra_state(/*local_spec=*/false, [&](const ExtraStateModule& module) {
     modules.push_back(module.module + " " + std::to_string(module.expert) + "/" +
                       std::to_string(module.expert_count));
   });

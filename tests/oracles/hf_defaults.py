@@ -1,0 +1,50 @@
+"""What transformers' configuration classes take for keys that config.json lacks:  python -m oracles.hf_defaults OUT.json  (from tests/)
+
+{name: {"config": a config.json with every key, "defaults": the keys of it that may be absent}}: sizes that no shape does without
+are given (SIZES), all else is the class's. Read by the unit tests of the tables and of the forward pass.
+"""
+import dataclasses
+import json
+import sys
+
+import transformers
+
+CLASSES = {
+    "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
+    "mistral": ("MistralForCausalLM", transformers.MistralConfig),
+    "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),
+    "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
+    "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig),
+    "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
+    "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
+    "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
+    "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
+}
+SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)
+# Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
+# layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
+NEVER_ABSENT = {"deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
+
+
+def of(name):
+    architecture, cls = CLASSES[name]
+    own = {field.name for field in dataclasses.fields(cls)} - {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
+    own = {cls.attribute_map.get(key, key) for key in own} | {"tie_word_embeddings"}
+    sizes = {key: value for key, value in SIZES.items() if key in own}
+    values = cls(**sizes).to_dict()
+    config = {key: values[key] for key in sorted(own) if key in values}
+    config.update(architectures=[architecture], model_type=cls.model_type, dtype="bfloat16")
+    absent = own - sizes.keys() - set(NEVER_ABSENT.get(name, []))
+    return dict(config=config, defaults=[key for key in sorted(absent) if key in values])
+
+
+def all_of_them():
+    return {name: of(name) for name in CLASSES}
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "w") as file:
+        json.dump(all_of_them(), file, indent=1)
+        file.write("\n")
