@@ -155,6 +155,7 @@ class Verification {
     std::vector<std::string> names;
     std::vector<std::vector<RawStretch>> logical;
     std::vector<int32_t> other;
+    std::vector<HashSummary::Difference> narrowed;
     int64_t bytes = 0;
     Accounting accounting;
     CheckpointMatchOptions match_options;
@@ -172,6 +173,7 @@ class Verification {
                        transfer.inputs = parts.at(tensor.logical.hf[0].name);
                        transfer.target = static_cast<int32_t>(names.size());
                        transfer.to = tensor.found.dtype;
+                       note_narrowed(tensor, transfer.inputs, narrowed);
                        for (const auto& part : tensor.logical.hf) {
                          transfer.end += element_count(part.shape);
                        }
@@ -199,6 +201,24 @@ class Verification {
                                {},
                                [&](int32_t target) { return names[static_cast<size_t>(target)]; }},
                               sink, {"forward", bytes});
+    if (narrowed.empty()) return;
+    report_.json["forward"]["narrowed"] = narrowed.size();
+    auto& different = report_.forward->different;
+    different.insert(different.end(), narrowed.begin(), narrowed.end());
+  }
+
+  // A conversion keeps some tensors in a wider dtype, whatever the others are. A narrower one in
+  // the checkpoint has lost bits of the source, which the comparison in its own dtype cannot show.
+  void note_narrowed(const CheckpointTensor& tensor, const std::vector<TransferInput>& inputs,
+                     std::vector<HashSummary::Difference>& narrowed) {
+    const std::optional<Dtype> keep = tensor.logical.row->keep;
+    if (!keep || tensor.found.dtype == *keep) return;
+    const auto is_kept = [&](const TransferInput& input) { return input.dtype == *keep; };
+    if (std::none_of(inputs.begin(), inputs.end(), is_kept)) return;
+    narrowed.push_back(
+        difference(tensor.logical.name,
+                   fmt::format("{} in the checkpoint, {} in the source",
+                               safetensors_name(tensor.found.dtype), safetensors_name(*keep))));
   }
 
   // Compares a tensor that the conversion drops as a copy with the place of its original.

@@ -46,7 +46,8 @@ def test_prompts(length, seed, causeway_verify, sources, converted):
 # Megatron-Core has one epsilon; the converter warns, and the comparison says where it counts.
 def test_the_norms_of_the_latents(causeway_verify, sources, converted):
     done = causeway_verify(sources("deepseek_v3_eps").folder, converted("deepseek_v3_eps", "te"), expect=1)
-    assert verdicts(done) == {"configuration": "DIFFERENT", "tensors": "equal", "forward": "DIFFERENT"}
+    # convert-hf warned of it: it is listed, and what it does to the logits counts.
+    assert verdicts(done) == {"configuration": "equal", "tensors": "equal", "forward": "DIFFERENT"}
     assert "  layers.0.attention.latent_eps: 1e-06 and 0.001" in done.stdout and "  first in hidden.0: " in done.stdout
 
 

@@ -60,11 +60,12 @@ def test_both_is_the_default_and_reports_both(report, sources, converted):
     assert [state["name"] for state in found["logits"]["forward"]["states"]] == ["hidden_embed", "hidden.0", "hidden.1", "hidden.2", "hidden_final"]
 
 
-def test_what_only_logits_show_is_the_status_of_both(report, sources, converted, tmp_path):
+def test_what_no_tensor_shows_is_the_status_of_all_modes(report, sources, converted, tmp_path):
     root = other_rotary_base(converted("qwen3", "te"), tmp_path / "root")
-    report(sources("qwen3").folder, root, "--mode", "hash")
+    hashed = report(sources("qwen3").folder, root, "--mode", "hash", expect=1)  # no tensor differs, and the statement does
+    assert [each["name"] for each in hashed["differences"]] == ["rotary_base"]
     found = report(sources("qwen3").folder, root, "--mode", "both", expect=1)
-    assert found["identical"] and not found["logits"]["equal"]
+    assert not found["identical"] and not found["logits"]["equal"]
     assert found["logits"]["forward"]["first_diverging"] == {"state": "hidden.0", "tensors": []}
     assert not report(root, sources("qwen3").folder, "--mode", "logits", expect=1)["logits"]["configuration"]["equal"]
 
@@ -251,7 +252,10 @@ def test_a_cast_that_nobody_asked_for_is_a_difference(report, causeway, causeway
         done = causeway_verify(source.folder, tmp_path / "root", *(["--dtype", dtype] if dtype else []), expect=expect)
         assert (f"tensors        equal: 0 of 35 differ, {len(outputs)} rounded" in done.stdout) == (expect == 0)
     manifest = tmp_path / "root" / "causeway" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"dtype": "source"', '"dtype": "none that there is"'))
+    content = json.loads(manifest.read_text())
+    content.pop("manifest_crc32")
+    content["choices"]["dtype"] = "none that there is"
+    manifest.write_text(json.dumps(content))
     assert len(report("--mode", "logits", source.folder, tmp_path / "root")["logits"]["tensors"]["rounded"]) == len(outputs)
 
 
