@@ -14,7 +14,7 @@ from interop import test_deepseek_v4_mistakes as v4
 from interop import test_qwen3_5_mistakes as qwen
 from interop import test_table_mistakes as tables
 from interop.test_deepseek_v4_mistakes import both, set_family
-from interop.test_table_mistakes import all_queries_first, exchange, exchange_halves, exchange_keys_and_values, row, split_part
+from interop.test_table_mistakes import add_options, all_queries_first, exchange, exchange_halves, exchange_keys_and_values, row, split_part
 
 LAYER = r"(layers\.\d+|mtp\.\d+\.layer)\."
 BLOCK = r"vision\.blocks\.\d+\."
@@ -237,7 +237,8 @@ def misspelt(megatron):
 def in_columns(megatron):
     def edit(table):
         found = row(table, megatron)
-        found[1:] = ["columns", found[2], {"groups": "2"}]
+        found[1] = "columns"
+        add_options(found, groups="2")
     return edit
 
 

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
-from interop.test_table_mistakes import convert_with, read_table, row
+from interop.test_table_mistakes import add_options, convert_with, read_table, row
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_a_cast_is_listed_and_is_no_difference(name, report, causeway, sources, 
 def test_a_cast_that_nobody_asked_for_is_a_difference(report, causeway, causeway_verify, sources, tmp_path):
     """A table that keeps one tensor in a type too narrow: hash mode passes, as the sidecar has the bits. It also has what --dtype was."""
     source, table = sources("qwen3_tied_fp32"), read_table("qwen3")
-    row(table, "linear_proj.weight").append({"keep": "BF16"})
+    add_options(row(table, "linear_proj.weight"), keep="BF16")
     convert_with(table, source, causeway, tmp_path)
     assert report("--mode", "hash", "--mapping", tmp_path / "table.jsonc", source.folder, tmp_path / "root")["identical"]
     outputs = [f"layers.{layer}.o" for layer in range(3)]
