@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build and the tests need and that are not there yet.
 #   scripts/install.sh         what scripts/test.sh needs
-#   scripts/install.sh --dev   also clang-tidy and shellcheck (tidy.sh, test.sh --all)
+#   scripts/install.sh --dev   also what test.sh --all needs: clang-tidy, shellcheck, the aarch64 compiler, qemu-user
 # Does nothing, and needs no root, when everything is installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,7 +14,7 @@ packages=(
   clang-14 libclang-rt-14-dev                                              # sanitizers and libFuzzer
 )
 if [ "${1:-}" = --dev ]; then
-  packages+=(clang-tidy-14 shellcheck)
+  packages+=(clang-tidy-14 shellcheck g++-aarch64-linux-gnu qemu-user-static)
 elif [ $# -gt 0 ]; then
   die "usage: scripts/install.sh [--dev]"
 fi

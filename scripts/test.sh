@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (those of parsers also
-# under ASan + UBSan), ten seconds of fuzzing per target, the command line, and interoperability with the real Python
-# software.
+# under ASan + UBSan), ten seconds of fuzzing per target, the command line, the static binary, and interoperability with
+# the real Python software.
 #   scripts/test.sh         every change
 #   scripts/test.sh --all   also the unit tests of conversion and the command line under ASan + UBSan, TSan, a build
-#                           without precompiled headers, the whole of DeepSeek-V4-Flash, ten minutes of fuzzing per
-#                           target, clang-tidy
+#                           without precompiled headers, the unit tests on aarch64 (emulated), the whole of
+#                           DeepSeek-V4-Flash, ten minutes of fuzzing per target, clang-tidy
 # Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run
 # (those of a GPU are skipped without one).
 set -uo pipefail
@@ -66,6 +66,9 @@ unit_suite "unit tests" release
 workers=(-n "$((JOBS < 4 ? JOBS : 4))" --dist worksteal)
 python_suite "command line" tests/cli release "${workers[@]}"
 
+check_suite "static build" scripts/build.sh static
+python_suite "static binary" tests/portability static
+
 [ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
 python_suite "full size" tests/full_size release
 
@@ -91,6 +94,9 @@ if [ "$all" -eq 1 ]; then
   check_suite "no precompiled headers" scripts/build.sh plain
   check_suite "TSan build" scripts/build.sh tsan
   unit_suite "unit tests, TSan" tsan
+  check_suite "aarch64: libraries" scripts/aarch64_libraries.sh
+  check_suite "aarch64 build" scripts/build.sh aarch64
+  CAUSEWAY_EMULATOR=qemu-aarch64-static unit_suite "unit tests, aarch64" aarch64
   check_suite "fuzz, 600 s per target" scripts/fuzz.sh 600
   check_suite "clang-tidy and shellcheck" scripts/tidy.sh
 fi

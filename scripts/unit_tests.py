@@ -7,6 +7,7 @@ A process per test, as ctest starts them, costs more than most tests do, above a
 
   1. Each binary runs in SHARDS processes a job; GoogleTest deals the tests out among them (GTEST_TOTAL_SHARDS).
   2. JOBS processes at a time. Each writes the results of its tests as XML.
+     What was built for another processor runs in the emulator that CAUSEWAY_EMULATOR names.
   3. A process that ends otherwise than its results say (a crash, a finding of a sanitizer, a leak at exit, a time-out)
      is a failed test of its own, named after the test that ran last.
 """
@@ -22,6 +23,7 @@ import xml.etree.ElementTree as ElementTree
 
 SHARDS = 4
 SECONDS = 1800
+EMULATOR = os.environ.get("CAUSEWAY_EMULATOR", "").split()
 
 
 def case_of_process(name, text):
@@ -35,7 +37,7 @@ def run_shard(binary, index, total, results):
     """The cases of one process and what it printed, if a test of it failed."""
     environment = dict(os.environ, GTEST_TOTAL_SHARDS=str(total), GTEST_SHARD_INDEX=str(index), GTEST_OUTPUT=f"xml:{results}")
     try:
-        done = subprocess.run([binary], cwd=binary.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([*EMULATOR, binary], cwd=binary.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=SECONDS, check=False)
         status, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired as expired:
