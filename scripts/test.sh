@@ -69,7 +69,9 @@ python_suite "command line" tests/cli release "${workers[@]}"
 check_suite "static build" scripts/build.sh static
 python_suite "static binary" tests/portability static
 
-[ "$all" -eq 0 ] || export CAUSEWAY_FULL_SIZE=whole
+[ "$all" -eq 0 ] || export CAUSEWAY_CRASH=whole CAUSEWAY_DIFFERENTIAL=whole CAUSEWAY_FULL_SIZE=whole
+python_suite "crash matrix" tests/crash release "${workers[@]}"
+python_suite "readers against Python's" tests/differential release
 python_suite "full size" tests/full_size release
 
 python_suite "interoperability" tests/interop release -m "not gpu" "${workers[@]}"

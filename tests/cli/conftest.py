@@ -1,10 +1,7 @@
 """Nothing here skips: a missing CAUSEWAY fails."""
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
@@ -31,7 +28,4 @@ def converted(tmp_path_factory):
 
 
 def pytest_configure(config):
-    """In memory where that is possible: the binary syncs every file it writes, and here only the order of things matters."""
-    if config.option.basetemp is None and os.access("/dev/shm", os.W_OK):
-        config.option.basetemp = tempfile.mkdtemp(prefix="causeway-tests-", dir="/dev/shm")
-        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp))
+    helpers.work_in_memory(config)

@@ -145,6 +145,13 @@ def edit_config(folder, **fields):
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
+def work_in_memory(config):
+    """For pytest_configure. The binary syncs every file it writes, and in most tests only the order of things matters."""
+    if config.option.basetemp is None and os.access("/dev/shm", os.W_OK):
+        config.option.basetemp = tempfile.mkdtemp(prefix="causeway-tests-", dir="/dev/shm")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp))
+
+
 def flip_bit(path, offset):
     with open(path, "r+b") as file:
         file.seek(offset, os.SEEK_END if offset < 0 else os.SEEK_SET)
