@@ -99,7 +99,7 @@ if [ "$all" -eq 1 ]; then
   check_suite "aarch64: libraries" scripts/aarch64_libraries.sh
   check_suite "aarch64 build" scripts/build.sh aarch64
   CAUSEWAY_EMULATOR=qemu-aarch64-static unit_suite "unit tests, aarch64" aarch64
-  check_suite "fuzz, 600 s per target" scripts/fuzz.sh 600
+  check_suite "fuzz, 900 s per target" scripts/fuzz.sh 900
   check_suite "clang-tidy and shellcheck" scripts/tidy.sh
 fi
 finish_suites

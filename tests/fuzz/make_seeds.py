@@ -2,18 +2,23 @@
 
     python3 tests/fuzz/make_seeds.py OUT
 
-Files larger than 64 KiB are left out: mutating them finds nothing that a small one would not.
+A large seed is slow and finds nothing that a small one would not: files of more than 6 KiB are left out, but for the smallest four of a target.
+OUT/TARGET/ holds nothing else afterwards.
 """
 
+import collections
 import hashlib
 import json
 import pathlib
 import pickle
+import re
+import shutil
 import struct
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIMIT = 64 * 1024
+LIMIT = 6 * 1024
+AT_LEAST = 4
 
 EXPRESSIONS = [
     "hidden_size / num_attention_heads",
@@ -52,16 +57,29 @@ def first_archive(path):
     return data[: end + 22] if end >= 0 else b""
 
 
+def model_section(text):
+    """What of a run_config.yaml describes the model, without the options that are off."""
+    section = re.search(r"^model:\n(?:[ -].*\n)*", text, re.MULTILINE).group()
+    return "".join(line + "\n" for line in section.splitlines() if not line.endswith((": null", ": false"))).encode()
+
+
+def write(folder, found):
+    """The small ones of the files found; returns how many."""
+    ordered = sorted(found, key=lambda data: (len(data), data))
+    kept = [data for number, data in enumerate(ordered) if len(data) <= LIMIT or number < AT_LEAST]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for data in kept:
+        (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+    return len(kept)
+
+
 def main(out):
-    written = 0
+    found = collections.defaultdict(set)
 
     def seed(target, data):
-        nonlocal written
-        if 0 < len(data) <= LIMIT:
-            folder = out / target
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-            written += 1
+        if data:
+            found[target].add(data)
 
     for text in EXPRESSIONS:
         seed("expr_fuzz", text.encode())
@@ -69,8 +87,10 @@ def main(out):
         seed("json_strict_fuzz", text.encode())
     for path in sorted((ROOT / "data").rglob("*.json")):
         seed("json_strict_fuzz", path.read_bytes())
-    for path in sorted((ROOT / "data").rglob("*config.json")) + sorted((ROOT / "data").rglob("*.yaml")):
+    for path in sorted((ROOT / "data").rglob("*config.json")):
         seed("model_config_fuzz", path.read_bytes())
+    for path in sorted((ROOT / "data" / "bridge_run_config").glob("*.yaml")):
+        seed("model_config_fuzz", model_section(path.read_text()))
     for path in sorted((ROOT / "mappings" / "tables").glob("*.jsonc")):
         seed("mapping_table_fuzz", path.read_bytes())
     # A fragment as a table of its own, so that what tables use is spelled out in some input.
@@ -89,7 +109,7 @@ def main(out):
     for protocol in range(6):
         value = {"a": [1, 2**40, 2**80, -1.5, None, True], ("t", 1): b"bytes", "s": {"x"}, "e": ()}
         seed("pickle_fuzz", pickle.dumps(value, protocol))
-    for path in sorted((ROOT / "data").rglob(".metadata")):
+    for path in sorted((ROOT / "data").rglob("*.metadata")):
         seed("pickle_fuzz", path.read_bytes())
         seed("dcp_metadata_fuzz", path.read_bytes())
 
@@ -97,6 +117,7 @@ def main(out):
         seed("zip_item_fuzz", path.read_bytes())
     for path in sorted((ROOT / "data").rglob("*.distcp")):
         seed("zip_item_fuzz", first_archive(path))
+    written = sum(write(out / target, files) for target, files in found.items())
     print(f"{written} seeds")
 
 
