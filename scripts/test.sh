@@ -5,7 +5,7 @@
 #   scripts/test.sh         every change
 #   scripts/test.sh --all   also the unit tests of conversion and the command line under ASan + UBSan, TSan, a build
 #                           without precompiled headers, the unit tests on aarch64 (emulated), the whole of
-#                           DeepSeek-V4-Flash, ten minutes of fuzzing per target, clang-tidy
+#                           DeepSeek-V4-Flash, fifteen minutes of fuzzing per target, clang-tidy
 # Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run
 # (those of a GPU are skipped without one).
 set -uo pipefail

@@ -1,9 +1,10 @@
 // Ends a program at one of its file operations, or makes that operation fail. Put under it by LD_PRELOAD.
 //
-//   CRASH_ROOT    operations on what lies below this folder count, from 1; all others pass
-//   CRASH_LOG     gets a line for each of them: its kind and the path
-//   CRASH_AT      the number of the operation that is struck
-//   CRASH_ACTION  kill: the process is gone; term: it gets SIGTERM and the operation passes; a number: fails with that errno
+//   CRASH_ROOT     operations on what lies below this folder count, from 1; all others pass
+//   CRASH_LOG      gets a line for each of them: its kind and the path
+//   CRASH_AT       the number of the operation that is struck
+//   CRASH_ACTION   kill: the process is gone; term: it gets SIGTERM and the operation passes; a number: fails with that errno
+//   CRASH_CHANGES  a change of anything that does not lie below this folder aborts the program; so does a socket
 //
 // A write that is struck has written the first half of its bytes. An operation on a descriptor has the path that it was opened
 // with. Several threads may be at it; only with one thread are the numbers the same in every run.
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -27,6 +29,7 @@
 enum { kDescriptors = 1024, kKill = -1 };
 
 static const char* root = "";
+static const char* changes = "";
 static const char* action = "";
 static long struck = 0;
 static int log_descriptor = -1;
@@ -36,6 +39,8 @@ static const char* paths[kDescriptors];  // by descriptor; never freed, a run is
 __attribute__((constructor)) static void read_environment(void) {
   const char* value = getenv("CRASH_ROOT");
   if (value != NULL) root = value;
+  value = getenv("CRASH_CHANGES");
+  if (value != NULL) changes = value;
   value = getenv("CRASH_ACTION");
   if (value != NULL) action = value;
   value = getenv("CRASH_AT");
@@ -47,9 +52,18 @@ __attribute__((constructor)) static void read_environment(void) {
   }
 }
 
-static int counts(const char* path) {
-  const size_t size = strlen(root);
-  return size > 0 && path != NULL && strncmp(path, root, size) == 0 && (path[size] == '/' || path[size] == '\0');
+static int lies_below(const char* path, const char* folder) {
+  const size_t size = strlen(folder);
+  return size > 0 && path != NULL && strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+static void forbid(const char* what, const char* path) {
+  fprintf(stderr, "forbidden: %s %s\n", what, path);
+  abort();
+}
+
+static void check_change(const char* path) {
+  if (changes[0] != '\0' && !lies_below(path, changes)) forbid("a change of", path);
 }
 
 static void remember(int descriptor, const char* path) {
@@ -62,7 +76,7 @@ static const char* path_of(int descriptor) {
 
 // Counts an operation. 0: it passes; kKill; else the errno to fail with.
 static int reach(const char* kind, const char* path) {
-  if (!counts(path)) return 0;
+  if (!lies_below(path, root)) return 0;
   const long number = atomic_fetch_add(&operations, 1) + 1;
   if (log_descriptor >= 0) dprintf(log_descriptor, "%s %s\n", kind, path);
   if (number != struck) return 0;
@@ -103,6 +117,7 @@ int open(const char* path, int flags, ...) {
     mode = va_arg(arguments, mode_t);
     va_end(arguments);
   }
+  if ((flags & O_ACCMODE) != O_RDONLY) check_change(path);
   REACH((flags & O_CREAT) != 0 ? "create" : "open", path, -1);
   const int descriptor = REAL(open)(path, flags, mode);
   remember(descriptor, path);
@@ -185,31 +200,44 @@ struct dirent* readdir(DIR* stream) {
 }
 
 int mkdir(const char* path, mode_t mode) {
+  check_change(path);
   REACH("mkdir", path, -1);
   return REAL(mkdir)(path, mode);
 }
 
 int rmdir(const char* path) {
+  check_change(path);
   REACH("rmdir", path, -1);
   return REAL(rmdir)(path);
 }
 
 int unlink(const char* path) {
+  check_change(path);
   REACH("unlink", path, -1);
   return REAL(unlink)(path);
 }
 
 int symlink(const char* target, const char* path) {
+  check_change(path);
   REACH("symlink", path, -1);
   return REAL(symlink)(target, path);
 }
 
 int rename(const char* from, const char* to) {
+  check_change(from);
+  check_change(to);
   REACH("rename", to, -1);
   return REAL(rename)(from, to);
 }
 
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned int flags) {
+  check_change(from);
+  check_change(to);
   REACH((flags & RENAME_EXCHANGE) != 0 ? "exchange" : "renameat2", to, -1);
   return REAL(renameat2)(from_folder, from, to_folder, to, flags);
+}
+
+int socket(int domain, int type, int protocol) {
+  if (changes[0] != '\0') forbid("a socket", "");
+  return REAL(socket)(domain, type, protocol);
 }

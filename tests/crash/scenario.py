@@ -52,7 +52,7 @@ class Scenario:
     def _launch(self, options, **variables):
         # The common parent of source and target: reads count as well as writes.
         root = os.path.commonpath([self.source, self.folder])
-        environment = {**os.environ, "LD_PRELOAD": os.fspath(self.library), "CRASH_ROOT": root}
+        environment = {**os.environ, "LD_PRELOAD": os.fspath(self.library), "CRASH_ROOT": root, "CRASH_CHANGES": os.fspath(self.folder)}
         environment |= {name: os.fspath(value) for name, value in variables.items()}
         done = subprocess.run([binary(), *self.command, *options], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=60)

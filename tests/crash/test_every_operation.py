@@ -1,13 +1,16 @@
 """A conversion is killed and failed at every file operation, in both directions, with nothing under the output's name before and with an
 earlier output there. The name always shows nothing, or the old, or the new output, whole; the next run ends with the bytes of an undisturbed
-one and leaves nothing else. What a failure leaves is what --resume needs, or nothing."""
+one and leaves nothing else. What a failure leaves is what --resume needs, or nothing. All the while, nothing outside the output's folder is
+changed, and no socket is made (fault.c)."""
 import errno
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
-from helpers import convert, copy_tree, export, hf_fixture
+from helpers import binary, convert, copy_tree, export, hf_fixture
 from scenario import JOURNAL, LEFTOVERS, LOCK, Scenario
 
 WHOLE = os.environ.get("CAUSEWAY_CRASH") == "whole"
@@ -191,3 +194,13 @@ def test_told_to_end(scenario):
             assert resumable or done.err == "causeway: interrupted; nothing was left behind\n", f"{where}: {done}"
             assert bool(resumable) == bool(scenario.leftovers()), f"{where}: {done} {scenario.leftovers()}"
         check_next_run(scenario, where)
+
+
+def test_what_is_forbidden_is_noticed(fault_library, sources, tmp_path):
+    """Otherwise none of the runs above would show that nothing else is changed, and no socket made."""
+    hf, _ = sources[MODELS[0], "convert-hf"]
+    socket = [sys.executable, "-c", "import socket; socket.socket()"]
+    for command, word in (([binary(), "convert-hf", hf, tmp_path / "out"], "a change of"), (socket, "a socket")):
+        environment = {**os.environ, "LD_PRELOAD": os.fspath(fault_library), "CRASH_CHANGES": os.fspath(tmp_path / "elsewhere")}
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert done.returncode == -signal.SIGABRT and f"forbidden: {word}" in done.stderr, done
