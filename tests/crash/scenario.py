@@ -27,6 +27,7 @@ class Scenario:
         self.overwrite = [] if old is None else ["--overwrite"]
         self.old_hashes = None if old is None else hashes(old)
         self.new_hashes = None
+        self.runs = 0  # that were struck
         self.operations = self._count()
 
     def _count(self):
@@ -61,6 +62,7 @@ class Scenario:
     def struck(self, number, action):
         """A run from the start whose operation `number` (from 1) is struck."""
         self.prepare()
+        self.runs += 1
         return self._launch(self.overwrite, CRASH_AT=str(number), CRASH_ACTION=str(action))
 
     def run_again(self):

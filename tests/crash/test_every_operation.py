@@ -82,7 +82,9 @@ def journal(request):
 @pytest.fixture(params=("fresh", "overwrite"))
 def scenario(request, model, command, journal, sources, fault_library, tmp_path):
     source, old = sources[model, command]
-    return Scenario(fault_library, tmp_path / "case", command, source, old if request.param == "overwrite" else None, journal)
+    made = Scenario(fault_library, tmp_path / "case", command, source, old if request.param == "overwrite" else None, journal)
+    yield made
+    print(f"{made.runs} runs were struck, of {len(made.operations)} operations")
 
 
 def numbers(scenario):

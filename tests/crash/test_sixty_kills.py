@@ -53,4 +53,5 @@ def test_sixty_kills(command, models, tmp_path):
             for name in os.listdir(tmp_path):
                 path = tmp_path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print(f"{kills} kills, {resumed} runs went on, {finished} came to their end")
     assert resumed >= KILLS // 3 and finished > 0, f"{resumed} of {kills} went on, {finished} came to their end"
