@@ -93,6 +93,7 @@ if [ "$all" -eq 1 ]; then
   check_suite "ASan + UBSan build, the rest" scripts/build.sh asan
   unit_suite "conversion, ASan + UBSan" asan convert_tests
   python_suite "command line, ASan + UBSan" tests/cli asan "${workers[@]}"
+  python_suite "readers against Python's, ASan + UBSan" tests/differential asan
   check_suite "no precompiled headers" scripts/build.sh plain
   check_suite "TSan build" scripts/build.sh tsan
   unit_suite "unit tests, TSan" tsan

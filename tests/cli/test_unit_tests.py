@@ -67,6 +67,13 @@ def test_a_binary_that_was_not_built_is_no_success(tmp_path):
     assert done.returncode == 1 and "not built" in done.stderr and not results.exists()
 
 
+def test_an_emulator(tmp_path, monkeypatch):
+    """What was built for another processor runs in it."""
+    monkeypatch.setenv("CAUSEWAY_EMULATOR", "env EMULATED=1")
+    done, _ = run(tmp_path, "status = 0 if os.environ.get('EMULATED') == '1' else 23")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_slowest(tmp_path):
     _, results = run(tmp_path, "pass")
     done = subprocess.run([sys.executable, SCRIPTS / "junit_slowest.py", results], capture_output=True, text=True, check=True)
