@@ -143,6 +143,46 @@ TEST_P(ResumeTest, FailedAtEveryOperation) {
   EXPECT_GT(kept, 50);
 }
 
+// The swap is undone then, and what was copied is still worth going on with.
+TEST_P(ResumeTest, AFailureOfTheSwapKeepsEverything) {
+  const auto overwrite = [](bool resume) {
+    return [=](OutputOptions& options) {
+      with(resume)(options);
+      options.overwrite = true;
+    };
+  };
+  const auto with_an_earlier_output = [&] {
+    clear();
+    FastFileSystem fs;
+    run(fs, target_);
+  };
+  with_an_earlier_output();
+  FaultFileSystem whole(real_file_system(), dir_.path());
+  run(whole, target_, overwrite(false));
+  const std::vector<std::string> log = whole.log();
+  const auto swap = std::ranges::find_if(
+      log, [](const std::string& operation) { return operation.starts_with("exchange "); });
+  ASSERT_NE(swap, log.end());
+  const auto number = static_cast<int64_t>(swap - log.begin()) + 1;
+  for (const int64_t k : {number, number + 1}) {  // the swap, and the sync that follows it
+    SCOPED_TRACE(log[static_cast<size_t>(k) - 1]);
+    with_an_earlier_output();
+    FaultFileSystem fs(real_file_system(), dir_.path());
+    fs.fail_at(k, EIO);
+    const Error e = expect_error(Code::kIo, "", [&] { run(fs, target_, overwrite(false)); });
+    EXPECT_NE(e.hint().find("--resume goes on from"), std::string::npos) << e.hint();
+    EXPECT_TRUE(has_journal());
+    EXPECT_TRUE(stdfs::exists(dir_ / "p/.out.partial"));
+    EXPECT_EQ(shown(), "");
+
+    FaultFileSystem rest(real_file_system(), dir_.path());
+    run(rest, target_, overwrite(true));
+    EXPECT_LT(std::ranges::count_if(rest.log(), is_write), std::ranges::count_if(log, is_write));
+    EXPECT_EQ(shown(), "");
+    EXPECT_EQ(names(), std::vector<std::string>{"out"});
+  }
+}
+
 TEST_P(ResumeTest, GoesOnAndDoesNotBeginAnew) {
   stop_in_the_middle();
   FaultFileSystem whole(real_file_system(), dir_.path());

@@ -199,15 +199,19 @@ std::optional<Stat> OutputDir::leftover() {
 // replaced.
 void OutputDir::start_over() {
   remove_tree(fs_, partial_);
-  partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
+  own_partial();
   fs_.make_dir(partial_);
   check_movable();
 }
 
 void OutputDir::go_on() {
-  partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
+  own_partial();
   remove_tree(fs_, partial_ / kProbe);  // of a run that was killed in check_movable()
   check_movable();
+}
+
+void OutputDir::own_partial() {
+  partial_cleanup_.set([this] { remove_tree(fs_, partial_); });
 }
 
 void OutputDir::keep() {
@@ -290,7 +294,7 @@ bool OutputDir::exchange_in() {
   partial_cleanup_.dismiss();  // partial_ is the old output now
   Cleanup take_out;
   take_out.set([this] {
-    if (fs_.exchange(partial_, target_)) remove_tree(fs_, partial_);
+    if (fs_.exchange(partial_, target_)) own_partial();
   });
   fs_.sync_dir(parent_);
   take_out.dismiss();

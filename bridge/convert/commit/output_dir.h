@@ -105,6 +105,7 @@ class OutputDir {
   void recover();
   void refuse_strangers() const;
   void check_movable() const;
+  void own_partial();  // the destructor removes the partial folder
   void rename_in();
   bool exchange_in();
   void rename_in_beside();
