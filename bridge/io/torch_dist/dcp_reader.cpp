@@ -258,7 +258,9 @@ std::vector<NumberedPart> DcpReader::Impl::open_parts() const {
 }
 
 void DcpReader::Impl::restore(const std::vector<NumberedPart>& parts, int64_t without_crc) {
-  for (const auto& [number, part] : parts) {
+  for (const NumberedPart& numbered : parts) {
+    const int64_t number = numbered.number;
+    const RangeCrc::Part& part = numbered.part;
     if (number < 0 || number >= std::ssize(items)) bad_input("an item that is not there");
     const auto after =
         std::upper_bound(first_item.begin(), first_item.end(), static_cast<size_t>(number)) - 1;
