@@ -9,6 +9,7 @@ BOUNDED = "a limit of docs/formats.md, far above what writers need"
 
 STRICTER = {
     "safetensors": {
+        r"the header does not start with": "the format asks for it (safetensors' README); the reference skips white space",
         r"duplicate key": AMBIGUOUS + " (the reference keeps the last)",
         r"unknown key": NOT_OURS,
         r"an array|__metadata__ is null": NOT_OURS + " (serde takes an array for a struct, and null for no metadata)",
