@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment of the interop tests: .venv, from tests/requirements.txt, and in it a second
-# megatron-core of a newer version (tests/requirements_next_core.txt), which its tests put in front of the first.
+# Makes the Python environment of the interop tests: .venv, from tests/requirements.txt.
 #
 #   1. key = hash of the requirements and the interpreter's version
 #   2. a stamp with that key is written last, so an interrupted run starts over
@@ -12,7 +11,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 requirements=tests/requirements.txt
-next_core=$(sed 's/ *#.*//; /^$/d' tests/requirements_next_core.txt) # megatron-core==0.19.2
 venv=${CAUSEWAY_VENV:-$ROOT/.venv}
 
 usable() {
@@ -27,7 +25,7 @@ for candidate in python3 /usr/bin/python3; do
 done
 [ -n "$python" ] || die "no python3 >= 3.10 with venv (run scripts/install.sh)"
 
-key=$({ cat "$requirements" && printf '%s\n' "$next_core" && "$python" -c 'import sys; print(sys.version)'; } | sha256sum | cut -d' ' -f1)
+key=$({ cat "$requirements" && "$python" -c 'import sys; print(sys.version)'; } | sha256sum | cut -d' ' -f1)
 stamp=$venv/causeway-stamp
 is_ready() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && [ -x "$venv/bin/python" ]; }
 
@@ -45,11 +43,4 @@ install_requirements() {
     --no-input --no-compile --retries 5 -r "$requirements"
 }
 retry 3 install_requirements || die "pip could not install $requirements"
-# Its wheels are for Python 3.12 and later, in name: nothing that the tests import needs it.
-install_next_core() {
-  quietly build/logs/pip-next-core.log "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --no-input --no-compile --retries 5 --no-deps --ignore-requires-python --only-binary :all: \
-    --python-version 3.12 --platform manylinux_2_28_x86_64 --target "$venv/${next_core/==/-}" "$next_core"
-}
-retry 3 install_next_core || die "pip could not install $next_core"
 printf '%s\n' "$key" >"$stamp"

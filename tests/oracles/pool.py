@@ -4,9 +4,7 @@ Importing torch and megatron-core takes seconds, so one server process per spec 
 each job. A rank lives for one job: no state is carried over, and a rank that hangs is killed.
 
 Client:  Pool("te").run("load", layout=Layout(tp=2), arch=..., directory=...)  ->  [result of rank 0, result of rank 1]
-Server:  python -m oracles.pool te 0.16.1        requests and replies are pickles on stdin and stdout
-
-A second version of megatron-core lies beside the packages of the environment (scripts/venv.sh): Pool("te", NEXT_CORE).
+Server:  python -m oracles.pool te        requests and replies are pickles on stdin and stdout
 """
 import os
 import pickle
@@ -21,7 +19,6 @@ import traceback
 from oracles.layout import Layout
 
 JOB_SECONDS = 60
-CORE, NEXT_CORE = "0.16.1", "0.19.2"
 
 
 class JobError(Exception):
@@ -29,13 +26,10 @@ class JobError(Exception):
 
 
 class Pool:
-    def __init__(self, spec, core=CORE):
+    def __init__(self, spec):
         self.spec = spec
         tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        environment = dict(os.environ)
-        if core != CORE:
-            environment["PYTHONPATH"] = os.path.join(sys.prefix, f"megatron-core-{core}")
-        self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec, core], cwd=tests, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec], cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, job, *, layout=Layout(), **arguments):
         pickle.dump((job, layout, arguments), self.server.stdin)
@@ -109,7 +103,7 @@ def _serve_one(spec, job, layout, arguments):
     return (False, failures) if failures else (True, [value for _, value in results])
 
 
-def _serve(spec, core):
+def _serve(spec):
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever megatron-core prints must not mix with the replies
     if spec == "te":
@@ -122,7 +116,7 @@ def _serve(spec, core):
     from oracles import megatron
 
     assert megatron.gpt_layer_specs.HAVE_TE == (spec == "te")
-    assert megatron.megatron.core.__version__ == core
+    assert megatron.megatron.core.__version__ == "0.16.1"
     while True:
         try:
             request = pickle.load(requests)
@@ -133,4 +127,4 @@ def _serve(spec, core):
 
 
 if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+    _serve(sys.argv[1])
