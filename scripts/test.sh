@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Everything that must hold, from a bare checkout: packages, build, format, layers, unit tests (those of parsers also
-# under ASan + UBSan), ten seconds of fuzzing per target, the command line, the static binary, and interoperability with
-# the real Python software.
+# under ASan + UBSan), ten seconds of fuzzing per target, the command line, crashes at every file
+# operation, our readers against Python's, and interoperability with the real Python software.
 #   scripts/test.sh         every change
 #   scripts/test.sh --all   also the unit tests of conversion and the command line under ASan + UBSan, TSan, a build
-#                           without precompiled headers, the unit tests on aarch64 (emulated), the whole of
-#                           DeepSeek-V4-Flash, fifteen minutes of fuzzing per target, clang-tidy
+#                           without precompiled headers, the static binary, the unit tests on aarch64 (emulated),
+#                           the whole of DeepSeek-V4-Flash, fifteen minutes of fuzzing per target, clang-tidy
 # Ends with "N passed, N failed, N skipped"; exit 1 if anything failed or an interop test could not run
 # (those of a GPU are skipped without one).
 set -uo pipefail
@@ -66,9 +66,6 @@ unit_suite "unit tests" release
 workers=(-n "$((JOBS < 4 ? JOBS : 4))" --dist worksteal)
 python_suite "command line" tests/cli release "${workers[@]}"
 
-check_suite "static build" scripts/build.sh static
-python_suite "static binary" tests/portability static
-
 [ "$all" -eq 0 ] || export CAUSEWAY_CRASH=whole CAUSEWAY_DIFFERENTIAL=whole CAUSEWAY_FULL_SIZE=whole
 python_suite "crash matrix" tests/crash release "${workers[@]}"
 python_suite "readers against Python's" tests/differential release
@@ -94,6 +91,8 @@ if [ "$all" -eq 1 ]; then
   unit_suite "conversion, ASan + UBSan" asan convert_tests
   python_suite "command line, ASan + UBSan" tests/cli asan "${workers[@]}"
   python_suite "readers against Python's, ASan + UBSan" tests/differential asan
+  check_suite "static build" scripts/build.sh static
+  python_suite "static binary" tests/portability static
   check_suite "no precompiled headers" scripts/build.sh plain
   check_suite "TSan build" scripts/build.sh tsan
   unit_suite "unit tests, TSan" tsan
