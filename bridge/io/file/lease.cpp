@@ -53,20 +53,30 @@ std::string machine_name() {
   return first_word("/proc/sys/kernel/random/boot_id") + "/" + space.data();
 }
 
-// Reads field 22 of /proc/PID/stat. The name in field 2 may hold any character, but it ends with
-// the last parenthesis of the line.
-std::string start_of(pid_t process) {
+struct ProcessFacts {
+  std::string state;    // a letter; Z: it has ended, and its parent has not asked for its status
+  std::string started;  // in the kernel's ticks since boot
+};
+
+// Reads fields 3 and 22 of /proc/PID/stat. The name in field 2 may hold any character, but it ends
+// with the last parenthesis of the line.
+ProcessFacts process_facts(pid_t process) {
   std::ifstream file(fmt::format("/proc/{}/stat", process));
   const std::string text(std::istreambuf_iterator<char>(file), {});
   std::istringstream fields(text.substr(text.rfind(')') + 1));
+  ProcessFacts facts{"-", "-"};
   std::string field;
-  for (int i = 3; i <= 22; ++i) fields >> field;
-  return field.empty() ? "-" : field;
+  for (int i = 3; i <= 22 && fields >> field; ++i) {
+    if (i == 3) facts.state = field;
+    if (i == 22) facts.started = field;
+  }
+  return facts;
 }
 
 bool has_no_process(const LeaseHolder& holder) {
   if (::kill(holder.process, 0) != 0 && errno == ESRCH) return true;
-  return start_of(holder.process) != holder.started;
+  const ProcessFacts facts = process_facts(holder.process);
+  return facts.started != holder.started || facts.state == "Z" || facts.state == "X";
 }
 
 std::string crc_text(std::string_view text) {
@@ -125,7 +135,7 @@ LeaseHolder lease_holder_here() {
   holder.host = host_name();
   holder.machine = machine_name();
   holder.process = ::getpid();
-  holder.started = start_of(holder.process);
+  holder.started = process_facts(holder.process).started;
   return holder;
 }
 

@@ -3,10 +3,12 @@
 #include "bridge/io/file/lease.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <functional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -98,6 +100,22 @@ TEST_F(LeaseTest, OfAProcessThatIsGoneAtOnce) {
   EXPECT_NE(take(), nullptr);
   EXPECT_EQ(now_, before) << "it waited";
   EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
+}
+
+// It has ended, and its parent has not asked for its status yet.
+TEST_F(LeaseTest, OfAZombie) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  LeaseHolder holder = lease_holder_here();
+  holder.process = child;
+  siginfo_t ended;
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
+  std::string line = file_content("/proc/" + std::to_string(child) + "/stat");
+  std::istringstream fields(line.substr(line.rfind(')') + 1));
+  for (int i = 3; i <= 22; ++i) fields >> holder.started;
+  held_by(holder);
+  EXPECT_NE(take(), nullptr);
+  ::waitpid(child, nullptr, 0);
 }
 
 TEST_F(LeaseTest, OfANumberThatAnotherProcessHasNow) {
