@@ -83,6 +83,21 @@ class RanksTest : public CommandTest {
     EXPECT_EQ(names(), std::vector<std::string>{"out"}) << what;
   }
 
+  void stop_one_process_in_the_middle() const {
+    FaultFileSystem whole(real_file_system(), dir_.path());
+    run_small(whole, target_, as_rank(0, 1));
+    clear();
+    std::vector<int64_t> watermarks;  // operations by which they became durable
+    const std::vector<std::string> log = whole.log();
+    for (size_t i = 0; i < log.size(); ++i) {
+      if (log[i] != "sync p/.out.causeway.journal") continue;
+      watermarks.push_back(static_cast<int64_t>(i) + 1);
+    }
+    FaultFileSystem fs(real_file_system(), dir_.path());
+    fs.stop_at(watermarks.at(watermarks.size() / 2) + 1);
+    EXPECT_THROW(run_small(fs, target_, as_rank(0, 1)), FaultFileSystem::Stopped);
+  }
+
   // Starts each rank as a process of its own; `dies` stops at that operation as by kill -9. Returns
   // how many ranks came to their end.
   int run_processes(int count, int dies, int64_t operation, bool resume) const {
@@ -185,24 +200,14 @@ TEST_P(RanksTest, AnyNumberGoesOnAfterARankDied) {
 }
 
 TEST_P(RanksTest, SeveralGoOnWithWhatOneLeft) {
-  FaultFileSystem whole(real_file_system(), dir_.path());
-  run_small(whole, target_, as_rank(0, 1));
-  clear();
-  FaultFileSystem fs(real_file_system(), dir_.path());
-  fs.stop_at(whole.count() / 2);
-  EXPECT_THROW(run_small(fs, target_, as_rank(0, 1)), FaultFileSystem::Stopped);
+  stop_one_process_in_the_middle();
   ASSERT_TRUE(stdfs::exists(dir_ / "p/.out.causeway.journal"));
   run_all(3, true);
   expect_complete("three go on");
 }
 
 TEST_P(RanksTest, WithoutResumeEachSaysThatItCouldBe) {
-  FaultFileSystem whole(real_file_system(), dir_.path());
-  run_small(whole, target_, as_rank(0, 1));
-  clear();
-  FaultFileSystem fs(real_file_system(), dir_.path());
-  fs.stop_at(whole.count() / 2);
-  EXPECT_THROW(run_small(fs, target_, as_rank(0, 1)), FaultFileSystem::Stopped);
+  stop_one_process_in_the_middle();
   const Tree before = tree(dir_ / "p");
   expect_error(Code::kUsage, "an earlier run got to ", [&] { run_all(2, false); });
   EXPECT_EQ(first_difference(before, tree(dir_ / "p")), "");

@@ -116,10 +116,13 @@ void Launch::take_own_lease(std::string_view state) {
 
 void Launch::keep_out_earlier() {
   const Path folder = base_.parent_path();
-  const std::string begin = base_.filename().native() + ".rank.";
+  const std::string base = base_.filename().native();
+  const std::string begin = base + ".rank.";
+  std::vector<Path> files;  // of the launch, which needs them as long as a rank lives
   for (const std::string& name : fs_.list(folder.empty() ? Path(".") : folder)) {
-    if (!name.starts_with(begin)) continue;
     const Path path = folder / name;
+    if (name == base + ".launch" || name == base + ".launch.new") files.push_back(path);
+    if (!name.starts_with(begin)) continue;
     LeaseWatch watch(fs_, path, clock_);
     while (true) {
       const State state = watch.look();
@@ -142,6 +145,7 @@ void Launch::keep_out_earlier() {
       clock_.sleep(kLeasePoll);
     }
   }
+  for (const Path& path : files) fs_.remove_file(path);
 }
 
 void Launch::begin() {
@@ -292,7 +296,8 @@ bool Launch::check_others() {
   for (Other& other : others_) {
     const State state = other.watch.look();
     const std::optional<Note> said = parse(other.watch.holder());
-    const bool has_come = state != State::kAbsent && said && said->nonce == nonce_;
+    const bool has_come =
+        state != State::kAbsent && said && (said->nonce == nonce_ || said->state == kWaiting);
     other.has_come = other.has_come || has_come;
     if (!has_come && !(other.has_come && state == State::kGone)) {
       missing.push_back(other.index);

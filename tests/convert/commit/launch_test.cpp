@@ -198,6 +198,12 @@ TEST_F(LaunchTest, ARankOnAnotherMachineHasDiedWhenItIsSilentForAMinute) {
   EXPECT_LT(now_, std::chrono::steady_clock::time_point(seconds(1070)));
 }
 
+TEST_F(LaunchTest, ARankThatDiedWhileItWaitedIsNamed) {
+  auto leader = opened(rank(0, 2));
+  put_lease(1, "- waiting 0 -", true);
+  expect_error(Code::kIo, "rank 1 of 2 has died", [&] { leader->wait_for_all(); });
+}
+
 TEST_F(LaunchTest, ARankThatEndedItsPartMayBeGone) {
   auto leader = opened(rank(0, 2));
   put_lease(1, leader->nonce() + " done 0 -", true);
@@ -220,6 +226,7 @@ TEST_F(LaunchTest, FilesOfRanksThatAreGoneAreRemoved) {
   put_lease(0, "nonce working 0 -", true);
   put_lease(1, "nonce failed 4 - no space", false);
   put_lease(5, "nonce done 0 -", false);
+  put_file(dir_ / ".out.causeway.launch", "of a dead launch");
   put_file(dir_ / ".other.causeway.rank.1", "of another output");
   Launch(fs_, base_, rank(0, 1), clock_).keep_out_earlier();
   EXPECT_EQ(names(), std::vector<std::string>{".other.causeway.rank.1"});
