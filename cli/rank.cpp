@@ -4,7 +4,7 @@
 //   torchrun    RANK, WORLD_SIZE and TORCHELASTIC_RUN_ID (torch/distributed/elastic/agent/server)
 //   OpenMPI     OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE
 //   PMI         PMI_RANK, PMI_SIZE: MPICH, Intel MPI, srun --mpi=pmi2
-//   Slurm       SLURM_PROCID, and SLURM_STEP_NUM_TASKS above 1: a batch script is a step of one task
+//   Slurm       SLURM_PROCID, and SLURM_STEP_NUM_TASKS above 1: a batch script is a step of one
 // Where PMI and Slurm say the same, srun was the launcher.
 #include "cli/rank.h"
 

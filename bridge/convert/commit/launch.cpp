@@ -235,7 +235,7 @@ std::optional<Launch::Part> Launch::read_launch_file(const PlanFacts& facts, Mem
 }
 
 Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
-  const auto start = clock_.now();
+  auto start = clock_.now();
   std::optional<std::string> old_nonce;  // that was there when this process came
   bool is_first_look = true;
   const Path folder = base_.parent_path().empty() ? Path(".") : base_.parent_path();
@@ -253,6 +253,7 @@ Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
       }
       if (lease_ != nullptr && said->state == kWorking && may_be_ours && state == State::kAlive) {
         nonce_ = said->nonce;
+        start = clock_.now();  // it has come, and prepares the output
         if (auto part = read_launch_file(facts, budget)) return std::move(*part);
       }
     }

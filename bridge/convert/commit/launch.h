@@ -1,8 +1,8 @@
 // How the processes of one launch find each other and end together: by files beside the output,
 // which all of them see, and nothing else. The launcher (Slurm, MPI, torchrun) starts them.
 //
-//   1. Each rank holds a lease BASE.rank.I (lease.h). Its note says the launch, and whether the rank
-//      waits for rank 0, works, has done its part or has failed, and why.
+//   1. Each rank holds a lease BASE.rank.I (lease.h). Its note says the launch, and whether the
+//      rank waits for rank 0, works, has done its part or has failed, and why.
 //   2. Rank 0 first waits for what an earlier launch left: a rank of it that still lives is an
 //      error, the files of others are removed. Then it takes its own lease, prepares the output and
 //      writes BASE.launch: the facts of the plan and the sections of each rank. The file is renamed

@@ -241,7 +241,7 @@ std::vector<Portion> Resumption::start_or_go_on(const std::function<void(bool an
   }
   if (work_.transfers.empty()) portions.push_back({});
   is_alone_ = !launch_.is_shared() && journals.size() <= 1 && portions.size() == 1 &&
-              portions.front().journal == 0;
+              portions.front().journal == 0 && portions.front().last == header_.transfers;
   return portions;
 }
 

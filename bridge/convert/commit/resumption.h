@@ -78,7 +78,8 @@ class Resumption {
   // Whether this process writes everything in one portion, so that it knows all without gather().
   bool is_alone() const { return is_alone_; }
 
-  // Where the witnesses of a journal that does not begin with transfer 0 lie: beside it, and as long.
+  // Where the witnesses of a journal that does not begin with transfer 0 lie: beside it, and as
+  // long.
   Path witness_path(int64_t journal) const { return beside("witnesses", journal); }
 
   // Call it before the first record() of a portion.

@@ -53,8 +53,8 @@ class SourceCrcs {
     }
     return parts;
   }
-  // Takes up what another run or process read. Call it before add(). Reports kBadInput for what does
-  // not fit.
+  // Takes up what another run or process read. Call it before add(). Reports kBadInput for what
+  // does not fit.
   void restore(const std::vector<NumberedCrc>& complete_before,
                const std::vector<NumberedPart>& parts) {
     for (const auto& [tensor, crc] : complete_before) {

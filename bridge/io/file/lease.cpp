@@ -95,8 +95,8 @@ bool create_file(FileSystem& fs, const Path& path, const std::string& content) {
   }
 }
 
-// Returns the text of a lease; nullopt: there is none. Opens it as it will be written: never through
-// a symlink, and not as an input, of which a run remembers what it was (input_watch.h).
+// Returns the text of a lease; nullopt: there is none. Opens it as it will be written: never
+// through a symlink, and not as an input, of which a run remembers what it was (input_watch.h).
 std::optional<std::string> read_text(FileSystem& fs, const Path& path) {
   if (!fs.lstat(path)) return std::nullopt;
   try {

@@ -9,7 +9,7 @@
 namespace bridge {
 namespace {
 
-// "first-last" of each section, with "@journal" where it continues another's; ";" between processes.
+// "first-last" of each section, with "@journal" where it continues one; ";" between processes.
 std::string shown(const std::vector<std::vector<Section>>& shares) {
   std::string text;
   for (const std::vector<Section>& share : shares) {
