@@ -156,12 +156,10 @@ TEST_P(RanksTest, EachRankWritesFilesOfItsOwn) {
       std::set<std::string> written;
       bool has_begun = false;  // rank 0 writes the heads of all files before
       for (const std::string& operation : fs.log()) {
-        has_begun = has_begun || operation.ends_with(".causeway.launch") ||
-                    operation.find(".causeway.launch ") != std::string::npos;
-        const bool is_data = operation.ends_with(".distcp") || operation.ends_with(".safetensors");
-        if (has_begun && operation.starts_with("write ") && is_data) {
-          written.insert(operation.substr(operation.rfind(' ') + 1));
-        }
+        has_begun = has_begun || operation.ends_with("p/.out.causeway.launch");
+        if (!has_begun || !operation.starts_with("write ")) continue;
+        const std::string name = operation.substr(6, operation.find(' ', 6) - 6);
+        if (name.ends_with(".distcp") || name.ends_with(".safetensors")) written.insert(name);
       }
       return written;
     }));
@@ -387,7 +385,7 @@ TEST(TwoRenamesTest, TheSecondIsDoneByTheNextRun) {
   const Tree expected_sidecar = tree(dir / "s/side");
   const std::vector<std::string> log = whole.log();
   const auto second = std::find_if(log.begin(), log.end(), [](const std::string& operation) {
-    return operation.starts_with("rename -> s/");
+    return operation.starts_with("rename s/");
   });
   ASSERT_NE(second, log.end());
   stdfs::remove_all(dir / "p");
@@ -425,7 +423,7 @@ TEST(TwoRenamesTest, AnotherFolderIsNotTakenForTheNewOne) {
   convert_hf(whole, options);
   const std::vector<std::string> log = whole.log();
   const auto second = std::find_if(log.begin(), log.end(), [](const std::string& operation) {
-    return operation.starts_with("rename -> s/");
+    return operation.starts_with("rename s/");
   });
   stdfs::remove_all(dir / "p");
   stdfs::remove_all(dir / "s");
