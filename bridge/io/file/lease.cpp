@@ -85,13 +85,17 @@ std::string crc_text(std::string_view text) {
 
 // Creates the file. Returns false if it exists.
 bool create_file(FileSystem& fs, const Path& path, const std::string& content) {
-  if (fs.lstat(path)) return false;
-  try {
-    write_whole_file(fs, path, content);
-    return true;
-  } catch (const Error&) {
-    if (!fs.lstat(path)) throw;  // else another process was faster
-    return false;
+  constexpr int kMostTries = 20;
+  for (int tries = 1;; ++tries) {
+    if (fs.lstat(path)) return false;
+    try {
+      write_whole_file(fs, path, content);
+      return true;
+    } catch (const Error&) {
+      if (fs.lstat(path)) return false;  // another process was faster
+      // It may have given the lease back meanwhile. What is really wrong stays wrong.
+      if (tries == kMostTries) throw;
+    }
   }
 }
 
