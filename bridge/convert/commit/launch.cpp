@@ -65,7 +65,7 @@ Launch::Launch(FileSystem& fs, Path base, const Rank& rank, const LeaseClock& cl
       clock_(clock),
       launch_(hash_of(rank.launch)),
       leader_(fs, with_suffix(base_, ".rank.0"), clock) {
-  if (!leads()) return;
+  if (!leads() || !is_shared()) return;
   nonce_ = random_nonce();
   for (int i = 1; i < rank_.count; ++i) {
     others_.push_back({i, LeaseWatch(fs, rank_path(i), clock)});
@@ -246,11 +246,10 @@ Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
     if (is_first_look && said && state != State::kAlive) old_nonce = said->nonce;
     is_first_look = false;
     if (said) {
-      const bool is_named = launch_ != "-" && said->launch == launch_;
       const bool may_be_ours = said->launch == launch_;
-      if (said->state == kFailed && (is_named || (may_be_ours && said->nonce != old_nonce))) {
-        rethrow(0, *said);
-      }
+      // What was there before, of a process that is gone, is of an earlier launch.
+      const bool is_news = state == State::kAlive || said->nonce != old_nonce;
+      if (said->state == kFailed && may_be_ours && is_news) rethrow(0, *said);
       if (lease_ != nullptr && said->state == kWorking && may_be_ours && state == State::kAlive) {
         nonce_ = said->nonce;
         start = clock_.now();  // it has come, and prepares the output

@@ -258,6 +258,22 @@ TEST_F(LaunchTest, TheFileOfADeadLaunchIsNotJoined) {
   EXPECT_EQ(next.get().sections.size(), 2U);
 }
 
+// Launchers in containers give the same name again and again.
+TEST_F(LaunchTest, AFailureOfAnEarlierLaunchOfTheSameNameIsNotOurs) {
+  {
+    auto dead = opened(rank(0, 2, "job"));
+    dead->fail(Code::kIo, "no space");
+  }
+  LeaseHolder holder = lease(0).value();
+  holder.process = gone();
+  put_file(rank_path(0), lease_text(holder));
+  auto other = std::async(std::launch::async, [&] { return join(rank(1, 2, "job")); });
+  while (!lease(1)) std::this_thread::sleep_for(milliseconds(10));
+  std::this_thread::sleep_for(milliseconds(200));
+  auto leader = opened(rank(0, 2, "job"));
+  EXPECT_EQ(other.get().sections.size(), 2U);
+}
+
 TEST_F(LaunchTest, RanksOfALaunchOfAnotherNameStayOut) {
   auto leader = opened(rank(0, 2, "job 7 step 0"));
   Rank other = rank(1, 2, "job 6 step 0");
