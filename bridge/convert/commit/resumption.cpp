@@ -12,7 +12,6 @@
 #include "bridge/io/base/heap_cost.h"
 #include "bridge/io/base/interrupt.h"
 #include "bridge/io/base/standard_output.h"
-#include "bridge/io/file/containment.h"
 
 namespace bridge {
 namespace {
@@ -41,30 +40,6 @@ bool cover(const std::vector<Journal>& journals, int64_t transfers) {
 }
 
 }  // namespace
-
-CheckReplaceable or_renamed(FileSystem& fs, const OutputOptions& options, Path journal,
-                            MemoryBudget& budget, CheckReplaceable otherwise) {
-  if (!options.resume) return otherwise;
-  return [&fs, &budget, journal = std::move(journal),
-          otherwise = std::move(otherwise)](const Path& there) {
-    const Path path = journal.empty() ? beside_output(there, "journal") : journal;
-    const std::optional<Stat> folder = fs.lstat(there);
-    if (folder && fs.lstat(path)) {
-      try {
-        const Journal found = read_journal(fs, path, budget);
-        budget.release(found.memory);
-        if (found.is_done && std::find(found.header.folders.begin(), found.header.folders.end(),
-                                       folder->inode) != found.header.folders.end()) {
-          return;
-        }
-      } catch (const Error& error) {
-        if (error.code() != Code::kBadInput) throw;
-      }
-    }
-    if (!otherwise) refuse_existing(there);
-    otherwise(there);
-  };
-}
 
 Resumption::Resumption(FileSystem& fs, const OutputOptions& options,
                        std::vector<OutputDir*> outputs, PlanFacts facts, Work work,
@@ -107,27 +82,6 @@ std::string Resumption::how_far() const {
       work_.bytes > 0 ? static_cast<double>(durable_) / static_cast<double>(work_.bytes) : 1;
   return fmt::format("{} of {} ({}%)", size_text(durable_), size_text(work_.bytes),
                      static_cast<int>(share * 100));
-}
-
-Path Resumption::beside(std::string_view what, int64_t first) const {
-  Path path = beside_output(outputs_.front()->target(), what);
-  if (first > 0) path += fmt::format(".{}", first);
-  return path;
-}
-
-std::vector<Path> Resumption::all_beside(std::string_view what) {
-  const Path first = beside(what, 0);
-  const std::string name = first.filename().native();
-  const Path folder = parent_of(first);
-  std::vector<Path> paths;
-  for (const std::string& there : fs_.list(folder)) {
-    const bool is_one =
-        there == name ||
-        (there.starts_with(name + ".") && there.size() > name.size() + 1 &&
-         there.find_first_not_of("0123456789", name.size() + 1) == std::string::npos);
-    if (is_one) paths.push_back(folder / there);
-  }
-  return paths;
 }
 
 // Each output is still a partial folder or, if the journal says that all was written, already in

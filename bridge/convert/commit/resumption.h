@@ -30,6 +30,7 @@
 
 #include "bridge/convert/algebra/transfer.h"
 #include "bridge/convert/commit/journal.h"
+#include "bridge/convert/commit/journal_files.h"
 #include "bridge/convert/commit/launch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/sections.h"
@@ -129,10 +130,12 @@ class Resumption {
   };
   void say(std::string_view text) const;
   bool any_leftover() const;
-  // The name of what belongs to the journal that begins with transfer `first`.
-  Path beside(std::string_view what, int64_t first) const;
-  // Those that are there, in the order of their names.
-  std::vector<Path> all_beside(std::string_view what);
+  Path beside(std::string_view what, int64_t first) const {
+    return numbered_beside(outputs_.front()->target(), what, first);
+  }
+  std::vector<Path> all_beside(std::string_view what) {
+    return all_numbered_beside(fs_, outputs_.front()->target(), what);
+  }
   Found find_journals();
   bool is_of_these_folders(const Journal& journal);
   std::string how_far() const;
@@ -172,12 +175,6 @@ class Resumption {
   std::atomic<int64_t> durable_ = 0;  // bytes below the watermarks of all; 0: there is none
   std::future<void> pending_;
 };
-
-// For an output whose commit has two renames: accepts a folder that another run has already
-// renamed, and which --resume is to complete; `otherwise` judges every other. journal: of that run;
-// empty: it lies beside the folder.
-CheckReplaceable or_renamed(FileSystem& fs, const OutputOptions& options, Path journal,
-                            MemoryBudget& budget, CheckReplaceable otherwise);
 
 // Reports kBadInput unless the files in `dir` hold what the earlier run wrote last. Sink must have
 // crc_of().
