@@ -89,7 +89,7 @@ bool create_file(FileSystem& fs, const Path& path, const std::string& content) {
   for (int tries = 1;; ++tries) {
     if (fs.lstat(path)) return false;
     try {
-      write_whole_file(fs, path, content);
+      fs.create(path)->write_at(0, std::as_bytes(std::span(content)));
       return true;
     } catch (const Error&) {
       if (fs.lstat(path)) return false;  // another process was faster
@@ -119,7 +119,6 @@ void write_text(FileSystem& fs, const Path& path, const std::string& text) {
   const std::unique_ptr<File> file = fs.open_write(path);
   if (file->size() != std::ssize(text)) file->allocate(std::ssize(text));
   file->write_at(0, std::as_bytes(std::span(text)));
-  file->sync();
 }
 
 }  // namespace

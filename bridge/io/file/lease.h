@@ -13,6 +13,8 @@
 //   4. A lease of a holder that is gone is taken over in place. Where two may do that at once, the
 //      one whose text is still there two seconds later has it. Whoever was only asleep finds
 //      another text with its next beat, and check() reports that.
+//   5. Nothing is synced: a lease need not outlive its machine. To close the file is enough for
+//      others to see it.
 //
 // Truth: open(2) (O_EXCL on NFS 3 and later), nfs(5) on close-to-open consistency: each beat opens
 // and closes the file.
