@@ -32,6 +32,8 @@ class Weights {
   virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
     return rows(id, begin, end);
   }
+  // The rows of a tensor in the given order, [n, ...], as rows() gives them.
+  virtual at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen);
   // The checkpoint's name of the tensor, for messages.
   virtual std::string source(const TensorId& id) = 0;
 
