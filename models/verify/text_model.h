@@ -19,6 +19,9 @@ class TextModel : public Weights {
   const ModelConfig& config() const override { return config_; }
   bridge::Shape shape(const TensorId& id) override { return whole_->shape(id); }
   std::string source(const TensorId& id) override { return whole_->source(id); }
+  std::vector<StoredTensor> stored() override { return whole_->stored(); }
+  std::vector<StoredPart> parts(const TensorId& id) override { return whole_->parts(id); }
+  TrainingSettings training() override { return whole_->training(); }
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
     return whole_->rows(id, begin, end);
   }
