@@ -31,8 +31,26 @@ class MadeWeights : public Weights {
     const at::Tensor values =
         (numbers * 12.9898 + 78.233 * static_cast<double>(number)).sin() * 0.3 +
         (shape.size() == 1 ? 1.0 : 0.0);
-    return values.to(at::kFloat).view(shape).slice(0, begin, end).clone();
+    at::Tensor whole = values.to(at::kFloat).view(shape);
+    const auto found = added.find(to_string(id));
+    if (found != added.end()) whole = whole + found->second;
+    return whole.slice(0, begin, end).clone();
   }
+
+  // Every canonical tensor is a stored one, "stored.NAME".
+  std::vector<StoredTensor> stored() override {
+    std::vector<StoredTensor> tensors(made_.size());
+    for (const auto& [name, made] : made_)
+      tensors[made.first] = {"stored." + name, made.second, ""};
+    return tensors;
+  }
+  std::vector<StoredPart> parts(const TensorId& id) override {
+    const auto& [number, shape] = made_.at(to_string(id));
+    return {{number, 0, {shape[0], 0, shape[0], shape[0], shape[0]}, shape}};
+  }
+
+  // By canonical name: what is added to the values.
+  std::map<std::string, at::Tensor> added;
 
  private:
   ModelConfig config_;
