@@ -1,6 +1,7 @@
 #include "models/train/train_step.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full_like.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -74,13 +75,14 @@ class SharedTargets {
 // Sums the routers' losses while a pass runs.
 class RouterLosses {
  public:
-  RouterLosses(const Batch& batch, const TrainingSettings& settings)
-      : offsets_(row_offsets(batch)),
-        left_out_(batch.left_out),
-        weight_(has_router_loss(settings) ? settings.router_loss_weight : 0) {}
+  RouterLosses(const Batch& batch, const std::optional<TrainingSettings>& settings)
+      : offsets_(row_offsets(batch)), left_out_(batch.left_out) {
+    if (settings && has_router_loss(*settings)) weight_ = settings->router_loss_weight;
+  }
+
+  bool wanted() const { return weight_ != 0; }
 
   void add(const RouterConfig& router, const at::Tensor& logits) {
-    if (weight_ == 0) return;
     const at::Tensor left_out = left_out_.defined() ? left_out_.flatten() : left_out_;
     const at::Tensor loss = models::router_loss(router, logits, left_out, weight_);
     sum_ = sum_.defined() ? sum_ + loss : loss;
@@ -94,7 +96,7 @@ class RouterLosses {
  private:
   Offsets offsets_;
   at::Tensor left_out_;
-  double weight_;
+  double weight_ = 0;
   at::Tensor sum_;
 };
 
@@ -106,12 +108,12 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   const ContextLayout layout(row_offsets(batch), options.ranks);
   const c10::AutoGradMode records(true);
 
-  RouterLosses routers(batch, weights.training());
+  RouterLosses routers(batch, options.router_loss);
   PassOptions pass_options;
   pass_options.gradients = true;
   pass_options.offsets = batch.offsets;
   pass_options.positions = batch.positions;
-  if (options.router_loss) {
+  if (routers.wanted()) {
     pass_options.on_router = [&](const RouterConfig& router, const at::Tensor& logits) {
       routers.add(router, logits);
     };
@@ -145,10 +147,15 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
     losses.push_back(total);
   }
 
+  result.losses.main = value_of(losses.front());
+  for (size_t head = 1; head < losses.size(); ++head) {
+    result.losses.mtp.push_back(value_of(losses[head]));
+  }
+  for (size_t head = 0; head < options.counts.size(); ++head) {
+    losses.at(head).count = at::full_like(losses.at(head).count, options.counts[head]);
+  }
   const HeadLoss main = losses.front();
   const std::vector<HeadLoss> depths(losses.begin() + 1, losses.end());
-  result.losses.main = value_of(main);
-  for (const HeadLoss& depth : depths) result.losses.mtp.push_back(value_of(depth));
   at::Tensor loss = step_loss(main, depths, options.mtp_loss_scale);
   if (routers.sum().defined()) {
     result.router_loss = routers.sum().item<double>();

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "models/train/batch.h"
@@ -22,8 +23,12 @@ namespace models {
 
 struct StepOptions {
   double mtp_loss_scale = 0;
-  int64_t ranks = 1;         // of context parallelism
-  bool router_loss = false;  // adds the routers' losses as the weights' settings say
+  int64_t ranks = 1;  // of context parallelism
+  // Settings by which the routers' losses are added; nullopt: they are not.
+  std::optional<TrainingSettings> router_loss = std::nullopt;
+  // What the sums are divided by, main and depths, instead of their own counts; empty: those. With
+  // the counts of a packed row, the gradients of its sequences alone add up to those of the row.
+  std::vector<double> counts = {};
 };
 
 // The sum over tokens of what a head loses, and how many tokens count.
@@ -44,7 +49,7 @@ struct StepResult {
   double router_loss = 0;
 };
 
-// Leaves the gradients in `weights`, which must be fresh. Errors: kBadInput for tokens and labels
+// Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
 // outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
 // layer for context parallelism of linear or compressed attention.
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);

@@ -102,7 +102,7 @@ void expect_close(const Gradients& found, const Gradients& expected, double rela
 TEST(TrainStep, GradientsAreThoseOfTheLoss) {
   const ModelConfig config = smooth_config();
   const Batch batch = batch_of_tokens(config, {0, 9, 14});
-  const StepOptions options{0.4, 1, false};
+  const StepOptions options{0.4, 1};
   const Step here = step(config, batch, options);
   EXPECT_TRUE(here.without.empty()) << here.without.begin()->first;
   constexpr double kStep = 4e-3;
@@ -125,14 +125,14 @@ TEST(TrainStep, GradientsAreThoseOfTheLoss) {
 TEST(TrainStep, PackedIsTheSumOfItsSequences) {
   const ModelConfig config = mixed_config();
   const Batch packed = batch_of_tokens(config, {0, 9, 10, 10, 13, 26});
-  const Step main_only = step(config, packed, {0, 1, false});
-  const Step with_depths = step(config, packed, {1, 1, false});
+  const Step main_only = step(config, packed, {0, 1});
+  const Step with_depths = step(config, packed, {1, 1});
   const LossValue& main = main_only.result.losses.main;
   Gradients sums;
   std::vector<LossValue> losses(1 + config.mtp.size());
   for (size_t i = 0; i + 1 < packed.offsets.size(); ++i) {
     if (packed.offsets[i] == packed.offsets[i + 1]) continue;
-    const Step one = step(config, alone(packed, i), {0, 1, false});
+    const Step one = step(config, alone(packed, i), {0, 1});
     losses[0].sum += one.result.losses.main.sum;
     losses[0].count += one.result.losses.main.count;
     for (size_t depth = 0; depth < config.mtp.size(); ++depth) {
@@ -158,14 +158,33 @@ TEST(TrainStep, PackedIsTheSumOfItsSequences) {
   expect_close(unnormalized, sums, 1e-4);
 }
 
+// With the counts of the row, the gradients of its sequences add up in the leaves.
+TEST(TrainStep, CountsThatAreGiven) {
+  const ModelConfig config = mixed_config();
+  const Batch packed = batch_of_tokens(config, {0, 9, 10, 22});
+  const Step together = step(config, packed, {0.3, 1});
+  StepOptions options{0.3, 1};
+  options.counts = {together.result.losses.main.count};
+  for (const LossValue& depth : together.result.losses.mtp) options.counts.push_back(depth.count);
+  MadeWeights weights(config);
+  LeafWeights leaves(weights);
+  for (size_t i = 0; i < 3; ++i) train_step(leaves, alone(packed, i), options);
+  Gradients sums;
+  const std::vector<StoredTensor> stored = leaves.stored();
+  for (size_t i = 0; i < stored.size(); ++i) {
+    if (leaves.without_gradient(i).empty()) sums[stored[i].key] = leaves.gradient(i);
+  }
+  expect_close(sums, together.gradients, 1e-4);
+}
+
 // A shift of the whole row gives the last tokens of sequences another target.
 TEST(TrainStep, WithoutOffsetsTheLossesDiffer) {
   const ModelConfig config = mixed_config();
   const Batch packed = batch_of_tokens(config, {0, 9, 20});
   Batch whole = packed;
   whole.offsets.clear();
-  const StepResult found = step(config, packed, {0.1, 1, false}).result;
-  const StepResult other = step(config, whole, {0.1, 1, false}).result;
+  const StepResult found = step(config, packed, {0.1, 1}).result;
+  const StepResult other = step(config, whole, {0.1, 1}).result;
   EXPECT_NE(found.losses.mtp[0].count, other.losses.mtp[0].count);
   EXPECT_GT(std::abs(found.losses.main.sum - other.losses.main.sum), 1e-4);
 }
@@ -180,9 +199,9 @@ TEST(TrainStep, RanksAddUp) {
   const ModelConfig config = config_that_is_cut();
   Batch batch = batch_of_tokens(config, {0, 8, 8, 24});
   batch.targets.mask.select(1, 3).zero_();
-  const Step one = step(config, batch, {0.3, 1, false});
+  const Step one = step(config, batch, {0.3, 1});
   for (const int64_t ranks : {2, 4}) {
-    const Step several = step(config, batch, {0.3, ranks, false});
+    const Step several = step(config, batch, {0.3, ranks});
     ASSERT_EQ(std::ssize(several.result.of_ranks), ranks);
     LossValue main;
     std::vector<LossValue> depths(config.mtp.size());
@@ -208,7 +227,7 @@ TEST(TrainStep, RanksAddUp) {
 TEST(TrainStep, LayersThatAreNotCut) {
   const ModelConfig config = mixed_config();
   try {
-    step(config, batch_of_tokens(config, {0, 8}), {0.1, 2, false});
+    step(config, batch_of_tokens(config, {0, 8}), {0.1, 2});
     FAIL();
   } catch (const bridge::Error& error) {
     EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
@@ -219,7 +238,7 @@ TEST(TrainStep, LayersThatAreNotCut) {
 
 TEST(TrainStep, TensorsWithoutAGradient) {
   const ModelConfig config = mixed_config();
-  const Step long_enough = step(config, batch_of_tokens(config, {0, 12}), {0.1, 1, false});
+  const Step long_enough = step(config, batch_of_tokens(config, {0, 12}), {0.1, 1});
   for (const auto& [key, reason] : long_enough.without) {
     const bool chooses = key.find(".index.") != std::string::npos;
     const bool buffer = key.ends_with("router_bias");
@@ -229,7 +248,7 @@ TEST(TrainStep, TensorsWithoutAGradient) {
   EXPECT_TRUE(long_enough.without.at("stored.layers.1.router_bias").starts_with("a buffer"));
   EXPECT_TRUE(long_enough.gradients.contains("stored.layers.2.summary.value"));
   // Three tokens make no run of four.
-  const Step too_short = step(config, batch_of_tokens(config, {0, 3, 6}), {0.1, 1, false});
+  const Step too_short = step(config, batch_of_tokens(config, {0, 3, 6}), {0.1, 1});
   EXPECT_EQ(too_short.without.at("stored.layers.2.summary.value"),
             "no sequence has a complete window");
 }
@@ -237,7 +256,7 @@ TEST(TrainStep, TensorsWithoutAGradient) {
 // Experts that no token was sent to have a gradient, which is zero.
 TEST(TrainStep, UnroutedExpertsAreZero) {
   const ModelConfig config = mixed_config();
-  const Step one_token = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1, false});
+  const Step one_token = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1});
   int64_t zero = 0;
   for (int64_t expert = 0; expert < 5; ++expert) {
     const std::string key = "stored." + to_string({Role::kExpertUp, Section::kLayer, 1, expert});
@@ -249,7 +268,7 @@ TEST(TrainStep, UnroutedExpertsAreZero) {
 
 TEST(TrainStep, MtpThatNoTokenCountsForHasZeroGradients) {
   const ModelConfig config = mixed_config();
-  const Step step_of_two = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1, false});
+  const Step step_of_two = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1});
   EXPECT_EQ(step_of_two.result.losses.mtp[0].count, 0);
   EXPECT_EQ(step_of_two.result.losses.mtp[0].sum, 0);
   EXPECT_EQ(norm_of(step_of_two.gradients.at("stored.mtp.0.projection")), 0);
@@ -257,18 +276,11 @@ TEST(TrainStep, MtpThatNoTokenCountsForHasZeroGradients) {
 }
 
 // The routers' losses move the routers' weights and are off unless asked for.
-class WithRouterLoss : public MadeWeights {
- public:
-  using MadeWeights::MadeWeights;
-  TrainingSettings training() override { return {std::nullopt, "seq_aux_loss", 0.5}; }
-};
-
 TEST(TrainStep, RouterLoss) {
   const ModelConfig config = mixed_config();
   const Batch batch = batch_of_tokens(config, {0, 12});
-  WithRouterLoss weights(config);
-  const Step off = step(weights, batch, {0.1, 1, false});
-  const Step on = step(weights, batch, {0.1, 1, true});
+  const Step off = step(config, batch, {0.1, 1});
+  const Step on = step(config, batch, {0.1, 1, TrainingSettings{{}, "seq_aux_loss", 0.5}});
   EXPECT_EQ(off.result.router_loss, 0);
   EXPECT_GT(on.result.router_loss, 0.5);  // about 0.5 a router where shares are equal
   EXPECT_EQ(on.result.losses.main.sum, off.result.losses.main.sum);

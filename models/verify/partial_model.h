@@ -1,5 +1,5 @@
-// The text model of a multimodal model: the same weights without the vision tower, for a comparison
-// with a checkpoint that was made without it.
+// A part of a model: the same weights without a vision tower, for a comparison with a checkpoint that
+// was made without it, or without multi-token prediction, for a step that leaves it out.
 #pragma once
 
 #include <memory>
@@ -9,11 +9,20 @@
 
 namespace models {
 
-class TextModel : public Weights {
+class PartialModel : public Weights {
  public:
-  explicit TextModel(std::unique_ptr<Weights> whole)
-      : whole_(std::move(whole)), config_(whole_->config()) {
-    config_.vision.reset();
+  PartialModel(std::unique_ptr<Weights> whole, ModelConfig config)
+      : whole_(std::move(whole)), config_(std::move(config)) {}
+
+  static std::unique_ptr<Weights> without_vision(std::unique_ptr<Weights> whole) {
+    ModelConfig config = whole->config();
+    config.vision.reset();
+    return std::make_unique<PartialModel>(std::move(whole), std::move(config));
+  }
+  static std::unique_ptr<Weights> without_mtp(std::unique_ptr<Weights> whole) {
+    ModelConfig config = whole->config();
+    config.mtp.clear();
+    return std::make_unique<PartialModel>(std::move(whole), std::move(config));
   }
 
   const ModelConfig& config() const override { return config_; }
