@@ -7,9 +7,10 @@
 namespace models {
 namespace {
 
-// Sizes are limited (check of ModelConfig), but their products are not: doubles do not overflow.
+// Sizes are limited (check of ModelConfig), but their products are not: doubles do not overflow, and
+// sums of what they are cut to do not either.
 constexpr double kElement = sizeof(float);
-constexpr double kMostBytes = 9e18;
+constexpr double kMostBytes = 1e18;
 constexpr double kDeltaChunk = 64;
 
 bool runs(const TensorId& id) {
@@ -91,7 +92,7 @@ StepMemory step_memory(Weights& weights, const std::vector<int64_t>& lengths) {
     largest = std::max(largest, elements_of(tensor.shape));
   }
   const auto bytes = [](double elements) {
-    return static_cast<int64_t>(std::min(elements * kElement, kMostBytes / 2));
+    return static_cast<int64_t>(std::min(elements * kElement, kMostBytes));
   };
   return {bytes(2 * values + largest), bytes(activations)};
 }

@@ -237,7 +237,7 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.router_loss = options.router_loss;
   const StepOptions step = step_options(options, settings);
   verdict.bytes_needed = bytes_needed(batch, first, second);
-  budget.reserve(verdict.bytes_needed, "a training step");
+  budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
 
   LeafWeights leaves(second == nullptr ? first : *second);
   if (second == nullptr) {
