@@ -67,11 +67,11 @@ struct PassOptions {
   // Records the operations for autograd.
   bool gradients = false;
   // The sequences of a packed row (check_offsets must have passed); empty: every row is one.
-  Offsets offsets;
+  Offsets offsets = {};
   // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
-  at::Tensor positions;
+  at::Tensor positions = {};
   // ForwardState::on_router.
-  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router;
+  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router = {};
 };
 
 // One forward pass that advances place by place, so that two passes can run side by side and only
