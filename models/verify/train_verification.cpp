@@ -209,7 +209,7 @@ Batch training_batch(bridge::FileSystem& fs, const VerificationOptions& options,
   constexpr uint64_t kDefaultSeed = 1;
   BatchTensors given;
   const std::optional<bridge::Stat> file =
-      options.tokens.empty() ? std::nullopt : fs.stat(options.tokens);
+      is_prompt_text(options.tokens) ? std::nullopt : fs.stat(options.tokens);
   if (file && file->kind == bridge::Kind::kRegular && holds_batch(fs, options.tokens)) {
     given = read_batch(fs, options.tokens, budget);
   } else if (!options.tokens.empty()) {

@@ -9,7 +9,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
-from oracles import dcp
+from interop import test_forward_deepseek_v4 as v4
+from oracles import dcp, deepseek_v4_reference
 
 BUFFERS = ("expert_bias", "tid2eid")
 
@@ -96,6 +97,37 @@ def test_megatron_core_linear_attention(name, step, qwen_sources, qwen_converted
     """Real gradients of linear attention in fp32 are themselves 1e-4 from those in float64."""
     arch = qwen_sources(name).arch
     compare_with_megatron(step, pools["te"], arch, qwen_converted(name), batch(arch.vocab), tmp_path, part=5e-4)
+
+
+def test_transformers_deepseek_v4(step, tmp_path):
+    """The main head, all that transformers has of DeepSeek-V4. Gradients of hyper-connections are small sums of large numbers: two real
+    implementations of them differ by 7e-5 of their norm."""
+    source = v4.Source(tmp_path, *v4.MODELS["bf16"])
+    tokens, _, _ = source.reference.prompt(61, seed=9)
+    model, ids = source.reference.model, torch.tensor([tokens])
+    loss = torch.nn.functional.cross_entropy(model(ids, use_cache=False).logits[0, :-1].float(), ids[0, 1:])
+    loss.backward()
+    result, dump = step(source.folder, "--tokens", ",".join(map(str, tokens)), "--mtp", "drop")
+    assert result["main"]["count"] == 60 and result["main"]["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    names = {"embed.weight": "model.embed_tokens.weight", "head.weight": "lm_head.weight", "norm.weight": "model.norm.weight",
+             **{f"hc_head_{part}": f"model.hc_head.hc_{part}" for part in ("fn", "base", "scale")}}
+    for layer in range(source.config["num_hidden_layers"]):
+        names |= {f"layers.{layer}.{ours}": f"model.layers.{layer}.{theirs}" for ours, theirs in deepseek_v4_reference._LAYER.items() if ours != "ffn.gate.bias"}
+    parameters, wrong = dict(model.named_parameters()), []
+    for ours, theirs in names.items():
+        found, want = dump[f"grad.{ours}"], parameters[theirs].grad
+        allowed = 5e-4 * float(want.norm()) + 1e-6 if "hc_" in ours else 1e-4 * float(want.norm()) + 1e-7
+        if found.shape != want.shape or float((found - want).norm()) > allowed:
+            wrong.append(f"{ours}: {float((found - want).norm()):.3g} of {float(want.norm()):.3g}")
+    for layer in range(source.config["num_hidden_layers"]):
+        for part, theirs in (("w1", "gate_up_proj"), ("w3", "gate_up_proj"), ("w2", "down_proj")):
+            found = torch.stack([dump[f"grad.layers.{layer}.ffn.experts.{expert}.{part}.weight"] for expert in range(source.config["n_routed_experts"])])
+            want = parameters[f"model.layers.{layer}.mlp.experts.{theirs}"].grad
+            if part != "w2":
+                want = want.chunk(2, dim=1)[0 if part == "w1" else 1]
+            if float((found - want).norm()) > 1e-4 * float(want.norm()) + 1e-7:
+                wrong.append(f"layer {layer}, {part} of the experts")
+    assert not wrong, wrong
 
 
 def test_packed_is_what_its_sequences_are(step, qwen_sources, qwen_converted, v4_sources, v4_converted, converted, tmp_path):
