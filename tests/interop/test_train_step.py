@@ -282,6 +282,19 @@ def test_the_loss_scale_is_the_checkpoints(step, converted, tmp_path):
     assert float((thrice[key] - 3 * usual[key]).norm()) <= 1e-5 * float(thrice[key].norm())
 
 
+def test_the_depth_is_the_checkpoints(step, causeway_verify, converted, qwen_converted, tmp_path):
+    """Megatron-Bridge's recipes for Qwen3.5 once wrote one depth over what the checkpoint has: tensors of another depth are then refused."""
+    result, dump = step(qwen_converted("moe_text"))
+    assert len(result["mtp"]) == 1
+    assert all(float(tensor.norm()) > 0 for name, tensor in dump.items() if name.startswith("grad.mtp.") and ".experts." not in name)
+    root = shutil.copytree(converted("deepseek_v3_mtp2_fp32", "te"), tmp_path / "root", symlinks=True)
+    path = root / "iter_0000000" / "run_config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["model"]["mtp_num_layers"] = 1
+    path.write_text(yaml.safe_dump(config))
+    assert "mtp.layers.1." in causeway_verify(root, "--mode", "train-step", expect=3).stderr
+
+
 def test_auxiliary_losses(step, causeway_verify, converted, sources, tmp_path):
     root = shutil.copytree(converted("deepseek_v3", "te"), tmp_path / "root", symlinks=True)
     path = root / "iter_0000000" / "run_config.yaml"
