@@ -103,6 +103,9 @@ Batch batch_of(const BatchTensors& given) {
   }
   const std::vector<int64_t> ends =
       bridge::with_context("cu_seqlens", [&] { return ends_of(lengths, padded); });
+  if (given.loss_mask.defined() && !given.loss_mask.isfinite().all().item<bool>()) {
+    bridge::bad_input("loss_mask: a number that is not finite");
+  }
   batch.targets = targets_of(batch.ids, one_row("labels", integers("labels", given.labels), tokens),
                              one_row("loss_mask", given.loss_mask, tokens), batch.offsets, ends);
   batch.positions = positions_of(given.position_ids, tokens);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -24,8 +25,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kLargestFile = 64 << 20;
-constexpr int64_t kSafetensorsLength = 8;  // of the number that begins a safetensors file
+constexpr int64_t kLargestFile = 16 << 20;     // of JSON
+constexpr double kLargestInteger = 1LL << 53;  // up to here doubles hold every one
+constexpr int64_t kSafetensorsLength = 8;      // of the number that begins a safetensors file
 
 at::Tensor& tensor_named(BatchTensors& batch, std::string_view name) {
   const std::pair<std::string_view, at::Tensor*> known[] = {
@@ -103,13 +105,14 @@ class JsonTensor {
     } else if (json.is_number()) {
       is_real_ = is_real_ || json.is_number_float();
       numbers_.push_back(json.get<double>());
+      if (std::abs(numbers_.back()) > kLargestInteger) bridge::bad_input("a number beyond 2^53");
     } else {
       bridge::bad_input("a list of numbers is expected");
     }
   }
 
   std::vector<int64_t> shape_;
-  std::vector<double> numbers_;  // integers of up to 2^53 are exact
+  std::vector<double> numbers_;
   bool is_real_ = false;
 };
 
