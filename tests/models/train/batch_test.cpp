@@ -88,6 +88,10 @@ TEST(Batch, WhatIsRefused) {
        },
        bridge::Code::kBadInput, "loss_mask: shape [2]"},
       {[](BatchTensors& b) {
+         b.loss_mask = numbers({0, 1, 2, 3, 4}).to(at::kFloat).log();
+       },
+       bridge::Code::kBadInput, "loss_mask: a number that is not finite"},
+      {[](BatchTensors& b) {
          b.cu_seqlens = numbers({0, 3});
        },
        bridge::Code::kBadInput, "cu_seqlens: sequence 0 ends at 3, but there are 5 tokens"},
@@ -189,6 +193,7 @@ TEST_F(BatchFile, JsonThatIsRefused) {
   expect_refused(R"({"input_ids": [[]]})", "input_ids: an empty list");
   expect_refused(R"({"input_ids": [[1, 2], [3]]})", "input_ids: lists of different lengths");
   expect_refused(R"({"input_ids": [1, [2]]})", "input_ids: a list of numbers");
+  expect_refused(R"({"input_ids": [9007199254740994]})", "input_ids: a number beyond 2^53");
   expect_refused(R"({"input_ids": ["1"]})", "input_ids: a list of numbers");
   expect_refused(R"({"input_ids": [1], "tokens": [1]})", "tokens: no tensor of a batch");
   expect_refused(R"({"input_ids": [1])", "batch");
