@@ -40,7 +40,7 @@ def test_our_own_is_replaced(root, tmp_path, converted):
 
 def test_iterations_of_training_stay(root, tmp_path):
     train(root)
-    refused(tmp_path, "convert-hf", LLAMA, root, "iter_0001000")
+    refused(tmp_path, "convert-hf", LLAMA, root, "iter_0001000", "--overwrite-iteration replaces iter_0000000")
 
 
 @pytest.mark.parametrize("name", ("notes.txt", "tensorboard/events", "iter_0000000/extra.bin", "causeway/mine", "release.old"))

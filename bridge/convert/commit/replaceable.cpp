@@ -17,10 +17,12 @@ namespace {
 
 constexpr int64_t kBudget = 64 << 20;  // for the small files of the replaced folder
 
-[[noreturn]] void refuse(const Path& there, std::string_view what) {
+constexpr const char* kHint = "choose another output folder, or remove this one yourself";
+
+[[noreturn]] void refuse(const Path& there, std::string_view what, const char* hint = kHint) {
   usage_error(fmt::format("{}: --overwrite replaces what causeway wrote there, and {}",
                           printable(there.native()), what),
-              "choose another output folder, or remove this one yourself");
+              hint);
 }
 
 void check_is_folder(FileSystem& fs, const Path& there) {
@@ -35,7 +37,9 @@ void check_names(FileSystem& fs, const Path& there, const IsOurs& is_ours) {
   for (const std::string& name : fs.list(there)) {
     const std::optional<Stat> found = fs.lstat(there / name);
     if (found && !is_ours(name, found->kind)) {
-      refuse(there, printable(name) + " in it is something else");
+      const bool trained = name.starts_with("iter_") && fs.lstat(there / kIterationFolder);
+      refuse(there, printable(name) + " in it is something else",
+             trained ? "--overwrite-iteration replaces iter_0000000 and causeway/ alone" : kHint);
     }
   }
 }
