@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <optional>
+#include <string>
 
 #include "tests/convert/commands.h"
 
@@ -443,6 +445,21 @@ TEST_F(ChangedPlanTest, BadInputLeavesNothing) {
 
 // --- other places --------------------------------------------------------------------------------
 
+// Converts until the power fails at operation k, and returns that operation. Returns nullopt if the
+// run ended before it.
+std::optional<std::string> convert_until(int64_t k, const Path& root,
+                                         const ConvertOptions& options) {
+  FaultFileSystem fs(real_file_system(), root);
+  fs.stop_at(k);
+  fs.drop_unsynced();
+  try {
+    convert_hf(fs, options);
+    return std::nullopt;
+  } catch (const FaultFileSystem::Stopped&) {
+    return "operation " + std::to_string(k) + ": " + fs.log().back();
+  }
+}
+
 // The sidecar elsewhere has a partial folder of its own, which the journal is about as well.
 TEST(ResumeElsewhereTest, ASidecarElsewhereGoesOnToo) {
   const TempDir dir;
@@ -465,15 +482,9 @@ TEST(ResumeElsewhereTest, ASidecarElsewhereGoesOnToo) {
   for (int64_t k = 1;; k += 2) {
     stdfs::remove_all(dir / "p");
     stdfs::remove_all(dir / "s");
-    FaultFileSystem fs(real_file_system(), dir.path());
-    fs.stop_at(k);
-    fs.drop_unsynced();
-    try {
-      convert_hf(fs, options);
-      break;
-    } catch (const FaultFileSystem::Stopped&) {
-    }
-    SCOPED_TRACE("operation " + std::to_string(k) + ": " + fs.log().back());
+    const std::optional<std::string> stopped = convert_until(k, dir.path(), options);
+    if (!stopped) break;
+    SCOPED_TRACE(*stopped);
     auto again = options;
     again.resume = true;
     again.overwrite = stdfs::exists(dir / "p/out") || stdfs::exists(dir / "s/side");
@@ -511,15 +522,9 @@ TEST(ResumeElsewhereTest, AnIterationAloneGoesOnToo) {
     stdfs::copy(dir / "other", dir / "root",
                 stdfs::copy_options::recursive | stdfs::copy_options::copy_symlinks);
     put_file(dir / "root/iter_0000010/.metadata", "of training");
-    FaultFileSystem fs(real_file_system(), dir.path());
-    fs.stop_at(k);
-    fs.drop_unsynced();
-    try {
-      convert_hf(fs, options);
-      break;
-    } catch (const FaultFileSystem::Stopped&) {
-    }
-    SCOPED_TRACE("operation " + std::to_string(k) + ": " + fs.log().back());
+    const std::optional<std::string> stopped = convert_until(k, dir.path(), options);
+    if (!stopped) break;
+    SCOPED_TRACE(*stopped);
     resumed += stdfs::exists(dir / "root/.iter_0000000.causeway.journal") ? 1 : 0;
     auto again = options;
     again.resume = true;

@@ -6,7 +6,8 @@
 //   standard output  one line of JSON for each:
 //     safetensors    {"metadata": {..}, "payload": OFFSET, "tensors": {NAME: [DTYPE, SHAPE, BEGIN,
 //                    END]}}
-//     zip            {"entries": [[NAME, SHA-256 of the content]..], "has_crc": whether it has CRCs}
+//     zip            {"entries": [[NAME, SHA-256 of the content]..],
+//                     "has_crc": whether it has CRCs}
 //     pickle         {"value": TREE}, or {} where the tree is too large to print
 //     refused        {"code": exit status, "message": TEXT}
 //   arguments        the classes that a pickle may name, as "MODULE NAME"; none: any

@@ -71,7 +71,8 @@ void check_sidecar_names(FileSystem& fs, const Path& there) {
   });
 }
 
-// Returns the id in a sidecar; "": a version without ids wrote it; nullopt: this is no sidecar.
+// Returns the id in a sidecar. It is empty if a version without ids wrote the sidecar, and nullopt
+// if the folder is not a sidecar.
 std::optional<std::string> sidecar_id(FileSystem& fs, const Path& there) {
   const Path path = there / "manifest.json";
   if (!fs.stat(path)) return std::nullopt;

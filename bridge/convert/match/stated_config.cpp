@@ -63,8 +63,7 @@ void take_values(const Statement& statement, const std::vector<FieldDifference>&
   std::vector<FieldDifference> left;
   for (FieldDifference& difference : differences_from(statement, result.model.binding)) {
     if (difference.kind == FieldKind::kListed) continue;
-    // Training with another sequence length is no fault of a config.json whose table has no key for
-    // it.
+    // A table may have no key for the sequence length: a longer training is listed, not refused.
     const bool harmless = difference.field == "seq_length";
     (harmless ? result.listed : left).push_back(std::move(difference));
   }

@@ -21,7 +21,7 @@ bool is_narrowing(Dtype from, Dtype to) {
 // The number of values that are cast back and compared at a time.
 constexpr int64_t kPiece = 1024;
 
-// Values of a dtype that is no wider than F32, as floats, which hold them exactly.
+// Reads values of a dtype up to F32 as floats, which hold each of them exactly.
 class Piece {
  public:
   Piece(Dtype dtype, std::span<const std::byte> bytes) {

@@ -6,7 +6,7 @@
 //      that does not return has changed. A value that a witness replaced is the source's own and
 //      returns by definition.
 //
-// Dequantizing and quantizing again are no casts. A NaN stays a NaN, whatever its payload.
+// Dequantizing and quantizing again do not count as casts. A NaN stays a NaN, whatever its payload.
 #pragma once
 
 #include <cstdint>
