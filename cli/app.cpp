@@ -8,6 +8,7 @@
 #include "bridge/io/base/standard_output.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/rank.h"
 #include "cli/version.h"
 
 namespace cli {
@@ -31,6 +32,7 @@ constexpr const char* kConvertExamples =
     "way\n"
     "  causeway convert-hf DeepSeek-V3 out --mtp drop                 FP8, without its MTP layer\n"
     "  causeway convert-hf DeepSeek-V3 out --mtp drop --resume        goes on after a kill\n"
+    "  srun -N4 causeway convert-hf DeepSeek-V3 out --resume          four nodes, one output\n"
     "  causeway convert-hf Qwen3.5-27B out --parts text               no vision tower, no "
     "language_model.\n"
     "Then: torchrun pretrain_gpt.py --load megatron/qwen3-8b --use-checkpoint-args FLAGS ..., with "
@@ -46,6 +48,7 @@ constexpr const char* kExportExamples =
     "not "
     "change keep their bytes\n"
     "  causeway export-to-hf megatron/v3/iter_0001000 exported --resume   after it was killed\n"
+    "  srun -N4 causeway export-to-hf megatron/v3 exported            four nodes, one output\n"
     "  causeway export-to-hf megatron/qwen3.5-text exported           its vision tower as it was\n"
     "  causeway export-to-hf megatron/qwen3.5-text text --parts text  the text model alone\n"
     "  causeway export-to-hf megatron/mine exported --arch llama --tokenizer Llama-3.2-1B\n"
@@ -57,6 +60,7 @@ constexpr const char* kVerifyExamples =
     "Examples:\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b                     either order\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode hash --report verify.json\n"
+    "  srun -N4 causeway verify DeepSeek-V3 megatron/v3 --mode hash --report verify.json\n"
     "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device auto --layers 0:4\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode logits --tokens prompts.txt\n"
     "Exit status 1 means: compared, and something differs. --mapping, --arch and --sidecar are for "
@@ -93,8 +97,12 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
                  "and the iterations that training added stay")
       ->excludes("--overwrite");
   add_run_options(*command, options);
+  add_rank_options(*command, options.rank);
   add_resource_options(*command, options);
-  command->callback([&options, &status] { status = convert_hf(options); });
+  command->callback([&options, &status] {
+    settle_rank(options.rank, options.quiet);
+    status = convert_hf(options);
+  });
 }
 
 void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
@@ -125,8 +133,12 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
                   "Largest shard; overrides the source's shard map (default: keep it, else 5GB)");
   add_iteration_option(*command, options);
   add_run_options(*command, options);
+  add_rank_options(*command, options.rank);
   add_resource_options(*command, options);
-  command->callback([&options, &status] { status = export_to_hf(options); });
+  command->callback([&options, &status] {
+    settle_rank(options.rank, options.quiet);
+    status = export_to_hf(options);
+  });
 }
 
 void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
@@ -146,8 +158,12 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   add_iteration_option(*command, verify_command.options);
   add_forward_options(*command, verify_command.forward_options);
   add_run_options(*command, verify_command.options);
+  add_rank_options(*command, verify_command.options.rank);
   add_resource_options(*command, verify_command.options);
-  command->callback([&verify_command, &status] { status = verify(verify_command); });
+  command->callback([&verify_command, &status] {
+    settle_rank(verify_command.options.rank, verify_command.options.quiet);
+    status = verify(verify_command);
+  });
 }
 
 void add_inspect(CLI::App& app, InspectCommand& inspect_command, int& status) {
@@ -216,6 +232,7 @@ int run(int argc, char** argv) {
   InspectCommand inspect_command;
   MappingsCommand mappings_command;
   convert_options.version = export_options.version = CAUSEWAY_VERSION;
+  verify_command.options.version = CAUSEWAY_VERSION;
   add_convert(app, convert_options, status);
   add_export(app, export_options, status);
   add_verify(app, verify_command, status);

@@ -6,6 +6,7 @@
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
+#include "cli/rank.h"
 #include "cli/stopwatch.h"
 
 namespace cli {
@@ -52,6 +53,13 @@ Lines lines_of(const bridge::ConvertSummary& summary) {
 int convert_hf(const bridge::ConvertOptions& options) {
   const Stopwatch stopwatch;
   bridge::FileSystem& fs = bridge::real_file_system();
+  if (!options.rank.leads()) {
+    if (!options.dry_run) {
+      bridge::convert_hf(fs, options);
+      print_part_done(options.rank, options.quiet);
+    }
+    return 0;
+  }
   bridge::check_report_place(fs, options.report, {options.source, options.mapping, options.expect},
                              {options.target, options.sidecar});
   const bridge::ConvertSummary summary = bridge::convert_hf(fs, options);

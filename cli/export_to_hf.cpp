@@ -8,6 +8,7 @@
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 #include "cli/lines.h"
+#include "cli/rank.h"
 #include "cli/stopwatch.h"
 #include "mappings/megatron/statement_fields.h"
 
@@ -111,6 +112,13 @@ Lines lines_of(const bridge::ExportSummary& summary, bool dry_run) {
 int export_to_hf(const bridge::ExportOptions& options) {
   const Stopwatch stopwatch;
   bridge::FileSystem& fs = bridge::real_file_system();
+  if (!options.rank.leads()) {
+    if (!options.dry_run) {
+      bridge::export_to_hf(fs, options);
+      print_part_done(options.rank, options.quiet);
+    }
+    return 0;
+  }
   bridge::check_report_place(
       fs, options.report,
       {options.source, options.mapping, options.sidecar, options.reference, options.tokenizer},

@@ -4,9 +4,12 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <map>
 #include <string_view>
 #include <utility>
+
+#include "cli/rank.h"
 
 namespace cli {
 
@@ -72,6 +75,30 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
          "--sidecar", options.sidecar,
          "Where the sidecar of the conversion lies (default: causeway/ in the checkpoint's root)")
       ->type_name("DIR");
+}
+
+void add_rank_options(CLI::App& app, bridge::Rank& rank) {
+  app.add_option_function<std::string>(
+         "--rank",
+         [&rank](const std::string& text) {
+           const std::optional<bridge::Rank> given = parse_rank(text);
+           if (!given) {
+             throw CLI::ValidationError(fmt::format(
+                 "--rank: '{}' is not a rank; write for example 2/4, from 0/4 to 3/4", text));
+           }
+           rank.index = given->index;
+           rank.count = given->count;
+           rank.launcher = "--rank";
+         },
+         "Which of N processes with one output this is, from 0 (default: as Slurm, MPI or torchrun "
+         "say); 0/1: the only one")
+      ->type_name("i/N");
+  app.add_option_function<int>(
+         "--rank-timeout",
+         [&rank](const int& seconds) { rank.timeout = std::chrono::seconds(seconds); },
+         "How long to wait for processes that never come (default 600)")
+      ->check(CLI::Range(1, 1'000'000))
+      ->type_name("SECONDS");
 }
 
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {

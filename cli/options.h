@@ -18,6 +18,8 @@ constexpr int64_t kLongestPrompt = 1 << 20;        // tokens
 void add_resource_options(CLI::App& app, bridge::CommonOptions& options);
 // --report, --progress, --quiet, --mapping, --arch, --sidecar of convert, export and verify.
 void add_run_options(CLI::App& app, bridge::CommonOptions& options);
+// --rank, --rank-timeout of convert, export and verify.
+void add_rank_options(CLI::App& app, bridge::Rank& rank);
 // --iteration of commands that read a Megatron checkpoint.
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 

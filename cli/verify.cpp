@@ -13,6 +13,7 @@
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 #include "cli/lines.h"
+#include "cli/rank.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
 
@@ -97,6 +98,13 @@ int verify(const VerifyCommand& command) {
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
+  if (!command.options.rank.leads()) {  // rank 0 reports, and compares logits
+    if (hash && !command.options.dry_run) {
+      bridge::verify_hash(fs, command.options);
+      print_part_done(command.options.rank, command.options.quiet);
+    }
+    return 0;
+  }
   bridge::check_report_place(
       fs, command.options.report,
       {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});

@@ -12,6 +12,7 @@ packages=(
   libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
   clang-format-14 python3 python3-venv python3-pip time                    # the tests
   clang-14 libclang-rt-14-dev                                              # sanitizers and libFuzzer
+  openmpi-bin                                                              # ranks by a real launcher
 )
 if [ "${1:-}" = --dev ]; then
   packages+=(clang-tidy-14 shellcheck g++-aarch64-linux-gnu qemu-user-static)

@@ -16,6 +16,7 @@
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/resumption.h"
+#include "bridge/convert/commit/sections.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/output_layer.h"
@@ -133,8 +134,7 @@ class Conversion {
         origin_(origin),
         plan_(plan),
         budget_(budget),
-        reader_(fs, source_),
-        crcs_(source_, plan.match.mtp) {}
+        reader_(fs, source_) {}
 
   // Refuses, beyond what the plan refuses, whatever can be refused before a byte is copied.
   void check() {
@@ -155,24 +155,31 @@ class Conversion {
   void run() {
     PlanFacts facts = plan_facts();  // before the checks of the target read what is there
     const bool alone = options_.overwrite_iteration;  // replaces the iteration, not its root
+    const auto leftover =
+        options_.rank.leads() ? OutputDir::Leftover::kUndecided : OutputDir::Leftover::kOfRankZero;
+    const bool has_elsewhere = !options_.sidecar.empty() || alone;
+    CheckReplaceable replaces =
+        replaceable(alone ? check_iteration_is_ours : check_checkpoint_is_ours);
+    if (has_elsewhere) replaces = or_renamed(fs_, options_, {}, budget_, std::move(replaces));
     OutputDir output(fs_, alone ? options_.target / kIterationFolder : options_.target,
-                     replaceable(alone ? check_iteration_is_ours : check_checkpoint_is_ours),
-                     inputs(), OutputDir::Leftover::kUndecided);
+                     std::move(replaces), inputs(), leftover);
     // A sidecar elsewhere is an output of its own, committed last. A run that is killed in between
-    // leaves an iteration with an id that no earlier sidecar has, whichever version wrote that
-    // sidecar.
+    // leaves the rest to the next one (resumption.h). Until then the iteration has an id that no
+    // earlier sidecar has, whichever version wrote that sidecar.
     std::optional<OutputDir> elsewhere;
-    if (!options_.sidecar.empty() || alone) {
+    if (has_elsewhere) {
       elsewhere.emplace(
           fs_, options_.sidecar.empty() ? options_.target / kSidecarFolder : options_.sidecar,
-          replaceable(check_sidecar_is_ours), inputs(), OutputDir::Leftover::kUndecided);
+          or_renamed(fs_, options_, output.journal_path(), budget_,
+                     replaceable(check_sidecar_is_ours)),
+          inputs(), leftover);
     }
     std::vector<OutputDir*> outputs = {&output};
     if (elsewhere) outputs.push_back(&*elsewhere);
     Resumption resumption(fs_, options_, std::move(outputs), std::move(facts),
-                          plan_.transfers.size(), plan_.output_bytes, budget_);
+                          {plan_.transfers, cuts(), plan_.output_bytes}, budget_);
     resumption.guard([&] { write(output, elsewhere, resumption); });
-    resumption.finish();
+    if (resumption.leads()) resumption.finish();
   }
 
   int64_t witness_bytes() const { return witness_bytes_; }
@@ -181,19 +188,27 @@ class Conversion {
  private:
   void write(OutputDir& output, std::optional<OutputDir>& elsewhere, Resumption& resumption) {
     const bool alone = options_.overwrite_iteration;
-    const std::optional<Watermark> before = resumption.start_or_go_on();
     const Path dist_dir = alone ? output.path() : output.path() / kIterationFolder;
     const Path sidecar_dir = elsewhere ? elsewhere->path() : output.path() / kSidecarFolder;
-    output.require_space(output_bytes() - (before ? size_of_folder(fs_, output.path()).bytes : 0));
-    if (before) {
-      clear_small_files(alone ? Path() : output.path(), dist_dir, sidecar_dir);
-    } else {
+    const std::vector<Portion> portions = resumption.start_or_go_on([&](bool anew) {
+      output.require_space(output_bytes() - (anew ? 0 : size_of_folder(fs_, output.path()).bytes));
+      if (!anew) return clear_small_files(alone ? Path() : output.path(), dist_dir, sidecar_dir);
       if (!alone) fs_.make_dir(dist_dir);
       if (!elsewhere) fs_.make_dir(sidecar_dir);
+      if (resumption.first_portion_makes_files()) return;
+      TorchDistSink(fs_, dist_dir, plan_, 0, 0, OutputFiles::kCreate).sync();
+    });
+    if (resumption.only_commits()) {
+      resumption.commit();
+      sidecar_size_ = size_of_folder(fs_, elsewhere->target());
+      return;
     }
 
-    copy_tensors(dist_dir, sidecar_dir, before, resumption);
-    check_expected_hashes(fs_, source_, crcs_.values(), expected_);
+    copy_tensors(dist_dir, sidecar_dir, portions, resumption);
+    fs_.check_unchanged();
+    if (!resumption.leads()) return resumption.finish_part();
+    if (!resumption.is_alone()) merge(sidecar_dir, resumption);
+    check_expected_hashes(fs_, source_, crcs_->values(), expected_);
     SidecarFacts facts = sidecar_facts();
     write_metadata_files(fs_, dist_dir, plan_, facts.id);
     facts.checkpoint_files = written_files(dist_dir);
@@ -202,8 +217,19 @@ class Conversion {
     sidecar_size_ = size_of_folder(fs_, sidecar_dir);
     if (!alone) write_root_files(fs_, output.path());
     fs_.check_unchanged();
-    output.commit();
-    if (elsewhere) elsewhere->commit();
+    resumption.seal();
+    resumption.commit();
+  }
+
+  std::vector<int64_t> cuts() const {
+    return cuts_at_files(plan_.transfers.size(), plan_.files.size(),
+                         [&](size_t transfer, std::vector<size_t>& into) {
+                           const ConvertPlan::Item item = plan_.items[transfer];
+                           const DcpTensor& tensor =
+                               plan_.tensors[static_cast<size_t>(item.tensor)];
+                           const DcpChunk& chunk = tensor.chunks[static_cast<size_t>(item.chunk)];
+                           into.push_back(static_cast<size_t>(chunk.file));
+                         });
   }
 
   PlanFacts plan_facts() const {
@@ -250,7 +276,7 @@ class Conversion {
   SidecarFacts sidecar_facts() const {
     SidecarFacts facts;
     facts.identity = source_identity(fs_, source_, budget_);
-    facts.tensor_crcs = crcs_.values();
+    facts.tensor_crcs = crcs_->values();
     facts.witness_crc = witness_crc_;
     // The choices leave out how the table was chosen (record_table): only the table decides bytes.
     nlohmann::ordered_json choices = choices_of(options_, plan_, binding_);
@@ -294,48 +320,75 @@ class Conversion {
     return needed;
   }
 
-  // before: the watermark to go on from.
+  // Each journal has witnesses of its own. Those of the first are the file of the sidecar, to which
+  // merge() adds the others in order.
+  static Path witness_path(const Path& sidecar_dir, int64_t journal, const Resumption& resumption) {
+    return journal == 0 ? sidecar_dir / kWitnessFile : resumption.witness_path(journal);
+  }
+
   void copy_tensors(const Path& dist_dir, const Path& sidecar_dir,
-                    const std::optional<Watermark>& before, Resumption& resumption) {
-    const Path witness_path = sidecar_dir / kWitnessFile;
+                    const std::vector<Portion>& portions, Resumption& resumption) {
+    int64_t bytes = 0;
+    for (const Portion& portion : portions) {
+      bytes += bridge::output_bytes(plan_.transfers, static_cast<size_t>(portion.first),
+                                    static_cast<size_t>(portion.last));
+    }
+    const int64_t total = options_.rank.count > 1 ? bytes : plan_.output_bytes;
+    Progress progress(options_.progress, options_.quiet, options_.rank.label("convert"), total);
+    progress.start_at(total - bytes);
+    for (const Portion& portion : portions) {
+      resumption.begin(portion);
+      copy_portion(dist_dir, sidecar_dir, portion, resumption, progress);
+    }
+    progress.finish();
+  }
+
+  void copy_portion(const Path& dist_dir, const Path& sidecar_dir, const Portion& portion,
+                    Resumption& resumption, Progress& progress) {
+    const std::optional<Watermark>& before = portion.before;
+    const Path witnessed = witness_path(sidecar_dir, portion.journal, resumption);
     std::optional<WitnessWriter> witnesses;
+    const bool begins_all = portion.journal == 0;  // has what comes before the transfers
     const bool has_witnesses =
-        plan_.converts || std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                      [](const DroppedSource& d) { return d.equals < 0; });
+        plan_.converts ||
+        (begins_all && std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
+                                   [](const DroppedSource& d) { return d.equals < 0; }));
+    crcs_.emplace(source_, plan_.match.mtp);
     if (before) {
-      if (has_witnesses) witnesses.emplace(fs_, witness_path, before->witnesses);
-      crcs_.restore(before->complete, before->open);
+      if (has_witnesses) witnesses.emplace(fs_, witnessed, before->witnesses);
+      crcs_->restore(before->complete, before->open);
     } else {
-      if (has_witnesses) witnesses.emplace(fs_, witness_path);
-      DroppedTensors dropped(source_, reader_, crcs_);
-      for (const DroppedSource& item : plan_.match.dropped) {
-        item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
-      }
-      for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
+      // One may be there of a run that was killed before its first watermark.
+      if (!resumption.first_portion_makes_files()) remove_tree(fs_, witnessed);
+      if (has_witnesses) witnesses.emplace(fs_, witnessed);
+      if (begins_all) read_dropped(witnesses);
     }
     const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExecutorHooks hooks;
     hooks.on_read = [&](size_t index, int64_t begin, int64_t length, uint32_t crc) {
-      crcs_.add(index, begin, length, crc);
+      crcs_->add(index, begin, length, crc);
     };
     if (plan_.converts) {
       hooks.on_slice = [&](const SliceView& slice) { write_witnesses(slice, *witnesses); };
       hooks.on_error = [&] { witnesses->abort(); };
     }
-    const size_t first = before ? static_cast<size_t>(before->next) : 0;
-    TorchDistSink sink(fs_, dist_dir, plan_, first);
+    const auto first = static_cast<size_t>(portion.first);
+    const auto last = static_cast<size_t>(portion.last);
+    TorchDistSink sink(
+        fs_, dist_dir, plan_, first, last,
+        resumption.first_portion_makes_files() ? OutputFiles::kCreate : OutputFiles::kTakeUp);
     if (before) check_written(sink, *before, dist_dir);
     const Resumption::Wait wait(resumption);
     hooks.on_watermark = [&](size_t next) {
       Watermark mark;
-      mark.open = crcs_.open_parts();
+      mark.open = crcs_->open_parts();
       mark.checked = static_cast<int64_t>(sink.crc_from());
       mark.written_crc = sink.take_crc();
-      if (!resumption.wants(next) || mark.open.size() > kMostOpenParts) return;
+      if (!resumption.wants(next)) return;
+      if (mark.open.size() > kMostOpenParts && !resumption.needs(next)) return;
       mark.next = static_cast<int64_t>(next);
-      mark.bytes = bridge::output_bytes(plan_.transfers, 0, next);
       if (witnesses) mark.witnesses = witnesses->mark();
-      mark.complete = crcs_.take_complete();
+      mark.complete = crcs_->take_complete();
       resumption.record(
           std::move(mark),
           [&sink, &witnesses] {
@@ -344,19 +397,46 @@ class Conversion {
           },
           executor.threads > 1);
     };
-    Progress progress(options_.progress, options_.quiet, "convert", plan_.output_bytes);
-    if (before) progress.start_at(before->bytes);
     execute({plan_.transfers, reader_, sink, executor, hooks,
              [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; }, first,
-             options_.watermark_bytes},
+             options_.watermark_bytes, last},
             progress);
     resumption.wait();
-    progress.finish();
     budget_.release(executor.reserved);
     if (witnesses) {
       witness_crc_ = witnesses->finish();
       witness_bytes_ = witnesses->size();
     }
+  }
+
+  void read_dropped(std::optional<WitnessWriter>& witnesses) {
+    DroppedTensors dropped(source_, reader_, *crcs_);
+    for (const DroppedSource& item : plan_.match.dropped) {
+      item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
+    }
+    for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
+  }
+
+  // Makes what all processes and runs have found into what one would have: the CRCs of the source,
+  // and the witnesses, in the order of the transfers.
+  void merge(const Path& sidecar_dir, Resumption& resumption) {
+    crcs_.emplace(source_, plan_.match.mtp);
+    std::optional<WitnessWriter> witnesses;
+    for (const Journal& journal : resumption.gather()) {
+      const Watermark& last = *journal.last;
+      crcs_->restore(last.complete, last.open);
+      if (last.witnesses.size == 0) continue;
+      const Path path = witness_path(sidecar_dir, journal.header.first, resumption);
+      if (journal.header.first == 0) {
+        witnesses.emplace(fs_, path, last.witnesses);
+      } else {
+        witnesses.value().append_file(fs_, path, last.witnesses);
+      }
+    }
+    witness_crc_.reset();
+    if (!witnesses) return;
+    witness_crc_ = witnesses->finish();
+    witness_bytes_ = witnesses->size();
   }
 
   InputWatch& fs_;
@@ -368,7 +448,7 @@ class Conversion {
   const ConvertPlan& plan_;
   MemoryBudget& budget_;
   HfReader reader_;
-  SourceCrcs crcs_;
+  std::optional<SourceCrcs> crcs_;               // of the portion; at the end, of all
   std::map<std::string, std::string> expected_;  // SHA-256 by shard
   std::optional<uint32_t> witness_crc_;          // nullopt: there is nothing to witness
   int64_t witness_bytes_ = 0;

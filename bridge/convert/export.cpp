@@ -13,6 +13,7 @@
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/resumption.h"
+#include "bridge/convert/commit/sections.h"
 #include "bridge/convert/commit/text_form.h"
 #include "bridge/convert/export_summary.h"
 #include "bridge/convert/match/derived_config.h"
@@ -68,21 +69,13 @@ class Export {
 
   void run(ExportSummary& report) {
     PlanFacts facts = plan_facts();  // before the checks of the target read what is there
-    OutputDir output(fs_, options_.target, replaceable(), inputs(),
-                     OutputDir::Leftover::kUndecided);
-    Resumption resumption(fs_, options_, {&output}, std::move(facts), plan_.transfers.size(),
-                          plan_.output_bytes, budget_);
-    resumption.guard([&] {
-      const std::optional<Watermark> before = resumption.start_or_go_on();
-      output.require_space(output_bytes() -
-                           (before ? size_of_folder(fs_, output.path()).bytes : 0));
-      if (before) clear_small_files(output.path());
-      copy_tensors(output.path(), before, resumption);
-      copy_side_files(output.path());
-      write_index(output.path());
-      fs_.check_unchanged();
-      output.commit();
-    });
+    OutputDir output(
+        fs_, options_.target, replaceable(), inputs(),
+        options_.rank.leads() ? OutputDir::Leftover::kUndecided : OutputDir::Leftover::kOfRankZero);
+    Resumption resumption(fs_, options_, {&output}, std::move(facts),
+                          {plan_.transfers, cuts(), plan_.output_bytes}, budget_);
+    resumption.guard([&] { write(output, resumption); });
+    if (!resumption.leads()) return;
     resumption.finish();
     describe_blocks(report);
     describe_casts(report);
@@ -90,6 +83,38 @@ class Export {
   }
 
  private:
+  void write(OutputDir& output, Resumption& resumption) {
+    const std::vector<Portion> portions = resumption.start_or_go_on([&](bool anew) {
+      output.require_space(output_bytes() - (anew ? 0 : size_of_folder(fs_, output.path()).bytes));
+      if (!anew) return clear_small_files(output.path());
+      if (resumption.first_portion_makes_files()) return;
+      SafetensorsSink(fs_, output.path(), plan_, origin_, OutputFiles::kCreate, budget_).sync();
+    });
+    copy_tensors(output.path(), portions, resumption);
+    fs_.check_unchanged();
+    if (!resumption.leads()) return resumption.finish_part();
+    if (!resumption.is_alone()) merge(resumption);
+    copy_side_files(output.path());
+    write_index(output.path());
+    fs_.check_unchanged();
+    resumption.commit();
+  }
+
+  // A shard holds its tensors and their scales, but a scale may lie in another shard than its
+  // tensor.
+  std::vector<int64_t> cuts() const {
+    const auto shard_of = [&](int32_t output) {
+      return static_cast<size_t>(plan_.outputs[static_cast<size_t>(output)].shard);
+    };
+    return cuts_at_files(plan_.transfers.size(), plan_.shards.size(),
+                         [&](size_t index, std::vector<size_t>& into) {
+                           const Transfer& transfer = plan_.transfers[index];
+                           into.push_back(shard_of(transfer.target));
+                           if (!transfer.requantize) return;
+                           into.push_back(shard_of(transfer.requantize->scale_target));
+                         });
+  }
+
   std::vector<Path> inputs() const {
     std::vector<Path> paths = {checkpoint_.root, checkpoint_.dist_dir};
     if (origin_.sidecar) paths.push_back(origin_.sidecar->path);
@@ -170,17 +195,37 @@ class Export {
     return needed;
   }
 
-  // before: the watermark to go on from.
-  void copy_tensors(const Path& dir, const std::optional<Watermark>& before,
-                    Resumption& resumption) {
-    const size_t first = before ? static_cast<size_t>(before->next) : 0;
+  void copy_tensors(const Path& dir, const std::vector<Portion>& portions, Resumption& resumption) {
+    int64_t bytes = 0;
+    for (const Portion& portion : portions) {
+      bytes += bridge::output_bytes(plan_.transfers, static_cast<size_t>(portion.first),
+                                    static_cast<size_t>(portion.last));
+    }
+    const int64_t total = options_.rank.count > 1 ? bytes : plan_.output_bytes;
+    Progress progress(options_.progress, options_.quiet, options_.rank.label("export"), total);
+    progress.start_at(total - bytes);
+    for (const Portion& portion : portions) {
+      resumption.begin(portion);
+      copy_portion(dir, portion, resumption, progress);
+    }
+    progress.finish();
+  }
+
+  void copy_portion(const Path& dir, const Portion& portion, Resumption& resumption,
+                    Progress& progress) {
+    const std::optional<Watermark>& before = portion.before;
+    forget_counts();
     // The sink writes headers, so it comes before the buffers take what is left of the budget.
-    SafetensorsSink sink(fs_, dir, plan_, origin_, first, budget_);
+    SafetensorsSink sink(
+        fs_, dir, plan_, origin_,
+        resumption.first_portion_makes_files() ? OutputFiles::kCreate : OutputFiles::kTakeUp,
+        budget_);
     const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
     if (before) {
       check_written(sink, *before, dir);
-      restore_counts(*before, reader);
+      add_counts(*before);
+      reader.items().restore(before->open, without_crc(*before));
     }
     const Resumption::Wait wait(resumption);
     ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
@@ -194,32 +239,78 @@ class Export {
       mark.open = reader.items().open_parts();
       mark.checked = static_cast<int64_t>(sink.crc_from());
       mark.written_crc = sink.take_crc();
-      if (!resumption.wants(next) || mark.open.size() > kMostOpenParts) return;
+      if (!resumption.wants(next)) return;
+      if (mark.open.size() > kMostOpenParts && !resumption.needs(next)) return;
       mark.next = static_cast<int64_t>(next);
-      mark.bytes = bridge::output_bytes(plan_.transfers, 0, next);
-      mark.counts = counts(reader);
+      for (const int64_t item : reader.items().take_without_crc()) {
+        mark.complete.push_back({item, 0});
+      }
+      mark.counts = counts();
       resumption.record(
           std::move(mark), [&sink] { sink.sync(); }, executor.threads > 1);
     };
-    Progress progress(options_.progress, options_.quiet, "export", plan_.output_bytes);
+    // What this portion has read parts of may be read by another process: merge() reads the rest.
     execute({plan_.transfers, reader, sink, executor, hooks,
-             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; }, first,
-             options_.watermark_bytes},
+             [&](int32_t target) { return plan_.outputs[static_cast<size_t>(target)].name; },
+             static_cast<size_t>(portion.first), options_.watermark_bytes,
+             static_cast<size_t>(portion.last), resumption.is_alone()},
             progress);
     resumption.wait();
-    progress.finish();
     budget_.release(executor.reserved);
-    if (reader.items_without_crc() > 0) {
-      warnings_.push_back(fmt::format(
-          "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",
-          reader.items_without_crc()));
-    }
+    if (resumption.is_alone()) warn_without_crc(reader.items_without_crc());
   }
 
-  // Returns what the summary counts, so that the summary of a resumed run covers both runs.
-  std::vector<int64_t> counts(const ExportReader& reader) const {
-    std::vector<int64_t> all = {blocks_.kept, blocks_.fresh, blocks_.clipped, blocks_.witnesses,
-                                reader.items_without_crc()};
+  // Makes what all processes and runs have counted into what one would have, and verifies the items
+  // of the checkpoint that several of them have read.
+  void merge(Resumption& resumption) {
+    forget_counts();
+    std::vector<NumberedPart> open;
+    std::vector<int64_t> items;
+    for (const Journal& journal : resumption.gather()) {
+      const Watermark& last = *journal.last;
+      add_counts(last);
+      open.insert(open.end(), last.open.begin(), last.open.end());
+      const std::vector<int64_t> more = without_crc(last);
+      items.insert(items.end(), more.begin(), more.end());
+    }
+    ExportReader reader(fs_, checkpoint_, plan_, origin_);
+    reader.items().restore(without_overlaps(std::move(open)), items);
+    reader.finish();
+    warn_without_crc(reader.items_without_crc());
+  }
+
+  // Two processes may have read the same bytes, for tensors that repeat each other. A part that
+  // overlaps another is left out; the reader reads what is missing then.
+  static std::vector<NumberedPart> without_overlaps(std::vector<NumberedPart> parts) {
+    std::sort(parts.begin(), parts.end(), [](const NumberedPart& a, const NumberedPart& b) {
+      return std::pair(a.number, a.part.offset) < std::pair(b.number, b.part.offset);
+    });
+    std::vector<NumberedPart> kept;
+    for (const NumberedPart& next : parts) {
+      const bool overlaps = !kept.empty() && kept.back().number == next.number &&
+                            next.part.offset - kept.back().part.offset < kept.back().part.length;
+      if (!overlaps) kept.push_back(next);
+    }
+    return kept;
+  }
+
+  static std::vector<int64_t> without_crc(const Watermark& mark) {
+    std::vector<int64_t> items;
+    items.reserve(mark.complete.size());
+    for (const NumberedCrc& item : mark.complete) items.push_back(item.number);
+    return items;
+  }
+
+  void warn_without_crc(int64_t items) {
+    if (items == 0) return;
+    warnings_.push_back(fmt::format(
+        "{} tensors of the checkpoint were written without CRCs: damage in them goes unseen",
+        items));
+  }
+
+  // Returns what the summary counts, so that the summary covers all runs and processes.
+  std::vector<int64_t> counts() const {
+    std::vector<int64_t> all = {blocks_.kept, blocks_.fresh, blocks_.clipped, blocks_.witnesses};
     for (const auto& [dtypes, count] : casts_.counts()) {
       for (const int64_t number :
            {static_cast<int64_t>(dtypes.first), static_cast<int64_t>(dtypes.second), count.tensors,
@@ -230,24 +321,29 @@ class Export {
     return all;
   }
 
-  void restore_counts(const Watermark& before, ExportReader& reader) {
-    constexpr size_t kPlain = 5;
+  void forget_counts() {
+    blocks_.kept = blocks_.fresh = blocks_.clipped = blocks_.witnesses = 0;
+    casts_.clear();
+  }
+
+  void add_counts(const Watermark& mark) {
+    constexpr size_t kPlain = 4;
     constexpr size_t kOfCast = 5;
-    const std::vector<int64_t>& all = before.counts;
+    const std::vector<int64_t>& all = mark.counts;
     const auto is_float = [](int64_t number) {
       return number <= UINT8_MAX && is_plain_float(static_cast<Dtype>(number));
     };
     if (all.size() < kPlain || (all.size() - kPlain) % kOfCast != 0) {
       bad_input("the journal counts something else");
     }
-    blocks_.kept = all[0];
-    blocks_.fresh = all[1];
-    blocks_.clipped = all[2];
-    blocks_.witnesses = all[3];
-    reader.items().restore(before.open, all[4]);
+    blocks_.kept += all[0];
+    blocks_.fresh += all[1];
+    blocks_.clipped += all[2];
+    blocks_.witnesses += all[3];
     for (size_t i = kPlain; i < all.size(); i += kOfCast) {
-      if (!is_float(all[i]) || !is_float(all[i + 1]))
+      if (!is_float(all[i]) || !is_float(all[i + 1])) {
         bad_input("the journal counts something else");
+      }
       casts_.restore({static_cast<Dtype>(all[i]), static_cast<Dtype>(all[i + 1])},
                      {all[i + 2], all[i + 3], all[i + 4]});
     }

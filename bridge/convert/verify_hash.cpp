@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 
+#include "bridge/convert/commit/meeting.h"
+#include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/match/export_config.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
@@ -70,7 +72,26 @@ class Verification {
   Verification(FileSystem& fs, const VerifyOptions& options, const Sides& sides)
       : fs_(fs), options_(options), sides_(sides), budget_(options.memory) {}
 
+  // Runs the comparison, together with the other processes if there are any.
   HashSummary run() {
+    const bool meets = options_.rank.count > 1 && !options_.dry_run;
+    meeting_.emplace(fs_, meets ? beside_output(options_.report, "verify") : Path("."),
+                     meets ? options_ : VerifyOptions(), budget_);
+    try {
+      compare_all();
+      meeting_->finish();
+    } catch (const Error& error) {
+      meeting_->fail(error.code(), error.message());
+      throw;
+    } catch (...) {
+      meeting_->fail(Code::kIo, "interrupted");
+      throw;
+    }
+    return std::move(report_);
+  }
+
+ private:
+  void compare_all() {
     const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
     const std::string config = (source.path / "config.json").string();
     const MegatronFolder checkpoint =
@@ -106,10 +127,8 @@ class Verification {
     if (!report_.difference) inverse(source, model.binding, checkpoint);
     report_.json["dry_run"] = options_.dry_run;
     if (!options_.dry_run) report_.json["identical"] = !report_.difference;
-    return std::move(report_);
   }
 
- private:
   void find_sidecar(const MegatronFolder& checkpoint) {
     const Path dir = options_.sidecar.empty() ? checkpoint.root / kSidecarFolder : options_.sidecar;
     if (!fs_.stat(dir)) return;
@@ -270,7 +289,7 @@ class Verification {
                  origin_hooks(plan, origin, reader, blocks),
                  [&](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }},
                 sink, {"inverse", plan.output_bytes});
-    if (!options_.dry_run) compare_side_files(source, checkpoint);
+    if (!options_.dry_run && meeting_->leads()) compare_side_files(source, checkpoint);
   }
 
   struct Task {
@@ -283,14 +302,23 @@ class Verification {
     HashSummary::Direction result{execution.transfers.size(), task.bytes, {}};
     report_.json[task.direction] = {{"tensors", result.tensors}, {"bytes", result.bytes}};
     if (options_.dry_run) return result;
+    const TransferRange share = meeting_->share(execution.transfers);
+    execution.first = static_cast<size_t>(share.first);
+    execution.last = static_cast<size_t>(share.last);
     execution.options = plan_execution(options_.threads, execution.transfers, budget_);
-    Progress progress(options_.progress, options_.quiet, task.direction, task.bytes);
+    const int64_t bytes = options_.rank.count > 1
+                              ? output_bytes(execution.transfers, execution.first, execution.last)
+                              : task.bytes;
+    Progress progress(options_.progress, options_.quiet, options_.rank.label(task.direction),
+                      bytes);
     execute(execution, progress);
     progress.finish();
     budget_.release(execution.options.reserved);
 
-    report_.json[task.direction]["different"] = sink.differences().size();
-    for (const auto& [target, found] : sink.differences()) {
+    const Meeting::Differences differences =
+        meeting_->merge(task.direction, execution.transfers, sink.differences());
+    report_.json[task.direction]["different"] = differences.size();
+    for (const auto& [target, found] : differences) {
       result.different.push_back(difference(
           execution.name_of(target),
           fmt::format("{} elements, the first is number {}", found.elements, found.first)));
@@ -340,6 +368,7 @@ class Verification {
   const VerifyOptions& options_;
   const Sides& sides_;
   MemoryBudget budget_;
+  std::optional<Meeting> meeting_;
   std::optional<Origin> origin_;  // the sidecar, if there is one
   bool keep_mtp_ = true;
   bool text_only_ = false;
@@ -349,6 +378,10 @@ class Verification {
 }  // namespace
 
 HashSummary verify_hash(FileSystem& fs, const VerifyOptions& options) {
+  if (options.rank.count > 1 && !options.dry_run && options.report.empty()) {
+    usage_error("verify with several processes needs --report FILE",
+                "they meet beside that file, in a folder that all of them see");
+  }
   const Sides sides = tell_apart(fs, options.a, options.b);
   return Verification(fs, options, sides).run();
 }

@@ -2,14 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <limits>
+#include <span>
 #include <string_view>
 #include <utility>
 
+#include "bridge/convert/commit/blocks.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/little_endian.h"
 #include "bridge/io/base/reservation.h"
-#include "bridge/io/file/crc32.h"
 
 namespace bridge {
 namespace {
@@ -17,110 +17,11 @@ namespace {
 constexpr std::string_view kMagic = "CSWYJRN1";
 constexpr std::string_view kHead = "HEAD";
 constexpr std::string_view kMark = "MARK";
-constexpr int64_t kBlockHeader = 4 + 8 + 4;
-constexpr int64_t kLargestBlock = 128 << 20;
-constexpr uint32_t kFormat = 1;
+constexpr std::string_view kDone = "DONE";
+constexpr uint32_t kFormat = 2;
 constexpr uint64_t kMostFolders = 16;
 constexpr uint64_t kMostFacts = 1'000'000;
-constexpr uint64_t kLongestText = 8192;
 constexpr uint64_t kMostCounts = 1024;
-
-uint32_t crc_of(std::string_view text, uint32_t seed = 0) {
-  return crc32(std::as_bytes(std::span(text)), seed);
-}
-
-void append_number(std::string& out, int64_t value) {
-  append_le(out, static_cast<uint64_t>(value));
-}
-
-void append_text(std::string& out, std::string_view text) {
-  append_le(out, static_cast<uint32_t>(text.size()));
-  out += text;
-}
-
-std::string block(std::string_view kind, std::string_view payload) {
-  std::string head(kind);
-  append_le(head, static_cast<uint64_t>(payload.size()));
-  append_le(head, crc_of(payload, crc_of(head)));
-  return head.append(payload);
-}
-
-// The payload of a block, read in order.
-class Payload {
- public:
-  explicit Payload(std::string_view bytes) : bytes_(bytes) {}
-
-  template <typename T>
-  T number() {
-    return load_le<T>(take(sizeof(T)));
-  }
-  int64_t size() {
-    const auto value = number<uint64_t>();
-    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) contradiction();
-    return static_cast<int64_t>(value);
-  }
-  std::string text() {
-    const auto length = number<uint32_t>();
-    if (length > kLongestText) contradiction();
-    return std::string(take(length));
-  }
-  // A count of things of which each takes at least `least` bytes.
-  size_t count(uint64_t most, size_t least) {
-    const auto value = number<uint64_t>();
-    if (value > most || value > bytes_.size() / least) contradiction();
-    return static_cast<size_t>(value);
-  }
-  void finish() const {
-    if (!bytes_.empty()) contradiction();
-  }
-
-  [[noreturn]] static void contradiction() { bad_input("a block that contradicts itself"); }
-
- private:
-  std::string_view take(size_t length) {
-    if (length > bytes_.size()) contradiction();
-    const std::string_view taken = bytes_.substr(0, length);
-    bytes_.remove_prefix(length);
-    return taken;
-  }
-
-  std::string_view bytes_;
-};
-
-std::string header_payload(const JournalHeader& header) {
-  std::string out;
-  append_le(out, kFormat);
-  append_number(out, std::ssize(header.folders));
-  for (const uint64_t inode : header.folders) append_le(out, inode);
-  append_number(out, header.transfers);
-  append_number(out, header.first);
-  append_number(out, header.last);
-  append_number(out, std::ssize(header.facts));
-  for (const PlanFact& fact : header.facts) {
-    append_text(out, fact.name);
-    append_text(out, fact.value);
-  }
-  return out;
-}
-
-JournalHeader parse_header(Payload payload) {
-  JournalHeader header;
-  const auto format = payload.number<uint32_t>();
-  if (format != kFormat) bad_input(fmt::format("its format is {}, not {}", format, kFormat));
-  for (size_t left = payload.count(kMostFolders, 8); left > 0; --left) {
-    header.folders.push_back(payload.number<uint64_t>());
-  }
-  header.transfers = payload.size();
-  header.first = payload.size();
-  header.last = payload.size();
-  if (header.first > header.last || header.last > header.transfers) Payload::contradiction();
-  for (size_t left = payload.count(kMostFacts, 8); left > 0; --left) {
-    std::string name = payload.text();
-    header.facts.push_back({std::move(name), payload.text()});
-  }
-  payload.finish();
-  return header;
-}
 
 std::string mark_payload(const Watermark& mark) {
   std::string out;
@@ -162,7 +63,7 @@ Watermark parse_mark(Payload payload) {
     const int64_t number = payload.size();
     mark.complete.push_back({number, payload.number<uint32_t>()});
   }
-  for (size_t left = payload.count(kMostOpenParts, kPartBytes); left > 0; --left) {
+  for (size_t left = payload.count(kLargestBlock, kPartBytes); left > 0; --left) {
     NumberedPart open{};
     open.number = payload.size();
     open.part.offset = payload.size();
@@ -177,35 +78,10 @@ Watermark parse_mark(Payload payload) {
   return mark;
 }
 
-struct Block {
-  std::string kind;
-  std::string payload;
-};
-
-// The block at `offset`; nullopt where none is whole there.
-std::optional<Block> read_block(const File& file, int64_t offset, Reservation& memory) {
-  const int64_t left = file.size() - offset;
-  if (left < kBlockHeader) return std::nullopt;
-  std::string head(kBlockHeader, '\0');
-  file.read_at(offset, std::as_writable_bytes(std::span(head)));
-  const auto length = load_le<uint64_t>(head, 4);
-  if (length > static_cast<uint64_t>(std::min(left - kBlockHeader, kLargestBlock))) {
-    return std::nullopt;
-  }
-  memory.grow(static_cast<int64_t>(length));
-  std::string payload(static_cast<size_t>(length), '\0');
-  file.read_at(offset + kBlockHeader, std::as_writable_bytes(std::span(payload)));
-  const std::string_view told = std::string_view(head).substr(0, kBlockHeader - 4);
-  if (crc_of(payload, crc_of(told)) != load_le<uint32_t>(head, kBlockHeader - 4)) {
-    return std::nullopt;
-  }
-  return Block{head.substr(0, 4), std::move(payload)};
-}
-
 void add(Journal& journal, Watermark mark) {
   const int64_t before = journal.last ? journal.last->next : journal.header.first;
   const int64_t bytes = journal.last ? journal.last->bytes : 0;
-  if (mark.since != before || mark.next <= before || mark.next > journal.header.last ||
+  if (mark.since != before || mark.next <= before || mark.next > journal.header.transfers ||
       mark.bytes < bytes || mark.checked < before || mark.checked > mark.next) {
     bad_input("a watermark that does not follow the one before it");
   }
@@ -219,6 +95,39 @@ void add(Journal& journal, Watermark mark) {
 
 }  // namespace
 
+std::string header_payload(const JournalHeader& header) {
+  std::string out;
+  append_le(out, kFormat);
+  append_number(out, std::ssize(header.folders));
+  for (const uint64_t inode : header.folders) append_le(out, inode);
+  append_number(out, header.transfers);
+  append_number(out, header.first);
+  append_number(out, std::ssize(header.facts));
+  for (const PlanFact& fact : header.facts) {
+    append_text(out, fact.name);
+    append_text(out, fact.value);
+  }
+  return out;
+}
+
+JournalHeader parse_header(Payload payload) {
+  JournalHeader header;
+  const auto format = payload.number<uint32_t>();
+  if (format != kFormat) bad_input(fmt::format("its format is {}, not {}", format, kFormat));
+  for (size_t left = payload.count(kMostFolders, 8); left > 0; --left) {
+    header.folders.push_back(payload.number<uint64_t>());
+  }
+  header.transfers = payload.size();
+  header.first = payload.size();
+  if (header.first > header.transfers) Payload::contradiction();
+  for (size_t left = payload.count(kMostFacts, 8); left > 0; --left) {
+    std::string name = payload.text();
+    header.facts.push_back({std::move(name), payload.text()});
+  }
+  payload.finish();
+  return header;
+}
+
 Journal read_journal(FileSystem& fs, const Path& path, MemoryBudget& budget) {
   return with_context(printable(path.native()), [&] {
     // Opened as it will be written: never through a symlink.
@@ -227,6 +136,7 @@ Journal read_journal(FileSystem& fs, const Path& path, MemoryBudget& budget) {
     if (file->size() < std::ssize(kMagic)) bad_input("not a journal");
     file->read_at(0, std::as_writable_bytes(std::span(magic)));
     if (magic != kMagic) bad_input("not a journal");
+    Reservation memory(&budget, "the journal");
     Journal journal;
     journal.end = std::ssize(kMagic);
     while (true) {
@@ -234,24 +144,28 @@ Journal read_journal(FileSystem& fs, const Path& path, MemoryBudget& budget) {
       const std::optional<Block> found = read_block(*file, journal.end, text);
       const bool is_first = journal.end == std::ssize(kMagic);
       if (is_first && !(found && found->kind == kHead)) bad_input("its first block is torn");
-      if (!found) return journal;
+      if (!found) break;
       if (is_first) {
         journal.header = parse_header(Payload(found->payload));
       } else if (found->kind == kMark) {
         add(journal, parse_mark(Payload(found->payload)));
-      } else {
+      } else if (found->kind != kDone) {
         bad_input("a block of another kind");
       }
+      journal.is_done = found->kind == kDone;
       // The strings and vectors that it became: twice the text allows for their growth.
-      budget.reserve(2 * std::ssize(found->payload), "the journal");
-      journal.end += kBlockHeader + std::ssize(found->payload);
+      memory.grow(2 * std::ssize(found->payload));
+      journal.end += found->size();
     }
+    journal.memory = memory.bytes();
+    memory.keep();
+    return journal;
   });
 }
 
 JournalWriter::JournalWriter(FileSystem& fs, const Path& path, const JournalHeader& header)
     : file_(fs.create(path)) {
-  write(std::string(kMagic) + block(kHead, header_payload(header)));
+  write(std::string(kMagic) + make_block(kHead, header_payload(header)));
 }
 
 JournalWriter::JournalWriter(FileSystem& fs, const Path& path, int64_t end)
@@ -260,7 +174,12 @@ JournalWriter::JournalWriter(FileSystem& fs, const Path& path, int64_t end)
 }
 
 void JournalWriter::append(const Watermark& mark) {
-  write(block(kMark, mark_payload(mark)));
+  write(make_block(kMark, mark_payload(mark)));
+  file_->sync();
+}
+
+void JournalWriter::append_done() {
+  write(make_block(kDone, {}));
   file_->sync();
 }
 

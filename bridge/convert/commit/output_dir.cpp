@@ -44,6 +44,15 @@ void sync_folders(FileSystem& fs, const Path& folder) {
 
 }  // namespace
 
+void refuse_existing(const Path& target) {
+  usage_error(fmt::format("{}: already exists", shown(target)),
+              "give --overwrite to replace it, or choose another output folder");
+}
+
+Path beside_output(const Path& target, std::string_view what) {
+  return parent_of(target) / fmt::format(".{}.causeway.{}", target.filename().native(), what);
+}
+
 OutputDir::Cleanup::~Cleanup() {
   if (!undo_) return;
   try {
@@ -58,6 +67,7 @@ OutputDir::OutputDir(FileSystem& fs, const Path& target, CheckReplaceable overwr
   resolve_target(target);
   refuse_overlap(inputs);
   check_occupant();  // before anything is touched
+  if (leftover_folder == Leftover::kOfRankZero) return;
   refuse_strangers();
   make_parents();
   take_lock();
@@ -81,8 +91,8 @@ void OutputDir::resolve_target(const Path& target) {
   parent_ = parent_of(target_);
   partial_ = parent_ / fmt::format(".{}.partial", name.native());
   old_ = parent_ / fmt::format(".{}.old", name.native());
-  lock_path_ = parent_ / fmt::format(".{}.causeway.lock", name.native());
-  journal_path_ = parent_ / fmt::format(".{}.causeway.journal", name.native());
+  lock_path_ = beside_output(target_, "lock");
+  journal_path_ = beside_output(target_, "journal");
 }
 
 void OutputDir::refuse_overlap(const std::vector<Path>& inputs) {
@@ -130,10 +140,7 @@ OutputDir::Occupant OutputDir::occupant() const {
 OutputDir::Occupant OutputDir::check_occupant() const {
   const Occupant there = occupant();
   if (there != Occupant::kSomething) return there;
-  if (!overwrite_) {
-    usage_error(fmt::format("{}: already exists", shown(target_)),
-                "give --overwrite to replace it, or choose another output folder");
-  }
+  if (!overwrite_) refuse_existing(target_);
   overwrite_(target_);
   return there;
 }
@@ -189,6 +196,10 @@ void OutputDir::recover() {
   if (there == Occupant::kEmptyFolder) fs_.remove_dir(target_);
   fs_.rename(old_, target_);
   fs_.sync_dir(parent_);
+}
+
+void OutputDir::check_lock() const {
+  if (lock_ != nullptr) lock_->check();
 }
 
 std::optional<Stat> OutputDir::leftover() {
@@ -262,6 +273,7 @@ void OutputDir::require_space(int64_t bytes) const {
 
 // The cleanups undo a step that fails, so that the next run finds what this run found.
 void OutputDir::commit() {
+  check_lock();
   sync_folders(fs_, partial_);
   for (const Path& made : made_parents_) fs_.sync_dir(parent_of(made));
   const Occupant there = check_occupant();

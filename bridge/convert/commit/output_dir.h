@@ -25,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "bridge/io/file/file_system.h"
@@ -36,12 +37,21 @@ namespace bridge {
 // Empty: nothing may be replaced.
 using CheckReplaceable = std::function<void(const Path& there)>;
 
+// Reports that the target is there and may not be replaced. Error: kUsage.
+[[noreturn]] void refuse_existing(const Path& target);
+
+// Returns the name of a file that lies beside an output: .NAME.causeway.WHAT.
+Path beside_output(const Path& target, std::string_view what);
+
 class OutputDir {
  public:
   // What the constructor does with a partial folder that an earlier run left.
   enum class Leftover {
     kRemoved,
     kUndecided,  // keeps it; the caller calls start_over() or go_on() before it writes
+    // Another process of this launch (launch.h) has the lock and decides. This object checks the
+    // target, makes nothing and removes nothing.
+    kOfRankZero,
   };
 
   // inputs (files or folders) must exist. If symlinks of an input lead to other folders (the blobs
@@ -67,6 +77,13 @@ class OutputDir {
   void keep();
   // The journal (journal.h) lies beside the lock file.
   const Path& journal_path() const { return journal_path_; }
+  // What is at the target now; nullopt: nothing.
+  std::optional<Stat> at_target() { return fs_.lstat(target_); }
+  // Removes what the partial folder's name holds after another run renamed the new output into
+  // place: the old output, or nothing.
+  void finish_other_commit() { remove_tree(fs_, partial_); }
+  // Reports kIo if another run has taken the lock over.
+  void check_lock() const;
   // Makes durable the names of all files and folders in the partial folder, and its own.
   void sync_names();
   // Makes durable the names beside the target, such as the journal's.

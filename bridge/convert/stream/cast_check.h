@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "bridge/convert/stream/executor.h"
+#include "bridge/io/base/checked.h"
 
 namespace bridge {
 
@@ -38,8 +39,14 @@ class CastCheck {
 
   // The counts by (from, to). Call it while no slice is checked.
   const std::map<std::pair<Dtype, Dtype>, CastCount>& counts() const { return counts_; }
-  // Takes up what another run counted. Call it before see().
-  void restore(std::pair<Dtype, Dtype> dtypes, const CastCount& count) { counts_[dtypes] = count; }
+  // Adds what another run or process counted. Call it while no slice is checked.
+  void restore(std::pair<Dtype, Dtype> dtypes, const CastCount& count) {
+    CastCount& all = counts_[dtypes];
+    all.tensors = checked_add(all.tensors, count.tensors);
+    all.values = checked_add(all.values, count.values);
+    all.changed = checked_add(all.changed, count.changed);
+  }
+  void clear() { counts_.clear(); }
 
  private:
   struct Progress {

@@ -173,11 +173,13 @@ int64_t output_bytes_of(const Transfer& transfer) {
   return bytes;
 }
 
-// Returns the transfer before which `bytes` of output or more follow `first`.
-size_t next_watermark(const std::vector<Transfer>& transfers, size_t first, int64_t bytes) {
-  if (bytes == 0) return transfers.size();
-  for (int64_t done = 0; first < transfers.size() && done < bytes; ++first) {
-    done += output_bytes_of(transfers[first]);
+// Returns the transfer before which as many bytes of output as lie between two watermarks follow
+// `first`.
+size_t next_watermark(const Execution& execution, size_t first) {
+  const int64_t bytes = execution.watermark_bytes;
+  if (bytes == 0) return execution.end();
+  for (int64_t done = 0; first < execution.end() && done < bytes; ++first) {
+    done += output_bytes_of(execution.transfers[first]);
   }
   return first;
 }
@@ -192,15 +194,15 @@ int64_t output_bytes(const std::vector<Transfer>& transfers, size_t first, size_
 
 void execute(const Execution& execution, Progress& progress) {
   SliceQueue queue(execution.transfers, execution.options, execution.first);
-  for (size_t next = execution.first; next < execution.transfers.size();) {
+  for (size_t next = execution.first; next < execution.end();) {
     const size_t begin = next;
-    next = next_watermark(execution.transfers, begin, execution.watermark_bytes);
+    next = next_watermark(execution, begin);
     execution.sink.begin(begin, next);
     queue.open_until(next);
     drain(queue, execution, progress);
     if (execution.hooks.on_watermark) execution.hooks.on_watermark(next);
   }
-  execution.reader.finish();
+  if (execution.finishes_reader) execution.reader.finish();
   execution.sink.finish();
 }
 

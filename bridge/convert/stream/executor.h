@@ -15,9 +15,11 @@
 // none above it has begun (bridge/convert/commit/journal.h).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +31,9 @@
 #include "bridge/io/number/block_codec.h"
 
 namespace bridge {
+
+// Whether a sink makes the files that it writes into.
+enum class OutputFiles { kCreate, kTakeUp };
 
 // Receives finished slices from several threads at once. begin counts elements of the output
 // tensor.
@@ -143,7 +148,7 @@ struct ExecutorOptions {
 ExecutorOptions plan_execution(int threads, const std::vector<Transfer>& transfers,
                                MemoryBudget& budget);
 
-// The arguments of one run.
+// The arguments of one run over transfers [first, end()).
 struct Execution {
   const std::vector<Transfer>& transfers;
   TensorReader& reader;
@@ -153,6 +158,11 @@ struct Execution {
   std::function<std::string(int32_t target)> name_of;  // names a target in messages
   size_t first = 0;             // transfer to begin with; tickets begin at 0 all the same
   int64_t watermark_bytes = 0;  // of output between two calls of on_watermark; 0: only at the end
+  size_t last = std::numeric_limits<size_t>::max();  // transfer to end before; beyond all: the end
+  // Whether the reader completes what it has read parts of. Not if others read the rest.
+  bool finishes_reader = true;
+
+  size_t end() const { return std::min(last, transfers.size()); }
 };
 
 // Bytes that transfers [first, last) write, scales included.

@@ -7,13 +7,13 @@
 namespace bridge {
 
 SafetensorsSink::SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPlan& plan,
-                                 const Origin& origin, size_t first, MemoryBudget& budget)
+                                 const Origin& origin, OutputFiles files, MemoryBudget& budget)
     : plan_(plan),
       files_(plan.shards.size(), pool_size(), FilePool::Use::kWrite,
              [&fs, &plan, dir](size_t index) {
                return fs.open_write(dir / plan.shards[index].name);
              }) {
-  if (first == 0) {
+  if (files == OutputFiles::kCreate) {
     create_files(fs, dir, origin, budget);
   } else {
     for (const ExportPlan::Shard& shard : plan.shards) {

@@ -10,11 +10,10 @@ namespace bridge {
 
 class SafetensorsSink : public Sink {
  public:
-  // Creates and allocates the shards in dir and writes their headers. If first > 0, takes up those
-  // that an earlier run left with all transfers below `first`; reports kBadInput if one is missing
-  // or has another size.
+  // Creates and allocates the shards in dir and writes their headers, or takes up those that are
+  // there; reports kBadInput if one is missing or has another size.
   SafetensorsSink(FileSystem& fs, const Path& dir, const ExportPlan& plan, const Origin& origin,
-                  size_t first, MemoryBudget& budget);
+                  OutputFiles files, MemoryBudget& budget);
   void begin(size_t first, size_t last) override;
   bool wants_crc(size_t index) const override { return index >= crc_from_; }
   void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,

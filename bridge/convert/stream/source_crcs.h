@@ -53,7 +53,8 @@ class SourceCrcs {
     }
     return parts;
   }
-  // Takes up what another run read. Call it before add(). Reports kBadInput for what does not fit.
+  // Takes up what another run or process read. Call it before add(). Reports kBadInput for what
+  // does not fit.
   void restore(const std::vector<NumberedCrc>& complete_before,
                const std::vector<NumberedPart>& parts) {
     for (const auto& [tensor, crc] : complete_before) {
@@ -63,9 +64,10 @@ class SourceCrcs {
     fresh_.clear();
     for (const auto& [tensor, part] : parts) {
       check(tensor);
-      RangeCrc& range = open(static_cast<size_t>(tensor));
-      if (!range.fits(part)) bad_input("a CRC of bytes that the source tensor does not have");
-      range.add(part.offset, part.length, part.crc);
+      if (!open(static_cast<size_t>(tensor)).fits(part)) {
+        bad_input("a CRC of bytes that the source tensor does not have");
+      }
+      add(static_cast<size_t>(tensor), part.offset, part.length, part.crc);
     }
   }
 

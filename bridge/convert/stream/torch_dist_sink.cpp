@@ -16,12 +16,14 @@ std::span<const std::byte> bytes(std::string_view text) {
 
 }  // namespace
 
-TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan, size_t first)
+TorchDistSink::TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan, size_t first,
+                             size_t last, OutputFiles files)
     : plan_(plan),
+      last_(last),
       files_(plan.files.size(), pool_size(), FilePool::Use::kWrite,
              [&fs, &plan, dir](size_t index) { return fs.open_write(dir / plan.files[index]); }),
       items_written_(first) {
-  if (first == 0) {
+  if (files == OutputFiles::kCreate) {
     create_files(fs, dir);
   } else {
     for (size_t i = 0; i < plan.files.size(); ++i) {
@@ -84,7 +86,7 @@ uint32_t TorchDistSink::crc_of(size_t first, size_t last) {
 }
 
 void TorchDistSink::finish() {
-  if (items_written_ != plan_.items.size()) internal_error("an item was not written to its end");
+  if (items_written_ != last_) internal_error("an item was not written to its end");
   files_.sync();
 }
 

@@ -20,14 +20,15 @@ namespace bridge {
 
 class TorchDistSink : public Sink {
  public:
-  // Creates and allocates the files in dir. If first > 0, takes up those that an earlier run left
-  // with all items below `first`; reports kBadInput if one is missing or has another size.
-  TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan, size_t first);
+  // Writes items [first, last) of the plan into the files in dir. Creates and allocates them, or
+  // takes up those that are there; reports kBadInput if one is missing or has another size.
+  TorchDistSink(FileSystem& fs, const Path& dir, const ConvertPlan& plan, size_t first, size_t last,
+                OutputFiles files);
   void begin(size_t first, size_t /*last*/) override { crc_from_ = first; }
   bool wants_crc(size_t /*index*/) const override { return true; }
   void write(const Transfer& transfer, size_t index, int64_t begin, std::span<const std::byte> data,
              uint32_t crc) override;
-  // Requires that every item is complete, and syncs the files.
+  // Requires that every item of the range is complete, and syncs the files.
   void finish() override;
 
   // take_crc() returns the CRC of the tensors' bytes in the items written since its last call, from
@@ -43,6 +44,7 @@ class TorchDistSink : public Sink {
   void create_files(FileSystem& fs, const Path& dir);
 
   const ConvertPlan& plan_;
+  const size_t last_;
   FilePool files_;
   WrittenCrcs crcs_;
   size_t crc_from_ = 0;

@@ -56,6 +56,8 @@ class Lock {
   virtual ~Lock() = default;
   // What the user should know about how the lock is kept; empty: nothing.
   virtual std::string notice() const { return {}; }
+  // Reports kIo if another process has taken the lock over, because this one seemed to be gone.
+  virtual void check() const {}
 };
 
 class FileSystem {
@@ -90,8 +92,9 @@ class FileSystem {
   // Returns false where the file system has no symlinks.
   virtual bool symlink(const std::string& target, const Path& path) = 0;
   virtual void sync_dir(const Path& path) = 0;
-  // Creates the lock file when needed. Returns nullptr if somebody else holds the lock. Where the
-  // file system has no locks, the result is a lease (lease.h).
+  // Creates the lock file when needed, and beside it a lease (lease.h), which is a lock for other
+  // machines too, or the only one where the file system has no locks. Returns nullptr if somebody
+  // else holds the lock. Waits up to a minute for a sign of life of a holder on another machine.
   virtual std::unique_ptr<Lock> try_lock(const Path& path) = 0;
   virtual int64_t free_bytes(const Path& dir) = 0;
 };

@@ -175,10 +175,13 @@ class PosixFile : public File {
 
 class PosixLock : public Lock {
  public:
-  explicit PosixLock(Descriptor fd) : fd_(std::move(fd)) {}
+  PosixLock(Descriptor fd, std::unique_ptr<Lease> lease)
+      : fd_(std::move(fd)), lease_(std::move(lease)) {}
+  void check() const override { lease_->check(); }
 
  private:
   const Descriptor fd_;
+  const std::unique_ptr<Lease> lease_;  // given back before the lock
 };
 
 using StatCall = int (*)(const char*, struct ::stat*);
@@ -298,8 +301,7 @@ class PosixFileSystem : public FileSystem {
       Descriptor fd = open_descriptor(path, "open lock file", O_RDWR | O_CREAT | O_NOFOLLOW);
       if (retry([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
         if (errno == EWOULDBLOCK) return nullptr;
-        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP)
-          return try_lease(*this, path);
+        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) return lease_of(path, false);
         fail(path, "lock", errno);
       }
       // The previous holder may have removed the file while we had it open. Then this lock is on a
@@ -307,7 +309,9 @@ class PosixFileSystem : public FileSystem {
       const std::optional<Stat> named = lstat(path);
       const Stat ours = to_stat(stat_descriptor(path, fd.get()));
       if (named && named->inode == ours.inode && named->device == ours.device) {
-        return std::make_unique<PosixLock>(std::move(fd));
+        std::unique_ptr<Lease> lease = lease_of(path, true);
+        if (lease == nullptr) return nullptr;
+        return std::make_unique<PosixLock>(std::move(fd), std::move(lease));
       }
     }
   }
@@ -327,6 +331,13 @@ class PosixFileSystem : public FileSystem {
   }
 
  private:
+  std::unique_ptr<Lease> lease_of(Path path, bool has_lock) {
+    path += ".lease";
+    std::unique_ptr<Lease> lease = take_lease(*this, path, has_lock);
+    if (lease != nullptr) lease->start();
+    return lease;
+  }
+
   static std::unique_ptr<File> open(const Path& path, std::string_view operation, int flags,
                                     bool writable) {
     return std::make_unique<PosixFile>(path, open_descriptor(path, operation, flags), writable);

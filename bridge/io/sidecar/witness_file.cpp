@@ -76,6 +76,27 @@ void WitnessWriter::append(const Piece& piece) {
   append_bytes(piece.bytes);
 }
 
+void WitnessWriter::append_file(FileSystem& fs, const Path& path, const Mark& mark) {
+  const auto damaged = [&] {
+    bad_input(printable(path.native()) + ": not the bytes that were written");
+  };
+  // Opened as it was written: it is no input.
+  const std::unique_ptr<File> file = fs.open_write(path);
+  const auto begin = std::ssize(kMagic);
+  if (mark.size < begin || file->size() < mark.size) damaged();
+  std::vector<std::byte> piece(kBufferBytes);
+  uint32_t crc = 0;
+  for (int64_t done = 0; done < mark.size;) {
+    const auto length = std::min(std::ssize(piece), mark.size - done);
+    const auto bytes = std::span(piece).first(static_cast<size_t>(length));
+    file->read_at(done, bytes);
+    crc = crc32(bytes, crc);
+    append_bytes(bytes.subspan(static_cast<size_t>(std::max<int64_t>(0, begin - done))));
+    done += length;
+  }
+  if (crc != mark.crc) damaged();
+}
+
 void WitnessWriter::write(size_t ticket, std::span<const Piece> pieces) {
   std::unique_lock lock(mutex_);
   turn_.wait(lock, [&] { return next_ticket_ == ticket || aborted_; });

@@ -51,6 +51,9 @@ class WitnessWriter {
   void write(size_t ticket, std::span<const Piece> pieces);
   // Appends without a ticket, from one thread, before or after the ticketed writes.
   void append(const Piece& piece);
+  // Appends the records of another file, as far as `mark`, likewise. Reports kBadInput if the bytes
+  // before the mark have another CRC.
+  void append_file(FileSystem& fs, const Path& path, const Mark& mark);
   // Ends the waits of all writers after an error elsewhere.
   void abort();
   // Hands everything written so far to the file system. Call it while no thread is in write().

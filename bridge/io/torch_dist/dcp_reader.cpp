@@ -34,6 +34,9 @@ struct Item {
   int64_t record_size = 0;
   uint32_t record_crc = 0;
   bool is_open = false;
+  // Of an item without CRC:
+  bool is_counted = false;
+  bool is_taken = false;               // by take_without_crc()
   std::unique_ptr<RangeCrc> progress;  // null: not touched, verified, or nothing to verify
 };
 
@@ -57,7 +60,8 @@ struct DcpReader::Impl {
   void read(size_t index, int64_t begin, std::span<std::byte> out);
   void finish();
   std::vector<NumberedPart> open_parts() const;
-  void restore(const std::vector<NumberedPart>& parts, int64_t without_crc);
+  std::vector<int64_t> take_without_crc();
+  void restore(const std::vector<NumberedPart>& parts, const std::vector<int64_t>& without_crc);
 
   // One chunk of one tensor and its item.
   struct Place {
@@ -142,7 +146,8 @@ void DcpReader::Impl::open_item(const Place& at, const File& file) {
   at.item.record_crc = found.record_crc;
   if (found.has_crc) {
     at.item.progress = std::make_unique<RangeCrc>(found.record_size);
-  } else {
+  } else if (!at.item.is_counted) {
+    at.item.is_counted = true;
     ++items_without_crc;
   }
   at.item.is_open = true;
@@ -257,7 +262,18 @@ std::vector<NumberedPart> DcpReader::Impl::open_parts() const {
   return open;
 }
 
-void DcpReader::Impl::restore(const std::vector<NumberedPart>& parts, int64_t without_crc) {
+std::vector<int64_t> DcpReader::Impl::take_without_crc() {
+  std::vector<int64_t> numbers;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (!items[i].is_counted || items[i].is_taken) continue;
+    items[i].is_taken = true;
+    numbers.push_back(static_cast<int64_t>(i));
+  }
+  return numbers;
+}
+
+void DcpReader::Impl::restore(const std::vector<NumberedPart>& parts,
+                              const std::vector<int64_t>& without_crc) {
   for (const NumberedPart& numbered : parts) {
     const int64_t number = numbered.number;
     const RangeCrc::Part& part = numbered.part;
@@ -274,7 +290,12 @@ void DcpReader::Impl::restore(const std::vector<NumberedPart>& parts, int64_t wi
       at.item.progress->add(part.offset, part.length, part.crc);
     });
   }
-  items_without_crc += without_crc;
+  for (const int64_t number : without_crc) {
+    if (number < 0 || number >= std::ssize(items)) bad_input("an item that is not there");
+    Item& item = items[static_cast<size_t>(number)];
+    if (!item.is_counted) ++items_without_crc;
+    item.is_counted = item.is_taken = true;
+  }
 }
 
 void DcpReader::Impl::finish() {
@@ -315,8 +336,13 @@ std::vector<NumberedPart> DcpReader::open_parts() const {
   return impl_->open_parts();
 }
 
-void DcpReader::restore(const std::vector<NumberedPart>& parts, int64_t items_without_crc) {
-  impl_->restore(parts, items_without_crc);
+std::vector<int64_t> DcpReader::take_without_crc() {
+  return impl_->take_without_crc();
+}
+
+void DcpReader::restore(const std::vector<NumberedPart>& parts,
+                        const std::vector<int64_t>& without_crc) {
+  impl_->restore(parts, without_crc);
 }
 
 void DcpReader::finish() {

@@ -44,9 +44,12 @@ class DcpReader {
   // by item and offset. Items are numbered through all tensors and chunks. Call it while no thread
   // reads.
   std::vector<NumberedPart> open_parts() const;
-  // Takes up what another reader of the same checkpoint read. Call it before read(). Reports
-  // kBadInput for parts that do not fit.
-  void restore(const std::vector<NumberedPart>& parts, int64_t items_without_crc);
+  // Returns the numbers of the items without CRCs that were touched since the last call. Call it
+  // while no thread reads.
+  std::vector<int64_t> take_without_crc();
+  // Takes up what other readers of the same checkpoint read. Call it before read(). Reports
+  // kBadInput for parts that do not fit, and for numbers that no item has.
+  void restore(const std::vector<NumberedPart>& parts, const std::vector<int64_t>& without_crc);
 
   // The number of touched items that were written without CRCs: their bytes cannot be verified.
   int64_t items_without_crc() const;

@@ -61,6 +61,33 @@ TEST(WitnessFile, HoldsItsRecords) {
   }
 }
 
+// What two processes wrote becomes the file that one would have written.
+TEST(WitnessFile, TakesUpTheRecordsOfAnotherFile) {
+  const TempDir dir;
+  FileSystem& fs = real_file_system();
+  const std::string payload(70'000, 'w');
+  const auto append = [&](WitnessWriter& writer, int32_t tensor) {
+    writer.append({tensor, 0, std::as_bytes(std::span(payload))});
+  };
+  WitnessWriter whole(fs, dir / "whole");
+  WitnessWriter first(fs, dir / "first");
+  WitnessWriter second(fs, dir / "second");
+  for (const int32_t tensor : {1, 2, 3}) {
+    append(whole, tensor);
+    append(tensor == 1 ? first : second, tensor);
+  }
+  const uint32_t expected = whole.finish();
+  const WitnessWriter::Mark mark = second.mark();
+  append(second, 9);  // behind the mark
+  second.finish();
+  first.append_file(fs, dir / "second", mark);
+  EXPECT_EQ(first.finish(), expected);
+  EXPECT_EQ(first.size(), whole.size());
+  EXPECT_TRUE(read_file(dir / "first") == read_file(dir / "whole"));
+  EXPECT_THROW(first.append_file(fs, dir / "second", {mark.size, mark.crc ^ 1}), Error);
+  EXPECT_THROW(first.append_file(fs, dir / "second", {mark.size * 2, mark.crc}), Error);
+}
+
 // The second half is written by another writer, over what the first one wrote after the mark.
 TEST(WitnessFile, AnotherWriterGoesOn) {
   const TempDir dir;

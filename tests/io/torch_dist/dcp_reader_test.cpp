@@ -199,7 +199,7 @@ TEST_F(DcpReaderTest, AnotherReaderGoesOn) {
     reader_ = std::make_unique<DcpReader>(fs_, folder_.dist_dir, folder_.metadata);
     std::vector<NumberedPart> before = parts;
     if (damaged) before[0].part.crc ^= 1;  // what was read then is not what the item should hold
-    reader_->restore(before, 0);
+    reader_->restore(before, {});
     if (damaged) {
       expect_bad([&] { read(0, 300, 100); }, Code::kBadInput, "CRC-32 mismatch");
       continue;
@@ -217,11 +217,11 @@ TEST_F(DcpReaderTest, PartsThatDoNotFitAreRefused) {
   for (const NumberedPart& part : std::vector<NumberedPart>{
            {-1, {0, 4, 0}}, {2, {0, 4, 0}}, {0, {-1, 4, 0}}, {0, {397, 4, 0}}, {0, {0, 0, 0}}}) {
     reader_ = std::make_unique<DcpReader>(fs_, folder_.dist_dir, folder_.metadata);
-    expect_bad([&] { reader_->restore({part}, 0); }, Code::kBadInput, "");
+    expect_bad([&] { reader_->restore({part}, {}); }, Code::kBadInput, "");
   }
   expect_bad(
       [&] {
-        reader_->restore({{1, {0, 4, 0}}, {1, {3, 4, 0}}}, 0);
+        reader_->restore({{1, {0, 4, 0}}, {1, {3, 4, 0}}}, {});
       },
       Code::kBadInput, "__0_0.distcp: w: a part that does not fit its item");
 }
@@ -334,6 +334,19 @@ TEST_F(DcpReaderTest, WithoutCrcsNothingIsVerifiedAndItIsCounted) {
   EXPECT_EQ(read(1, 0, 8), "eeffgghh");
   reader_->finish();
   EXPECT_EQ(reader_->items_without_crc(), 2);
+  EXPECT_EQ(reader_->take_without_crc(), (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(reader_->take_without_crc(), std::vector<int64_t>{});
+  // Another reader, which touches an item that this one has touched, counts it once.
+  reader_ = std::make_unique<DcpReader>(fs_, folder_.dist_dir, folder_.metadata);
+  reader_->restore({}, {1});
+  EXPECT_EQ(reader_->items_without_crc(), 1);
+  EXPECT_EQ(reader_->take_without_crc(), std::vector<int64_t>{});
+  read(0, 0, 8);
+  EXPECT_EQ(reader_->items_without_crc(), 2);
+  EXPECT_EQ(reader_->take_without_crc(), std::vector<int64_t>{0});
+  for (const int64_t number : {-1, 3}) {
+    expect_bad([&] { reader_->restore({}, {number}); }, Code::kBadInput, "an item that is not");
+  }
 }
 
 TEST_F(DcpReaderTest, FailuresOfTheDiskNameFileAndTensor) {
