@@ -63,6 +63,8 @@ constexpr const char* kVerifyExamples =
     "  srun -N4 causeway verify DeepSeek-V3 megatron/v3 --mode hash --report verify.json\n"
     "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device auto --layers 0:4\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode logits --tokens prompts.txt\n"
+    "  causeway verify megatron/v3 --mode train-step --tokens packed.safetensors --dump "
+    "grad.safetensors\n"
     "Exit status 1 means: compared, and something differs. --mapping, --arch and --sidecar are for "
     "hash\n"
     "mode; --mode logits runs causeway-verify, which lies beside this program.";
@@ -146,11 +148,14 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
       app.add_subcommand("verify", "Compare a Hugging Face folder and a Megatron checkpoint");
   command->footer(kVerifyExamples);
   command->add_option("SOURCE", verify_command.options.a, "Either of the two")->required();
-  command->add_option("CONVERTED", verify_command.options.b, "The other one")->required();
+  command->add_option("CONVERTED", verify_command.options.b,
+                      "The other one; a training step can do without");
   command
-      ->add_option("--mode", verify_command.mode,
-                   "hash (bytes), logits (forward pass), both (default both)")
-      ->check(CLI::IsMember({"hash", "logits", "both"}))
+      ->add_option(
+          "--mode", verify_command.mode,
+          "hash (bytes), logits (forward pass), both, train-step (losses and gradients of one "
+          "checkpoint, or of both) (default both)")
+      ->check(CLI::IsMember({"hash", "logits", "both", "train-step"}))
       ->type_name("MODE")
       ->default_val("both");
   command->add_flag("--dry-run", verify_command.options.dry_run,

@@ -16,7 +16,7 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;  // hash, logits, both
+  std::string mode;  // hash, logits, both, train-step; only the last has one path
   // The given options of the forward pass and their values, for causeway-verify.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };

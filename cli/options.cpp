@@ -146,6 +146,21 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
   add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   add("--device", "DEVICE", "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+  constexpr const char* kTraining = "Training step (--mode train-step)";
+  add("--dump", "FILE",
+      "Write losses and gradients (safetensors); those of SOURCE go to FILE.first where there are "
+      "two checkpoints")
+      ->group(kTraining);
+  add("--context-parallel", "N", "Shift and count targets on N ranks, in one process (default 1)")
+      ->group(kTraining)
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+  add("--mtp", "WHAT", "keep, or drop: leave multi-token prediction out of the step (default keep)")
+      ->group(kTraining)
+      ->check(CLI::IsMember({"keep", "drop"}));
+  app.add_flag_callback(
+         "--aux-loss", [&given] { given.emplace_back("--aux-loss", "true"); },
+         "Add the losses of routers, as the Megatron checkpoint configures them (default: not)")
+      ->group(kTraining);
 }
 
 namespace {

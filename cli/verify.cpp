@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -75,20 +76,39 @@ Lines lines_of(const bridge::HashSummary& summary) {
   return lines;
 }
 
+// Refuses what has no effect in the mode.
+void check_training_options(const VerifyCommand& command) {
+  if (command.mode == "train-step") return;
+  if (command.options.b.empty()) {
+    bridge::usage_error("CONVERTED is required",
+                        "only --mode train-step takes one checkpoint; see causeway verify --help");
+  }
+  for (const auto& [option, value] : command.forward_options) {
+    for (const std::string_view name : {"--dump", "--context-parallel", "--aux-loss", "--mtp"}) {
+      if (option == name) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
+    }
+  }
+}
+
 }  // namespace
 
 int verify(const VerifyCommand& command) {
   const Stopwatch stopwatch;
-  const bool hash = command.mode != "logits";
+  const bool trains = command.mode == "train-step";
+  const bool hash = command.mode == "hash" || command.mode == "both";
   const bool logits = command.mode != "hash";
+  check_training_options(command);
   const std::optional<bridge::Path> program = find_causeway_verify();
   if (!hash && command.options.dry_run) {
-    bridge::usage_error("verify --dry-run compares names, shapes and dtypes, not logits",
+    bridge::usage_error(fmt::format("verify --dry-run compares names, shapes and dtypes, not {}",
+                                    trains ? "gradients" : "logits"),
                         "use --mode hash with it");
   }
   if (!hash && !program) {
-    bridge::unsupported(
-        "verify --mode logits: causeway-verify, which compares logits, was not built", kInstall);
+    bridge::unsupported(fmt::format("verify --mode {}: causeway-verify, which compares logits, was "
+                                    "not built",
+                                    command.mode),
+                        kInstall);
   }
   if (hash && logits && !program) {
     bridge::print_message(
@@ -108,6 +128,10 @@ int verify(const VerifyCommand& command) {
   bridge::check_report_place(
       fs, command.options.report,
       {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});
+  for (const auto& [option, value] : command.forward_options) {
+    if (option != "--dump") continue;
+    bridge::check_report_place(fs, value, {command.options.a, command.options.b}, {});
+  }
   bridge::Report report;
   Lines lines;
   if (hash) {
@@ -123,10 +147,16 @@ int verify(const VerifyCommand& command) {
 
   // The report waits until both parts are known; the result on bytes is printed before that.
   print_summary(command.options, report, lines);
-  const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
+  const bridge::ConversionFacts facts = command.options.b.empty()
+                                            ? bridge::ConversionFacts{}
+                                            : bridge::facts_of_conversion(fs, command.options);
   const LogitsRun run = run_causeway_verify(*program, command, facts);
   report.json["mode"] = command.mode;
   report.json["logits"] = run.json;
+  if (trains && run.json.contains("train_step")) {
+    report.json["train_step"] = run.json["train_step"];
+    report.json["logits"].erase("train_step");
+  }
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
   const int hash_status = exit_status(report);
   const bool unknown = run.status == static_cast<int>(bridge::Code::kUnsupported);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -43,11 +44,15 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   }
   if (!report.empty()) add("--report", report.native());
   if (options.quiet) words.emplace_back("--quiet");
-  if (facts.without_mtp) add("--mtp", "drop");
+  const bool says_mtp = std::any_of(command.forward_options.begin(), command.forward_options.end(),
+                                    [](const auto& option) { return option.first == "--mtp"; });
+  if (facts.without_mtp && !says_mtp) add("--mtp", "drop");
   if (facts.without_parts) add("--parts", "text");
   if (!facts.dtype.empty()) add("--dtype", facts.dtype);
   for (const auto& [option, value] : command.forward_options) add(option, value);
-  words.insert(words.end(), {"--", options.a.native(), options.b.native()});
+  if (command.mode == "train-step") add("--mode", command.mode);
+  words.insert(words.end(), {"--", options.a.native()});
+  if (!options.b.empty()) words.push_back(options.b.native());
   return words;
 }
 

@@ -50,6 +50,7 @@ room models/hf "bridge/io models/model models/weights" "$torch"
 room models/megatron "bridge/io models/model models/weights" "$torch"
 room models/forward "bridge/io models/model models/weights" "$torch"
 room models/compare "bridge/io models/model models/weights models/forward" "$torch"
+room models/train "bridge/io models/model models/weights models/forward" "$torch"
 room models/verify "bridge/io models" "$torch CLI"
 
 violations=0

@@ -57,6 +57,9 @@ class RoundedWeights : public Weights {
   bridge::Shape shape(const TensorId& id) override { return weights_.shape(id); }
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override;
   std::string source(const TensorId& id) override { return weights_.source(id); }
+  std::vector<StoredTensor> stored() override { return weights_.stored(); }
+  std::vector<StoredPart> parts(const TensorId& id) override { return weights_.parts(id); }
+  TrainingSettings training() override { return weights_.training(); }
 
  private:
   Weights& weights_;

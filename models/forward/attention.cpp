@@ -54,8 +54,21 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 
 at::Tensor attention(const AttentionConfig& config, const NormConfig& norm,
                      const SectionWeights& weights, const at::Tensor& x, ForwardState& state) {
-  return std::visit([&](const auto& kind) { return dispatch(kind, norm, weights, x, state); },
-                    config);
+  const auto of = [&](const at::Tensor& tokens) {
+    return std::visit(
+        [&](const auto& kind) { return dispatch(kind, norm, weights, tokens, state); }, config);
+  };
+  if (state.offsets.empty()) return of(x);
+  std::vector<at::Tensor> sequences;
+  for (size_t i = 1; i < state.offsets.size(); ++i) {
+    const int64_t first = state.offsets[i - 1];
+    const int64_t count = state.offsets[i] - first;
+    if (count == 0) continue;
+    state.tokens = {first, count};
+    sequences.push_back(of(x.narrow(1, first, count)));
+  }
+  state.tokens.reset();
+  return joined_blocks(sequences, 1);
 }
 
 at::Tensor split_heads(const at::Tensor& x, int64_t heads) {

@@ -12,7 +12,8 @@
 
 namespace models {
 
-// x: [B, S, D]. state provides the rotary tables.
+// x: [B, S, D]. state provides the rotary tables and the sequences of a packed row, each of which is
+// computed as if it were alone.
 at::Tensor attention(const AttentionConfig& config, const NormConfig& norm,
                      const SectionWeights& weights, const at::Tensor& x, ForwardState& state);
 

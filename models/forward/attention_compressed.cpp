@@ -1,4 +1,4 @@
-// Compressed attention:
+// Compressed attention (a prompt shorter than `ratio` tokens has no summaries):
 //   1. latent = norm(Wdown x); q = Wup latent, each head divided by its root mean square;
 //      kv = norm(Wkv x), one head for all
 //   2. the last rope_dim channels of each are turned by position, in pairs
@@ -15,6 +15,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -72,6 +73,7 @@ class Layer {
   }
 
   int64_t tokens() const { return x_.size(1); }
+  bool has_summaries() const { return config_.ratio > 0 && tokens() >= config_.ratio; }
 
   // The index that chooses among the summaries; its members are undefined if there is none.
   struct SummaryIndex {
@@ -85,7 +87,7 @@ class Layer {
     const at::Tensor kv = turned(
         rms_norm(linear(x_, weights_.get(Role::kKv)), weights_.get_f32(Role::kKvNorm), norm_),
         table_);
-    const at::Tensor summaries = config_.ratio > 0 ? summaries_of(kKeys) : kv.narrow(1, 0, 0);
+    const at::Tensor summaries = has_summaries() ? summaries_of(kKeys) : kv.narrow(1, 0, 0);
     const at::Tensor sink = weights_.get_f32(Role::kSink);
     const double scale = 1 / std::sqrt(static_cast<double>(config_.head_dim));
     const int64_t heads = x_.size(0) * std::max(config_.heads, config_.index_heads);
@@ -96,7 +98,7 @@ class Layer {
       at::Tensor visible = visible_keys(block, config_.window, x_.device())
                                .unsqueeze(0)
                                .expand({x_.size(0), -1, -1});
-      if (config_.ratio > 0) {
+      if (has_summaries()) {
         keys = at::cat({keys, summaries.narrow(1, 0, block.last / config_.ratio)}, 1);
         visible = at::cat({visible, visible_summaries(block, index)}, -1);
       }
@@ -117,8 +119,10 @@ class Layer {
                   {table_.cos.index_select(0, positions), table_.sin.index_select(0, positions)});
   }
 
+  // The index only chooses: no gradient passes through it.
   SummaryIndex summary_index(const at::Tensor& latent) const {
-    if (config_.index_heads == 0) return {};
+    if (config_.index_heads == 0 || !has_summaries()) return {};
+    const c10::NoGradGuard no_gradient;
     const at::Tensor q = turned(
         split_heads(linear(latent, weights_.get(Role::kIndexQ)), config_.index_heads), table_);
     return {q.transpose(1, 2), summaries_of(kIndexKeys),
@@ -148,7 +152,7 @@ class Layer {
   const NormConfig& norm_;
   const SectionWeights& weights_;
   const at::Tensor& x_;
-  const RotaryTable& table_;
+  RotaryTable table_;  // of the tokens of x_
 };
 
 }  // namespace

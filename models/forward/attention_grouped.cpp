@@ -36,7 +36,7 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
     q = rms_norm(q, weights.get_f32(Role::kQNorm), norm);
     k = rms_norm(k, weights.get_f32(Role::kKNorm), norm);
   }
-  const RotaryTable& table = state.rotary(config.rotary);
+  const RotaryTable table = state.rotary(config.rotary);
   q = rotate(q, config.rotary, table);
   k = rotate(k, config.rotary, table);
   const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));

@@ -32,7 +32,7 @@ at::Tensor latent_attention(const LatentAttention& config, const NormConfig& nor
                             const SectionWeights& weights, const at::Tensor& x,
                             ForwardState& state) {
   const NormConfig latent_norm{norm.kind, config.latent_eps};
-  const RotaryTable& table = state.rotary(config.rotary);
+  const RotaryTable table = state.rotary(config.rotary);
   const auto turned = [&](const at::Tensor& part) { return rotate(part, config.rotary, table); };
 
   const at::Tensor q = split_heads(queries(config, latent_norm, weights, x), config.heads);

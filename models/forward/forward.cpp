@@ -2,7 +2,6 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
@@ -54,13 +53,20 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
       layers_(options.layers.value_or(
           LayerRange{0, static_cast<int64_t>(weights.config().layers.size())})),
       has_heads_(!options.layers),
+      gradients_(options.gradients),
       coverage_(options.coverage) {
   check_prompt(ids, config_.vocab);
   state_.ids = ids;
+  state_.offsets = options.offsets;
+  state_.positions = options.positions;
+  if (!state_.offsets.empty() && !state_.positions.defined()) {
+    state_.positions = places_in_sequence(state_.offsets);
+  }
+  state_.on_router = options.on_router;
 }
 
 std::optional<HiddenState> ForwardPass::next() {
-  const c10::InferenceMode no_autograd;
+  const c10::InferenceMode no_autograd(!gradients_);
   const int64_t place = place_++;
   if (place == 0) return first_state();
   const int64_t layers = layers_.end - layers_.begin;
@@ -94,9 +100,9 @@ HiddenState ForwardPass::final_state() {
 HiddenState ForwardPass::mtp(int64_t depth) {
   const SectionWeights weights = section(Section::kMtp, depth);
   const at::Tensor previous = has_streams(config_) ? state_.hidden : heads_.back();
-  const int64_t tokens = state_.ids.size(1);
+  const Offsets one_sequence = {0, state_.ids.size(1)};
   state_.ids =
-      at::cat({state_.ids.narrow(1, 1, tokens - 1), at::zeros_like(state_.ids.narrow(1, 0, 1))}, 1);
+      rolled_left(state_.ids, state_.offsets.empty() ? one_sequence : state_.offsets).values;
   state_.hidden = joined(weights, embedding(state_.ids), previous);
   layer(fmt::format("mtp.{}", depth), config_.mtp[static_cast<size_t>(depth)], weights);
   heads_.push_back(head(weights, Role::kMtpFinalNorm));
@@ -117,17 +123,12 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
   if (coverage_ != nullptr && coverage_->embedding_rows == 0) {
     coverage_->embedding_rows = static_cast<int64_t>(distinct.size());
   }
-  std::vector<at::Tensor> rows;
-  rows.reserve(distinct.size());
-  for (const int64_t token : distinct) {
-    rows.push_back(weights_.rows({Role::kEmbedding}, token, token + 1));
-  }
   at::Tensor places = at::empty({flat.numel()}, at::kLong);
   int64_t* place = places.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < flat.numel(); ++i) {
     place[i] = std::lower_bound(distinct.begin(), distinct.end(), tokens[i]) - distinct.begin();
   }
-  return at::cat(rows)
+  return weights_.chosen_rows({Role::kEmbedding}, distinct)
       .to(compute_.device, compute_.dtype)
       .index_select(0, places.to(compute_.device))
       .view({ids.size(0), ids.size(1), config_.hidden});
@@ -190,10 +191,12 @@ int64_t OutputLayer::rows_at_once() const {
 
 at::Tensor OutputLayer::block(int64_t first) const {
   const c10::InferenceMode no_autograd;
-  const ModelConfig& config = weights_.config();
-  const Role role = config.tied ? Role::kEmbedding : Role::kOutput;
   return SectionWeights(weights_, compute_)
-      .rows(role, first, std::min(first + step(), config.vocab));
+      .rows(role(), first, std::min(first + step(), weights_.config().vocab));
+}
+
+at::Tensor OutputLayer::whole() const {
+  return SectionWeights(weights_, compute_).get(role());
 }
 
 }  // namespace models

@@ -14,7 +14,8 @@
 //         depth before; the input of the depth's head is norm(head(u)), with the depth's own norm
 //         and head
 //   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head
-// Memory holds one weight tensor at a time. There is no autograd, and there are no modules.
+// Memory holds one weight tensor at a time, and there is no autograd, unless the pass is one of a
+// training step (models/train): the same code then runs on weights that are leaves of autograd.
 // Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
 // DeepSeek-V4 inference/model.py.
 #pragma once
@@ -22,11 +23,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "models/forward/forward_state.h"
+#include "models/forward/sequences.h"
 #include "models/weights/weights.h"
 
 namespace models {
@@ -61,6 +64,14 @@ struct PassOptions {
   // If set, only these layers run: the first of them reads the embedding, and no head runs.
   std::optional<LayerRange> layers;
   Coverage* coverage = nullptr;
+  // Records the operations for autograd.
+  bool gradients = false;
+  // The sequences of a packed row (check_offsets must have passed); empty: every row is one.
+  Offsets offsets = {};
+  // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
+  at::Tensor positions = {};
+  // ForwardState::on_router.
+  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router = {};
 };
 
 // One forward pass that advances place by place, so that two passes can run side by side and only
@@ -94,6 +105,7 @@ class ForwardPass {
   Compute compute_;
   LayerRange layers_;
   bool has_heads_;
+  bool gradients_;
   Coverage* coverage_;
   int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
   ForwardState state_;
@@ -111,8 +123,12 @@ class OutputLayer {
   int64_t rows_at_once() const;
   // The block that begins at row `first`, [rows, D].
   at::Tensor block(int64_t first) const;
+  // All of it, [V, D]; a gradient passes through it.
+  at::Tensor whole() const;
 
  private:
+  Role role() const { return weights_.config().tied ? Role::kEmbedding : Role::kOutput; }
+
   Weights& weights_;
   Compute compute_;
 };

@@ -5,9 +5,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <deque>
+#include <functional>
+#include <optional>
 #include <utility>
 
 #include "models/forward/rotary.h"
+#include "models/forward/sequences.h"
 #include "models/model/model_config.h"
 
 namespace models {
@@ -19,21 +22,46 @@ struct ForwardState {
   // The residual stream: [B, S, D], or [B, S, n, D] with n streams. The embedding makes it; each
   // layer adds to it.
   at::Tensor hidden;
+  // The sequences of a packed row, which is the only row then; empty: every row is one sequence. The
+  // pass sets it. Attention stays inside each, and MTP depths shift each by itself.
+  Offsets offsets;
+  // [S] int64: the position of every token; undefined: 0 .. S - 1. The pass sets it, and the rotary
+  // tables are made for it.
+  at::Tensor positions;
+  // The tokens of the one sequence that attention works on; nullopt: all. Attention sets it.
+  struct Tokens {
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  std::optional<Tokens> tokens;
+  // If set, every router calls it with its logits, [B S, experts] fp32.
+  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router;
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
   // counted. The pass sets and reports it.
   int64_t* routed_experts = nullptr;
 
-  // The tables of the rotary encodings met so far, for positions 0 .. S - 1. An attention makes
-  // them on first use; the layers of a model share one or a few. It is a deque so that references
-  // to a table stay valid when another is made.
+  // The tables of the rotary encodings met so far, for the positions of all tokens. An attention
+  // makes them on first use; the layers of a model share one or a few. It is a deque so that
+  // references to a table stay valid when another is made.
   std::deque<std::pair<RotaryConfig, RotaryTable>> rotary_tables;
 
-  const RotaryTable& rotary(const RotaryConfig& config) {
+  // The table for `tokens`.
+  RotaryTable rotary(const RotaryConfig& config) {
+    const RotaryTable& all = table_of_all(config);
+    if (!tokens) return all;
+    return {all.cos.narrow(0, tokens->first, tokens->count),
+            all.sin.narrow(0, tokens->first, tokens->count)};
+  }
+
+ private:
+  const RotaryTable& table_of_all(const RotaryConfig& config) {
     for (const auto& [known, table] : rotary_tables) {
       if (known == config) return table;
     }
+    const at::TensorOptions options = hidden.options();
     return rotary_tables
-        .emplace_back(config, rotary_table(config, hidden.size(1), hidden.options()))
+        .emplace_back(config, positions.defined() ? rotary_table_at(config, positions, options)
+                                                  : rotary_table(config, hidden.size(1), options))
         .second;
   }
 };

@@ -33,18 +33,20 @@ at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at:
   return projected(inner, Role::kDown, Role::kDownBias);
 }
 
-// tokens: [tokens, D]; ids: [tokens].
+// tokens: [tokens, D].
 Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
-                   const at::Tensor& tokens, const at::Tensor& ids) {
+                   const at::Tensor& tokens, const ForwardState& state) {
   const at::Tensor logits = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
+  if (state.on_router) state.on_router(router, logits);
   return route(
       router, logits, router.selection_bias ? weights.get_f32(Role::kRouterBias) : at::Tensor(),
-      router.by_token ? weights.table_rows(Role::kRouterTable, ids, router.experts) : at::Tensor());
+      router.by_token ? weights.table_rows(Role::kRouterTable, state.ids.flatten(), router.experts)
+                      : at::Tensor());
 }
 
 at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
                           const at::Tensor& tokens, const ForwardState& state) {
-  const Routing routing = routing_of(config.router, weights, tokens, state.ids.flatten());
+  const Routing routing = routing_of(config.router, weights, tokens, state);
   at::Tensor sum = at::zeros_like(tokens);
   for (int64_t expert = 0; expert < config.router.experts; ++expert) {
     const at::Tensor chosen = routing.experts.eq(expert);

@@ -65,8 +65,12 @@ at::Tensor batch_of(std::string_view text) {
 
 }  // namespace
 
+bool is_prompt_text(const std::string& text) {
+  return text.find_first_not_of("-0123456789, ") == std::string::npos;
+}
+
 at::Tensor given_prompt(bridge::FileSystem& fs, const std::string& text) {
-  if (text.find_first_not_of("-0123456789, ") == std::string::npos) {
+  if (is_prompt_text(text)) {
     return bridge::with_context("--tokens", [&] { return batch_of(text); });
   }
   if (!fs.stat(text)) {

@@ -17,6 +17,9 @@ namespace models {
 
 constexpr int64_t kMostTokens = 1 << 20;  // of all prompts together
 
+// True if `text` is a prompt itself and names no file.
+bool is_prompt_text(const std::string& text);
+
 // [B, S] int64. Errors: kUsage if `text` is neither numbers nor a file;
 // kBadInput "file: line: what" if its content is not a prompt.
 at::Tensor given_prompt(bridge::FileSystem& fs, const std::string& text);

@@ -70,7 +70,12 @@ at::Tensor rotary_frequencies(const RotaryConfig& rotary) {
 
 RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
                          const at::TensorOptions& options) {
-  const at::Tensor angles = at::arange(count, at::kFloat).outer(rotary_frequencies(rotary));
+  return rotary_table_at(rotary, at::arange(count, at::kFloat), options);
+}
+
+RotaryTable rotary_table_at(const RotaryConfig& rotary, const at::Tensor& positions,
+                            const at::TensorOptions& options) {
+  const at::Tensor angles = positions.to(at::kFloat).outer(rotary_frequencies(rotary));
   return {(angles.cos() * rotary.magnitude).to(options),
           (angles.sin() * rotary.magnitude).to(options)};
 }

@@ -35,6 +35,10 @@ struct RotaryTable {
 RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
                          const at::TensorOptions& options);
 
+// The same for these positions: [count], integers on the CPU.
+RotaryTable rotary_table_at(const RotaryConfig& rotary, const at::Tensor& positions,
+                            const at::TensorOptions& options);
+
 // x: [..., positions, head]. The first `channels` of a head turn; every channel keeps its place.
 at::Tensor rotate(const at::Tensor& x, const RotaryConfig& rotary, const RotaryTable& table);
 

@@ -15,6 +15,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "models/hf/training.h"
 #include "models/hf/vision.h"
 #include "models/weights/tensor_bytes.h"
 
@@ -150,6 +151,24 @@ class HfWeights : public Weights {
 
   const ModelConfig& config() const override { return config_; }
   bridge::Shape shape(const TensorId& id) override { return locate(id).shape; }
+  std::vector<StoredTensor> stored() override {
+    std::vector<StoredTensor> tensors;
+    for (const HfTensor& tensor : folder_.tensors) {
+      bridge::Shape shape = tensor.shape;
+      if (is_fp4(tensor)) shape.back() *= 2;
+      tensors.push_back({tensor.name, std::move(shape), reason_not_read(tensor.name)});
+    }
+    mark_scales(tensors);
+    return tensors;
+  }
+  std::vector<StoredPart> parts(const TensorId& id) override {
+    const Location location = locate(id);
+    return {{index_of(*location.tensor), location.first_row, location.rows, location.shape,
+             location.columns.first, location.columns.total}};
+  }
+  TrainingSettings training() override {
+    return in(folder_.path, [&] { return hf_training(settings_); });
+  }
   std::string source(const TensorId& id) override {
     return bridge::printable(locate(id).tensor->name);
   }
@@ -251,6 +270,24 @@ class HfWeights : public Weights {
     return location;
   }
 
+  size_t index_of(const HfTensor& tensor) const {
+    return static_cast<size_t>(&tensor - folder_.tensors.data());
+  }
+
+  // Empty for a tensor of the model.
+  std::string reason_not_read(const std::string& name) const {
+    if (names_.copy_of(name)) return "a copy that the model does not read";
+    if (names_.is_unused(name)) return "not read by the model";
+    return drop_mtp_ && names_.is_mtp(name) ? "not run: --mtp drop" : "";
+  }
+
+  void mark_scales(std::vector<StoredTensor>& tensors) const {
+    for (const HfTensor& tensor : folder_.tensors) {
+      const HfTensor* scale = is_quantized(tensor) ? find_scale(tensor.name) : nullptr;
+      if (scale != nullptr) tensors[index_of(*scale)].unread = "scales of a quantized tensor";
+    }
+  }
+
   // Returns nullptr if there are no scales.
   const HfTensor* find_scale(const std::string& name) const {
     const HfTensor* scale = folder_.find(name + std::string(kScaleSuffix));
@@ -281,9 +318,7 @@ class HfWeights : public Weights {
   // unused.
   void check_all_used() const {
     std::vector<bool> used(folder_.tensors.size());
-    const auto mark = [&](const HfTensor& found) {
-      used[static_cast<size_t>(&found - folder_.tensors.data())] = true;
-    };
+    const auto mark = [&](const HfTensor& found) { used[index_of(found)] = true; };
     for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
       const HfTensor& found = *locate(id).tensor;
       mark(found);

@@ -15,6 +15,7 @@
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "models/megatron/config.h"
 #include "models/megatron/layout.h"
+#include "models/megatron/training.h"
 #include "models/megatron/vision.h"
 #include "models/model/vision_tensors.h"
 #include "models/weights/tensor_bytes.h"
@@ -86,6 +87,28 @@ class MegatronWeights : public Weights {
 
   const ModelConfig& config() const override { return config_; }
   bridge::Shape shape(const TensorId& id) override { return locate(id).shape; }
+  std::vector<StoredTensor> stored() override {
+    std::vector<StoredTensor> tensors;
+    for (const DcpTensor& tensor : folder_.metadata.tensors) {
+      tensors.push_back({tensor.key, tensor.shape, ""});
+    }
+    return tensors;
+  }
+  std::vector<StoredPart> parts(const TensorId& id) override {
+    const Location location = locate(id);
+    StoredPart first{index_of(*location.tensor), location.first_row, location.rows, location.shape};
+    if (location.then.empty()) return {first};
+    first.shape = {1};
+    std::vector<StoredPart> found = {first};
+    for (const DcpTensor* tensor : location.then) {
+      first.tensor = index_of(*tensor);
+      found.push_back(first);
+    }
+    return found;
+  }
+  TrainingSettings training() override {
+    return in(folder_.dist_dir, [&] { return megatron_training(settings_); });
+  }
   std::string source(const TensorId& id) override {
     return bridge::printable(locate(id).tensor->key);
   }

@@ -55,7 +55,9 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
       ->type_name("DTYPE");
   app.add_option_function<std::string>(
          "--mtp", [&options](const std::string& what) { options.drop_mtp = what == "drop"; },
-         "keep, or drop: leave the Hugging Face side's multi-token prediction out (default keep)")
+         "keep, or drop: leave multi-token prediction out, of the Hugging Face side or of a "
+         "training "
+         "step (default keep)")
       ->check(CLI::IsMember({"keep", "drop"}))
       ->type_name("WHAT");
   app.add_option_function<std::string>(
@@ -63,6 +65,23 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
          "all, or text: the other side was made without the vision tower of one (default all)")
       ->check(CLI::IsMember({"all", "text"}))
       ->type_name("WHAT");
+}
+
+void add_training_options(CLI::App& app, models::VerificationOptions& options) {
+  app.add_option("--mode", options.mode,
+                 "logits (forward pass), train-step (losses and gradients of one checkpoint, or of "
+                 "two) (default logits)")
+      ->check(CLI::IsMember({"logits", "train-step"}))
+      ->type_name("MODE");
+  add_text(app, "--dump", options.dump, "FILE",
+           "train-step: write losses and gradients (safetensors); the first of two checkpoints "
+           "goes to FILE.first");
+  app.add_option("--context-parallel", options.ranks,
+                 "train-step: shift and count targets on N ranks, in this process (default 1)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->type_name("N");
+  app.add_flag("--aux-loss", options.router_loss,
+               "train-step: add the losses of routers, as the checkpoint configures them");
 }
 
 void add_run_options(CLI::App& app, models::VerificationOptions& options) {
@@ -108,6 +127,7 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
   add_text(app, "--reference-logits", options.reference, "FILE",
            "Recorded logits: safetensors with input_ids, logits, mtp_logits.K");
   add_pass_options(app, options);
+  add_training_options(app, options);
   add_run_options(app, options);
   try {
     app.parse(argc, argv);

@@ -23,10 +23,12 @@
 #include "models/forward/prompt.h"
 #include "models/hf/view.h"
 #include "models/megatron/view.h"
+#include "models/train/gradient_file.h"
 #include "models/verify/counted_weights.h"
 #include "models/verify/device.h"
 #include "models/verify/known_difference.h"
-#include "models/verify/text_model.h"
+#include "models/verify/partial_model.h"
+#include "models/verify/train_verification.h"
 #include "models/verify/verify_report.h"
 
 namespace models {
@@ -99,14 +101,22 @@ class Verification {
     if (!options.reference.empty()) {
       reference_ = std::make_unique<ReferenceLogits>(fs, options.reference, budget_);
     }
-    if (!options.tokens.empty()) ids_ = given_prompt(fs, options.tokens);
+    if (!options.tokens.empty() && !trains()) ids_ = given_prompt(fs, options.tokens);
   }
 
   bool run() {
     auto a = open_weights(options_.a, options_, fs_, budget_);
     auto b = options_.b.empty() ? nullptr : open_weights(options_.b, options_, fs_, budget_);
     check_megatron_options(fs_, options_);
+    if (trains() && options_.drop_mtp) {
+      a = PartialModel::without_mtp(std::move(a));
+      if (b) b = PartialModel::without_mtp(std::move(b));
+    }
     layers_ = layers_of(options_.layers, static_cast<int64_t>(a->config().layers.size()));
+    if (trains()) {
+      batch_ = training_batch(fs_, options_, a->config().vocab, budget_);
+      ids_ = batch_.ids;
+    }
     if (reference_) ids_ = reference_->ids();
     if (!ids_.defined()) {
       ids_ = seeded_prompt(a->config().vocab, options_.prompt_length.value_or(kDefaultPromptLength),
@@ -120,6 +130,7 @@ class Verification {
     if (b && options_.text_only) leave_out_tower(a, b);
     bool equal = true;
     if (b) equal = compare(*a, *b);
+    if (trains() && !b) equal = train(*a, nullptr, /*bit_for_bit=*/true);
     if (reference_) {
       equal = meets_reference(options_.a, *a, a_is_rounded_) && equal;
       if (b) equal = meets_reference(options_.b, *b, b_is_rounded_) && equal;
@@ -138,6 +149,7 @@ class Verification {
   }
 
  private:
+  bool trains() const { return options_.mode == "train-step"; }
   uint64_t seed() const { return options_.seed.value_or(kDefaultSeed); }
 
   std::string prompt_source() const {
@@ -165,7 +177,7 @@ class Verification {
     const bool first = a->config().vision.has_value();
     if (first == b->config().vision.has_value()) return;
     std::unique_ptr<Weights>& whole = first ? a : b;
-    whole = std::make_unique<TextModel>(std::move(whole));
+    whole = PartialModel::without_vision(std::move(whole));
     report_->text_only(first ? options_.a : options_.b);
   }
 
@@ -182,10 +194,13 @@ class Verification {
     b_is_rounded_ = !tensors.rounded_a.empty();
     RoundedWeights rounded_a(a, tensors.rounded_a);
     RoundedWeights rounded_b(b, tensors.rounded_b);
+    const bool bit_for_bit = configuration && known.empty() && same;
+    if (trains()) {
+      return train(rounded_a, &rounded_b, bit_for_bit) && configuration && same;
+    }
     const ForwardVerdict forward = with_progress(
         "forward", rounded_a, rounded_b,
         [&](auto& x, auto& y) { return compare_forward(x, y, compute_, ids_, layers_); });
-    const bool bit_for_bit = configuration && known.empty() && same;
     const bool passes = report_->forward(forward, bit_for_bit, tensors, a.config().vocab);
     return configuration && same && passes;
   }
@@ -197,6 +212,11 @@ class Verification {
     if (a_is_megatron == bridge::looks_like_megatron(fs_, options_.b)) return {};
     return a_is_megatron ? take_known_differences(b.config(), a.config(), found)
                          : take_known_differences(a.config(), b.config(), found);
+  }
+
+  bool train(Weights& a, Weights* b, bool bit_for_bit) {
+    return report_->train_step(
+        verify_train_step(fs_, options_, batch_, a, b, bit_for_bit, budget_));
   }
 
   bool meets_reference(const std::string& side, Weights& weights, bool rounded) {
@@ -212,6 +232,7 @@ class Verification {
   Compute compute_;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
+  Batch batch_;  // of a training step
   std::optional<LayerRange> layers_;
   std::optional<VerifyReport> report_;
   bool a_is_rounded_ = false;
@@ -236,7 +257,26 @@ void check_prompt_options(const VerificationOptions& options) {
       "--reference-logits has one");
 }
 
+void check_train_step(const VerificationOptions& options) {
+  const std::pair<std::string_view, bool> others[] = {
+      {"--reference-logits", !options.reference.empty()},
+      {"--layers", !options.layers.empty()},
+      {"--compute bf16", options.compute != "fp32"}};
+  for (const auto& [name, given] : others) {
+    if (given) bridge::usage_error(fmt::format("{} with --mode train-step", name), "leave it out");
+  }
+  check_prompt_options(options);
+}
+
 void check_together(const VerificationOptions& options) {
+  if (options.mode == "train-step") return check_train_step(options);
+  const std::pair<std::string_view, bool> of_training[] = {
+      {"--dump", !options.dump.empty()},
+      {"--context-parallel", options.ranks != 1},
+      {"--aux-loss", options.router_loss}};
+  for (const auto& [name, given] : of_training) {
+    if (given) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
+  }
   if (options.b.empty() && options.reference.empty()) {
     bridge::usage_error("one checkpoint, and nothing to compare it with",
                         "name a second one, or --reference-logits FILE");
@@ -248,14 +288,23 @@ void check_together(const VerificationOptions& options) {
   check_prompt_options(options);
 }
 
+void check_dump(bridge::FileSystem& fs, const VerificationOptions& options) {
+  check_gradient_file(fs, options.dump);
+  if (!options.b.empty()) check_gradient_file(fs, options.dump + ".first");
+}
+
 }  // namespace
 
 bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_together(options);
   if (!options.report.empty()) bridge::check_json_file_can_be_written(fs, options.report);
+  if (!options.dump.empty()) check_dump(fs, options);
   use_large_pages();
   const ChosenDevice device = choose_device(options.device);
+  if (options.mode == "train-step" && !device.device.is_cpu()) {
+    bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");
+  }
   if (!device.why.empty()) bridge::print_message(fmt::format("device: {}\n", device.why));
   const unsigned cores = std::thread::hardware_concurrency();
   make_deterministic(options.threads > 0

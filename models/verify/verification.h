@@ -2,6 +2,7 @@
 //
 //   A B                       two checkpoints of one model: configuration, tensors, forward pass
 //   A [B] with a reference    also each one's forward pass against recorded logits
+//   A [B] with train-step     a training step instead (train_verification.h)
 // Forward passes of equal models are equal bit for bit. If configuration or tensors already differ,
 // the difference of the passes is judged like one from recorded logits. If a side is rounded to a
 // narrower type (models/compare/rounding.h), both run on the rounded values.
@@ -27,10 +28,15 @@ struct VerificationOptions {
   std::string layers;      // "A:B"; empty: all
   std::string compute = "fp32";
   std::string device = "cpu";
-  std::string dtype;   // --dtype of the conversion; empty: not known
-  std::string report;  // JSON file; empty: none
+  std::string dtype;            // --dtype of the conversion; empty: not known
+  std::string report;           // JSON file; empty: none
+  std::string mode = "logits";  // or "train-step"
+  std::string dump;             // train-step: file of gradients; empty: none
+  int64_t ranks = 1;            // train-step: of context parallelism
+  bool router_loss = false;     // train-step: adds the routers' losses
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
-  bool drop_mtp = false;   // leaves out the MTP depths of the Hugging Face side
+  // Leaves out the MTP depths of the Hugging Face side, and of every side of a training step.
+  bool drop_mtp = false;
   bool text_only = false;  // leaves out a vision tower that only one side has
   bool quiet = false;
   int threads = 0;  // 0: one per core, at most 16

@@ -8,6 +8,7 @@
 //                                     rows with the same best and best five tokens; DIFFERENT marks
 //                                     those that differ by more
 //   reference                         the same for a checkpoint against recorded logits
+//   train step, gradients, packed     instead of `forward`: losses and gradients of a training step
 //   coverage                          which weights the prompt used; only the tensors verdict
 //                                     covers the rest
 // Verdicts over some of the layers say PARTIAL. JSON has null for a number that is not finite.
@@ -27,6 +28,8 @@
 #include "models/compare/tensor_comparison.h"
 
 namespace models {
+
+struct TrainVerdict;
 
 class VerifyReport {
  public:
@@ -50,6 +53,9 @@ class VerifyReport {
                int64_t vocab);
   bool reference(const std::string& side, const std::vector<Difference>& found, bool rounded,
                  const ReferenceLogits& reference);
+
+  // Also prints the losses, the tensors without gradient and how much memory the step needs.
+  bool train_step(const TrainVerdict& verdict);
 
   nlohmann::ordered_json& json() { return json_; }
 

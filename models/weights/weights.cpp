@@ -1,5 +1,6 @@
 #include "models/weights/weights.h"
 
+#include <ATen/ops/cat.h>
 #include <fmt/format.h>
 #include <malloc.h>
 
@@ -22,6 +23,13 @@ at::Tensor placed(const at::Tensor& stored, const Compute& compute, at::ScalarTy
 }
 
 }  // namespace
+
+at::Tensor Weights::chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen) {
+  std::vector<at::Tensor> found;
+  found.reserve(chosen.size());
+  for (const int64_t row : chosen) found.push_back(rows(id, row, row + 1));
+  return at::cat(found);
+}
 
 void check_shapes(Weights& weights) {
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& wanted) {

@@ -12,6 +12,8 @@
 #include "bridge/io/base/checked.h"
 #include "models/model/model_config.h"
 #include "models/model/tensor_id.h"
+#include "models/weights/stored_layout.h"
+#include "models/weights/training_settings.h"
 
 namespace models {
 
@@ -32,8 +34,17 @@ class Weights {
   virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
     return rows(id, begin, end);
   }
+  // The rows of a tensor in the given order, [n, ...], as rows() gives them.
+  virtual at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen);
   // The checkpoint's name of the tensor, for messages.
   virtual std::string source(const TensorId& id) = 0;
+
+  // The tensors of the checkpoint's files, and the parts of them that make a canonical tensor, one
+  // after the other along its first axis. A training step gives gradients in this layout.
+  virtual std::vector<StoredTensor> stored() { return {}; }
+  virtual std::vector<StoredPart> parts(const TensorId& /*id*/) { return {}; }
+  // Errors: kUnsupported for a setting with which a training step is not computed here.
+  virtual TrainingSettings training() { return {}; }
 
   // A second stored copy of a tensor, which the model does not read.
   struct Copy {

@@ -97,17 +97,27 @@ class RMSNorm(_Module):
 
 
 class DotProductAttention(_Module):
-    """[sequence, batch, heads, channels] in, [sequence, batch, heads*channels] out."""
+    """[sequence, batch, heads, channels] in, [sequence, batch, heads*channels] out; or, in the layout THD, [tokens, heads, channels]
+    of sequences one after the other, each of which attends to itself alone."""
 
     def __init__(self, num_attention_heads, kv_channels, *, softmax_scale=None, **_):
         super().__init__()
         self.softmax_scale = softmax_scale
 
-    def forward(self, query, key, value, attention_mask, attn_mask_type):
-        assert attn_mask_type == "causal" and attention_mask is None
+    def _causal(self, query, key, value):
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.softmax_scale, enable_gqa=True)
         return out.permute(2, 0, 1, 3).flatten(2)
+
+    def forward(self, query, key, value, attention_mask, attn_mask_type, qkv_format="sbhd", cu_seqlens_q=None, cu_seqlens_q_padded=None, **_):
+        assert attention_mask is None
+        if qkv_format != "thd":
+            assert attn_mask_type == "causal"
+            return self._causal(query, key, value)
+        assert attn_mask_type == "padding_causal"
+        starts = (cu_seqlens_q if cu_seqlens_q_padded is None else cu_seqlens_q_padded).tolist()
+        parts = [self._causal(query[a:b, None], key[a:b, None], value[a:b, None])[:, 0] for a, b in zip(starts, starts[1:]) if b > a]
+        return torch.cat(parts)
 
 
 class _NotModelled:

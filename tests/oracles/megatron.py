@@ -23,6 +23,8 @@ from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedObject, ShardedTensorFactory
 from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
 from megatron.core.models.gpt import gpt_layer_specs
+from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
 from megatron.core.transformer.enums import AttnBackend
 
 from oracles.megatron_model import build
@@ -226,6 +228,29 @@ def train_step(arch, spec, source, directory, iteration):
             parameter -= 0.5 * parameter.grad
     _save(model, directory, iteration, **_adam_state(model))
     return _values(model, arch)
+
+
+def gradients(arch, spec, source, directory, batch):
+    """Load in fp32, compute one step of `batch`, and save the gradients as if they were the weights: so they have the keys and the
+    layout that megatron-core gives the tensors of a checkpoint. Returns the main loss and those of the MTP depths, each per counted
+    token. batch: ids, labels, mask [tokens]; cu_seqlens of packed sequences or None."""
+    model = build(arch, spec, arch.vocab, dtype="float32").train()
+    _load_into(model, source)
+    ids, labels, mask, starts = batch["ids"], batch["labels"], batch["mask"], batch["cu_seqlens"]
+    packed = None
+    if starts is not None:
+        longest = int((starts[1:] - starts[:-1]).max())
+        packed = PackedSeqParams(qkv_format="thd", cu_seqlens_q=starts, cu_seqlens_kv=starts, max_seqlen_q=longest, max_seqlen_kv=longest)
+    positions = torch.arange(len(ids)) if starts is None else torch.cat([torch.arange(b - a) for a, b in zip(starts.tolist(), starts[1:].tolist())])
+    losses = model(ids[None], positions[None], None, labels=labels[None], loss_mask=mask[None], packed_seq_params=packed)
+    main = (losses[0].float() * mask).sum() / mask.sum()
+    main.backward()
+    depths = MTPLossLoggingHelper.tracker["values"].tolist() if arch.mtp else []
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+    _save(model, directory, 1)
+    return float(main.detach()), depths
 
 
 def change(arch, spec, source, directory, iteration, changes, grouped=False):

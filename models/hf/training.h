@@ -1,0 +1,15 @@
+// What a training step reads of config.json.
+#pragma once
+
+#include "models/weights/settings.h"
+#include "models/weights/training_settings.h"
+
+namespace models {
+
+// The losses of multi-token prediction and of routers have no settings here: how a model was trained
+// is not part of its configuration. Error: kUnsupported for dropout and for noise in routers, which a
+// step here does not have.
+// Truth: transformers' configuration_*.py.
+TrainingSettings hf_training(const Settings& config);
+
+}  // namespace models

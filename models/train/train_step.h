@@ -1,0 +1,57 @@
+// One training step without an optimizer: losses, and the gradients that they leave in the weights.
+//
+//   1. The forward pass (models/forward/forward.h) runs on weights that are leaves, in fp32 and
+//      without dropout.
+//   2. The targets are shifted once for each multi-token prediction depth, and every head has its
+//      loss (loss.h). Under context parallelism every rank shifts its share of them and has the
+//      losses of its share of tokens (context_parallel.h); attention sees the whole row, which is in
+//      this process.
+//   3. The gradient is that of the step's loss, plus the routers' losses if asked for
+//      (router_loss.h).
+// What Megatron-Core hangs onto another tensor with MTPLossAutoScaler is added here: the values of
+// the losses are the same, and so are the gradients of one microbatch with a scale of one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "models/train/batch.h"
+#include "models/train/leaf_weights.h"
+
+namespace models {
+
+struct StepOptions {
+  double mtp_loss_scale = 0;
+  int64_t ranks = 1;  // of context parallelism
+  // Settings by which the routers' losses are added; nullopt: they are not.
+  std::optional<TrainingSettings> router_loss = std::nullopt;
+  // What the sums are divided by, main and depths, instead of their own counts; empty: those. With
+  // the counts of a packed row, the gradients of its sequences alone add up to those of the row.
+  std::vector<double> counts = {};
+};
+
+// The sum over tokens of what a head loses, and how many tokens count.
+struct LossValue {
+  double sum = 0;
+  double count = 0;
+  double mean() const { return count == 0 ? 0 : sum / count; }
+};
+
+struct StepLosses {
+  LossValue main;
+  std::vector<LossValue> mtp;
+};
+
+struct StepResult {
+  StepLosses losses;
+  std::vector<StepLosses> of_ranks;  // their sums and counts add up to those of `losses`
+  double router_loss = 0;
+};
+
+// Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
+// outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
+// layer for context parallelism of linear or compressed attention.
+StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);
+
+}  // namespace models

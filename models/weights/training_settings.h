@@ -1,0 +1,19 @@
+// What a training step reads of a checkpoint's configuration and a forward pass does not.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace models {
+
+struct TrainingSettings {
+  // The factor of the mean over the depths of multi-token prediction losses; nullopt: the checkpoint
+  // has no setting of it.
+  std::optional<double> mtp_loss_scale;
+  // Megatron-Core's moe_router_load_balancing_type and moe_aux_loss_coeff; nullopt: the checkpoint
+  // has no such settings.
+  std::optional<std::string> router_loss;
+  double router_loss_weight = 0;
+};
+
+}  // namespace models

@@ -1,0 +1,69 @@
+// What a training step reads of either side's configuration.
+#include "models/hf/training.h"
+
+#include <gtest/gtest.h>
+
+#include "bridge/io/base/error.h"
+#include "models/megatron/training.h"
+
+namespace models {
+namespace {
+
+Settings settings(const char* text) {
+  return {"file", Settings::Json::parse(text)};
+}
+
+template <typename Read>
+void expect_unsupported(const Read& read, const char* text, const char* name) {
+  try {
+    read(settings(text));
+    FAIL() << text;
+  } catch (const bridge::Error& error) {
+    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
+    EXPECT_NE(error.message().find(name), std::string::npos) << error.message();
+  }
+}
+
+TEST(MegatronTraining, ReadsTheLossSettings) {
+  const TrainingSettings found = megatron_training(settings(
+      R"({"hidden_dropout": 0.0, "attention_dropout": 0, "mtp_loss_scaling_factor": 0.3,
+          "moe_router_load_balancing_type": "seq_aux_loss", "moe_aux_loss_coeff": 0.001})"));
+  EXPECT_EQ(found.mtp_loss_scale, 0.3);
+  EXPECT_EQ(found.router_loss, "seq_aux_loss");
+  EXPECT_EQ(found.router_loss_weight, 0.001);
+}
+
+// TransformerConfig's own: 0.1 of the depths' losses, aux_loss with the weight 0.
+TEST(MegatronTraining, AbsentSettingsHaveTheDefaultsOfTheirClass) {
+  const TrainingSettings found =
+      megatron_training(settings(R"({"hidden_dropout": 0.0, "attention_dropout": 0.0})"));
+  EXPECT_EQ(found.mtp_loss_scale, 0.1);
+  EXPECT_EQ(found.router_loss, "aux_loss");
+  EXPECT_EQ(found.router_loss_weight, 0);
+}
+
+TEST(MegatronTraining, RefusesWhatAStepDoesNotHave) {
+  expect_unsupported(megatron_training, R"({"attention_dropout": 0.0})", "hidden_dropout");
+  expect_unsupported(megatron_training, R"({"hidden_dropout": 0.0, "attention_dropout": 0.1})",
+                     "attention_dropout");
+  expect_unsupported(
+      megatron_training,
+      R"({"hidden_dropout": 0.0, "attention_dropout": 0.0, "mtp_detach_heads": true})",
+      "mtp_detach_heads");
+}
+
+TEST(HfTraining, HasNoLossSettings) {
+  const TrainingSettings found = hf_training(settings(R"({"attention_dropout": 0.0})"));
+  EXPECT_EQ(found.mtp_loss_scale, std::nullopt);
+  EXPECT_EQ(found.router_loss, std::nullopt);
+}
+
+TEST(HfTraining, RefusesDropoutAndNoise) {
+  expect_unsupported(hf_training, R"({"attention_dropout": 0.1})", "attention_dropout");
+  expect_unsupported(hf_training, R"({"router_jitter_noise": 0.01})", "router_jitter_noise");
+  expect_unsupported(hf_training, R"({"text_config": {"attention_dropout": 0.1}})",
+                     "attention_dropout");
+}
+
+}  // namespace
+}  // namespace models
