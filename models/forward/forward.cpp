@@ -33,14 +33,48 @@ bool has_streams(const ModelConfig& config) {
   return config.hyper.streams > 0;
 }
 
-// Runs a part of a layer, which reads the residual stream or streams and returns its result to
-// them.
-template <typename Part>
-at::Tensor around(const at::Tensor& hidden, const ModelConfig& config, const HyperWeights& weights,
-                  const Part& part) {
-  if (!has_streams(config)) return hidden + part(hidden);
-  const HyperMix mix = hyper_before(config.hyper, config.norm.eps, weights, hidden);
-  return hyper_after(mix, part(mix.input), hidden);
+// One of the two places of a layer that read the residual stream or streams: its tensors and parts.
+struct Site {
+  Role norm;
+  Role mapping, base, scale;
+  LayerPart input, normed, merge;
+};
+
+constexpr Site kAttentionSite = {Role::kAttentionNorm,        Role::kAttentionMapping,
+                                 Role::kAttentionMappingBase, Role::kAttentionMappingScale,
+                                 LayerPart::kAttentionInput,  LayerPart::kAttentionNorm,
+                                 LayerPart::kAttentionMerge};
+constexpr Site kMlpSite = {Role::kMlpNorm,         Role::kMlpMapping,    Role::kMlpMappingBase,
+                           Role::kMlpMappingScale, LayerPart::kMlpInput, LayerPart::kMlpNorm,
+                           LayerPart::kMlpMerge};
+
+// Runs the small parts of a layer, by way of `parts` if there are some.
+struct PartRunner {
+  LayerParts* parts;
+  int64_t layer;
+
+  at::Tensor operator()(LayerPart part, const LayerParts::Function& function,
+                        const LayerParts::Inputs& inputs) const {
+    return parts == nullptr ? function(inputs) : parts->run(layer, part, function, inputs);
+  }
+};
+
+// Runs attention or MLP (`whole`), which reads the norm of the residual stream or streams and
+// returns its result to them.
+template <typename Whole>
+at::Tensor around(const Site& site, const at::Tensor& hidden, const ModelConfig& config,
+                  const SectionWeights& weights, const PartRunner& run, const Whole& whole) {
+  using Inputs = LayerParts::Inputs;
+  if (!has_streams(config)) return hidden + whole(norm(hidden, weights, site.norm, config));
+  const HyperMix mix = hyper_mapping(config.hyper, config.norm.eps,
+                                     mapping(weights, site.mapping, site.base, site.scale), hidden);
+  const at::Tensor input = run(
+      site.input, [](const Inputs& in) { return hyper_input(in[0], in[1]); }, {mix.pre, hidden});
+  const at::Tensor normed = run(
+      site.normed, [norm = config.norm](const Inputs& in) { return rms_norm(in[0], in[1], norm); },
+      {input, weights.get_f32(site.norm)});
+  return run(site.merge, [](const Inputs& in) { return hyper_after(in[0], in[1], in[2], in[3]); },
+             {mix.post, mix.mix, whole(normed), hidden});
 }
 
 }  // namespace
@@ -54,7 +88,8 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
           LayerRange{0, static_cast<int64_t>(weights.config().layers.size())})),
       has_heads_(!options.layers),
       gradients_(options.gradients),
-      coverage_(options.coverage) {
+      coverage_(options.coverage),
+      parts_(options.parts) {
   check_prompt(ids, config_.vocab);
   state_.ids = ids;
   state_.offsets = options.offsets;
@@ -88,7 +123,8 @@ HiddenState ForwardPass::first_state() {
 
 HiddenState ForwardPass::decoder_layer(int64_t index) {
   layer(fmt::format("layers.{}", index), config_.layers[static_cast<size_t>(index)],
-        section(Section::kLayer, index));
+        section(Section::kLayer, index), parts_, index);
+  if (parts_ != nullptr && has_streams(config_)) parts_->end(index, state_.hidden);
   return {fmt::format("hidden.{}", index), state_.hidden};
 }
 
@@ -104,7 +140,8 @@ HiddenState ForwardPass::mtp(int64_t depth) {
   state_.ids =
       rolled_left(state_.ids, state_.offsets.empty() ? one_sequence : state_.offsets).values;
   state_.hidden = joined(weights, embedding(state_.ids), previous);
-  layer(fmt::format("mtp.{}", depth), config_.mtp[static_cast<size_t>(depth)], weights);
+  layer(fmt::format("mtp.{}", depth), config_.mtp[static_cast<size_t>(depth)], weights, nullptr,
+        depth);
   heads_.push_back(head(weights, Role::kMtpFinalNorm));
   return {fmt::format("mtp_hidden.{}", depth), heads_.back()};
 }
@@ -135,22 +172,17 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
 }
 
 void ForwardPass::layer(const std::string& name, const LayerConfig& config,
-                        const SectionWeights& weights) {
-  HyperWeights before_attention;
-  HyperWeights before_mlp;
-  if (has_streams(config_)) {
-    before_attention = mapping(weights, Role::kAttentionMapping, Role::kAttentionMappingBase,
-                               Role::kAttentionMappingScale);
-    before_mlp = mapping(weights, Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale);
-  }
-  state_.hidden = around(state_.hidden, config_, before_attention, [&](const at::Tensor& x) {
-    return attention(config.attention, config_.norm, weights,
-                     norm(x, weights, Role::kAttentionNorm, config_), state_);
-  });
+                        const SectionWeights& weights, LayerParts* parts, int64_t index) {
+  const PartRunner run{parts, index};
+  const at::Tensor attended =
+      around(kAttentionSite, state_.hidden, config_, weights, run, [&](const at::Tensor& normed) {
+        return attention(config.attention, config_.norm, weights, normed, state_);
+      });
+  state_.hidden = attended;
   int64_t routed = 0;
   state_.routed_experts = &routed;
-  state_.hidden = around(state_.hidden, config_, before_mlp, [&](const at::Tensor& x) {
-    return mlp(config.mlp, weights, norm(x, weights, Role::kMlpNorm, config_), state_);
+  state_.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {
+    return mlp(config.mlp, weights, normed, state_);
   });
   state_.routed_experts = nullptr;
   const auto* experts = std::get_if<MixtureOfExperts>(&config.mlp);
@@ -162,8 +194,10 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
 // The input of an output layer: [B, S, D].
 at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm) const {
   if (!has_streams(config_)) return norm(state_.hidden, weights, final_norm, config_);
-  const HyperWeights before =
-      mapping(weights, Role::kHeadMapping, Role::kHeadMappingBase, Role::kHeadMappingScale);
+  const bool is_learned = config_.hyper.dialect == HyperDialect::kDeepSeek;
+  const HyperWeights before = is_learned ? mapping(weights, Role::kHeadMapping,
+                                                   Role::kHeadMappingBase, Role::kHeadMappingScale)
+                                         : HyperWeights();
   return norm(hyper_head(config_.hyper, config_.norm.eps, before, state_.hidden), weights,
               final_norm, config_);
 }

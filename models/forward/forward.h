@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "models/forward/forward_state.h"
+#include "models/forward/layer_parts.h"
 #include "models/forward/sequences.h"
 #include "models/weights/weights.h"
 
@@ -70,6 +71,9 @@ struct PassOptions {
   Offsets offsets = {};
   // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
   at::Tensor positions = {};
+  // If set, it runs the small parts of decoder layers with hyper-connections; other layers and
+  // multi-token prediction do not know it.
+  LayerParts* parts = nullptr;
   // ForwardState::on_router.
   std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router = {};
 };
@@ -91,7 +95,8 @@ class ForwardPass {
  private:
   SectionWeights section(Section section, int64_t index) const;
   at::Tensor embedding(const at::Tensor& ids) const;
-  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights);
+  void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights,
+             LayerParts* parts, int64_t index);
   at::Tensor head(const SectionWeights& weights, Role final_norm) const;
   at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
                     const at::Tensor& previous) const;
@@ -107,6 +112,7 @@ class ForwardPass {
   bool has_heads_;
   bool gradients_;
   Coverage* coverage_;
+  LayerParts* parts_;
   int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
   ForwardState state_;
   std::vector<at::Tensor> heads_;
