@@ -12,6 +12,7 @@
 #include "bridge/io/base/error.h"
 #include "models/forward/forward.h"
 #include "models/train/context_parallel.h"
+#include "models/train/mhc_recompute.h"
 #include "models/train/router_loss.h"
 
 namespace models {
@@ -39,6 +40,15 @@ void check_ranks(const ModelConfig& config, int64_t ranks) {
         fmt::format("context parallelism: layer {} has {}, which is not cut", i, reason),
         "--context-parallel 1 computes the same step");
   }
+}
+
+void check_mhc_block(const ModelConfig& config, int64_t block) {
+  if (block == 0 || config.hyper.streams > 0) return;
+  bridge::usage_error(
+      fmt::format("--mhc-recompute-layers {}, but the model has no hyper-connections "
+                  "(enable_mhc_connections, enable_hyper_connections)",
+                  block),
+      "leave it out");
 }
 
 // The targets of every rank.
@@ -105,6 +115,7 @@ class RouterLosses {
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options) {
   const ModelConfig& config = weights.config();
   check_ranks(config, options.ranks);
+  check_mhc_block(config, options.mhc_block);
   const ContextLayout layout(row_offsets(batch), options.ranks);
   const c10::AutoGradMode records(true);
 
@@ -118,6 +129,8 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
       routers.add(router, logits);
     };
   }
+  std::optional<MhcRecompute> mhc;
+  if (options.mhc_block > 0) pass_options.parts = &mhc.emplace(weights, options.mhc_block);
   const Compute compute;
   ForwardPass pass(weights, compute, batch.ids, pass_options);
   while (pass.next()) {
@@ -127,6 +140,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   const at::Tensor output = OutputLayer(weights, compute).whole();
   SharedTargets targets(layout, batch.targets);
   StepResult result;
+  if (mhc) result.dropped_bytes = mhc->dropped_bytes();
   result.of_ranks.resize(static_cast<size_t>(layout.ranks()));
   std::vector<HeadLoss> losses;
   for (const at::Tensor& hidden : pass.heads()) {

@@ -132,7 +132,7 @@ StepComparison packed_against_alone(Weights& weights, const Batch& batch, StepOp
   return comparison.result();
 }
 
-StepComparison compare_sides(const StepResult& a, LeafWeights& first, const StepResult& b,
+StepComparison compare_steps(const StepResult& a, LeafWeights& first, const StepResult& b,
                              LeafWeights& second, bool bit_for_bit) {
   Comparison comparison(bit_for_bit);
   comparison.losses(heads_of(a.losses), heads_of(b.losses));
@@ -140,6 +140,14 @@ StepComparison compare_sides(const StepResult& a, LeafWeights& first, const Step
     comparison.gradient(to_string(id), first.gradient(id), second.gradient(id));
   });
   return comparison.result();
+}
+
+StepComparison without_mhc_recompute(Weights& weights, const Batch& batch, StepOptions options,
+                                     const StepResult& recomputed, LeafWeights& of_recomputed) {
+  options.mhc_block = 0;
+  LeafWeights leaves(weights);
+  const StepResult plain = train_step(leaves, batch, options);
+  return compare_steps(plain, leaves, recomputed, of_recomputed, /*bit_for_bit=*/false);
 }
 
 void summarize(TrainVerdict& verdict, LeafWeights& weights) {
@@ -178,6 +186,7 @@ StepOptions step_options(const VerificationOptions& options, const Settled& sett
   StepOptions step;
   step.mtp_loss_scale = settings.scale();
   step.ranks = options.ranks;
+  step.mhc_block = options.mhc_block;
   if (!options.router_loss) return step;
   if (!settings.router().router_loss) {
     bridge::unsupported("--aux-loss: config.json does not say which loss routers are trained with",
@@ -187,12 +196,12 @@ StepOptions step_options(const VerificationOptions& options, const Settled& sett
   return step;
 }
 
-// With two checkpoints, the values and gradients of both are there at the end, and so they are if a
-// packed row is computed twice; the activations are of one step at a time.
-int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second) {
+// With two checkpoints, the values and gradients of both are there at the end, and so they are if
+// the step of one is computed in two ways; the activations are of one step at a time.
+int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second, bool in_two_ways) {
   const std::vector<int64_t> lengths = lengths_of(batch);
   const StepMemory one = step_memory(first, lengths);
-  if (second == nullptr) return one.all() + (has_several_sequences(batch) ? one.weights : 0);
+  if (second == nullptr) return one.all() + (in_two_ways ? one.weights : 0);
   const StepMemory other = step_memory(*second, lengths);
   return one.weights + other.weights + std::max(one.activations, other.activations);
 }
@@ -238,7 +247,9 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.scale_from = settings.scale_from();
   verdict.router_loss = options.router_loss;
   const StepOptions step = step_options(options, settings);
-  verdict.bytes_needed = bytes_needed(batch, first, second);
+  verdict.mhc_block = step.mhc_block;
+  verdict.bytes_needed =
+      bytes_needed(batch, first, second, has_several_sequences(batch) || step.mhc_block > 0);
   budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
 
   LeafWeights leaves(second == nullptr ? first : *second);
@@ -247,12 +258,15 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
     if (has_several_sequences(batch) && !step.router_loss) {
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
     }
+    if (step.mhc_block > 0) {
+      verdict.mhc = without_mhc_recompute(first, batch, step, verdict.result, leaves);
+    }
   } else {
     LeafWeights leaves_of_first(first);
     const StepResult result =
         train_step(leaves_of_first, batch, step_options(options, Settled(of_first, of_second)));
     verdict.result = train_step(leaves, batch, step);
-    verdict.sides = compare_sides(result, leaves_of_first, verdict.result, leaves, bit_for_bit);
+    verdict.sides = compare_steps(result, leaves_of_first, verdict.result, leaves, bit_for_bit);
     if (!options.dump.empty()) {
       write_gradients(fs, beside(options.dump, ".first"), result.losses, leaves_of_first);
     }

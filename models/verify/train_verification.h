@@ -3,7 +3,8 @@
 //
 //   one   losses; norm and checksum of every gradient; tensors without gradient, with the reason. A
 //         packed row is also computed sequence by sequence, and sums and gradients must add up to
-//         those of the row
+//         those of the row. A step that computes hyper-connections again is compared with one
+//         that does not
 //   two   the losses and the gradient of every canonical tensor of both, bit for bit where the
 //         models are equal, else within a tolerance
 // Truth: docs/verification.md.
@@ -53,8 +54,12 @@ struct TrainVerdict {
   std::vector<std::pair<std::string, std::string>> without_gradient;  // key and reason
   int64_t bytes_needed = 0;
   std::optional<StepComparison> packed;  // a packed row against its sequences alone
+  int64_t mhc_block = 0;                 // 0: nothing is computed again
+  std::optional<StepComparison> mhc;     // with it against without, of one checkpoint
   std::optional<StepComparison> sides;   // the second checkpoint against the first
-  bool equal() const { return (!packed || packed->equal) && (!sides || sides->equal); }
+  bool equal() const {
+    return (!packed || packed->equal) && (!mhc || mhc->equal) && (!sides || sides->equal);
+  }
 };
 
 // second: null with one checkpoint. bit_for_bit: the two are the same model. Writes --dump. Errors:

@@ -273,7 +273,8 @@ void check_together(const VerificationOptions& options) {
   const std::pair<std::string_view, bool> of_training[] = {
       {"--dump", !options.dump.empty()},
       {"--context-parallel", options.ranks != 1},
-      {"--aux-loss", options.router_loss}};
+      {"--aux-loss", options.router_loss},
+      {"--mhc-recompute-layers", options.mhc_block != 0}};
   for (const auto& [name, given] : of_training) {
     if (given) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
   }

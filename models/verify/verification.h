@@ -34,6 +34,7 @@ struct VerificationOptions {
   std::string dump;             // train-step: file of gradients; empty: none
   int64_t ranks = 1;            // train-step: of context parallelism
   bool router_loss = false;     // train-step: adds the routers' losses
+  int64_t mhc_block = 0;        // train-step: --mhc-recompute-layers; 0: not given
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
   // Leaves out the MTP depths of the Hugging Face side, and of every side of a training step.
   bool drop_mtp = false;
