@@ -10,7 +10,10 @@ test can make it again. It writes
   grad.NAME          the gradient of main / count + 0.1 * mtp / its own count, under the release's names
   contracted.mtp.0   the sum of the depth's loss where it is fed the mean of the streams in the place of each: another step
 """
+import os
 import sys
+
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # it would start a C++ compiler for small functions
 
 import torch
 from safetensors.torch import save_file

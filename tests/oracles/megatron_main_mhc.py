@@ -14,6 +14,7 @@ them. It writes
 import argparse
 import contextlib
 import pathlib
+import queue
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from oracles import fake_te
 
 fake_te.install()
 fake_te._module("fla.modules.convolution", causal_conv1d=None, causal_conv1d_update=None)
+sys.modules["transformer_engine.pytorch.distributed"].activation_recompute_forward = lambda **_: contextlib.nullcontext()
 for name in ("synchronize", "set_rng_state"):
     setattr(torch.cuda, name, lambda *_, **__: None)
 torch.cuda.current_device = lambda: "cpu"
@@ -37,6 +39,7 @@ torch.compile = lambda function=None, **_: function if function else lambda deco
 
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models.gpt import gpt_layer_specs
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.tensor_parallel import random as tp_random
@@ -62,6 +65,7 @@ def start():
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=0, world_size=1, init_method=f"file://{tempfile.mkdtemp()}/rendezvous")
     parallel_state.initialize_model_parallel(create_gloo_process_groups=False)
+    filesystem_async._results_queue = queue.Queue()  # a save that is not asynchronous reads it in this process
     tp_random.CudaRNGStatesTracker.fork = lambda self, *_, **__: contextlib.nullcontext()
     tp_random._get_cuda_rng_state = lambda *_, **__: torch.zeros(1, dtype=torch.uint8)
     tp_random._set_cuda_rng_state = lambda *_, **__: None
