@@ -86,7 +86,7 @@ MEGATRON = {
     "other_streams": (dict(num_residual_streams=3), 3, "mapping_proj.weight: layers.0.attention_mapping has shape [24, 384], the configuration asks for [15, 288]"),
     "no_streams": (dict(num_residual_streams=0), 3, "num_residual_streams: not positive"),
     "no_indexer": (dict(csa_dense_mode=True), 3, "indexer.compressor.ape: the configured model has no such tensor"),
-    "main's_hyper_connections": (dict(enable_mhc_connections=True), 5, "enable_mhc_connections: not computed here"),
+    "main's_hyper_connections": (dict(enable_mhc_connections=True), 5, "enable_mhc_connections: with enable_hyper_connections: Megatron-LM main has no such model"),
 }
 
 

@@ -16,30 +16,6 @@ const PickleNode* find_argument(const MegatronFolder& folder, std::string_view n
   return args == nullptr ? nullptr : args->get(name);
 }
 
-// Megatron-LM main and dev give the modules of hyper-connections the same names, but only dev
-// computes what DeepSeek-V4 does. Main has no learned head and names its configuration otherwise.
-// Truth: megatron/core/transformer/hyper_connection.py of both.
-void refuse_other_hyper_connections(const MegatronFolder& folder) {
-  const auto& tensors = folder.metadata.tensors;
-  const auto has = [&](std::string_view part) {
-    return std::any_of(tensors.begin(), tensors.end(), [&](const DcpTensor& tensor) {
-      return tensor.key.find(part) != std::string::npos;
-    });
-  };
-  if (!has("_hyper_connection.")) return;
-  const PickleNode* enabled = find_argument(folder, "enable_mhc_connections");
-  const bool by_argument =
-      enabled != nullptr && enabled->kind == PickleNode::Kind::kBool && enabled->boolean;
-  if (by_argument || !has("decoder.hc_head_fn")) {
-    unsupported(fmt::format("{}: hyper-connections of Megatron-LM main, which mixes streams "
-                            "without the transpose and averages "
-                            "them at the end: the same weights would compute something else",
-                            printable(folder.dist_dir.string())),
-                "train with Megatron-LM dev (enable_hyper_connections), whose hyper-connections "
-                "are DeepSeek's");
-  }
-}
-
 void refuse_other_models(const MegatronFolder& folder) {
   refuse_other_hyper_connections(folder);
   refuse_foreign_keys(folder);
@@ -101,6 +77,27 @@ bool is_of_part(const mappings::Table& table, std::string_view key) {
 }
 
 }  // namespace
+
+void refuse_other_hyper_connections(const MegatronFolder& folder) {
+  const auto& tensors = folder.metadata.tensors;
+  const auto has = [&](std::string_view part) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const DcpTensor& tensor) {
+      return tensor.key.find(part) != std::string::npos;
+    });
+  };
+  if (!has("_hyper_connection.")) return;
+  const PickleNode* enabled = find_argument(folder, "enable_mhc_connections");
+  const bool by_argument =
+      enabled != nullptr && enabled->kind == PickleNode::Kind::kBool && enabled->boolean;
+  if (by_argument || !has("decoder.hc_head_fn")) {
+    unsupported(fmt::format("{}: hyper-connections of Megatron-LM main, which mixes streams "
+                            "without the transpose and averages "
+                            "them at the end: the same weights would compute something else",
+                            printable(folder.dist_dir.string())),
+                "train with Megatron-LM dev (enable_hyper_connections), whose hyper-connections "
+                "are DeepSeek's");
+  }
+}
 
 int64_t recorded_glu_interleave(const MegatronFolder& folder) {
   const PickleNode* size = find_argument(folder, "moe_mlp_glu_interleave_size");

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "bridge/convert/match/checkpoint_match.h"
 #include "bridge/convert/match/key_naming.h"
 #include "bridge/convert/match/stated_sizes.h"
 #include "bridge/io/base/error.h"
@@ -109,6 +110,7 @@ DerivedConfig find_fitting(const Statement& statement, const MegatronFolder& che
 
 DerivedConfig derive_config(const Statement& statement, const MegatronFolder& checkpoint,
                             const TableChoice& asked, const CheckDerived& check) {
+  refuse_other_hyper_connections(checkpoint);
   return with_context([&] { return printable(checkpoint.dist_dir.string()); },
                       [&] {
                         if (asked.by_config()) return find_fitting(statement, checkpoint, check);

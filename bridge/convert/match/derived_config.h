@@ -35,7 +35,7 @@ using CheckDerived = std::function<void(const DerivedConfig&)>;
 bool can_derive_config(const Statement& statement);
 
 // Errors: kUsage that lists the architectures that fit unless exactly one does; kBadInput that
-// names a missing field and --reference.
+// names a missing field and --reference; kUnsupported for hyper-connections of Megatron-LM main.
 DerivedConfig derive_config(const Statement& statement, const MegatronFolder& checkpoint,
                             const TableChoice& asked, const CheckDerived& check);
 

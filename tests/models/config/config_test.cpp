@@ -286,6 +286,11 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(with("  num_layers: 1\n  enable_hyper_connections: true\n", bridge::Code::kUnsupported),
             "run_config.yaml: model: enable_hyper_connections: what is computed is dsv4_hybrid "
             "with them");
+  EXPECT_EQ(with("  num_layers: 1\n  enable_mhc_connections: true\n"), "accepted");
+  EXPECT_EQ(with("  num_layers: 1\n  enable_mhc_connections: true\n  mtp_num_layers: 1\n",
+                 bridge::Code::kUnsupported),
+            "run_config.yaml: model: enable_mhc_connections: with mtp_num_layers: Megatron-LM main "
+            "has no such model");
   EXPECT_EQ(with("  num_layers: 1\n  window_size: [4, 4]\n", bridge::Code::kUnsupported),
             "run_config.yaml: model: window_size: (tokens before, 0) is the form that is computed "
             "here");
@@ -294,6 +299,26 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(refusal([] { megatron("- 1"); }, bridge::Code::kBadInput),
             "run_config.yaml: no model section");
   EXPECT_NE(refusal([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
+}
+
+// The same tensors but for the head, which only dev's hyper-connections have.
+TEST(MegatronConfig, HyperConnectionsOfMain) {
+  const ModelConfig config = megatron(std::string(kModel) +
+                                      "  num_layers: 2\n  enable_mhc_connections: true\n"
+                                      "  mhc_num_residual_streams: 3\n"
+                                      "  mhc_sinkhorn_iterations: 5\n");
+  EXPECT_EQ(config.hyper.dialect, HyperDialect::kMegatronMain);
+  EXPECT_EQ(config.hyper.streams, 3);
+  EXPECT_EQ(config.hyper.steps, 5);
+  EXPECT_EQ(config.hyper.eps, 1e-6);
+  int mappings = 0;
+  int heads = 0;
+  for_each_tensor(config, [&](const TensorId& id, const bridge::Shape&) {
+    mappings += id.role == Role::kAttentionMapping || id.role == Role::kMlpMapping ? 1 : 0;
+    heads += id.role == Role::kHeadMapping ? 1 : 0;
+  });
+  EXPECT_EQ(mappings, 4);
+  EXPECT_EQ(heads, 0);
 }
 
 // dsv4_hybrid gives depths their own ratios, but there must still be a layer before them.

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "bridge/io/base/error.h"
 #include "models/megatron/training.h"
 
@@ -50,6 +54,34 @@ TEST(MegatronTraining, RefusesWhatAStepDoesNotHave) {
       megatron_training,
       R"({"hidden_dropout": 0.0, "attention_dropout": 0.0, "mtp_detach_heads": true})",
       "mtp_detach_heads");
+}
+
+// Megatron-LM has no step with these either; each is named with what it does not go with.
+TEST(MegatronTraining, RefusesRecomputationThatDoesNotGoWithHyperConnections) {
+  const auto with = [](const std::string& more) {
+    return R"({"hidden_dropout": 0.0, "attention_dropout": 0.0, )" + more + "}";
+  };
+  const std::string selective = R"("recompute_granularity": "selective", )";
+  for (const auto& [more, name] : std::vector<std::pair<std::string, const char*>>{
+           {R"("recompute_granularity": "full", "enable_mhc_connections": true)",
+            "'full' with enable_mhc_connections"},
+           {selective + R"("recompute_modules": ["mhc"])", "'mhc' without enable_mhc_connections"},
+           {selective + R"("recompute_modules": ["mlp", "mhc"], "enable_mhc_connections": true)",
+            "'mhc' with 'mlp'"},
+           {selective + R"("recompute_modules": ["mlp", "mhc"], "enable_hyper_connections": true)",
+            "'mhc' with 'mlp'"},
+           {selective + R"("recompute_modules": ["mhc"], "enable_mhc_connections": true,
+                           "fine_grained_activation_offloading": true)",
+            "'mhc' with fine_grained_activation_offloading"}}) {
+    expect_unsupported(megatron_training, with(more).c_str(), name);
+  }
+  for (const char* accepted :
+       {R"("recompute_granularity": "full", "enable_hyper_connections": true)",
+        R"("recompute_modules": ["mhc"])",
+        R"("recompute_granularity": "selective", "recompute_modules": ["mhc"],
+           "enable_mhc_connections": true, "mhc_recompute_layer_num": 2)"}) {
+    EXPECT_NO_THROW(megatron_training(settings(with(accepted).c_str()))) << accepted;
+  }
 }
 
 TEST(HfTraining, HasNoLossSettings) {
