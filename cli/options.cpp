@@ -101,6 +101,12 @@ void add_rank_options(CLI::App& app, bridge::Rank& rank) {
       ->type_name("SECONDS");
 }
 
+CLI::Option* add_html_option(CLI::App& app, bridge::Path& html) {
+  return app
+      .add_option("--html", html, "Write a page for a browser to this file, which needs no network")
+      ->type_name("FILE");
+}
+
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
   app.add_option(
          "--iteration", options.iteration,

@@ -21,6 +21,7 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options);
 // --rank, --rank-timeout of convert, export and verify.
 void add_rank_options(CLI::App& app, bridge::Rank& rank);
 // --iteration of commands that read a Megatron checkpoint.
+CLI::Option* add_html_option(CLI::App& app, bridge::Path& html);
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
 // --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute,
