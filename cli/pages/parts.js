@@ -25,14 +25,13 @@ function card(title, value, good, below) {
 
 // rows: lists of texts and numbers. The first column holds names.
 function table(head, rows, most = kMostRows) {
-  const cell = (value, column) =>
-      element("td", {class: column === 0 ? "name" : typeof value === "string" ? "text" : ""},
-              typeof value === "number" || value === null ? number(value) : value);
+  const kind = (value, column) => (column === 0 ? "name" : typeof value === "string" && !/^\d/.test(value) ? "text" : "");
+  const cell = (value, column) => element("td", {class: kind(value, column)},
+                                          typeof value === "string" ? value : number(value));
+  const kinds = head.map((text, column) => (rows.some((row) => kind(row[column], column) === "text") ? "text" : ""));
+  const titles = element("tr", {}, ...head.map((text, column) => element("th", {class: kinds[column]}, text)));
   const body = rows.slice(0, most).map((row) => element("tr", {}, ...row.map(cell)));
-  const made = element("div", {class: "wide"},
-                       element("table", {},
-                               element("thead", {}, element("tr", {}, ...head.map((text) => element("th", {}, text)))),
-                               element("tbody", {}, ...body)));
+  const made = element("div", {class: "wide"}, element("table", {}, element("thead", {}, titles), element("tbody", {}, ...body)));
   if (rows.length > most) made.append(element("p", {class: "faint"}, `and ${rows.length - most} more, in the report`));
   return made;
 }
@@ -65,5 +64,5 @@ function bars(rows) {
                            element("title", {}, `${row.name}: ${row.text}`)));
     drawing.append(element("text", {x: 240 + width(row.whole || row.value), y: y + 12}, row.text));
   });
-  return drawing;
+  return element("div", {class: "wide"}, drawing);
 }

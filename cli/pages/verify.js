@@ -71,7 +71,7 @@ function curve(states) {
   });
   drawing.append(element("text", {x: 55, y: 262}, states[0].name),
                  element("text", {x: 790, y: 262, "text-anchor": "end"}, states[states.length - 1].name));
-  return drawing;
+  return element("div", {class: "wide"}, drawing);
 }
 
 function forwardPass() {

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from helpers import convert, flip_bit, hf_fixture, run
+from helpers import convert, copy_tree, hf_fixture, run
 
 
 def shown(page):
@@ -42,23 +42,35 @@ def test_equal_checkpoints(converted, tmp_path):
     assert "First divergence" not in text and "Tensors that differ" not in text
 
 
+def change_signs(folder, name):
+    """Turns every value of a BF16 tensor into its negative."""
+    for shard in folder.glob("*.safetensors"):
+        data = bytearray(shard.read_bytes())
+        begin = 8 + struct.unpack("<Q", data[:8])[0]
+        entry = json.loads(data[8:begin]).get(name)
+        if entry is None:
+            continue
+        first, last = entry["data_offsets"]
+        for high_byte in range(begin + first + 1, begin + last, 2):
+            data[high_byte] ^= 0x80
+        shard.write_bytes(data)
+        return
+    raise AssertionError(f"no tensor {name}")
+
+
 def test_the_first_divergence_is_shown(converted, tmp_path):
     source, megatron = converted
-    data = max((megatron / "iter_0000000").glob("*.distcp"), key=lambda file: file.stat().st_size)
-    # The records of a .distcp are stored as they are, so a bit in the middle is one of a weight; its CRC is then wrong
-    # too, which hash mode refuses. Logits mode reads weights as a runtime does.
-    flip_bit(data, 8 * (data.stat().st_size // 2) + 6)
-    page = tmp_path / "verify.html"
-    done = run("verify", source, megatron, "--mode", "logits", "--html", page, "--report", tmp_path / "report.json")
-    report = json.loads((tmp_path / "report.json").read_text())["logits"]
-    assert done.code == 1, done
+    copy_tree(source, tmp_path / "changed")
+    change_signs(tmp_path / "changed", "model.layers.1.self_attn.o_proj.weight")
+    page, report = tmp_path / "verify.html", tmp_path / "report.json"
+    run("verify", tmp_path / "changed", megatron, "--html", page, "--report", report, expect=1)
+    found = json.loads(report.read_text())["logits"]
+    (difference,) = found["tensors"]["differences"]
+    assert difference["name"] == "layers.1.o" and difference["largest"] > 0
     text = shown(page)
-    assert "The checkpoints differ" in text
-    for found in report["tensors"]["differences"]:
-        assert found["name"] in text
-        assert found["largest"] > 0
-    first = report["forward"]["first_diverging"]
-    assert first is None or first["state"] in text
+    for words in ("The checkpoints differ", "First divergence", "hidden.1", "layers.1.o",
+                  "decoder.layers.1.self_attention.linear_proj.weight"):
+        assert words in text, words
 
 
 def test_hash_mode_has_a_page_too(converted, tmp_path):
@@ -77,11 +89,16 @@ def test_inspect(converted, tmp_path, kind):
         assert words in text, words
 
 
+def model_folder(folder, header, payload):
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(payload))
+
+
 def test_a_name_cannot_become_part_of_the_page(tmp_path):
     name = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
     header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (tmp_path / "hf").mkdir()
-    (tmp_path / "hf/model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    model_folder(tmp_path / "hf", header, 4)
     page = tmp_path / "inspect.html"
     run("inspect", tmp_path / "hf", "--html", page, expect=0)
     assert page.read_text().count("<script") == 2
@@ -94,8 +111,7 @@ def test_a_large_model_stays_readable(tmp_path):
              for layer in range(61) for expert in range(256) for part in ("gate", "up", "down")]
     header = json.dumps({name: {"dtype": "F8_E4M3", "shape": [1, 2], "data_offsets": [2 * i, 2 * i + 2]}
                          for i, name in enumerate(names)}).encode()
-    (tmp_path / "hf").mkdir()
-    (tmp_path / "hf/model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(2 * len(names)))
+    model_folder(tmp_path / "hf", header, 2 * len(names))
     page = tmp_path / "inspect.html"
     run("inspect", tmp_path / "hf", "--html", page, expect=0)
     assert page.stat().st_size < 100_000
