@@ -1,5 +1,6 @@
 """The second, newer megatron-core (oracles/pool.py, NEXT_CORE): it loads what convert-hf writes, and what it saves exports."""
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -99,3 +100,49 @@ def test_hybrid_model_loads_the_keys_of_a_gpt_model(name, sources, converted, co
     ((values, logits),) = core.run("load_gpt_into_hybrid", arch=source.arch, directory=_iteration(converted(name, "te")), tokens=ids)
     assert values.keys() == mapping.to_megatron(source.arch, source.state).keys()
     cases.close(logits, source.logits(ids))
+
+
+# ---- --layout hybrid ----
+
+HYBRID = ["qwen3", "qwen2_tied", "qwen3_moe", "qwen3_moe_some_dense"]
+
+
+@pytest.fixture(scope="module")
+def hybrid(sources, causeway, tmp_path_factory):
+    """hybrid(name): what convert-hf made with the keys of a HybridModel."""
+
+    def make(name):
+        root = tmp_path_factory.mktemp(f"hybrid-{name}") / "root"
+        causeway("convert-hf", sources(name).folder, root, "--layout", "hybrid")
+        return root
+
+    return functools.cache(make)
+
+
+@pytest.mark.parametrize("name", HYBRID)
+def test_hybrid_keys_are_what_the_model_requires(name, sources, hybrid, core):
+    (required,) = core.run("requested_keys", arch=sources(name).arch, hybrid=True)
+    directory = _iteration(hybrid(name))
+    assert (sorted(dcp.read_tensors(directory)), sorted(dcp.object_keys(directory))) == required
+    core.run("load_strictly", arch=sources(name).arch, directory=directory, hybrid=True)
+
+
+@pytest.mark.parametrize("name", HYBRID)
+def test_hybrid_logits(name, sources, hybrid, core, causeway_verify):
+    source = sources(name)
+    ids = cases.tokens(source.arch)
+    ((_, logits),) = core.run("load_and_run", arch=source.arch, directory=_iteration(hybrid(name)), tokens=ids, hybrid=True)
+    cases.close(logits, source.logits(ids))
+    causeway_verify(source.folder, hybrid(name))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe_some_dense"])
+def test_hybrid_trained(name, sources, causeway, core, tmp_path):
+    """Its arguments name the pattern, and there is no run_config.yaml."""
+    source, root = sources(name), tmp_path / "root"
+    causeway("convert-hf", source.folder, root, "--layout", "hybrid")
+    expected = _train(core, source, root, hybrid=True)
+    causeway("export-to-hf", root, tmp_path / "hf")
+    _check(tmp_path / "hf", source, expected, tmp_path)
+    causeway("verify", tmp_path / "hf", root)
+    causeway("verify", source.folder, root, expect=1)
