@@ -95,6 +95,16 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
       ->check(CLI::IsMember({"none"}))
       ->type_name("WHAT");
   command
+      ->add_option_function<std::string>(
+          "--layout",
+          [&layout = options.layout](const std::string& name) {
+            layout = name == "hybrid" ? bridge::Layout::kHybrid : bridge::Layout::kGpt;
+          },
+          "Model class whose keys are written: gpt (GPTModel) or hybrid (HybridModel, a layer for "
+          "each attention and each MLP; an export tells them apart itself) (default gpt)")
+      ->check(CLI::IsMember({"gpt", "hybrid"}))
+      ->type_name("CLASS");
+  command
       ->add_flag("--overwrite-iteration", options.overwrite_iteration,
                  "Replace only iter_0000000 and causeway/ of an earlier conversion; the tracker "
                  "and the iterations that training added stay")
