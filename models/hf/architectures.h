@@ -14,6 +14,7 @@ namespace models {
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \
+  LINE(kGlm4MoeLite)                    \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

@@ -1,8 +1,12 @@
 #include "models/hf/deepseek.h"
 
+#include <fmt/format.h>
+
 #include <optional>
+#include <string>
 
 #include "bridge/io/base/checked.h"
+#include "bridge/io/base/error.h"
 #include "models/hf/config.h"
 #include "models/hf/decoder.h"
 #include "models/hf/rotary.h"
@@ -92,6 +96,20 @@ MixtureOfExperts hf_biased_experts(const Settings& config, const HfExpertDefault
 
 bool hf_is_after_dense(const Settings& config, int64_t layer, int64_t absent) {
   return layer >= config.integer_or("first_k_dense_replace", absent);
+}
+
+bool hf_is_sparse(const Settings& config, int64_t layer, int64_t absent) {
+  constexpr std::string_view kName = "mlp_layer_types";
+  const std::vector<std::string> types = config.texts(kName);
+  if (types.empty()) return hf_is_after_dense(config, layer, absent);
+  if (static_cast<size_t>(layer) >= types.size()) {
+    config.refuse(kName, fmt::format("{} of them, none for layer {}", types.size(), layer));
+  }
+  const std::string& type = types[static_cast<size_t>(layer)];
+  if (type != "dense" && type != "sparse") {
+    config.not_supported(kName, fmt::format("'{}' is not computed here", bridge::printable(type)));
+  }
+  return type == "sparse";
 }
 
 void hf_add_further_layers(const Settings& config, bool drop_mtp, const LayerConfig& depth,

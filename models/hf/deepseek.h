@@ -42,6 +42,9 @@ MixtureOfExperts hf_biased_experts(const Settings& config, const HfExpertDefault
 // True if first_k_dense_replace leaves the layer experts; absent: the class's default.
 bool hf_is_after_dense(const Settings& config, int64_t layer, int64_t absent);
 
+// The same of classes that read mlp_layer_types; first_k_dense_replace counts where it is absent.
+bool hf_is_sparse(const Settings& config, int64_t layer, int64_t absent);
+
 // As many depths of this kind as num_nextn_predict_layers counts; drop_mtp: none.
 void hf_add_further_layers(const Settings& config, bool drop_mtp, const LayerConfig& depth,
                            ModelConfig& model);

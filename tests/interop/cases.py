@@ -68,6 +68,11 @@ MOE = {
     "glm4_moe": Case(awkward("glm4_moe", tied=False, dtype="bfloat16", mtp=1), 70, files=2),
 }
 
+# Kin of the others, whose rows they share: not in every layout.
+KIN = {
+    "glm4_moe_lite": Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16", mtp=1), 72),
+}
+
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
 _MLA = Mla(q_rank=136, kv_rank=132, nope=44, rope=8, v_head=52)
 _LARGE = awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, hidden=264, ffn=272, mla=_MLA,
@@ -81,7 +86,7 @@ FP8 = {
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
-CASES = {**DENSE, **MOE, **FP8}
+CASES = {**DENSE, **MOE, **KIN, **FP8}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.

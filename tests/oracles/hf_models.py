@@ -9,7 +9,7 @@ from transformers.modeling_layers import MtpModel
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
             "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
-            "glm4_moe": transformers.Glm4MoeForCausalLM}
+            "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM}
 
 
 def _moe_settings(arch):
@@ -155,6 +155,8 @@ def logits_with_mtp(arch, folder, tokens):
         hook.remove()
         if not arch.mtp:
             return out
+        if getattr(made.config, "mlp_layer_types", None):  # these classes do not know of their MTP
+            made.config.num_mtp_layers, made.config.mtp_mlp_layer_types = arch.mtp, ["sparse"] * arch.mtp
         mtp = MtpModel.from_pretrained(made).eval()
         state, positions = hidden[0], torch.arange(len(tokens))[None]
         for depth in range(arch.mtp):

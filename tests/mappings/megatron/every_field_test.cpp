@@ -49,6 +49,8 @@ std::vector<Json> configurations() {
     all.push_back(read_config(std::string("bridge_run_config/") + name + ".config.json"));
   }
   all.push_back(read_config("qwen3_5_forms/next/hf/config.json"));
+  const Json defaults = read_config("hf_defaults.json");
+  for (const char* name : {"glm4_moe_lite"}) all.push_back(defaults.at(name).at("config"));
   return all;
 }
 
