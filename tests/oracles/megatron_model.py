@@ -132,7 +132,7 @@ def _model_settings(arch, vocab_rows):
     return dict(
         vocab_size=vocab_rows, max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope",
-        rotary_base=arch.rope_base, rotary_percent=arch.gdn.rotary if arch.gdn else 1.0, parallel_output=True)
+        rotary_base=arch.rope_base, rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True)
 
 
 def hybrid_pattern(arch):
