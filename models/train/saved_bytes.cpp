@@ -34,7 +34,7 @@ namespace {
 thread_local std::shared_ptr<SavedBytes::Count> counting;
 
 bool is_weight(const at::Tensor& tensor) {
-  const at::Tensor whole = tensor.is_view() ? tensor._base() : tensor;
+  const at::TensorBase whole = tensor.is_view() ? tensor._base() : tensor;
   return whole.is_leaf() && whole.requires_grad();
 }
 
