@@ -3,7 +3,8 @@
 //
 //   one   losses; norm and checksum of every gradient; tensors without gradient, with the reason. A
 //         packed row is also computed sequence by sequence, and sums and gradients must add up to
-//         those of the row
+//         those of the row. With recomputation the step is also computed without, and must be the
+//         same
 //   two   the losses and the gradient of every canonical tensor of both, bit for bit where the
 //         models are equal, else within a tolerance
 // Truth: docs/verification.md.
@@ -36,10 +37,11 @@ struct GradientSummary {
 struct StepComparison {
   bool equal = true;
   bool bit_for_bit = false;  // had to be identical
-  int64_t gradients = 0;     // compared
-  double largest_loss = 0;   // relative difference of a sum
-  double largest = 0;        // of a gradient: |d| / |g|
-  std::string largest_of;    // its tensor
+  bool losses_bit_for_bit = false;
+  int64_t gradients = 0;    // compared
+  double largest_loss = 0;  // relative difference of a sum
+  double largest = 0;       // of a gradient: |d| / |g|
+  std::string largest_of;   // its tensor
   std::vector<std::string> different;
 };
 
@@ -52,9 +54,16 @@ struct TrainVerdict {
   std::vector<GradientSummary> gradients;
   std::vector<std::pair<std::string, std::string>> without_gradient;  // key and reason
   int64_t bytes_needed = 0;
-  std::optional<StepComparison> packed;  // a packed row against its sequences alone
-  std::optional<StepComparison> sides;   // the second checkpoint against the first
-  bool equal() const { return (!packed || packed->equal) && (!sides || sides->equal); }
+  std::string recompute;                     // as given
+  std::string recompute_note;                // what it leaves out; empty: nothing
+  std::string fp8;                           // the recipe
+  std::optional<StepComparison> recomputed;  // against the step without recomputation
+  std::optional<StepComparison> packed;      // a packed row against its sequences alone
+  std::optional<StepComparison> sides;       // the second checkpoint against the first
+  bool equal() const {
+    return (!recomputed || recomputed->equal) && (!packed || packed->equal) &&
+           (!sides || sides->equal);
+  }
 };
 
 // second: null with one checkpoint. bit_for_bit: the two are the same model. Writes --dump. Errors:
