@@ -160,6 +160,11 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
   add("--context-parallel", "N", "Shift and count targets on N ranks, in one process (default 1)")
       ->group(kTraining)
       ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+  add("--mhc-recompute-layers", "N",
+      "Drop results of hyper-connections after every N layers and compute them again (default: "
+      "keep them)")
+      ->group(kTraining)
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
   add("--mtp", "WHAT", "keep, or drop: leave multi-token prediction out of the step (default keep)")
       ->group(kTraining)
       ->check(CLI::IsMember({"keep", "drop"}));

@@ -41,14 +41,48 @@ class OuterRegion : public LinearRegion {
                      LinearRule::Region::kOuter) {}
 };
 
-// Runs a part of a layer, which reads the residual stream or streams and returns its result to
-// them.
-template <typename Part>
-at::Tensor around(const at::Tensor& hidden, const ModelConfig& config, const HyperWeights& weights,
-                  const Part& part) {
-  if (!has_streams(config)) return hidden + part(hidden);
-  const HyperMix mix = hyper_before(config.hyper, config.norm.eps, weights, hidden);
-  return hyper_after(mix, part(mix.input), hidden);
+// One of the two places of a layer that read the residual stream or streams: its tensors and parts.
+struct Site {
+  Role norm;
+  Role mapping, base, scale;
+  LayerPart input, normed, merge;
+};
+
+constexpr Site kAttentionSite = {Role::kAttentionNorm,        Role::kAttentionMapping,
+                                 Role::kAttentionMappingBase, Role::kAttentionMappingScale,
+                                 LayerPart::kAttentionInput,  LayerPart::kAttentionNorm,
+                                 LayerPart::kAttentionMerge};
+constexpr Site kMlpSite = {Role::kMlpNorm,         Role::kMlpMapping,    Role::kMlpMappingBase,
+                           Role::kMlpMappingScale, LayerPart::kMlpInput, LayerPart::kMlpNorm,
+                           LayerPart::kMlpMerge};
+
+// Runs the small parts of a layer, by way of `parts` if there are some.
+struct PartRunner {
+  LayerParts* parts;
+  int64_t layer;
+
+  at::Tensor operator()(LayerPart part, const LayerParts::Function& function,
+                        const LayerParts::Inputs& inputs) const {
+    return parts == nullptr ? function(inputs) : parts->run(layer, part, function, inputs);
+  }
+};
+
+// Runs attention or MLP (`whole`), which reads the norm of the residual stream or streams and
+// returns its result to them.
+template <typename Whole>
+at::Tensor around(const Site& site, const at::Tensor& hidden, const ModelConfig& config,
+                  const SectionWeights& weights, const PartRunner& run, const Whole& whole) {
+  using Inputs = LayerParts::Inputs;
+  if (!has_streams(config)) return hidden + whole(norm(hidden, weights, site.norm, config));
+  const HyperMix mix = hyper_mapping(config.hyper, config.norm.eps,
+                                     mapping(weights, site.mapping, site.base, site.scale), hidden);
+  const at::Tensor input = run(
+      site.input, [](const Inputs& in) { return hyper_input(in[0], in[1]); }, {mix.pre, hidden});
+  const at::Tensor normed = run(
+      site.normed, [norm = config.norm](const Inputs& in) { return rms_norm(in[0], in[1], norm); },
+      {input, weights.get_f32(site.norm)});
+  return run(site.merge, [](const Inputs& in) { return hyper_after(in[0], in[1], in[2], in[3]); },
+             {mix.post, mix.mix, whole(normed), hidden});
 }
 
 }  // namespace
@@ -63,7 +97,8 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
       has_heads_(!options.layers),
       gradients_(options.gradients),
       recompute_(options.recompute),
-      coverage_(options.coverage) {
+      coverage_(options.coverage),
+      parts_(options.parts) {
   check_prompt(ids, config_.vocab);
   state_.ids = ids;
   state_.offsets = options.offsets;
@@ -122,7 +157,8 @@ void ForwardPass::decoder_layers(int64_t begin, int64_t end, ForwardState& state
   for (int64_t index = begin; index < end; ++index) {
     const LinearRegion region(compute_.linears, LinearRule::Region::kLayer);
     layer(fmt::format("layers.{}", index), config_.layers[static_cast<size_t>(index)],
-          section(Section::kLayer, index), state);
+          section(Section::kLayer, index), state, parts_, index);
+    if (parts_ != nullptr && has_streams(config_)) parts_->end(index, state.hidden);
   }
 }
 
@@ -187,22 +223,18 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
 }
 
 void ForwardPass::layer(const std::string& name, const LayerConfig& config,
-                        const SectionWeights& weights, ForwardState& state) const {
-  HyperWeights before_attention;
-  HyperWeights before_mlp;
-  if (has_streams(config_)) {
-    before_attention = mapping(weights, Role::kAttentionMapping, Role::kAttentionMappingBase,
-                               Role::kAttentionMappingScale);
-    before_mlp = mapping(weights, Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale);
-  }
-  state.hidden = around(state.hidden, config_, before_attention, [&](const at::Tensor& x) {
-    return attention(config.attention, config_.norm, weights,
-                     norm(x, weights, Role::kAttentionNorm, config_), state);
-  });
+                        const SectionWeights& weights, ForwardState& state, LayerParts* parts,
+                        int64_t index) const {
+  const PartRunner run{parts, index};
+  const at::Tensor attended =
+      around(kAttentionSite, state.hidden, config_, weights, run, [&](const at::Tensor& normed) {
+        return attention(config.attention, config_.norm, weights, normed, state);
+      });
+  state.hidden = attended;
   int64_t routed = 0;
   state.routed_experts = &routed;
-  state.hidden = around(state.hidden, config_, before_mlp, [&](const at::Tensor& x) {
-    return mlp(config.mlp, weights, norm(x, weights, Role::kMlpNorm, config_), state);
+  state.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {
+    return mlp(config.mlp, weights, normed, state);
   });
   state.routed_experts = nullptr;
   const auto* experts = std::get_if<MixtureOfExperts>(&config.mlp);
@@ -215,8 +247,10 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
 at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm,
                              const at::Tensor& hidden) const {
   if (!has_streams(config_)) return norm(hidden, weights, final_norm, config_);
-  const HyperWeights before =
-      mapping(weights, Role::kHeadMapping, Role::kHeadMappingBase, Role::kHeadMappingScale);
+  const bool is_learned = config_.hyper.dialect == HyperDialect::kDeepSeek;
+  const HyperWeights before = is_learned ? mapping(weights, Role::kHeadMapping,
+                                                   Role::kHeadMappingBase, Role::kHeadMappingScale)
+                                         : HyperWeights();
   return norm(hyper_head(config_.hyper, config_.norm.eps, before, hidden), weights, final_norm,
               config_);
 }

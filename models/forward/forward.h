@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "models/forward/forward_state.h"
+#include "models/forward/layer_parts.h"
 #include "models/forward/recompute.h"
 #include "models/forward/sequences.h"
 #include "models/weights/weights.h"
@@ -75,6 +76,9 @@ struct PassOptions {
   Offsets offsets = {};
   // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
   at::Tensor positions = {};
+  // If set, it runs the small parts of decoder layers with hyper-connections; other layers and
+  // multi-token prediction do not know it.
+  LayerParts* parts = nullptr;
   // [B, S] bool: tokens that the losses of routers leave out; undefined: none.
   at::Tensor left_out = {};
   RouterLoss router_loss = {};  // ForwardState::router_loss
@@ -99,9 +103,10 @@ class ForwardPass {
  private:
   SectionWeights section(Section section, int64_t index) const;
   at::Tensor embedding(const at::Tensor& ids) const;
-  // These read and change state.hidden.
+  // These read and change state.hidden. parts: nullptr, or what runs the small parts of the layer,
+  // which then is decoder layer `index`.
   void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights,
-             ForwardState& state) const;
+             ForwardState& state, LayerParts* parts = nullptr, int64_t index = 0) const;
   void decoder_layers(int64_t begin, int64_t end, ForwardState& state) const;
   at::Tensor depth_part(int64_t depth, const at::Tensor& embedding, ForwardState& state) const;
   at::Tensor head(const SectionWeights& weights, Role final_norm, const at::Tensor& hidden) const;
@@ -121,6 +126,7 @@ class ForwardPass {
   bool gradients_;
   Recompute recompute_;
   Coverage* coverage_;
+  LayerParts* parts_;
   int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths
   ForwardState state_;
   std::vector<at::Tensor> heads_;

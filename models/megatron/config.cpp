@@ -284,11 +284,20 @@ NormConfig norm_of(const Settings& model) {
   return norm;
 }
 
+// Megatron-LM dev and main have a feature each, under names of their own.
 HyperConnections hyper_of(const Settings& model) {
-  if (!model.flag_or("enable_hyper_connections", false)) return {};
-  const HyperConnections hyper = {model.integer_or("num_residual_streams", 4),
-                                  model.integer_or("mhc_sinkhorn_iterations", 20), kHyperEps};
-  if (hyper.streams < 1) model.refuse("num_residual_streams", "not positive");
+  HyperConnections hyper;
+  std::string_view streams = "num_residual_streams";
+  if (model.flag_or("enable_mhc_connections", false)) {
+    streams = "mhc_num_residual_streams";
+    hyper.dialect = HyperDialect::kMegatronMain;
+  } else if (!model.flag_or("enable_hyper_connections", false)) {
+    return hyper;
+  }
+  hyper.streams = model.integer_or(streams, 4);
+  hyper.steps = model.integer_or("mhc_sinkhorn_iterations", 20);
+  hyper.eps = kHyperEps;
+  if (hyper.streams < 1) model.refuse(streams, "not positive");
   return hyper;
 }
 

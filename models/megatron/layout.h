@@ -13,7 +13,8 @@
 //   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key,
 //            .value; the norm of a head's channels is stored minus one, like all other norms, where
 //            norms are zero-centred
-//   hyper    the scales of a hyper-connection are three keys of one number each
+//   hyper    the scales of a hyper-connection are three keys of one number each, or of one number a
+//            layer where layers are stacked
 //   fc1      gate rows, then up rows; or alternating blocks of moe_mlp_glu_interleave_size rows
 //            (experts only); or separate keys, weight_w and weight_v (singleton_local_shards)
 //

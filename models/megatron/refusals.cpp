@@ -2,6 +2,8 @@
 // neutral value of each is its class's default, so an absent setting is neutral.
 // Truth: transformer_config.py, models/gpt/gpt_model.py, transformer/moe/router.py (core 0.16.1),
 // Megatron-LM main and dev.
+#include <fmt/format.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +16,6 @@ namespace {
 constexpr std::string_view kFlags[] = {"mtp_use_repeated_layer",
                                        "qk_l2_norm",
                                        "apply_residual_connection_post_layernorm",
-                                       "enable_mhc_connections",
                                        "head_wise_attn_gate",
                                        "heterogeneous_block_specs",
                                        "moe_apply_probs_on_input",
@@ -84,6 +85,28 @@ void check_dsv4_hybrid(const Settings& model) {
   }
 }
 
+// The hyper-connections of Megatron-LM main: what its configuration or its layers refuse with them.
+void check_main_hyper_connections(const Settings& model) {
+  constexpr std::string_view kName = "enable_mhc_connections";
+  if (!model.flag_or(kName, false)) return;
+  const auto refuse_with = [&](std::string_view other) {
+    model.not_supported(kName, fmt::format("with {}: Megatron-LM main has no such model", other));
+  };
+  for (const std::string_view flag : {"enable_hyper_connections", "fp32_residual_connection",
+                                      "inference_fuse_tp_communication"}) {
+    if (model.flag_or(flag, false)) refuse_with(flag);
+  }
+  for (const std::string_view setting : {"mtp_num_layers", "num_moe_experts"}) {
+    if (model.has(setting)) refuse_with(setting);
+  }
+  if (model.integer_or("pipeline_model_parallel_size", 1) > 1) {
+    refuse_with("pipeline_model_parallel_size above 1");
+  }
+  if (model.real_or("mhc_init_gating_factor", 0) < 0) {
+    model.refuse("mhc_init_gating_factor", "negative");
+  }
+}
+
 }  // namespace
 
 void check_computed(const Settings& model) {
@@ -105,6 +128,7 @@ void check_computed(const Settings& model) {
     model.not_supported("seq_len_interpolation_factor", "not computed with rope_scaling");
   }
   check_router(model);
+  check_main_hyper_connections(model);
   const bool is_hybrid = variant == AttentionVariant::kDsv4Hybrid;
   if (model.flag_or("enable_hyper_connections", false) != is_hybrid) {
     model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");

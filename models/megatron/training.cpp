@@ -1,12 +1,41 @@
 #include "models/megatron/training.h"
 
+#include <algorithm>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace models {
 namespace {
 
 constexpr double kDefaultDropout = 0.1;
 constexpr double kDefaultMtpLossScale = 0.1;
+
+// Combinations of recomputation and hyper-connections that Megatron-LM has no step for.
+void check_mhc_recompute(const Settings& model) {
+  constexpr std::string_view kModules = "recompute_modules";
+  const bool of_main = model.flag_or("enable_mhc_connections", false);
+  const std::string granularity = model.text_or("recompute_granularity", "");
+  if (of_main && granularity == "full") {
+    model.not_supported("recompute_granularity",
+                        "'full' with enable_mhc_connections: Megatron-LM main has no such step");
+  }
+  if (granularity != "selective") return;
+  const std::vector<std::string> modules = model.texts(kModules);
+  const auto asks_for = [&](std::string_view module) {
+    return std::find(modules.begin(), modules.end(), module) != modules.end();
+  };
+  if (!asks_for("mhc")) return;
+  if (!of_main && !model.flag_or("enable_hyper_connections", false)) {
+    model.not_supported(kModules, "'mhc' without enable_mhc_connections");
+  }
+  if (asks_for("mlp")) model.not_supported(kModules, "'mhc' with 'mlp'");
+  if (of_main && model.flag_or("fine_grained_activation_offloading", false)) {
+    model.not_supported(kModules, "'mhc' with fine_grained_activation_offloading");
+  }
+  constexpr std::string_view kLayers = "mhc_recompute_layer_num";
+  if (model.integer_or(kLayers, 1) < 1) model.refuse(kLayers, "not positive");
+}
 
 }  // namespace
 
@@ -19,6 +48,7 @@ TrainingSettings megatron_training(const Settings& model) {
   for (const std::string_view name : {"mtp_detach_heads", "mtp_hsm"}) {
     if (model.flag_or(name, false)) model.not_supported(name, "not computed in a training step");
   }
+  check_mhc_recompute(model);
   TrainingSettings settings;
   settings.mtp_loss_scale = model.real_or("mtp_loss_scaling_factor", kDefaultMtpLossScale);
   // A list has an entry for each of several losses at once.

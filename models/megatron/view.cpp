@@ -156,7 +156,8 @@ class MegatronWeights : public Weights {
     std::vector<at::Tensor> out;
     for (const DcpTensor* tensor : tensors) {
       out.push_back(at::empty({1}, at::TensorOptions().dtype(torch_type(tensor->dtype))));
-      reader_.read(index_of(*tensor), 0, bytes_of(out.back()));
+      const std::span<std::byte> bytes = bytes_of(out.back());
+      reader_.read(index_of(*tensor), location.first_row * std::ssize(bytes), bytes);
     }
     return at::cat(out);
   }
@@ -183,18 +184,20 @@ class MegatronWeights : public Weights {
                                   Location location = located(*tensor, place, leading);
                                   location.without_one = place.without_one;
                                   for (const std::string& name : place.then) {
-                                    location.then.push_back(number_beside(*tensor, module + name));
+                                    location.then.push_back(number_beside(location, module + name));
                                   }
                                   location.shape[0] += static_cast<int64_t>(place.then.size());
                                   return location;
                                 });
   }
 
-  const DcpTensor* number_beside(const DcpTensor& first, const std::string& key) const {
+  // The tensor of a number that is to follow the one at `first`.
+  const DcpTensor* number_beside(const Location& first_number, const std::string& key) const {
     const DcpTensor* tensor = folder_.find(key);
     if (tensor == nullptr) bridge::bad_input(fmt::format("{} is missing", bridge::printable(key)));
+    const DcpTensor& first = *first_number.tensor;
     const bridge::Shape one = {1};
-    if (first.shape != one || tensor->shape != one || tensor->dtype != first.dtype) {
+    if (first_number.shape != one || tensor->shape != first.shape || tensor->dtype != first.dtype) {
       bridge::bad_input(fmt::format("shape {}, and {} of {}: a number each of one type is expected",
                                     bridge::shape_text(first.shape), bridge::printable(key),
                                     bridge::shape_text(tensor->shape)));

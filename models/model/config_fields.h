@@ -104,9 +104,9 @@ inline constexpr auto kFields<MixtureOfExperts> = all_fields(
     field("limit", &MixtureOfExperts::limit), field("router", &MixtureOfExperts::router));
 
 template <>
-inline constexpr auto kFields<HyperConnections> =
-    all_fields(field("streams", &HyperConnections::streams),
-               field("steps", &HyperConnections::steps), field("eps", &HyperConnections::eps));
+inline constexpr auto kFields<HyperConnections> = all_fields(
+    field("streams", &HyperConnections::streams), field("steps", &HyperConnections::steps),
+    field("eps", &HyperConnections::eps), field("dialect", &HyperConnections::dialect));
 
 template <>
 inline constexpr auto kFields<LayerConfig> = all_fields(field("attention", &LayerConfig::attention),

@@ -60,6 +60,10 @@ std::string_view name_of(RouterScore score) {
   return "";
 }
 
+std::string_view name_of(HyperDialect dialect) {
+  return dialect == HyperDialect::kMegatronMain ? "Megatron-LM main" : "DeepSeek";
+}
+
 template <typename T>
 struct IsList : std::false_type {};
 template <typename T>

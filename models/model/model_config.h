@@ -146,11 +146,18 @@ struct MixtureOfExperts {
 
 using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;
 
+// Who defines how streams are mixed; the same tensors compute something else in the other.
+enum class HyperDialect {
+  kDeepSeek,      // DeepSeek-V4, Megatron-LM dev: a learned head
+  kMegatronMain,  // Megatron-LM main's enable_mhc_connections: the mean of the streams
+};
+
 // Several residual streams, mixed before and after every part of a layer.
 struct HyperConnections {
   int64_t streams = 0;  // 0: one plain residual stream
   int64_t steps = 0;    // of the Sinkhorn iteration
   double eps = 0;
+  HyperDialect dialect = HyperDialect::kDeepSeek;
 };
 
 struct LayerConfig {

@@ -15,6 +15,7 @@ class LayerTensors {
       : hidden_(config.hidden),
         vocab_(config.vocab),
         streams_(config.hyper.streams),
+        has_head_(config.hyper.dialect == HyperDialect::kDeepSeek),
         section_(section),
         index_(index),
         visit_(visit) {}
@@ -31,6 +32,7 @@ class LayerTensors {
   }
 
   void head() const {
+    if (!has_head_) return;
     mapping(Role::kHeadMapping, Role::kHeadMappingBase, Role::kHeadMappingScale, streams_, 1);
   }
 
@@ -161,6 +163,7 @@ class LayerTensors {
   int64_t hidden_;
   int64_t vocab_;
   int64_t streams_;
+  bool has_head_;
   Section section_;
   int64_t index_;
   const TensorVisitor& visit_;

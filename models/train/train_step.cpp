@@ -12,6 +12,7 @@
 #include "bridge/io/base/error.h"
 #include "models/forward/forward.h"
 #include "models/train/context_parallel.h"
+#include "models/train/mhc_recompute.h"
 #include "models/train/router_loss.h"
 #include "models/train/saved_bytes.h"
 
@@ -40,6 +41,24 @@ void check_ranks(const ModelConfig& config, int64_t ranks) {
         fmt::format("context parallelism: layer {} has {}, which is not cut", i, reason),
         "--context-parallel 1 computes the same step");
   }
+}
+
+// Blocks of hyper-connections drop what the layers of one pass leave; layers that run again as a
+// whole would leave it twice, and Megatron-Core recomputes both in selective recomputation only.
+void check_mhc_block(const ModelConfig& config, int64_t block, const Recompute& recompute) {
+  if (block == 0) return;
+  using Method = Recompute::Method;
+  if (recompute.method == Method::kUniform || recompute.method == Method::kBlock) {
+    bridge::usage_error(fmt::format("--recompute {} and --mhc-recompute-layers exclude each other",
+                                    recompute.method == Method::kUniform ? "full" : "block"),
+                        "--recompute selective goes with it");
+  }
+  if (config.hyper.streams > 0) return;
+  bridge::usage_error(
+      fmt::format("--mhc-recompute-layers {}, but the model has no hyper-connections "
+                  "(enable_mhc_connections, enable_hyper_connections)",
+                  block),
+      "leave it out");
 }
 
 // The targets of every rank.
@@ -95,6 +114,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   const ModelConfig& config = weights.config();
   check_ranks(config, options.ranks);
   check(options.recompute, config);
+  check_mhc_block(config, options.mhc_block, options.recompute);
   const ContextLayout layout(row_offsets(batch), options.ranks);
   const c10::AutoGradMode records(true);
 
@@ -106,6 +126,8 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   pass_options.recompute = options.recompute;
   pass_options.left_out = batch.left_out;
   pass_options.router_loss = loss_of_routers(options.router_loss);
+  std::optional<MhcRecompute> mhc;
+  if (options.mhc_block > 0) pass_options.parts = &mhc.emplace(weights, options.mhc_block);
   Compute compute;
   compute.linears = options.fp8;
   ForwardPass pass(weights, compute, batch.ids, pass_options);
@@ -115,6 +137,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   const at::Tensor output = OutputLayer(weights, compute).whole();
   SharedTargets targets(layout, batch.targets);
   StepResult result;
+  if (mhc) result.dropped_bytes = mhc->dropped_bytes();
   result.of_ranks.resize(static_cast<size_t>(layout.ranks()));
   std::vector<HeadLoss> losses;
   for (const at::Tensor& hidden : pass.heads()) {

@@ -30,6 +30,8 @@ struct StepOptions {
   int64_t ranks = 1;  // of context parallelism
   // Settings by which the routers' losses are added; nullopt: they are not.
   std::optional<TrainingSettings> router_loss = std::nullopt;
+  // Layers of a block whose hyper-connections are computed again (mhc_recompute.h); 0: none are.
+  int64_t mhc_block = 0;
   // What the sums are divided by, main and depths, instead of their own counts; empty: those. With
   // the counts of a packed row, the gradients of its sequences alone add up to those of the row.
   std::vector<double> counts = {};
@@ -55,12 +57,13 @@ struct StepResult {
   std::vector<StepLosses> of_ranks;  // their sums and counts add up to those of `losses`
   double router_loss = 0;
   int64_t peak_activation_bytes = 0;  // the most that was kept for the backward pass at once
+  int64_t dropped_bytes = 0;          // of results that the backward pass computed again
 };
 
 // Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
 // outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
 // layer for context parallelism of linear or compressed attention; kUsage for a recomputation that
-// the model does not allow.
+// the model does not allow, and for two that exclude each other.
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);
 
 }  // namespace models

@@ -7,6 +7,7 @@
 
 #include "bridge/io/base/error.h"
 #include "models/forward/prompt.h"
+#include "models/model/model_config.h"
 
 namespace {
 
@@ -79,6 +80,11 @@ void add_training_options(CLI::App& app, models::VerificationOptions& options) {
   app.add_option("--context-parallel", options.ranks,
                  "train-step: shift and count targets on N ranks, in this process (default 1)")
       ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->type_name("N");
+  app.add_option("--mhc-recompute-layers", options.mhc_block,
+                 "train-step: drop results of hyper-connections after every N layers and compute "
+                 "them again (default: keep them)")
+      ->check(CLI::Range(int64_t{1}, models::kMostLayers))
       ->type_name("N");
   app.add_flag("--aux-loss", options.router_loss,
                "train-step: add the losses of routers, as the checkpoint configures them");

@@ -71,6 +71,11 @@ Json json_of(const TrainVerdict& verdict) {
   if (verdict.recomputed) json["recompute"]["against_none"] = json_of(*verdict.recomputed);
   if (verdict.fp8 != "none") json["fp8"] = {{"recipe", verdict.fp8}, {"numbers", "emulated"}};
   if (verdict.packed) json["packed"] = json_of(*verdict.packed);
+  if (verdict.mhc_block > 0) {
+    json["mhc_recompute"] = {{"layers", verdict.mhc_block},
+                             {"dropped_bytes", verdict.result.dropped_bytes}};
+    if (verdict.mhc) json["mhc_recompute"].update(json_of(*verdict.mhc));
+  }
   if (verdict.sides) json["sides"] = json_of(*verdict.sides);
   json["equal"] = verdict.equal();
   return json;
@@ -150,6 +155,12 @@ bool VerifyReport::train_step(const TrainVerdict& verdict) {
   if (verdict.packed) {
     print_line("packed         against its sequences alone " + text_of(*verdict.packed));
     list(*verdict.packed);
+  }
+  if (verdict.mhc_block > 0) {
+    print_line(fmt::format("mhc            {} of results dropped in blocks of {} layers{}",
+                           bridge::size_text(verdict.result.dropped_bytes), verdict.mhc_block,
+                           verdict.mhc ? ", against keeping them " + text_of(*verdict.mhc) : ""));
+    if (verdict.mhc) list(*verdict.mhc);
   }
   print_line("memory         " + bridge::size_text(verdict.bytes_needed) + " at most");
   return verdict.equal();

@@ -171,7 +171,7 @@ StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, Ste
   return comparison.result();
 }
 
-StepComparison compare_sides(const StepResult& a, LeafWeights& first, const StepResult& b,
+StepComparison compare_steps(const StepResult& a, LeafWeights& first, const StepResult& b,
                              LeafWeights& second, bool bit_for_bit) {
   Comparison comparison(bit_for_bit);
   comparison.losses(heads_of(a.losses), heads_of(b.losses));
@@ -179,6 +179,14 @@ StepComparison compare_sides(const StepResult& a, LeafWeights& first, const Step
     comparison.gradient(to_string(id), first.gradient(id), second.gradient(id));
   });
   return comparison.result();
+}
+
+StepComparison without_mhc_recompute(Weights& weights, const Batch& batch, StepOptions options,
+                                     const StepResult& recomputed, LeafWeights& of_recomputed) {
+  options.mhc_block = 0;
+  LeafWeights leaves(weights);
+  const StepResult plain = train_step(leaves, batch, options);
+  return compare_steps(plain, leaves, recomputed, of_recomputed, /*bit_for_bit=*/false);
 }
 
 void summarize(TrainVerdict& verdict, LeafWeights& weights) {
@@ -218,6 +226,7 @@ StepOptions step_options(const VerificationOptions& options, const Settled& sett
   step.mtp_loss_scale = settings.scale();
   step.ranks = options.ranks;
   if (!options.recompute.empty()) step.recompute = parse_recompute(options.recompute);
+  step.mhc_block = options.mhc_block;
   if (!options.router_loss) return step;
   if (!settings.router().router_loss) {
     bridge::unsupported("--aux-loss: config.json does not say which loss routers are trained with",
@@ -231,14 +240,12 @@ bool recomputes(const StepOptions& step) {
   return step.recompute.method != Recompute::Method::kNone;
 }
 
-// With two checkpoints, the values and gradients of both are there at the end, and so they are if a
-// row is computed twice, packed or with recomputation; the activations are of one step at a time.
-int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second, const StepOptions& step) {
+// With two checkpoints, the values and gradients of both are there at the end, and so they are if
+// the step of one is computed in two ways; the activations are of one step at a time.
+int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second, bool in_two_ways) {
   const std::vector<int64_t> lengths = lengths_of(batch);
   const StepMemory one = step_memory(first, lengths);
-  if (second == nullptr) {
-    return one.all() + (has_several_sequences(batch) || recomputes(step) ? one.weights : 0);
-  }
+  if (second == nullptr) return one.all() + (in_two_ways ? one.weights : 0);
   const StepMemory other = step_memory(*second, lengths);
   return one.weights + other.weights + std::max(one.activations, other.activations);
 }
@@ -294,7 +301,9 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.recompute = options.recompute.empty() ? "none" : options.recompute;
   verdict.recompute_note = note_on(step.recompute, first.config());
   verdict.fp8 = options.fp8;
-  verdict.bytes_needed = bytes_needed(batch, first, second, step);
+  verdict.mhc_block = step.mhc_block;
+  const bool in_two_ways = has_several_sequences(batch) || recomputes(step) || step.mhc_block > 0;
+  verdict.bytes_needed = bytes_needed(batch, first, second, in_two_ways);
   budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
 
   LeafWeights leaves(second == nullptr ? first : *second);
@@ -309,6 +318,9 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
     if (has_several_sequences(batch) && !step.router_loss && !fp8) {
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
     }
+    if (step.mhc_block > 0) {
+      verdict.mhc = without_mhc_recompute(first, batch, step, verdict.result, leaves);
+    }
   } else {
     LeafWeights leaves_of_first(first);
     StepOptions step_of_first = step_options(options, Settled(of_first, of_second));
@@ -316,7 +328,7 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
     step_of_first.fp8 = fp8_of_first.get();
     const StepResult result = train_step(leaves_of_first, batch, step_of_first);
     verdict.result = train_step(leaves, batch, step);
-    verdict.sides = compare_sides(result, leaves_of_first, verdict.result, leaves, bit_for_bit);
+    verdict.sides = compare_steps(result, leaves_of_first, verdict.result, leaves, bit_for_bit);
     if (!options.dump.empty()) {
       write_gradients(fs, beside(options.dump, ".first"), result.losses, leaves_of_first);
     }

@@ -3,8 +3,8 @@
 //
 //   one   losses; norm and checksum of every gradient; tensors without gradient, with the reason. A
 //         packed row is also computed sequence by sequence, and sums and gradients must add up to
-//         those of the row. With recomputation the step is also computed without, and must be the
-//         same
+//         those of the row. With recomputation, of layers or of hyper-connections, the step is also
+//         computed without, and must be the same
 //   two   the losses and the gradient of every canonical tensor of both, bit for bit where the
 //         models are equal, else within a tolerance
 // Truth: docs/verification.md.
@@ -59,10 +59,12 @@ struct TrainVerdict {
   std::string fp8;                           // the recipe
   std::optional<StepComparison> recomputed;  // against the step without recomputation
   std::optional<StepComparison> packed;      // a packed row against its sequences alone
+  int64_t mhc_block = 0;                     // 0: nothing is computed again
+  std::optional<StepComparison> mhc;         // with it against without, of one checkpoint
   std::optional<StepComparison> sides;       // the second checkpoint against the first
   bool equal() const {
     return (!recomputed || recomputed->equal) && (!packed || packed->equal) &&
-           (!sides || sides->equal);
+           (!mhc || mhc->equal) && (!sides || sides->equal);
   }
 };
 

@@ -276,6 +276,7 @@ void check_together(const VerificationOptions& options) {
       {"--dump", !options.dump.empty()},
       {"--context-parallel", options.ranks != 1},
       {"--aux-loss", options.router_loss},
+      {"--mhc-recompute-layers", options.mhc_block != 0},
       {"--recompute", !options.recompute.empty()},
       {"--fp8", options.fp8 != "none"}};
   for (const auto& [name, given] : of_training) {

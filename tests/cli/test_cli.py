@@ -55,6 +55,8 @@ USAGE = {
     "gradients without a step": (["verify", "a", "b", "--dump", "c"], ["--dump", "train-step"]),
     "ranks without a step": (["verify", "a", "b", "--context-parallel", "2", "--mode", "logits"], ["--context-parallel", "train-step"]),
     "routers' losses without a step": (["verify", "a", "b", "--aux-loss"], ["--aux-loss", "train-step"]),
+    "blocks of layers without a step": (["verify", "a", "b", "--mhc-recompute-layers", "2"], ["--mhc-recompute-layers", "train-step"]),
+    "blocks of no layers": (["verify", "a", "--mode", "train-step", "--mhc-recompute-layers", "0"], ["--mhc-recompute-layers", "4096"]),
     "no depths without a step": (["verify", "a", "b", "--mtp", "drop"], ["--mtp", "train-step"]),
     "no ranks": (["verify", "a", "--mode", "train-step", "--context-parallel", "0"], ["--context-parallel", "1024"]),
     "progress": (["convert-hf", "a", "b", "--progress", "1"], ["always"]),

@@ -53,6 +53,7 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "hyper.streams 0",
                                   "hyper.steps 0",
                                   "hyper.eps 0",
+                                  "hyper.dialect DeepSeek",
                                   "layers 1",
                                   "mtp 1",
                                   "layers.0.attention.kind linear",

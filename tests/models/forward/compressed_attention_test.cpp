@@ -123,9 +123,9 @@ TEST(HyperConnection, AroundBothParts) {
   const StoredWeights weights("deepseek_v4.safetensors", "hyper");
   at::Tensor streams = weights.whole("x");
   for (const char* part : {"attention", "mlp"}) {
-    const HyperMix mix = hyper_before(kHyper, kNorm.eps, mapping(weights, part), streams);
-    const at::Tensor normed = rms_norm(mix.input, at::ones({20}), kNorm);
-    streams = hyper_after(mix, normed * 3, streams);
+    const HyperMix mix = hyper_mapping(kHyper, kNorm.eps, mapping(weights, part), streams);
+    const at::Tensor normed = rms_norm(hyper_input(mix.pre, streams), at::ones({20}), kNorm);
+    streams = hyper_after(mix.post, mix.mix, normed * 3, streams);
   }
   EXPECT_LT(largest_difference(streams, weights.whole("y")), 2e-5);
 }
