@@ -61,6 +61,7 @@ constexpr const char* kVerifyExamples =
     "  causeway verify Qwen3-8B megatron/qwen3-8b                     either order\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode hash --report verify.json\n"
     "  srun -N4 causeway verify DeepSeek-V3 megatron/v3 --mode hash --report verify.json\n"
+    "  causeway verify Qwen3-8B megatron/qwen3-8b --html verify.html  the result as a page\n"
     "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device auto --layers 0:4\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode logits --tokens prompts.txt\n"
     "  causeway verify megatron/v3 --mode train-step --tokens packed.safetensors --dump "
@@ -93,6 +94,16 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
           "none: convert a model that has no output layer without one")
       ->check(CLI::IsMember({"none"}))
       ->type_name("WHAT");
+  command
+      ->add_option_function<std::string>(
+          "--layout",
+          [&layout = options.layout](const std::string& name) {
+            layout = name == "hybrid" ? bridge::Layout::kHybrid : bridge::Layout::kGpt;
+          },
+          "Model class whose keys are written: gpt (GPTModel) or hybrid (HybridModel, a layer for "
+          "each attention and each MLP; an export tells them apart itself) (default gpt)")
+      ->check(CLI::IsMember({"gpt", "hybrid"}))
+      ->type_name("CLASS");
   command
       ->add_flag("--overwrite-iteration", options.overwrite_iteration,
                  "Replace only iter_0000000 and causeway/ of an earlier conversion; the tracker "
@@ -163,6 +174,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   add_iteration_option(*command, verify_command.options);
   add_forward_options(*command, verify_command.forward_options);
   add_run_options(*command, verify_command.options);
+  add_html_option(*command, verify_command.html);
   add_rank_options(*command, verify_command.options.rank);
   add_resource_options(*command, verify_command.options);
   command->callback([&verify_command, &status] {
@@ -175,6 +187,8 @@ void add_inspect(CLI::App& app, InspectCommand& inspect_command, int& status) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint of either kind holds");
   command->footer(
       "Examples:\n  causeway inspect Qwen3-8B\n  causeway inspect megatron/qwen3-8b --all\n"
+      "  causeway inspect megatron/qwen3-8b --html qwen3.html           tensors, bytes and files "
+      "for a browser\n"
       "  causeway inspect megatron/qwen3-8b --megatron-args             flags for pretrain_gpt.py\n"
       "--use-checkpoint-args takes the sizes of a model from the checkpoint and not, among others, "
       "the\nepsilon and the norms of queries and keys: Megatron-LM loads without them and computes "
@@ -182,11 +196,13 @@ void add_inspect(CLI::App& app, InspectCommand& inspect_command, int& status) {
   bridge::InspectOptions& options = inspect_command.options;
   command->add_option("DIR", options.path, "Any checkpoint")->required();
   command->add_flag("--all", options.every_tensor, "One line a tensor instead of one a family");
-  command->add_flag("--json", options.as_json, "Print JSON");
-  command->add_flag(
-      "--megatron-args", inspect_command.megatron_args,
-      "The flags that Megatron-LM needs beside --use-checkpoint-args, on one line, and "
-      "the same as fields of Megatron-Bridge's provider");
+  CLI::Option* json = command->add_flag("--json", options.as_json, "Print JSON");
+  CLI::Option* html = add_html_option(*command, inspect_command.html)->excludes(json);
+  command
+      ->add_flag("--megatron-args", inspect_command.megatron_args,
+                 "The flags that Megatron-LM needs beside --use-checkpoint-args, on one line, and "
+                 "the same as fields of Megatron-Bridge's provider")
+      ->excludes(html);
   add_iteration_option(*command, options);
   add_resource_options(*command, options);
   command->callback([&inspect_command, &status] { status = inspect(inspect_command); });

@@ -16,7 +16,8 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  std::string mode;  // hash, logits, both, train-step; only the last has one path
+  bridge::Path html;  // --html FILE; empty: none
+  std::string mode;   // hash, logits, both, train-step; only the last has one path
   // The given options of the forward pass and their values, for causeway-verify.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };
@@ -24,6 +25,7 @@ struct VerifyCommand {
 struct InspectCommand {
   bridge::InspectOptions options;
   bool megatron_args = false;  // print only the flags for Megatron-LM
+  bridge::Path html;           // --html FILE; empty: none
 };
 
 struct MappingsCommand {

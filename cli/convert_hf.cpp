@@ -20,7 +20,9 @@ Lines lines_of(const bridge::ConvertSummary& summary) {
       fmt::format("source   {}: {} tensors in {} shards, {}", printable(summary.source.string()),
                   summary.source_tensors, summary.source_shards, size_text(summary.source_bytes)),
       fmt::format("table    {} ({})", summary.table,
-                  summary.per_layer_keys ? "per-layer keys" : "stacked layers"),
+                  summary.hybrid           ? "keys of a HybridModel"
+                  : summary.per_layer_keys ? "per-layer keys"
+                                           : "stacked layers"),
       fmt::format("target   {}: {} tensors in {} files, {}", printable(summary.target.string()),
                   summary.target_tensors, summary.target_files, size_text(summary.target_bytes))};
   list(lines, "dropped ", summary.dropped);

@@ -5,11 +5,14 @@
 
 #include <algorithm>
 
+#include "bridge/convert/commit/report_place.h"
 #include "bridge/convert/inspect_flags.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/file/json_file.h"
 #include "cli/commands.h"
+#include "cli/html_page.h"
 
 namespace cli {
 namespace {
@@ -110,10 +113,21 @@ int print(const bridge::InspectOptions& options, const Summary& summary) {
   return finish(options, summary, lines_of(summary), 0);
 }
 
+int write_page(bridge::FileSystem& fs, const InspectCommand& command) {
+  bridge::check_report_place(fs, command.html, {command.options.path}, {}, "--html");
+  bridge::InspectOptions options = command.options;
+  options.for_page = true;
+  const InspectSummary summary = bridge::inspect(fs, options);
+  const std::string name = command.options.path.filename().native();
+  bridge::replace_text_file(fs, command.html, html_page("inspect", name, summary.json));
+  return finish(options, summary, lines_of(summary), 0);
+}
+
 }  // namespace
 
 int inspect(const InspectCommand& command) {
   bridge::FileSystem& fs = bridge::real_file_system();
+  if (!command.html.empty()) return write_page(fs, command);
   return command.megatron_args ? print(command.options, bridge::inspect_flags(fs, command.options))
                                : print(command.options, bridge::inspect(fs, command.options));
 }

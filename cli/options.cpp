@@ -101,6 +101,12 @@ void add_rank_options(CLI::App& app, bridge::Rank& rank) {
       ->type_name("SECONDS");
 }
 
+CLI::Option* add_html_option(CLI::App& app, bridge::Path& html) {
+  return app
+      .add_option("--html", html, "Write a page for a browser to this file, which needs no network")
+      ->type_name("FILE");
+}
+
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options) {
   app.add_option(
          "--iteration", options.iteration,
@@ -162,6 +168,16 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
   add("--mtp", "WHAT", "keep, or drop: leave multi-token prediction out of the step (default keep)")
       ->group(kTraining)
       ->check(CLI::IsMember({"keep", "drop"}));
+  add("--recompute", "MODE",
+      "What the backward pass computes again: none, full[:N] (N layers at a time), block:N (the "
+      "first "
+      "N layers), selective[:PARTS] (of core_attn, mlp, moe, shared_experts); one checkpoint is "
+      "also "
+      "compared with none (default none)")
+      ->group(kTraining);
+  add("--fp8", "RECIPE", "Linears in emulated FP8: none, delayed, current, block (default none)")
+      ->group(kTraining)
+      ->check(CLI::IsMember({"none", "delayed", "current", "block"}));
   app.add_flag_callback(
          "--aux-loss", [&given] { given.emplace_back("--aux-loss", "true"); },
          "Add the losses of routers, as the Megatron checkpoint configures them (default: not)")

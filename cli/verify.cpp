@@ -12,7 +12,9 @@
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/file/json_file.h"
 #include "cli/commands.h"
+#include "cli/html_page.h"
 #include "cli/lines.h"
 #include "cli/rank.h"
 #include "cli/stopwatch.h"
@@ -85,10 +87,22 @@ void check_training_options(const VerifyCommand& command) {
   }
   for (const auto& [option, value] : command.forward_options) {
     for (const std::string_view name :
-         {"--dump", "--context-parallel", "--aux-loss", "--mhc-recompute-layers", "--mtp"}) {
+         {"--dump", "--context-parallel", "--aux-loss", "--mhc-recompute-layers", "--mtp",
+          "--recompute", "--fp8"}) {
       if (option == name) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
     }
   }
+}
+
+// Does nothing without --html.
+void write_page(bridge::FileSystem& fs, const VerifyCommand& command, const bridge::Report& report,
+                int status) {
+  if (command.html.empty()) return;
+  nlohmann::ordered_json data = report.json;
+  data["source"] = bridge::printable(command.options.a.native());
+  data["converted"] = bridge::printable(command.options.b.native());
+  data["exit_status"] = status;
+  bridge::replace_text_file(fs, command.html, html_page("verify", "causeway verify", data));
 }
 
 }  // namespace
@@ -129,6 +143,8 @@ int verify(const VerifyCommand& command) {
   bridge::check_report_place(
       fs, command.options.report,
       {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});
+  bridge::check_report_place(fs, command.html, {command.options.a, command.options.b}, {},
+                             "--html");
   for (const auto& [option, value] : command.forward_options) {
     if (option != "--dump") continue;
     bridge::check_report_place(fs, value, {command.options.a, command.options.b}, {});
@@ -143,7 +159,9 @@ int verify(const VerifyCommand& command) {
     report.json = {{"command", "verify"}};
   }
   if (!logits || !program || command.options.dry_run) {
-    return finish(command.options, report, lines, stopwatch.seconds());
+    const int status = finish(command.options, report, lines, stopwatch.seconds());
+    write_page(fs, command, report, status);
+    return status;
   }
 
   // The report waits until both parts are known; the result on bytes is printed before that.
@@ -159,14 +177,15 @@ int verify(const VerifyCommand& command) {
     report.json["logits"].erase("train_step");
   }
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
-  const int hash_status = exit_status(report);
+  int status = worst(exit_status(report), run.status);
   const bool unknown = run.status == static_cast<int>(bridge::Code::kUnsupported);
   if (hash && unknown && facts.table_was_named) {
     bridge::print_message(
         "notice: comparing bytes only; the forward pass does not know this model\n");
-    return hash_status;
+    status = exit_status(report);
   }
-  return worst(hash_status, run.status);
+  write_page(fs, command, report, status);
+  return status;
 }
 
 }  // namespace cli

@@ -165,7 +165,7 @@ std::optional<bridge::Path> find_causeway_verify() {
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts) {
-  const ReportFile report(!command.options.report.empty());
+  const ReportFile report(!command.options.report.empty() || !command.html.empty());
   const bool aside = bridge::is_standard_output(command.options.report);
   const pid_t child = start(arguments(program, command, report.path(), facts),
                             aside ? STDERR_FILENO : STDOUT_FILENO);

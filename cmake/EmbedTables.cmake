@@ -1,7 +1,7 @@
-# embed_texts(OUT.cpp FUNCTION FILE...): a C++ file that holds the text of each FILE, as a byte array so that neither
-# length limits nor quoting matter, reachable through mappings::FUNCTION().
-function(embed_texts out function)
-  set(body "#include \"mappings/table/embedded.h\"\n\nnamespace mappings {\nnamespace {\n")
+# embed_texts(OUT.cpp HEADER NAMESPACE FUNCTION FILE...): a C++ file that holds the text of each FILE, as a byte array so that
+# neither length limits nor quoting matter, reachable through NAMESPACE::FUNCTION(), which HEADER declares.
+function(embed_texts out header namespace function)
+  set(body "#include \"${header}\"\n\nnamespace ${namespace} {\nnamespace {\n")
   set(rows "")
   foreach(file ${ARGN})
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
@@ -12,7 +12,7 @@ function(embed_texts out function)
     string(APPEND body "constexpr unsigned char k_${stem}[] = {${bytes}0};\n")
     string(APPEND rows "      {\"${name}\", {reinterpret_cast<const char*>(k_${stem}), sizeof(k_${stem}) - 1}},\n")
   endforeach()
-  string(APPEND body "}  // namespace\n\nstd::span<const EmbeddedText> ${function}() {\n"
-                     "  static const EmbeddedText kTexts[] = {\n${rows}  };\n  return kTexts;\n}\n\n}  // namespace mappings\n")
+  string(APPEND body "}  // namespace\n\nstd::span<const mappings::EmbeddedText> ${function}() {\n"
+                     "  static const mappings::EmbeddedText kTexts[] = {\n${rows}  };\n  return kTexts;\n}\n\n}  // namespace ${namespace}\n")
   file(GENERATE OUTPUT ${out} CONTENT "${body}")
 endfunction()

@@ -1,4 +1,4 @@
-# The warnings and sanitizers every target of ours is compiled with. Third parties are SYSTEM and stay quiet.
+# The warnings, the floating-point rule and the sanitizers every target of ours is compiled with. Third parties are SYSTEM and stay quiet.
 add_library(causeway_options INTERFACE)
 target_compile_options(causeway_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor $<$<NOT:$<CONFIG:Debug>>:-Werror>)
@@ -8,6 +8,9 @@ target_compile_options(causeway_options INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wn
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(causeway_options INTERFACE -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
 endif()
+# A product and a sum that are rounded as one (g++'s default where the processor can, as on aarch64) would give other bits
+# than another machine's.
+target_compile_options(causeway_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 target_include_directories(causeway_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(CAUSEWAY_SANITIZE)
   # A finding must end the process, or a test would pass with it.

@@ -5,7 +5,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-scripts/install.sh
+scripts/install.sh --tests
 scripts/venv.sh
 scripts/build.sh release causeway causeway-verify
 exec "${CAUSEWAY_VENV:-.venv}/bin/python" tests/perf/bench.py --causeway build/release/bin/causeway \

@@ -18,7 +18,7 @@ fi
 seconds=$1
 shift
 
-scripts/install.sh
+scripts/install.sh --tests
 if [ $# -gt 0 ]; then
   targets=("$@")
 else

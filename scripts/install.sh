@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build and the tests need and that are not there yet.
-#   scripts/install.sh         what scripts/test.sh needs
-#   scripts/install.sh --dev   also what test.sh --all needs: clang-tidy, shellcheck, the aarch64 compiler, qemu-user
+#   scripts/install.sh           what the build needs
+#   scripts/install.sh --tests   also what scripts/test.sh needs
+#   scripts/install.sh --dev     also what test.sh --all needs: clang-tidy, shellcheck, the aarch64 compiler, qemu-user
 # Does nothing, and needs no root, when everything is installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -10,15 +11,20 @@ packages=(
   g++ cmake ninja-build ccache lld git ca-certificates                     # the build
   nlohmann-json3-dev libcli11-dev libfmt-dev libgtest-dev                  # C++ libraries
   libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
-  clang-format-14 python3 python3-venv python3-pip time                    # the tests
-  clang-14 libclang-rt-14-dev                                              # sanitizers and libFuzzer
-  openmpi-bin                                                              # ranks by a real launcher
+  python3 python3-venv python3-pip                                         # LibTorch is a wheel
 )
-if [ "${1:-}" = --dev ]; then
-  packages+=(clang-tidy-14 shellcheck g++-aarch64-linux-gnu qemu-user-static)
-elif [ $# -gt 0 ]; then
-  die "usage: scripts/install.sh [--dev]"
-fi
+tests=(
+  clang-format-14 time
+  clang-14 libclang-rt-14-dev # sanitizers and libFuzzer
+  openmpi-bin                 # ranks by a real launcher
+  chromium                    # pages in a real browser
+)
+case "${1:-}" in
+  "") ;;
+  --tests) packages+=("${tests[@]}") ;;
+  --dev) packages+=("${tests[@]}" clang-tidy-14 shellcheck g++-aarch64-linux-gnu qemu-user-static) ;;
+  *) die "usage: scripts/install.sh [--tests|--dev]" ;;
+esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   say "not a Debian system: install the equivalents of: ${packages[*]}"

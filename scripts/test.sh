@@ -51,9 +51,9 @@ python_suite() {
     -m pytest -q -rfEs -p no:cacheprovider --junitxml="$results" "$2" "${@:4}"
 }
 
-args=()
-[ "$all" -eq 0 ] || args=(--dev)
-prepare "packages" scripts/install.sh "${args[@]}"
+packages=--tests
+[ "$all" -eq 0 ] || packages=--dev
+prepare "packages" scripts/install.sh "$packages"
 prepare "Python environment" scripts/venv.sh # before the build: LibTorch is in there
 prepare "release build" scripts/build.sh release
 

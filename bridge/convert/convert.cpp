@@ -48,6 +48,7 @@ nlohmann::ordered_json choices_of(const ConvertOptions& options, const ConvertPl
       {"mtp", options.keep_mtp ? "keep" : "drop"},
       {"parts", options.text_only ? "text" : "all"}};
   if (binding.without_head()) choices["head"] = "none";
+  if (options.layout == Layout::kHybrid) choices["layout"] = "hybrid";
   return choices;
 }
 
@@ -72,6 +73,7 @@ ConvertSummary describe(const ConvertOptions& options, const HfFolder& source,
   report.source_bytes = source.total_bytes;
   report.table = binding.table().file;
   report.per_layer_keys = plan.style.per_layer;
+  report.hybrid = plan.style.hybrid;
   report.target = options.target;
   report.target_tensors = plan.tensors.size();
   report.target_files = plan.files.size();
@@ -241,6 +243,7 @@ class Conversion {
     add("--vocab-rows", options_.vocab_rows);
     add("--file-size", options_.file_size);
     add("--head none", options_.no_head ? 1 : 0);
+    add("--layout hybrid", options_.layout == Layout::kHybrid ? 1 : 0);
     add("--overwrite-iteration", options_.overwrite_iteration ? 1 : 0);
     add("--sidecar", options_.sidecar.empty() ? 0 : 1);
     add_inputs(facts, fs_.seen(), {{"", source_.path}});

@@ -22,6 +22,7 @@ struct ConvertSummary : Report {
   int64_t source_bytes = 0;
   std::string table;
   bool per_layer_keys = false;
+  bool hybrid = false;  // --layout hybrid
   Path target;
   size_t target_tensors = 0;
   size_t target_files = 0;

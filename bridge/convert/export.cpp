@@ -18,6 +18,7 @@
 #include "bridge/convert/export_summary.h"
 #include "bridge/convert/match/derived_config.h"
 #include "bridge/convert/match/export_config.h"
+#include "bridge/convert/match/hybrid_keys.h"
 #include "bridge/convert/match/stated_mtp.h"
 #include "bridge/convert/match/vocabulary.h"
 #include "bridge/convert/plan/export_plan.h"
@@ -463,7 +464,8 @@ ExportSummary export_to_hf(FileSystem& file_system, const ExportOptions& asked) 
   ExportOptions options = asked;
   MemoryBudget budget(options.memory);
   InputWatch fs(file_system, budget);
-  const MegatronFolder checkpoint = open_megatron(fs, options.source, options.iteration, budget);
+  const MegatronFolder checkpoint =
+      open_with_gpt_keys(fs, options.source, options.iteration, budget);
   for (const std::string& name : checkpoint.metadata.files) fs.add(checkpoint.dist_dir / name);
   Statement said = read_statement(fs, checkpoint, budget);
   const Origin origin = find_origin(fs, checkpoint,

@@ -37,6 +37,43 @@ std::string family_of(std::string_view name) {
   return family;
 }
 
+// "model.layers.3" of "model.layers.3.mlp.x"; empty for a name without number.
+std::string layer_of(std::string_view name) {
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string_view component = name.substr(begin, end - begin);
+    if (!component.empty() && component.find_first_not_of("0123456789") == std::string_view::npos) {
+      return std::string(name.substr(0, end));
+    }
+    begin = end + 1;
+  }
+  return {};
+}
+
+// What a page shows of many tensors: sums over families and layers, which stay small.
+void add_sums(const std::vector<Seen>& tensors, InspectSummary& report) {
+  Json families = Json::array();
+  for (const InspectSummary::Line& line : report.lines) {
+    families.push_back({{"name", line.name},
+                        {"tensors", line.tensors},
+                        {"dtype", safetensors_name(line.dtype)},
+                        {"shape", line.shape},
+                        {"bytes", line.bytes}});
+  }
+  Json layers = Json::array();
+  std::map<std::string, size_t> places;  // indices into layers
+  for (const Seen& tensor : tensors) {
+    const std::string layer = printable(layer_of(tensor.name));
+    const auto [it, fresh] = places.try_emplace(layer, layers.size());
+    if (fresh) layers.push_back({{"name", layer}, {"tensors", 0}, {"bytes", 0}});
+    Json& sums = layers[it->second];
+    sums["tensors"] = sums["tensors"].get<int64_t>() + 1;
+    sums["bytes"] = sums["bytes"].get<int64_t>() + byte_size(tensor.dtype, tensor.shape);
+  }
+  report.json["families"] = std::move(families);
+  report.json["layers"] = std::move(layers);
+}
+
 void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& options,
                   InspectSummary& report) {
   std::map<std::string, size_t> groups;  // the index of the line
@@ -74,6 +111,7 @@ void list_tensors(const std::vector<Seen>& tensors, const InspectOptions& option
   if (options.as_json) report.json["tensors"] = std::move(list);
   report.json["bytes"] = report.bytes;
   report.json["dtypes"] = std::move(dtypes);
+  if (options.for_page) add_sums(tensors, report);
 }
 
 std::string architecture_of(std::string_view config_text) {
@@ -108,6 +146,11 @@ InspectSummary inspect_hf(FileSystem& fs, const InspectOptions& options, MemoryB
   std::vector<Seen> tensors;
   for (const HfTensor& tensor : folder.tensors) {
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+  }
+  if (options.for_page) {
+    for (const HfShard& shard : folder.shards) {
+      report.json["files"].push_back({{"name", printable(shard.name)}, {"bytes", shard.file_size}});
+    }
   }
   list_tensors(tensors, options, report);
   return report;
@@ -171,6 +214,13 @@ InspectSummary inspect_megatron(FileSystem& fs, const InspectOptions& options,
   std::vector<Seen> tensors;
   for (const DcpTensor& tensor : folder.metadata.tensors) {
     tensors.push_back({tensor.key, tensor.dtype, tensor.shape});
+  }
+  if (options.for_page) {
+    for (const std::string& file : folder.metadata.files) {
+      const std::optional<Stat> there = fs.stat(folder.dist_dir / file);
+      report.json["files"].push_back(
+          {{"name", printable(file)}, {"bytes", there ? there->size : 0}});
+    }
   }
   list_tensors(tensors, options, report);
   return report;

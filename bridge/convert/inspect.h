@@ -19,6 +19,7 @@ struct InspectOptions : CommonOptions {
   Path path;
   bool every_tensor = false;  // one line per tensor instead of one per family of layers
   bool as_json = false;       // fill Report::json with every tensor
+  bool for_page = false;      // fill Report::json with families, layers and files
 };
 
 struct HuggingFaceFacts {

@@ -16,6 +16,8 @@ namespace bridge {
 
 enum class LayerKeys { kAuto, kStacked, kPerLayer };
 enum class Spec { kTe, kLocal };
+// The model class whose keys are written.
+enum class Layout { kGpt, kHybrid };
 
 // Returns the value of --dtype that stands for a dtype.
 constexpr std::string_view dtype_option(Dtype dtype) {
@@ -83,6 +85,7 @@ struct ConvertOptions : OutputOptions {
   int64_t file_size = 5'000'000'000;
   Path expect;           // --expect FILE
   bool no_head = false;  // --head none
+  Layout layout = Layout::kGpt;
   // Replaces only iter_0000000 and the sidecar of an earlier conversion, in a root that training
   // has added to.
   bool overwrite_iteration = false;

@@ -9,6 +9,7 @@
 #include "bridge/convert/commit/meeting.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/match/export_config.h"
+#include "bridge/convert/match/hybrid_keys.h"
 #include "bridge/convert/match/model_binding.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/output_layer.h"
@@ -95,7 +96,7 @@ class Verification {
     const HfFolder source = open_hf_folder(fs_, sides_.hf, budget_);
     const std::string config = (source.path / "config.json").string();
     const MegatronFolder checkpoint =
-        open_megatron(fs_, sides_.megatron, options_.iteration, budget_);
+        open_with_gpt_keys(fs_, sides_.megatron, options_.iteration, budget_);
     find_sidecar(checkpoint);
     keep_mtp_ = !origin_ || !origin_->mtp_was_dropped();
     const TableChoice table = choose_table(fs_, options_, origin_ ? &*origin_->sidecar : nullptr);
@@ -392,7 +393,7 @@ ConversionFacts facts_of_conversion(FileSystem& fs, const VerifyOptions& options
   for (const auto& [source, path] : {Sides{options.b, options.a}, {options.a, options.b}}) {
     if (!fs.stat(path) || !looks_like_megatron(fs, path)) continue;
     MemoryBudget budget(options.memory);
-    const MegatronFolder checkpoint = open_megatron(fs, path, options.iteration, budget);
+    const MegatronFolder checkpoint = open_with_gpt_keys(fs, path, options.iteration, budget);
     const Path& sidecar = options.sidecar;
     if (!fs.stat(sidecar.empty() ? checkpoint.root / kSidecarFolder : sidecar)) {
       facts.without_parts = facts.without_parts || detect_prefix(checkpoint).empty();

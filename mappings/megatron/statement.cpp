@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "mappings/megatron/hybrid_layout.h"
+
 namespace mappings {
 namespace {
 
@@ -385,10 +387,13 @@ Json statement_of_arguments(const Json& args) {
   if (!is_true(fields, "multi_latent_attention")) {
     for (const auto& [argument, field] : kGroupedYarn) rename_unless_there(fields, argument, field);
   }
+  state_as_gpt(fields);
   return Statement(fields, Absent::kUnknown).make();
 }
 
-Json statement_of_provider(const Json& fields, Absent absent) {
+Json statement_of_provider(const Json& provider, Absent absent) {
+  Json fields = provider;
+  state_as_gpt(fields);
   return Statement(fields, absent).make();
 }
 

@@ -2,7 +2,8 @@
 // Megatron-Core's TransformerConfig (with GPTModel's and Megatron-Bridge's own fields), each only
 // where it has an effect.
 //
-//   1. Give Megatron-LM's arguments the names of the fields.
+//   1. Give Megatron-LM's arguments the names of the fields, and a HybridModel's layers the form of
+//      GPTModel's (hybrid_layout.h).
 //   2. Fill in what Megatron derives from null: kv_channels, num_query_groups, ffn_hidden_size,
 //      layer patterns.
 //   3. Leave out a field whose feature is off: sizes of latent attention without
@@ -28,8 +29,9 @@ Json statement_of_arguments(const Json& args);
 // What an absent field means.
 enum class Absent { kUnknown, kDefault };
 
-// fields: a provider's, from the model section of run_config.yaml or from
-// Binding::megatron_config(), whose absent fields have the defaults of the class.
-Json statement_of_provider(const Json& fields, Absent absent);
+// provider: fields from the model section of run_config.yaml or from Binding::megatron_config(),
+// whose absent fields have the defaults of the class. Errors of both: kUnsupported for a
+// HybridModel that no GPTModel equals.
+Json statement_of_provider(const Json& provider, Absent absent);
 
 }  // namespace mappings

@@ -67,6 +67,7 @@ class Values {
   // The rounding of the first or of the second side; nullptr if none explains the difference.
   const Rounding* a_rounded() const { return rounds_a_.empty() ? nullptr : &rounds_a_[0]; }
   const Rounding* b_rounded() const { return rounds_b_.empty() ? nullptr : &rounds_b_[0]; }
+  double largest() const { return largest_; }
   std::string text(int64_t elements) const {
     const std::string found = fmt::format("{} of {} values differ", different_, elements);
     return std::isfinite(largest_) ? fmt::format("{}, by {:.3g} at most", found, largest_)
@@ -114,6 +115,7 @@ void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Sh
   if (values.different() == 0) return;
   const std::string name = to_string(id);
   const std::string what = values.text(bridge::element_count(shape));
+  const double largest = values.largest();
   // A conversion from FP8 to FP16 rounds the exact values, which were never BF16.
   const bool of_exact = values.types_differ() && !values.is_rounding();
   if (of_exact) values = compare(&Weights::exact_rows);
@@ -121,15 +123,17 @@ void compare_tensor(Weights& a, Weights& b, const TensorId& id, const bridge::Sh
     rounding.of_exact = of_exact;
     side.emplace(name, rounding);
     verdict.rounded.push_back(
-        {name, fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
-                           rounding.around_zero ? " around zero" : "", who, what)});
+        {name,
+         fmt::format("rounded to {}{} in the {}: {}", at::toString(rounding.type),
+                     rounding.around_zero ? " around zero" : "", who, what),
+         largest});
   };
   if (values.a_rounded() != nullptr) {
     list_rounded(verdict.rounded_a, *values.a_rounded(), "second");
   } else if (values.b_rounded() != nullptr) {
     list_rounded(verdict.rounded_b, *values.b_rounded(), "first");
   } else {
-    verdict.differences.push_back({name, what});
+    verdict.differences.push_back({name, what, largest});
   }
 }
 
@@ -150,8 +154,10 @@ void compare_copies(Weights& weights, TensorVerdict& verdict) {
         [&](int64_t first, int64_t last) { return weights.copy_rows(copy, first, last); },
         [&](int64_t first, int64_t last) { return weights.rows(copy.of, first, last); });
     if (values.different() == 0) continue;
-    verdict.differences.push_back({name, fmt::format("no copy of {}: {}", to_string(copy.of),
-                                                     values.text(bridge::element_count(shape)))});
+    verdict.differences.push_back({name,
+                                   fmt::format("no copy of {}: {}", to_string(copy.of),
+                                               values.text(bridge::element_count(shape))),
+                                   values.largest()});
   }
 }
 

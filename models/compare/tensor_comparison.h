@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct TensorDifference {
   std::string name;
   // "12 of 4096 values differ, by 0.5 at most", "[8, 4] and [4, 8]", "only in the first".
   std::string what;
+  // The largest difference of a value; not finite where that cannot be said: of tensors with other
+  // shapes, of one that a side lacks, where a value is NaN or infinite.
+  double largest = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct TensorVerdict {

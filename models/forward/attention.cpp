@@ -99,4 +99,12 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   return joined_blocks(heads, 1);
 }
 
+at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          double scale, int64_t window, ForwardState& state) {
+  const auto part = [scale, window](ForwardState&, const std::vector<at::Tensor>& given) {
+    return std::vector<at::Tensor>{causal_attention(given[0], given[1], given[2], scale, window)};
+  };
+  return run_part(state.recomputed.core_attention, "core_attn", part, {q, k, v}, state)[0];
+}
+
 }  // namespace models

@@ -45,6 +45,10 @@ at::Tensor join_heads(const at::Tensor& x);
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             double scale, int64_t window);
 
+// The same as a part of a layer, which the backward pass may run again.
+at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          double scale, int64_t window, ForwardState& state);
+
 // q: [B, H, S, d]; kv: [B, 1, K, d], the keys and values of all heads; visible: bool [B, S, K];
 // sink: [H] fp32, a score that takes weight in every softmax of its head but has no value.
 at::Tensor sink_attention(const at::Tensor& q, const at::Tensor& kv, const at::Tensor& visible,

@@ -52,13 +52,14 @@ class Layer {
         norm_(norm),
         weights_(weights),
         x_(x),
+        state_(state),
         table_(state.rotary(config.rotary)) {}
 
   at::Tensor run() const {
     const at::Tensor latent =
-        rms_norm(linear(x_, weights_.get(Role::kQDown)), weights_.get_f32(Role::kQDownNorm), norm_);
+        rms_norm(linear(x_, weights_, Role::kQDown), weights_.get_f32(Role::kQDownNorm), norm_);
     const at::Tensor q =
-        rms_unit(split_heads(linear(latent, weights_.get(Role::kQUp)), config_.heads), norm_.eps);
+        rms_unit(split_heads(linear(latent, weights_, Role::kQUp), config_.heads), norm_.eps);
     const at::Tensor sum = attend(turned(q, table_), summary_index(latent));
     return output(join_heads(turned(sum, {table_.cos, table_.sin.neg()})));
   }
@@ -85,8 +86,7 @@ class Layer {
   // q: [B, H, S, d], turned. Gives each query's weighted sum over the keys.
   at::Tensor attend(const at::Tensor& q, const SummaryIndex& index) const {
     const at::Tensor kv = turned(
-        rms_norm(linear(x_, weights_.get(Role::kKv)), weights_.get_f32(Role::kKvNorm), norm_),
-        table_);
+        rms_norm(linear(x_, weights_, Role::kKv), weights_.get_f32(Role::kKvNorm), norm_), table_);
     const at::Tensor summaries = has_summaries() ? summaries_of(kKeys) : kv.narrow(1, 0, 0);
     const at::Tensor sink = weights_.get_f32(Role::kSink);
     const double scale = 1 / std::sqrt(static_cast<double>(config_.head_dim));
@@ -102,8 +102,13 @@ class Layer {
         keys = at::cat({keys, summaries.narrow(1, 0, block.last / config_.ratio)}, 1);
         visible = at::cat({visible, visible_summaries(block, index)}, -1);
       }
-      sums.push_back(
-          sink_attention(block.queries_of(q, 2), keys.unsqueeze(1), visible, sink, scale));
+      const auto part = [scale](ForwardState&, const std::vector<at::Tensor>& given) {
+        return std::vector<at::Tensor>{
+            sink_attention(given[0], given[1], given[2], given[3], scale)};
+      };
+      sums.push_back(run_part(state_.recomputed.core_attention, "core_attn", part,
+                              {block.queries_of(q, 2), keys.unsqueeze(1), visible, sink},
+                              state_)[0]);
     }
     return joined_blocks(sums, 2);
   }
@@ -111,7 +116,7 @@ class Layer {
   // [B, W, d]
   at::Tensor summaries_of(const SummaryRoles& roles) const {
     const at::Tensor plain =
-        summaries(linear(x_, weights_.get(roles.value)), linear(x_, weights_.get(roles.gate)),
+        summaries(linear(x_, weights_, roles.value), linear(x_, weights_, roles.gate),
                   weights_.get_f32(roles.place_bias), config_.overlapping);
     const at::Tensor positions =
         at::arange(plain.size(1), x_.options().dtype(at::kLong)) * config_.ratio;
@@ -123,10 +128,9 @@ class Layer {
   SummaryIndex summary_index(const at::Tensor& latent) const {
     if (config_.index_heads == 0 || !has_summaries()) return {};
     const c10::NoGradGuard no_gradient;
-    const at::Tensor q = turned(
-        split_heads(linear(latent, weights_.get(Role::kIndexQ)), config_.index_heads), table_);
-    return {q.transpose(1, 2), summaries_of(kIndexKeys),
-            linear(x_, weights_.get(Role::kIndexWeights))};
+    const at::Tensor q =
+        turned(split_heads(linear(latent, weights_, Role::kIndexQ), config_.index_heads), table_);
+    return {q.transpose(1, 2), summaries_of(kIndexKeys), linear(x_, weights_, Role::kIndexWeights)};
   }
 
   // Bool [B, queries of the block, summaries that the last query sees].
@@ -145,13 +149,14 @@ class Layer {
     const at::Tensor grouped = heads.unflatten(-1, {config_.output_groups, 1, -1});
     const at::Tensor weight =
         weights_.get(Role::kODown).unflatten(0, {config_.output_groups, -1}).transpose(1, 2);
-    return linear(grouped.matmul(weight).flatten(2), weights_.get(Role::kOUp));
+    return linear(grouped.matmul(weight).flatten(2), weights_, Role::kOUp);
   }
 
   const CompressedAttention& config_;
   const NormConfig& norm_;
   const SectionWeights& weights_;
   const at::Tensor& x_;
+  ForwardState& state_;
   RotaryTable table_;  // of the tokens of x_
 };
 

@@ -27,8 +27,7 @@ constexpr int64_t kChunk = 64;
 // [B, heads, S, d] fp32.
 at::Tensor convolved(const SectionWeights& weights, const at::Tensor& x, Role projection,
                      Role kernel, int64_t heads) {
-  const at::Tensor flat =
-      causal_convolution(linear(x, weights.get(projection)), weights.get(kernel));
+  const at::Tensor flat = causal_convolution(linear(x, weights, projection), weights.get(kernel));
   return split_heads(at::silu(flat), heads).to(at::kFloat);
 }
 
@@ -51,8 +50,8 @@ at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
   const at::Tensor k =
       for_value_heads(convolved(weights, x, Role::kK, Role::kKConv, config.key_heads));
   const at::Tensor v = convolved(weights, x, Role::kV, Role::kVConv, config.value_heads);
-  const at::Tensor beta = by_head(linear(x, weights.get(Role::kBeta)).sigmoid());
-  const at::Tensor step = at::softplus(linear(x, weights.get(Role::kAlpha)).to(at::kFloat) +
+  const at::Tensor beta = by_head(linear(x, weights, Role::kBeta).sigmoid());
+  const at::Tensor step = at::softplus(linear(x, weights, Role::kAlpha).to(at::kFloat) +
                                        weights.get_f32(Role::kDecayBias));
   const at::Tensor decay = by_head(-weights.get_f32(Role::kDecay).exp() * step);
 
@@ -62,8 +61,8 @@ at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
   const at::Tensor normed =
       rms_norm(out.to(x.scalar_type()), weights.get_f32(Role::kHeadNorm), head_norm);
   const at::Tensor gate =
-      split_heads(linear(x, weights.get(Role::kZ)), config.value_heads).to(at::kFloat);
-  return linear(join_heads((normed * at::silu(gate)).to(x.scalar_type())), weights.get(Role::kO));
+      split_heads(linear(x, weights, Role::kZ), config.value_heads).to(at::kFloat);
+  return linear(join_heads((normed * at::silu(gate)).to(x.scalar_type())), weights, Role::kO);
 }
 
 }  // namespace models

@@ -18,9 +18,8 @@ namespace {
 
 at::Tensor heads_of(const SectionWeights& weights, const at::Tensor& x, int64_t heads, Role weight,
                     Role bias, bool has_bias) {
-  const at::Tensor flat =
-      has_bias ? linear(x, weights.get(weight), weights.get(bias)) : linear(x, weights.get(weight));
-  return split_heads(flat, heads);
+  const at::Tensor flat = linear(x, weights, weight);
+  return split_heads(has_bias ? flat + weights.get(bias) : flat, heads);
 }
 
 }  // namespace
@@ -40,10 +39,10 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
   q = rotate(q, config.rotary, table);
   k = rotate(k, config.rotary, table);
   const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
-  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window));
-  if (config.gated) out = out * linear(x, weights.get(Role::kQGate)).sigmoid();
-  return config.output_bias ? linear(out, weights.get(Role::kO), weights.get(Role::kOBias))
-                            : linear(out, weights.get(Role::kO));
+  at::Tensor out = join_heads(core_attention(q, k, v, scale, config.window, state));
+  if (config.gated) out = out * linear(x, weights, Role::kQGate).sigmoid();
+  const at::Tensor projected = linear(out, weights, Role::kO);
+  return config.output_bias ? projected + weights.get(Role::kOBias) : projected;
 }
 
 }  // namespace models

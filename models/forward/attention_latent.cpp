@@ -20,10 +20,10 @@ namespace {
 
 at::Tensor queries(const LatentAttention& config, const NormConfig& norm,
                    const SectionWeights& weights, const at::Tensor& x) {
-  if (config.q_rank == 0) return linear(x, weights.get(Role::kQ));
+  if (config.q_rank == 0) return linear(x, weights, Role::kQ);
   const at::Tensor latent =
-      rms_norm(linear(x, weights.get(Role::kQDown)), weights.get_f32(Role::kQDownNorm), norm);
-  return linear(latent, weights.get(Role::kQUp));
+      rms_norm(linear(x, weights, Role::kQDown), weights.get_f32(Role::kQDownNorm), norm);
+  return linear(latent, weights, Role::kQUp);
 }
 
 }  // namespace
@@ -40,19 +40,20 @@ at::Tensor latent_attention(const LatentAttention& config, const NormConfig& nor
       {q.narrow(-1, 0, config.nope_dim), turned(q.narrow(-1, config.nope_dim, config.rope_dim))},
       -1);
 
-  const at::Tensor down = linear(x, weights.get(Role::kKvDown));
+  const at::Tensor down = linear(x, weights, Role::kKvDown);
   const at::Tensor latent =
       rms_norm(down.narrow(-1, 0, config.kv_rank), weights.get_f32(Role::kKvDownNorm), latent_norm);
   const at::Tensor k_turned =
       turned(split_heads(down.narrow(-1, config.kv_rank, config.rope_dim), 1));
-  const at::Tensor kv = split_heads(linear(latent, weights.get(Role::kKvUp)), config.heads);
+  const at::Tensor kv = split_heads(linear(latent, weights, Role::kKvUp), config.heads);
   const at::Tensor k =
       at::cat({kv.narrow(-1, 0, config.nope_dim), k_turned.expand({-1, config.heads, -1, -1})}, -1);
   const at::Tensor v = kv.narrow(-1, config.nope_dim, config.v_dim);
 
   const double scale =
       config.softmax_factor / std::sqrt(static_cast<double>(config.nope_dim + config.rope_dim));
-  return linear(join_heads(causal_attention(q_whole, k, v, scale, 0)), weights.get(Role::kO));
+  const at::Tensor sum = core_attention(q_whole, k, v, scale, 0, state);
+  return linear(join_heads(sum), weights, Role::kO);
 }
 
 }  // namespace models

@@ -33,6 +33,14 @@ bool has_streams(const ModelConfig& config) {
   return config.hyper.streams > 0;
 }
 
+// The region of a rule that has one around all layers.
+class OuterRegion : public LinearRegion {
+ public:
+  explicit OuterRegion(LinearRule* rule)
+      : LinearRegion(rule != nullptr && rule->has_outer_region() ? rule : nullptr,
+                     LinearRule::Region::kOuter) {}
+};
+
 // One of the two places of a layer that read the residual stream or streams: its tensors and parts.
 struct Site {
   Role norm;
@@ -88,6 +96,7 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
           LayerRange{0, static_cast<int64_t>(weights.config().layers.size())})),
       has_heads_(!options.layers),
       gradients_(options.gradients),
+      recompute_(options.recompute),
       coverage_(options.coverage),
       parts_(options.parts) {
   check_prompt(ids, config_.vocab);
@@ -97,7 +106,10 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
   if (!state_.offsets.empty() && !state_.positions.defined()) {
     state_.positions = places_in_sequence(state_.offsets);
   }
-  state_.on_router = options.on_router;
+  state_.left_out = options.left_out;
+  state_.router_loss = options.router_loss;
+  state_.recomputed = recompute_.parts;
+  state_.linears = compute_.linears;
 }
 
 std::optional<HiddenState> ForwardPass::next() {
@@ -105,7 +117,7 @@ std::optional<HiddenState> ForwardPass::next() {
   const int64_t place = place_++;
   if (place == 0) return first_state();
   const int64_t layers = layers_.end - layers_.begin;
-  if (place <= layers) return decoder_layer(layers_.begin + place - 1);
+  if (place <= layers) return gradients_ ? decoder() : decoder_layer(layers_.begin + place - 1);
   if (!has_heads_) return std::nullopt;
   if (place == layers + 1) return final_state();
   const int64_t depth = place - layers - 2;
@@ -122,28 +134,67 @@ HiddenState ForwardPass::first_state() {
 }
 
 HiddenState ForwardPass::decoder_layer(int64_t index) {
-  layer(fmt::format("layers.{}", index), config_.layers[static_cast<size_t>(index)],
-        section(Section::kLayer, index), parts_, index);
-  if (parts_ != nullptr && has_streams(config_)) parts_->end(index, state_.hidden);
+  decoder_layers(index, index + 1, state_);
   return {fmt::format("hidden.{}", index), state_.hidden};
 }
 
+HiddenState ForwardPass::decoder() {
+  const OuterRegion outer(compute_.linears);
+  for (const LayerChunk& chunk : chunks_of(recompute_, layers_.begin, layers_.end)) {
+    const auto part = [this, chunk](ForwardState& state, const std::vector<at::Tensor>& given) {
+      state.hidden = given[0];
+      decoder_layers(chunk.begin, chunk.end, state);
+      return std::vector<at::Tensor>{state.hidden};
+    };
+    state_.hidden = run_part(chunk.again, fmt::format("layers.{}", chunk.begin), part,
+                             {state_.hidden}, state_)[0];
+  }
+  place_ = 1 + layers_.end - layers_.begin;
+  return {fmt::format("hidden.{}", layers_.end - 1), state_.hidden};
+}
+
+void ForwardPass::decoder_layers(int64_t begin, int64_t end, ForwardState& state) const {
+  for (int64_t index = begin; index < end; ++index) {
+    const LinearRegion region(compute_.linears, LinearRule::Region::kLayer);
+    layer(fmt::format("layers.{}", index), config_.layers[static_cast<size_t>(index)],
+          section(Section::kLayer, index), state, parts_, index);
+    if (parts_ != nullptr && has_streams(config_)) parts_->end(index, state.hidden);
+  }
+}
+
 HiddenState ForwardPass::final_state() {
-  heads_.push_back(head(SectionWeights(weights_, compute_), Role::kFinalNorm));
+  heads_.push_back(head(SectionWeights(weights_, compute_), Role::kFinalNorm, state_.hidden));
   return {"hidden_final", heads_.back()};
 }
 
 HiddenState ForwardPass::mtp(int64_t depth) {
-  const SectionWeights weights = section(Section::kMtp, depth);
+  const std::string name = fmt::format("mtp.{}", depth);
   const at::Tensor previous = has_streams(config_) ? state_.hidden : heads_.back();
   const Offsets one_sequence = {0, state_.ids.size(1)};
-  state_.ids =
-      rolled_left(state_.ids, state_.offsets.empty() ? one_sequence : state_.offsets).values;
-  state_.hidden = joined(weights, embedding(state_.ids), previous);
-  layer(fmt::format("mtp.{}", depth), config_.mtp[static_cast<size_t>(depth)], weights, nullptr,
-        depth);
-  heads_.push_back(head(weights, Role::kMtpFinalNorm));
+  const Offsets& offsets = state_.offsets.empty() ? one_sequence : state_.offsets;
+  state_.ids = rolled_left(state_.ids, offsets).values;
+  if (state_.left_out.defined()) state_.left_out = rolled_left(state_.left_out, offsets).values;
+  const OuterRegion outer(compute_.linears);
+  const auto part = [this, depth](ForwardState& state, const std::vector<at::Tensor>& given) {
+    state.hidden = given[0];
+    const at::Tensor head = depth_part(depth, given[1], state);
+    return std::vector<at::Tensor>{head, state.hidden};
+  };
+  const std::vector<at::Tensor> results =
+      run_part(recompute_.of_depths(), name, part, {previous, embedding(state_.ids)}, state_);
+  heads_.push_back(results[0]);
+  state_.hidden = results[1];
   return {fmt::format("mtp_hidden.{}", depth), heads_.back()};
+}
+
+// Projection, layer and last norm of a depth. Gives the input of its head.
+at::Tensor ForwardPass::depth_part(int64_t depth, const at::Tensor& embedding,
+                                   ForwardState& state) const {
+  const SectionWeights weights = section(Section::kMtp, depth);
+  const LinearRegion region(compute_.linears, LinearRule::Region::kLayer);
+  state.hidden = joined(weights, embedding, state.hidden);
+  layer(fmt::format("mtp.{}", depth), config_.mtp[static_cast<size_t>(depth)], weights, state);
+  return head(weights, Role::kMtpFinalNorm, state.hidden);
 }
 
 SectionWeights ForwardPass::section(Section section, int64_t index) const {
@@ -172,19 +223,20 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
 }
 
 void ForwardPass::layer(const std::string& name, const LayerConfig& config,
-                        const SectionWeights& weights, LayerParts* parts, int64_t index) {
+                        const SectionWeights& weights, ForwardState& state, LayerParts* parts,
+                        int64_t index) const {
   const PartRunner run{parts, index};
   const at::Tensor attended =
-      around(kAttentionSite, state_.hidden, config_, weights, run, [&](const at::Tensor& normed) {
-        return attention(config.attention, config_.norm, weights, normed, state_);
+      around(kAttentionSite, state.hidden, config_, weights, run, [&](const at::Tensor& normed) {
+        return attention(config.attention, config_.norm, weights, normed, state);
       });
-  state_.hidden = attended;
+  state.hidden = attended;
   int64_t routed = 0;
-  state_.routed_experts = &routed;
-  state_.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {
-    return mlp(config.mlp, weights, normed, state_);
+  state.routed_experts = &routed;
+  state.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {
+    return mlp(config.mlp, weights, normed, state);
   });
-  state_.routed_experts = nullptr;
+  state.routed_experts = nullptr;
   const auto* experts = std::get_if<MixtureOfExperts>(&config.mlp);
   if (coverage_ != nullptr && experts != nullptr) {
     coverage_->experts.push_back({name, routed, experts->router.experts});
@@ -192,14 +244,15 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
 }
 
 // The input of an output layer: [B, S, D].
-at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm) const {
-  if (!has_streams(config_)) return norm(state_.hidden, weights, final_norm, config_);
+at::Tensor ForwardPass::head(const SectionWeights& weights, Role final_norm,
+                             const at::Tensor& hidden) const {
+  if (!has_streams(config_)) return norm(hidden, weights, final_norm, config_);
   const bool is_learned = config_.hyper.dialect == HyperDialect::kDeepSeek;
   const HyperWeights before = is_learned ? mapping(weights, Role::kHeadMapping,
                                                    Role::kHeadMappingBase, Role::kHeadMappingScale)
                                          : HyperWeights();
-  return norm(hyper_head(config_.hyper, config_.norm.eps, before, state_.hidden), weights,
-              final_norm, config_);
+  return norm(hyper_head(config_.hyper, config_.norm.eps, before, hidden), weights, final_norm,
+              config_);
 }
 
 // The input of a depth's layer. embedding: [B, S, D]; previous: [B, S, D] or [B, S, n, D].
@@ -208,10 +261,10 @@ at::Tensor ForwardPass::joined(const SectionWeights& weights, const at::Tensor& 
   const at::Tensor next = norm(embedding, weights, Role::kMtpEmbeddingNorm, config_);
   const at::Tensor before = norm(previous, weights, Role::kMtpHiddenNorm, config_);
   if (!has_streams(config_)) {
-    return linear(at::cat({next, before}, -1), weights.get(Role::kMtpProjection));
+    return linear(at::cat({next, before}, -1), weights, Role::kMtpProjection);
   }
-  return linear(next, weights.get(Role::kMtpEmbeddingProjection)).unsqueeze(2) +
-         linear(before, weights.get(Role::kMtpHiddenProjection));
+  return linear(next, weights, Role::kMtpEmbeddingProjection).unsqueeze(2) +
+         linear(before, weights, Role::kMtpHiddenProjection);
 }
 
 int64_t OutputLayer::step() const {

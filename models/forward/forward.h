@@ -30,6 +30,7 @@
 
 #include "models/forward/forward_state.h"
 #include "models/forward/layer_parts.h"
+#include "models/forward/recompute.h"
 #include "models/forward/sequences.h"
 #include "models/weights/weights.h"
 
@@ -65,8 +66,12 @@ struct PassOptions {
   // If set, only these layers run: the first of them reads the embedding, and no head runs.
   std::optional<LayerRange> layers;
   Coverage* coverage = nullptr;
-  // Records the operations for autograd.
+  // Records the operations for autograd. The decoder's layers are then one place, "hidden.N" of the
+  // last one.
   bool gradients = false;
+  // With gradients: the parts that the backward pass runs again. Whatever the pass refers to, and the
+  // pass itself, must then live until the backward pass is done.
+  Recompute recompute = {};
   // The sequences of a packed row (check_offsets must have passed); empty: every row is one.
   Offsets offsets = {};
   // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
@@ -74,8 +79,9 @@ struct PassOptions {
   // If set, it runs the small parts of decoder layers with hyper-connections; other layers and
   // multi-token prediction do not know it.
   LayerParts* parts = nullptr;
-  // ForwardState::on_router.
-  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router = {};
+  // [B, S] bool: tokens that the losses of routers leave out; undefined: none.
+  at::Tensor left_out = {};
+  RouterLoss router_loss = {};  // ForwardState::router_loss
 };
 
 // One forward pass that advances place by place, so that two passes can run side by side and only
@@ -91,17 +97,24 @@ class ForwardPass {
   std::optional<HiddenState> next();
   // After the end: the input of every head, the main one first; empty if only some layers ran.
   const std::vector<at::Tensor>& heads() const { return heads_; }
+  // What every router gave for PassOptions::router_loss, in the order of the pass.
+  const std::vector<at::Tensor>& router_losses() const { return state_.router_losses; }
 
  private:
   SectionWeights section(Section section, int64_t index) const;
   at::Tensor embedding(const at::Tensor& ids) const;
+  // These read and change state.hidden. parts: nullptr, or what runs the small parts of the layer,
+  // which then is decoder layer `index`.
   void layer(const std::string& name, const LayerConfig& config, const SectionWeights& weights,
-             LayerParts* parts, int64_t index);
-  at::Tensor head(const SectionWeights& weights, Role final_norm) const;
+             ForwardState& state, LayerParts* parts = nullptr, int64_t index = 0) const;
+  void decoder_layers(int64_t begin, int64_t end, ForwardState& state) const;
+  at::Tensor depth_part(int64_t depth, const at::Tensor& embedding, ForwardState& state) const;
+  at::Tensor head(const SectionWeights& weights, Role final_norm, const at::Tensor& hidden) const;
   at::Tensor joined(const SectionWeights& weights, const at::Tensor& embedding,
                     const at::Tensor& previous) const;
   HiddenState first_state();
   HiddenState decoder_layer(int64_t index);
+  HiddenState decoder();
   HiddenState final_state();
   HiddenState mtp(int64_t depth);
 
@@ -111,6 +124,7 @@ class ForwardPass {
   LayerRange layers_;
   bool has_heads_;
   bool gradients_;
+  Recompute recompute_;
   Coverage* coverage_;
   LayerParts* parts_;
   int64_t place_ = 0;  // 0: the embedding, then the layers, the last norm, the depths

@@ -8,12 +8,18 @@
 #include <functional>
 #include <optional>
 #include <utility>
+#include <vector>
 
+#include "models/forward/linear.h"
+#include "models/forward/recompute.h"
 #include "models/forward/rotary.h"
 #include "models/forward/sequences.h"
 #include "models/model/model_config.h"
 
 namespace models {
+
+using RouterLoss = std::function<at::Tensor(const RouterConfig& router, const at::Tensor& logits,
+                                            const at::Tensor& left_out)>;
 
 struct ForwardState {
   // [B, S] int64. The prompt gives it, and each MTP depth shifts it by one. The embedding and the
@@ -34,8 +40,17 @@ struct ForwardState {
     int64_t count = 0;
   };
   std::optional<Tokens> tokens;
-  // If set, every router calls it with its logits, [B S, experts] fp32.
-  std::function<void(const RouterConfig& router, const at::Tensor& logits)> on_router;
+  // [B, S] bool, or undefined: tokens that the losses of routers leave out. The pass sets it, and each
+  // MTP depth shifts it by one.
+  at::Tensor left_out;
+  // If set, every router adds to `router_losses` what this gives for its logits, [B S, experts] fp32,
+  // and `left_out`. The pass sets it.
+  RouterLoss router_loss;
+  std::vector<at::Tensor> router_losses;
+  // The parts of a layer that the backward pass runs again. The pass sets it.
+  RecomputedParts recomputed;
+  // What computes the linears, and must know of a second run of a part; null: x W^T. The pass sets it.
+  LinearRule* linears = nullptr;
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
   // counted. The pass sets and reports it.
   int64_t* routed_experts = nullptr;

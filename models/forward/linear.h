@@ -1,8 +1,17 @@
 // The linear layer y = x W^T (+ b), with the weight as [out, in].
+//
+// A training step may compute those linears of a model that Megatron-Core gives to TransformerEngine
+// in other numbers (LinearRule); linear() with a role is one of them. The output layer, routers,
+// embeddings, gates of shared experts and products by group of heads are none.
 #pragma once
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "models/forward/checkpoint.h"
+#include "models/weights/weights.h"
 
 namespace models {
 
@@ -10,8 +19,45 @@ inline at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
   return x.matmul(weight.t());
 }
 
-inline at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return linear(x, weight) + bias;
+// How linears are computed in regions of a pass; outside of them it is x W^T. A region may lie within
+// another. It is told of parts that run twice, as it may keep something of the first run for the
+// second. For one thread.
+class LinearRule : public RunObserver {
+ public:
+  // module: the canonical name of the weight. x: [..., in]; weight: [out, in]; gives [..., out].
+  virtual at::Tensor linear(const std::string& module, const at::Tensor& x,
+                            const at::Tensor& weight) = 0;
+  // True: one region around all decoder layers and one around every multi-token prediction depth,
+  // as long as the pass is in them.
+  virtual bool has_outer_region() const = 0;
+  enum class Region { kOuter, kLayer };
+  virtual void enter(Region region) = 0;
+  virtual void leave() = 0;
+};
+
+// A region as long as the object lives; of no rule: nothing.
+class LinearRegion {
+ public:
+  LinearRegion(LinearRule* rule, LinearRule::Region region) : rule_(rule) {
+    if (rule_ != nullptr) rule_->enter(region);
+  }
+  LinearRegion(const LinearRegion&) = delete;
+  LinearRegion& operator=(const LinearRegion&) = delete;
+  ~LinearRegion() {
+    if (rule_ != nullptr) rule_->leave();
+  }
+
+ private:
+  LinearRule* rule_;
+};
+
+// With the weight of a role, by the rule of the pass.
+inline at::Tensor linear(const at::Tensor& x, const SectionWeights& weights, Role role,
+                         int64_t expert = -1) {
+  const at::Tensor weight = weights.get(role, expert);
+  LinearRule* const rule = weights.linears();
+  return rule == nullptr ? linear(x, weight)
+                         : rule->linear(to_string(weights.id(role, expert)), x, weight);
 }
 
 }  // namespace models

@@ -7,6 +7,8 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <vector>
+
 #include "models/forward/linear.h"
 #include "models/forward/router.h"
 
@@ -23,10 +25,10 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, double limit) {
 }
 
 at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at::Tensor& x,
-                const ForwardState&) {
+                ForwardState&) {
   const auto projected = [&](const at::Tensor& in, Role weight, Role bias) {
-    return config.bias ? linear(in, weights.get(weight), weights.get(bias))
-                       : linear(in, weights.get(weight));
+    const at::Tensor out = linear(in, weights, weight);
+    return config.bias ? out + weights.get(bias) : out;
   };
   const at::Tensor inner =
       gated(projected(x, Role::kGate, Role::kGateBias), projected(x, Role::kUp, Role::kUpBias));
@@ -35,9 +37,11 @@ at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at:
 
 // tokens: [tokens, D].
 Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
-                   const at::Tensor& tokens, const ForwardState& state) {
+                   const at::Tensor& tokens, ForwardState& state) {
   const at::Tensor logits = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
-  if (state.on_router) state.on_router(router, logits);
+  if (state.router_loss) {
+    state.router_losses.push_back(state.router_loss(router, logits, state.left_out));
+  }
   return route(
       router, logits, router.selection_bias ? weights.get_f32(Role::kRouterBias) : at::Tensor(),
       router.by_token ? weights.table_rows(Role::kRouterTable, state.ids.flatten(), router.experts)
@@ -45,7 +49,7 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
 }
 
 at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
-                          const at::Tensor& tokens, const ForwardState& state) {
+                          const at::Tensor& tokens, ForwardState& state) {
   const Routing routing = routing_of(config.router, weights, tokens, state);
   at::Tensor sum = at::zeros_like(tokens);
   for (int64_t expert = 0; expert < config.router.experts; ++expert) {
@@ -55,21 +59,31 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
     if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor x = tokens.index_select(0, rows);
-    const at::Tensor inner = gated(linear(x, weights.get(Role::kExpertGate, expert)),
-                                   linear(x, weights.get(Role::kExpertUp, expert)), config.limit);
-    const at::Tensor out = linear(inner, weights.get(Role::kExpertDown, expert));
+    const at::Tensor inner = gated(linear(x, weights, Role::kExpertGate, expert),
+                                   linear(x, weights, Role::kExpertUp, expert), config.limit);
+    const at::Tensor out = linear(inner, weights, Role::kExpertDown, expert);
     sum.index_add_(0, rows, (out * share.unsqueeze(-1)).to(sum.scalar_type()));
   }
   return sum;
 }
 
+at::Tensor shared_experts(const MixtureOfExperts& config, const SectionWeights& weights,
+                          const at::Tensor& x) {
+  const at::Tensor inner = gated(linear(x, weights, Role::kSharedGate),
+                                 linear(x, weights, Role::kSharedUp), config.limit);
+  return linear(inner, weights, Role::kSharedDown);
+}
+
 at::Tensor part(const MixtureOfExperts& config, const SectionWeights& weights, const at::Tensor& x,
-                const ForwardState& state) {
+                ForwardState& state) {
   const at::Tensor routed = routed_experts(config, weights, x.flatten(0, 1), state).view(x.sizes());
   if (config.shared_width == 0) return routed;
-  const at::Tensor inner = gated(linear(x, weights.get(Role::kSharedGate)),
-                                 linear(x, weights.get(Role::kSharedUp)), config.limit);
-  const at::Tensor shared = linear(inner, weights.get(Role::kSharedDown));
+  const auto of_shared = [&config, weights](ForwardState&, const std::vector<at::Tensor>& given) {
+    return std::vector<at::Tensor>{shared_experts(config, weights, given[0])};
+  };
+  // Where all of the experts run again, these do too.
+  const bool again = state.recomputed.shared_experts && !state.recomputed.experts;
+  const at::Tensor shared = run_part(again, "shared_experts", of_shared, {x}, state)[0];
   if (!config.shared_gated) return routed + shared;
   return routed + linear(x, weights.get(Role::kSharedWeight)).sigmoid() * shared;
 }
@@ -77,8 +91,17 @@ at::Tensor part(const MixtureOfExperts& config, const SectionWeights& weights, c
 }  // namespace
 
 at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x,
-               const ForwardState& state) {
-  return std::visit([&](const auto& kind) { return part(kind, weights, x, state); }, config);
+               ForwardState& state) {
+  const bool dense = std::holds_alternative<DenseMlp>(config);
+  const auto all = [&config, weights](ForwardState& now, const std::vector<at::Tensor>& given) {
+    return std::visit(
+        [&](const auto& kind) {
+          return std::vector<at::Tensor>{part(kind, weights, given[0], now)};
+        },
+        config);
+  };
+  const bool again = dense ? state.recomputed.mlp : state.recomputed.experts;
+  return run_part(again, dense ? "mlp" : "moe", all, {x}, state)[0];
 }
 
 }  // namespace models

@@ -11,8 +11,8 @@
 namespace models {
 
 // x: [B, S, D], normed. Returns what the layer adds to the residual stream. state provides the
-// tokens' numbers.
+// tokens' numbers, and takes the losses of routers.
 at::Tensor mlp(const MlpConfig& config, const SectionWeights& weights, const at::Tensor& x,
-               const ForwardState& state);
+               ForwardState& state);
 
 }  // namespace models

@@ -13,6 +13,8 @@ namespace models {
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
+  LINE(kGlm4Moe)                        \
+  LINE(kGlm4MoeLite)                    \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

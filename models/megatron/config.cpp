@@ -7,6 +7,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "models/megatron/hybrid.h"
 #include "models/megatron/vision.h"
 
 namespace models {
@@ -246,7 +247,8 @@ bool has_experts(const Settings& model, int64_t layer) {
   return layer % every == 0;
 }
 
-LayerConfig layer_of(const Settings& model, int64_t layer) {
+// experts: whether the layer's MLP is a mixture.
+LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   LayerConfig out;
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
     out.attention = dsv4_hybrid_attention(model, layer);
@@ -257,7 +259,7 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   } else {
     out.attention = grouped_attention_of(model, layer);
   }
-  if (has_experts(model, layer)) {
+  if (experts) {
     out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
     out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
@@ -318,14 +320,18 @@ ModelConfig megatron_model_config(const Settings& model) {
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
   config.norm = norm_of(model);
   config.hyper = hyper_of(model);
-  const int64_t layers = model.integer("num_layers");
+  const std::optional<std::vector<bool>> hybrid = hybrid_layers(model);
+  const int64_t layers = hybrid ? std::ssize(*hybrid) : model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
     if (count < 0 || count > kMostLayers) {
       model.refuse(name, fmt::format("{} is no number of layers", count));
     }
   }
-  for (int64_t layer = 0; layer < layers; ++layer) config.layers.push_back(layer_of(model, layer));
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const bool experts = hybrid ? (*hybrid)[static_cast<size_t>(layer)] : has_experts(model, layer);
+    config.layers.push_back(layer_of(model, layer, experts));
+  }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
     config.mtp.push_back(depth_layer_of(model, layers + depth, config.layers.back()));
   }

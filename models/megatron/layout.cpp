@@ -13,7 +13,7 @@ namespace models {
 namespace {
 
 // A tensor with a key of its own. Where there are two names, one is that of the local specification
-// and the other that of TransformerEngine.
+// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's.
 struct Plain {
   Role role;
   std::string_view name;
@@ -25,7 +25,7 @@ constexpr Plain kGroupedNorm = {Role::kAttentionNorm, "self_attention.linear_qkv
 constexpr Plain kLatentNorm = {Role::kAttentionNorm, "input_layernorm.weight"};
 
 constexpr Plain kPlain[] = {
-    {Role::kFinalNorm, "decoder.final_layernorm.weight"},
+    {Role::kFinalNorm, "decoder.final_layernorm.weight", "decoder.final_norm.weight"},
     {Role::kMlpNorm, "mlp.linear_fc1.layer_norm_weight", "pre_mlp_layernorm.weight"},
     {Role::kO, "self_attention.linear_proj.weight"},
     {Role::kOBias, "self_attention.linear_proj.bias"},

@@ -18,7 +18,6 @@ constexpr std::string_view kFlags[] = {"mtp_use_repeated_layer",
                                        "apply_residual_connection_post_layernorm",
                                        "head_wise_attn_gate",
                                        "heterogeneous_block_specs",
-                                       "is_hybrid_model",
                                        "moe_apply_probs_on_input",
                                        "moe_router_force_load_balancing",
                                        "use_mup"};

@@ -14,6 +14,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "models/megatron/config.h"
+#include "models/megatron/hybrid.h"
 #include "models/megatron/layout.h"
 #include "models/megatron/training.h"
 #include "models/megatron/vision.h"
@@ -76,6 +77,7 @@ class MegatronWeights : public Weights {
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
         settings_(read_settings(fs, folder_, run_config)),
         config_(in(folder_.dist_dir, [&] { return megatron_model_config(settings_); })),
+        is_hybrid_(hybrid_layers(settings_).has_value()),
         layout_(config_, in(folder_.dist_dir, [&] { return interleave_of(settings_); })),
         prefix_(prefix_of(folder_)),
         reader_(fs, folder_.dist_dir, folder_.metadata) {
@@ -248,8 +250,11 @@ class MegatronWeights : public Weights {
     const std::string prefix = prefix_for(id);
     // The tensor has a key of its own, or is stacked with all layers on a first axis.
     const auto find_in_layer = [&](size_t layers) -> std::optional<Location> {
-      const std::string own = fmt::format("{}decoder.layers.{}.", prefix, id.index);
+      const bool hybrid = is_hybrid_ && id.section == Section::kLayer;
+      const int64_t number = hybrid ? hybrid_block(id.index, place.inner) : id.index;
+      const std::string own = fmt::format("{}decoder.layers.{}.", prefix, number);
       if (std::optional<Location> found = find_key(own, place, id, {})) return found;
+      if (hybrid) return std::nullopt;
       Leading stacked;
       stacked.add(id.index, layers);
       return find_key(prefix + "decoder.layers.", place, id, stacked);
@@ -312,6 +317,7 @@ class MegatronWeights : public Weights {
   bridge::MegatronFolder folder_;
   Settings settings_;
   ModelConfig config_;
+  bool is_hybrid_;
   MegatronLayout layout_;
   std::string prefix_;
   bridge::DcpReader reader_;

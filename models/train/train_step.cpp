@@ -14,6 +14,7 @@
 #include "models/train/context_parallel.h"
 #include "models/train/mhc_recompute.h"
 #include "models/train/router_loss.h"
+#include "models/train/saved_bytes.h"
 
 namespace models {
 namespace {
@@ -42,8 +43,17 @@ void check_ranks(const ModelConfig& config, int64_t ranks) {
   }
 }
 
-void check_mhc_block(const ModelConfig& config, int64_t block) {
-  if (block == 0 || config.hyper.streams > 0) return;
+// Blocks of hyper-connections drop what the layers of one pass leave; layers that run again as a
+// whole would leave it twice, and Megatron-Core recomputes both in selective recomputation only.
+void check_mhc_block(const ModelConfig& config, int64_t block, const Recompute& recompute) {
+  if (block == 0) return;
+  using Method = Recompute::Method;
+  if (recompute.method == Method::kUniform || recompute.method == Method::kBlock) {
+    bridge::usage_error(fmt::format("--recompute {} and --mhc-recompute-layers exclude each other",
+                                    recompute.method == Method::kUniform ? "full" : "block"),
+                        "--recompute selective goes with it");
+  }
+  if (config.hyper.streams > 0) return;
   bridge::usage_error(
       fmt::format("--mhc-recompute-layers {}, but the model has no hyper-connections "
                   "(enable_mhc_connections, enable_hyper_connections)",
@@ -82,59 +92,46 @@ class SharedTargets {
   std::vector<at::Tensor> masks_;
 };
 
-// Sums the routers' losses while a pass runs.
-class RouterLosses {
- public:
-  RouterLosses(const Batch& batch, const std::optional<TrainingSettings>& settings)
-      : offsets_(row_offsets(batch)), left_out_(batch.left_out) {
-    if (settings && has_router_loss(*settings)) weight_ = settings->router_loss_weight;
-  }
+// Empty: routers have no loss.
+RouterLoss loss_of_routers(const std::optional<TrainingSettings>& settings) {
+  if (!settings || !has_router_loss(*settings)) return {};
+  return [weight = settings->router_loss_weight](
+             const RouterConfig& router, const at::Tensor& logits, const at::Tensor& left_out) {
+    return router_loss(router, logits, left_out.defined() ? left_out.flatten() : left_out, weight);
+  };
+}
 
-  bool wanted() const { return weight_ != 0; }
-
-  void add(const RouterConfig& router, const at::Tensor& logits) {
-    const at::Tensor left_out = left_out_.defined() ? left_out_.flatten() : left_out_;
-    const at::Tensor loss = models::router_loss(router, logits, left_out, weight_);
-    sum_ = sum_.defined() ? sum_ + loss : loss;
-  }
-  // A depth of multi-token prediction begins.
-  void roll() {
-    if (left_out_.defined()) left_out_ = rolled_left(left_out_, offsets_).values;
-  }
-  const at::Tensor& sum() const { return sum_; }  // undefined: no router had a loss
-
- private:
-  Offsets offsets_;
-  at::Tensor left_out_;
-  double weight_ = 0;
-  at::Tensor sum_;
-};
+// Undefined if there is none.
+at::Tensor sum_of(const std::vector<at::Tensor>& losses) {
+  at::Tensor sum;
+  for (const at::Tensor& loss : losses) sum = sum.defined() ? sum + loss : loss;
+  return sum;
+}
 
 }  // namespace
 
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options) {
   const ModelConfig& config = weights.config();
   check_ranks(config, options.ranks);
-  check_mhc_block(config, options.mhc_block);
+  check(options.recompute, config);
+  check_mhc_block(config, options.mhc_block, options.recompute);
   const ContextLayout layout(row_offsets(batch), options.ranks);
   const c10::AutoGradMode records(true);
 
-  RouterLosses routers(batch, options.router_loss);
+  const SavedBytes saved;
   PassOptions pass_options;
   pass_options.gradients = true;
   pass_options.offsets = batch.offsets;
   pass_options.positions = batch.positions;
-  if (routers.wanted()) {
-    pass_options.on_router = [&](const RouterConfig& router, const at::Tensor& logits) {
-      routers.add(router, logits);
-    };
-  }
+  pass_options.recompute = options.recompute;
+  pass_options.left_out = batch.left_out;
+  pass_options.router_loss = loss_of_routers(options.router_loss);
   std::optional<MhcRecompute> mhc;
   if (options.mhc_block > 0) pass_options.parts = &mhc.emplace(weights, options.mhc_block);
-  const Compute compute;
+  Compute compute;
+  compute.linears = options.fp8;
   ForwardPass pass(weights, compute, batch.ids, pass_options);
   while (pass.next()) {
-    if (!pass.heads().empty()) routers.roll();  // what follows is a depth
   }
 
   const at::Tensor output = OutputLayer(weights, compute).whole();
@@ -171,11 +168,14 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   const HeadLoss main = losses.front();
   const std::vector<HeadLoss> depths(losses.begin() + 1, losses.end());
   at::Tensor loss = step_loss(main, depths, options.mtp_loss_scale);
-  if (routers.sum().defined()) {
-    result.router_loss = routers.sum().item<double>();
-    loss = loss + routers.sum();
+  const at::Tensor of_routers = sum_of(pass.router_losses());
+  if (of_routers.defined()) {
+    result.router_loss = of_routers.item<double>();
+    loss = loss + of_routers;
   }
   loss.backward();
+  if (options.fp8 != nullptr) options.fp8->end_step();
+  result.peak_activation_bytes = saved.peak();
   return result;
 }
 

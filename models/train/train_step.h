@@ -8,6 +8,8 @@
 //      this process.
 //   3. The gradient is that of the step's loss, plus the routers' losses if asked for
 //      (router_loss.h).
+//   4. Parts that the options name run twice instead of keeping what they computed
+//      (models/forward/recompute.h), and linears may be computed in emulated FP8 (fp8_linears.h).
 // What Megatron-Core hangs onto another tensor with MTPLossAutoScaler is added here: the values of
 // the losses are the same, and so are the gradients of one microbatch with a scale of one.
 #pragma once
@@ -16,7 +18,9 @@
 #include <optional>
 #include <vector>
 
+#include "models/forward/recompute.h"
 #include "models/train/batch.h"
+#include "models/train/fp8_linears.h"
 #include "models/train/leaf_weights.h"
 
 namespace models {
@@ -31,6 +35,9 @@ struct StepOptions {
   // What the sums are divided by, main and depths, instead of their own counts; empty: those. With
   // the counts of a packed row, the gradients of its sequences alone add up to those of the row.
   std::vector<double> counts = {};
+  Recompute recompute = {};
+  // Computes the linears, and keeps the scales of delayed scaling from step to step; null: fp32.
+  Fp8Linears* fp8 = nullptr;
 };
 
 // The sum over tokens of what a head loses, and how many tokens count.
@@ -49,13 +56,14 @@ struct StepResult {
   StepLosses losses;
   std::vector<StepLosses> of_ranks;  // their sums and counts add up to those of `losses`
   double router_loss = 0;
-  int64_t dropped_bytes = 0;  // of results that the backward pass computed again
+  int64_t peak_activation_bytes = 0;  // the most that was kept for the backward pass at once
+  int64_t dropped_bytes = 0;          // of results that the backward pass computed again
 };
 
 // Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
 // outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
-// layer for context parallelism of linear or compressed attention; kUsage for mhc_block where there
-// are no hyper-connections.
+// layer for context parallelism of linear or compressed attention; kUsage for a recomputation that
+// the model does not allow, and for two that exclude each other.
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);
 
 }  // namespace models

@@ -88,6 +88,16 @@ void add_training_options(CLI::App& app, models::VerificationOptions& options) {
       ->type_name("N");
   app.add_flag("--aux-loss", options.router_loss,
                "train-step: add the losses of routers, as the checkpoint configures them");
+  add_text(
+      app, "--recompute", options.recompute, "MODE",
+      "train-step: what the backward pass computes again: none, full[:N] (N layers at a time), "
+      "block:N (the first N layers), selective[:PARTS] (of core_attn, mlp, moe, "
+      "shared_experts); one checkpoint is also compared with none (default none)");
+  app.add_option(
+         "--fp8", options.fp8,
+         "train-step: linears in emulated FP8: none, delayed, current, block (default none)")
+      ->check(CLI::IsMember({"none", "delayed", "current", "block"}))
+      ->type_name("RECIPE");
 }
 
 void add_run_options(CLI::App& app, models::VerificationOptions& options) {

@@ -65,6 +65,11 @@ Json json_of(const TrainVerdict& verdict) {
   }
   json["context_parallel"] = std::move(ranks);
   json["bytes_needed"] = verdict.bytes_needed;
+  json["recompute"] = {{"mode", verdict.recompute},
+                       {"peak_activation_bytes", verdict.result.peak_activation_bytes}};
+  if (!verdict.recompute_note.empty()) json["recompute"]["note"] = verdict.recompute_note;
+  if (verdict.recomputed) json["recompute"]["against_none"] = json_of(*verdict.recomputed);
+  if (verdict.fp8 != "none") json["fp8"] = {{"recipe", verdict.fp8}, {"numbers", "emulated"}};
   if (verdict.packed) json["packed"] = json_of(*verdict.packed);
   if (verdict.mhc_block > 0) {
     json["mhc_recompute"] = {{"layers", verdict.mhc_block},
@@ -133,6 +138,20 @@ bool VerifyReport::train_step(const TrainVerdict& verdict) {
     print_line(fmt::format("  {}: {}", bridge::printable(without[i].first), without[i].second));
   }
   if (without.size() > kShown) print_line(fmt::format("  and {} more", without.size() - kShown));
+  if (verdict.fp8 != "none") {
+    print_line(
+        fmt::format("fp8            {}, emulated: not the numbers of TransformerEngine's "
+                    "kernels",
+                    verdict.fp8));
+  }
+  print_line(fmt::format("activations    {} kept at most, recompute {}",
+                         bridge::size_text(verdict.result.peak_activation_bytes),
+                         bridge::printable(verdict.recompute)));
+  if (!verdict.recompute_note.empty()) print_line("  " + verdict.recompute_note);
+  if (verdict.recomputed) {
+    print_line("recomputed     against none " + text_of(*verdict.recomputed));
+    list(*verdict.recomputed);
+  }
   if (verdict.packed) {
     print_line("packed         against its sequences alone " + text_of(*verdict.packed));
     list(*verdict.packed);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "bridge/io/base/error.h"
@@ -21,6 +23,8 @@ namespace {
 constexpr double kLossTolerance = 1e-5;      // relative
 constexpr double kGradientTolerance = 1e-4;  // of the gradient's norm
 constexpr double kGradientFloor = 1e-7;
+// Sums in another order: what a part passes back, it passes back at once.
+constexpr double kRecomputedTolerance = 1e-5;
 constexpr double kDefaultMtpLossScale = 0.1;
 
 double norm_of(const at::Tensor& x) {
@@ -61,7 +65,19 @@ std::vector<LossValue> heads_of(const StepLosses& losses) {
 // Compares two steps, number by number.
 class Comparison {
  public:
-  explicit Comparison(bool bit_for_bit) { out_.bit_for_bit = bit_for_bit; }
+  explicit Comparison(bool bit_for_bit) {
+    out_.bit_for_bit = bit_for_bit;
+    out_.losses_bit_for_bit = bit_for_bit;
+  }
+
+  // With and without recomputation: the losses are of the same numbers in the same order. Where FP8
+  // rounds, another order of sums would show as other codes.
+  static Comparison of_recomputed(bool fp8) {
+    Comparison comparison(fp8);
+    comparison.out_.losses_bit_for_bit = true;
+    comparison.gradient_tolerance_ = kRecomputedTolerance;
+    return comparison;
+  }
 
   void losses(const std::vector<LossValue>& a, const std::vector<LossValue>& b) {
     if (a.size() != b.size()) return differs("losses");
@@ -73,7 +89,7 @@ class Comparison {
       const bool counted = std::abs(a[head].count - b[head].count) <= 1e-6 * a[head].count;
       const bool close = same || (counted && distance <= kLossTolerance);
       if (!same) out_.largest_loss = std::max(out_.largest_loss, distance);
-      if (!(out_.bit_for_bit ? same : close)) {
+      if (!(out_.losses_bit_for_bit ? same : close)) {
         differs(head == 0 ? "loss.main" : fmt::format("loss.mtp.{}", head - 1));
       }
     }
@@ -92,7 +108,7 @@ class Comparison {
       out_.largest = relative;
       out_.largest_of = name;
     }
-    const bool close = distance <= kGradientTolerance * norm + kGradientFloor;
+    const bool close = distance <= gradient_tolerance_ * norm + kGradientFloor;
     if (out_.bit_for_bit || !close) differs(name);
   }
 
@@ -105,12 +121,14 @@ class Comparison {
   }
 
   StepComparison out_;
+  double gradient_tolerance_ = kGradientTolerance;
 };
 
 StepComparison packed_against_alone(Weights& weights, const Batch& batch, StepOptions options,
                                     const StepResult& together, LeafWeights& of_row) {
   for (const LossValue& head : heads_of(together.losses)) options.counts.push_back(head.count);
   options.ranks = 1;
+  options.recompute = {};
   LeafWeights leaves(weights);
   std::vector<LossValue> sums(options.counts.size());
   for (size_t i = 1; i < batch.offsets.size(); ++i) {
@@ -128,6 +146,27 @@ StepComparison packed_against_alone(Weights& weights, const Batch& batch, StepOp
   comparison.losses(heads_of(together.losses), sums);
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape&) {
     comparison.gradient(to_string(id), of_row.gradient(id), leaves.gradient(id));
+  });
+  return comparison.result();
+}
+
+// The linears of one step.
+std::unique_ptr<Fp8Linears> fp8_of(const VerificationOptions& options) {
+  const std::optional<Fp8Recipe> recipe = parse_fp8(options.fp8);
+  return recipe ? std::make_unique<Fp8Linears>(*recipe) : nullptr;
+}
+
+StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, StepOptions options,
+                                       Fp8Linears* fp8, const StepResult& recomputed,
+                                       LeafWeights& of_recomputed) {
+  options.recompute = {};
+  options.fp8 = fp8;
+  LeafWeights leaves(weights);
+  const StepResult kept = train_step(leaves, batch, options);
+  Comparison comparison = Comparison::of_recomputed(fp8 != nullptr);
+  comparison.losses(heads_of(kept.losses), heads_of(recomputed.losses));
+  for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape&) {
+    comparison.gradient(to_string(id), leaves.gradient(id), of_recomputed.gradient(id));
   });
   return comparison.result();
 }
@@ -186,6 +225,7 @@ StepOptions step_options(const VerificationOptions& options, const Settled& sett
   StepOptions step;
   step.mtp_loss_scale = settings.scale();
   step.ranks = options.ranks;
+  if (!options.recompute.empty()) step.recompute = parse_recompute(options.recompute);
   step.mhc_block = options.mhc_block;
   if (!options.router_loss) return step;
   if (!settings.router().router_loss) {
@@ -196,6 +236,10 @@ StepOptions step_options(const VerificationOptions& options, const Settled& sett
   return step;
 }
 
+bool recomputes(const StepOptions& step) {
+  return step.recompute.method != Recompute::Method::kNone;
+}
+
 // With two checkpoints, the values and gradients of both are there at the end, and so they are if
 // the step of one is computed in two ways; the activations are of one step at a time.
 int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second, bool in_two_ways) {
@@ -204,6 +248,11 @@ int64_t bytes_needed(const Batch& batch, Weights& first, Weights* second, bool i
   if (second == nullptr) return one.all() + (in_two_ways ? one.weights : 0);
   const StepMemory other = step_memory(*second, lengths);
   return one.weights + other.weights + std::max(one.activations, other.activations);
+}
+
+std::string note_on(const Recompute& recompute, const ModelConfig& config) {
+  const bool skips = recompute.method == Recompute::Method::kBlock && !config.mtp.empty();
+  return skips ? "multi-token prediction runs without recomputation, as in Megatron-Core" : "";
 }
 
 bridge::Path beside(const std::string& path, const char* suffix) {
@@ -246,16 +295,27 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.mtp_loss_scale = settings.scale();
   verdict.scale_from = settings.scale_from();
   verdict.router_loss = options.router_loss;
-  const StepOptions step = step_options(options, settings);
+  StepOptions step = step_options(options, settings);
+  const std::unique_ptr<Fp8Linears> fp8 = fp8_of(options);
+  step.fp8 = fp8.get();
+  verdict.recompute = options.recompute.empty() ? "none" : options.recompute;
+  verdict.recompute_note = note_on(step.recompute, first.config());
+  verdict.fp8 = options.fp8;
   verdict.mhc_block = step.mhc_block;
-  verdict.bytes_needed =
-      bytes_needed(batch, first, second, has_several_sequences(batch) || step.mhc_block > 0);
+  const bool in_two_ways = has_several_sequences(batch) || recomputes(step) || step.mhc_block > 0;
+  verdict.bytes_needed = bytes_needed(batch, first, second, in_two_ways);
   budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
 
   LeafWeights leaves(second == nullptr ? first : *second);
   if (second == nullptr) {
     verdict.result = train_step(leaves, batch, step);
-    if (has_several_sequences(batch) && !step.router_loss) {
+    if (recomputes(step)) {
+      const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
+      verdict.recomputed =
+          recomputed_against_kept(first, batch, step, fresh.get(), verdict.result, leaves);
+    }
+    // Sequences alone have other scales.
+    if (has_several_sequences(batch) && !step.router_loss && !fp8) {
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
     }
     if (step.mhc_block > 0) {
@@ -263,8 +323,10 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
     }
   } else {
     LeafWeights leaves_of_first(first);
-    const StepResult result =
-        train_step(leaves_of_first, batch, step_options(options, Settled(of_first, of_second)));
+    StepOptions step_of_first = step_options(options, Settled(of_first, of_second));
+    const std::unique_ptr<Fp8Linears> fp8_of_first = fp8_of(options);
+    step_of_first.fp8 = fp8_of_first.get();
+    const StepResult result = train_step(leaves_of_first, batch, step_of_first);
     verdict.result = train_step(leaves, batch, step);
     verdict.sides = compare_steps(result, leaves_of_first, verdict.result, leaves, bit_for_bit);
     if (!options.dump.empty()) {

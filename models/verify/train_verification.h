@@ -3,8 +3,8 @@
 //
 //   one   losses; norm and checksum of every gradient; tensors without gradient, with the reason. A
 //         packed row is also computed sequence by sequence, and sums and gradients must add up to
-//         those of the row. A step that computes hyper-connections again is compared with one
-//         that does not
+//         those of the row. With recomputation, of layers or of hyper-connections, the step is also
+//         computed without, and must be the same
 //   two   the losses and the gradient of every canonical tensor of both, bit for bit where the
 //         models are equal, else within a tolerance
 // Truth: docs/verification.md.
@@ -37,10 +37,11 @@ struct GradientSummary {
 struct StepComparison {
   bool equal = true;
   bool bit_for_bit = false;  // had to be identical
-  int64_t gradients = 0;     // compared
-  double largest_loss = 0;   // relative difference of a sum
-  double largest = 0;        // of a gradient: |d| / |g|
-  std::string largest_of;    // its tensor
+  bool losses_bit_for_bit = false;
+  int64_t gradients = 0;    // compared
+  double largest_loss = 0;  // relative difference of a sum
+  double largest = 0;       // of a gradient: |d| / |g|
+  std::string largest_of;   // its tensor
   std::vector<std::string> different;
 };
 
@@ -53,12 +54,17 @@ struct TrainVerdict {
   std::vector<GradientSummary> gradients;
   std::vector<std::pair<std::string, std::string>> without_gradient;  // key and reason
   int64_t bytes_needed = 0;
-  std::optional<StepComparison> packed;  // a packed row against its sequences alone
-  int64_t mhc_block = 0;                 // 0: nothing is computed again
-  std::optional<StepComparison> mhc;     // with it against without, of one checkpoint
-  std::optional<StepComparison> sides;   // the second checkpoint against the first
+  std::string recompute;                     // as given
+  std::string recompute_note;                // what it leaves out; empty: nothing
+  std::string fp8;                           // the recipe
+  std::optional<StepComparison> recomputed;  // against the step without recomputation
+  std::optional<StepComparison> packed;      // a packed row against its sequences alone
+  int64_t mhc_block = 0;                     // 0: nothing is computed again
+  std::optional<StepComparison> mhc;         // with it against without, of one checkpoint
+  std::optional<StepComparison> sides;       // the second checkpoint against the first
   bool equal() const {
-    return (!packed || packed->equal) && (!mhc || mhc->equal) && (!sides || sides->equal);
+    return (!recomputed || recomputed->equal) && (!packed || packed->equal) &&
+           (!mhc || mhc->equal) && (!sides || sides->equal);
   }
 };
 

@@ -21,6 +21,7 @@
 #include "models/compare/tensor_comparison.h"
 #include "models/forward/forward.h"
 #include "models/forward/prompt.h"
+#include "models/forward/recompute.h"
 #include "models/hf/view.h"
 #include "models/megatron/view.h"
 #include "models/train/gradient_file.h"
@@ -265,6 +266,7 @@ void check_train_step(const VerificationOptions& options) {
   for (const auto& [name, given] : others) {
     if (given) bridge::usage_error(fmt::format("{} with --mode train-step", name), "leave it out");
   }
+  if (!options.recompute.empty()) parse_recompute(options.recompute);
   check_prompt_options(options);
 }
 
@@ -274,7 +276,9 @@ void check_together(const VerificationOptions& options) {
       {"--dump", !options.dump.empty()},
       {"--context-parallel", options.ranks != 1},
       {"--aux-loss", options.router_loss},
-      {"--mhc-recompute-layers", options.mhc_block != 0}};
+      {"--mhc-recompute-layers", options.mhc_block != 0},
+      {"--recompute", !options.recompute.empty()},
+      {"--fp8", options.fp8 != "none"}};
   for (const auto& [name, given] : of_training) {
     if (given) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
   }

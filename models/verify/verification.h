@@ -34,6 +34,8 @@ struct VerificationOptions {
   std::string dump;             // train-step: file of gradients; empty: none
   int64_t ranks = 1;            // train-step: of context parallelism
   bool router_loss = false;     // train-step: adds the routers' losses
+  std::string recompute;        // train-step: models/forward/recompute.h; empty: not given
+  std::string fp8 = "none";     // train-step: models/train/fp8.h
   int64_t mhc_block = 0;        // train-step: --mhc-recompute-layers; 0: not given
   bridge::ProgressMode progress = bridge::ProgressMode::kAuto;
   // Leaves out the MTP depths of the Hugging Face side, and of every side of a training step.

@@ -22,7 +22,7 @@ constexpr size_t kShownNames = 3;  // in one line
 Json json_of(const std::vector<TensorDifference>& differences) {
   Json list = Json::array();
   for (const TensorDifference& found : differences) {
-    list.push_back({{"name", found.name}, {"what", found.what}});
+    list.push_back({{"name", found.name}, {"what", found.what}, {"largest", found.largest}});
   }
   return list;
 }

@@ -70,11 +70,15 @@ int64_t block_rows(const bridge::Shape& shape);
 // hundred MiB. Call it before each tensor of a series, with the shape of that tensor.
 void return_freed_memory(const bridge::Shape& next);
 
+class LinearRule;  // models/forward/linear.h
+
 struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   // True if some weights are rounded and the reference logits come from unrounded ones.
   bool rounded = false;
+  // Of a training step in other numbers; null: linears are x W^T.
+  LinearRule* linears = nullptr;
 };
 
 // The tensors of one section of a model, in the type and on the device of the computation.
@@ -91,6 +95,9 @@ class SectionWeights {
   // Rows of a table of integers as int64, in the order of `rows` [n]. Numbers outside [0, limit)
   // are kBadInput.
   at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;
+
+  TensorId id(Role role, int64_t expert = -1) const { return {role, section_, index_, expert}; }
+  LinearRule* linears() const { return compute_.linears; }
 
  private:
   at::Tensor whole(const TensorId& id) const;

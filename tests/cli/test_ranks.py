@@ -61,7 +61,7 @@ def launched(*launcher, arguments, timeout=120, **variables):
 
 def mpirun(count):
     program = shutil.which("mpirun")
-    assert program, "scripts/install.sh installs openmpi-bin"
+    assert program, "scripts/install.sh --tests installs openmpi-bin"
     return [program, "--allow-run-as-root", "-n", str(count), "--oversubscribe"]
 
 

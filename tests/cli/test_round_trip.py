@@ -239,4 +239,4 @@ def test_verify_cannot_compare(tmp_path, converted):
     other_model = run("verify", hf_fixture("llama_tied"), converted("qwen3_dense"), "--mode", "hash", expect=1)
     assert "stacked over 2 layers where the configuration has 3" in other_model.out
     check_message(run("verify", hf_fixture("qwen3_dense"), tmp_path / "nothing", "--mode", "hash"), (3, 4), "nothing")
-    check_message(run("verify", hf_fixture("qwen3_dense"), converted("qwen3_dense"), "--mode", "train-step"), 2, "train-step")
+    check_message(run("verify", hf_fixture("qwen3_dense"), converted("qwen3_dense"), "--mode", "gradients"), 2, "gradients")

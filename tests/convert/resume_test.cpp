@@ -403,6 +403,7 @@ TEST_F(ChangedPlanTest, EachOptionIsNamed) {
       {"--vocab-rows: was 0, is 12", [](auto& o) { o.vocab_rows = 12; }},
       {"--file-size: was 5000000000, is 1000", [](auto& o) { o.file_size = 1000; }},
       {"--mtp: was keep, is drop", [](auto& o) { o.keep_mtp = false; }},
+      {"--layout hybrid: was 0, is 1", [](auto& o) { o.layout = Layout::kHybrid; }},
       {"--parts: was all, is text", [](auto& o) { o.text_only = true; }},
   };
   for (const auto& [reason, edit] : changes) {

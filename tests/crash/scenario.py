@@ -12,7 +12,8 @@ Done = collections.namedtuple("Done", "code err")
 # What a run may leave beside the output, by the rules of output_dir.h.
 LOCK = ".out.causeway.lock"
 JOURNAL = ".out.causeway.journal"
-LEFTOVERS = {".out.partial", ".out.old", LOCK, JOURNAL}
+LEASE = LOCK + ".lease"
+LEFTOVERS = {".out.partial", ".out.old", LOCK, LEASE, JOURNAL}
 
 
 class Scenario:

@@ -65,6 +65,12 @@ MOE = {
     "deepseek_v3_full_queries": Case(
         awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, mla=Mla(q_rank=None, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None)),
         18, released=True),
+    "glm4_moe": Case(awkward("glm4_moe", tied=False, dtype="bfloat16", mtp=1), 70, files=2),
+}
+
+# Kin of the others, whose rows they share: not in every layout.
+KIN = {
+    "glm4_moe_lite": Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16", mtp=1), 72),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
@@ -80,7 +86,7 @@ FP8 = {
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
-CASES = {**DENSE, **MOE, **FP8}
+CASES = {**DENSE, **MOE, **KIN, **FP8}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.
@@ -104,6 +110,8 @@ FORWARD = {
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
+    # GLM-4.5-Air has no norms of queries and keys.
+    "glm4_moe_plain": _variant("glm4_moe", 71, attention_bias=False, use_qk_norm=False),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
 SPECS = ["te", "local"]

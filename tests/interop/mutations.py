@@ -80,6 +80,10 @@ _BIASED = {
     "qwen3": {"norms of queries and keys": (exchange("q_layernorm.weight", "k_layernorm.weight"), LAYER + "[qk]_norm")},
 }
 
+_GLM = {
+    "gate and up": _dense()["gate and up"], "embedding and output": _dense()["embedding and output"], **_BIASED["qwen2"], **_BIASED["qwen3"],
+}
+
 # What of the canonical tensors a key of Megatron's holds, for the keys that the tables' tests speak of.
 _HELD = {
     "experts.linear_fc1": LAYER + r"experts\.\d+\.(gate|up)", "experts.linear_fc2": LAYER + r"experts\.\d+\.down", "linear_qkv.weight": LAYER + "[qkv]",
@@ -140,6 +144,8 @@ def _all():
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
         for what, (edit, shown) in (_dense() | _BIASED[name]).items():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
+    for what, (edit, shown) in _GLM.items():
+        yield f"glm4_moe: {what}", Mutation("glm4_moe", "glm4_moe", edit, shown)
     for i, (name, edit, where) in enumerate(tables.MISTAKES):
         if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
             yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])
@@ -211,6 +217,7 @@ SETTINGS = {
     "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
     "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
+    "a part of a head that turns": ("glm4_moe", "glm4_moe", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 

@@ -89,7 +89,7 @@ class GroupedLinear(_Module):
 class RMSNorm(_Module):
     def __init__(self, hidden_size=None, eps=1e-5, zero_centered_gamma=False, params_dtype=None, device="cpu", normalized_shape=None, **_):
         super().__init__()
-        hidden_size = normalized_shape if hidden_size is None else hidden_size  # what megatron-core calls it since 0.17
+        hidden_size = normalized_shape if hidden_size is None else hidden_size  # its name since megatron-core 0.17
         self.eps, self.zero_centered = eps, zero_centered_gamma
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=params_dtype, device=device))
 

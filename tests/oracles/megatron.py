@@ -1,4 +1,4 @@
-"""Real megatron-core 0.16.1 on a CPU: save a GPTModel, load it, run it.
+"""Real megatron-core on a CPU: save a GPTModel or a HybridModel, load it, run it.
 
 Everything here runs in a process of oracles.pool, with one process per rank. `spec` is "te" (megatron-core's
 TransformerEngine wrappers over oracles.fake_te) or "local" (no TransformerEngine at all); it is fixed per process because
@@ -27,7 +27,7 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
 from megatron.core.transformer.enums import AttnBackend
 
-from oracles.megatron_model import build
+from oracles.megatron_model import build, hybrid_pattern
 
 logging.disable(logging.WARNING)
 
@@ -43,13 +43,17 @@ def _sharded(model, content, prefix=""):
     return model.sharded_state_dict(prefix=prefix, metadata={**content, "dp_cp_group": group})
 
 
-def _load_into(model, directory, prefix="", **how):
+def _load_into(model, directory, prefix="", retarget=None, **how):
+    """`retarget`: changes, in place, where in the checkpoint the tensors of the model are looked for."""
     with torch.no_grad():
         for _, tensor in _tensors(model):
             tensor.fill_(7.0)  # anything the checkpoint does not fill shows
     # as Megatron-LM and Bridge do, the checkpoint says which keys it has
     content = dist_checkpointing.load_content_metadata(directory) or {}
-    loaded = dist_checkpointing.load({"model": _sharded(model, content, prefix)}, directory, **how)["model"]  # else default strictness
+    sharded = _sharded(model, content, prefix)
+    if retarget:
+        retarget(sharded)
+    loaded = dist_checkpointing.load({"model": sharded}, directory, **how)["model"]  # else default strictness
     result = model.load_state_dict({name.removeprefix(prefix): value for name, value in loaded.items()}, strict=False)
     unfilled = [key for key in result.missing_keys if not key.endswith("_extra_state")]
     assert not unfilled and not result.unexpected_keys, (unfilled, result.unexpected_keys)
@@ -82,12 +86,15 @@ def _global_inner(inner, arch, moe):
 
 
 def _global_parameters(model, arch):
-    """[(name with global layer and expert numbers and TransformerEngine spelling, tensor)]"""
+    """[(name with global layer and expert numbers and TransformerEngine spelling, tensor)], as GPTModel names them"""
     out = []
+    blocks = 2 if hasattr(model, "hybrid_layer_pattern") else 1  # that a layer of a GPTModel is
     for name, tensor in _tensors(model):
+        name = name.replace(".mtp_model_layer.", ".transformer_layer.")  # its name in memory since megatron-core 0.17, not in keys
+        name = name.replace("decoder.final_norm.", "decoder.final_layernorm.")  # HybridModel's
         if name.startswith("decoder.layers."):
             _, _, local, inner = name.split(".", 3)
-            layer = model.decoder.layers[int(local)].layer_number - 1
+            layer = (model.decoder.layers[int(local)].layer_number - 1) // blocks
             name = f"decoder.layers.{layer}.{_global_inner(inner, arch, arch.is_moe(layer))}"
         elif ".transformer_layer." in name:
             depth, inner = name.split(".transformer_layer.")
@@ -108,7 +115,7 @@ def _fill(model, arch, parameters):
 
 
 def _forward(model, tokens):
-    """[main logits, logits of each MTP depth]. With MTP megatron-core 0.16.1 computes a loss or nothing: the logits are those
+    """[main logits, logits of each MTP depth]. With MTP megatron-core computes a loss or nothing: the logits are those
     its output layer made, depths first, copied because the cross entropy overwrites them."""
     ids, made = torch.tensor([tokens]), []
     hook = model.output_layer.register_forward_hook(lambda module, inputs, output: made.append(output[0].detach()[:, 0].clone()))
@@ -121,7 +128,7 @@ def _forward(model, tokens):
 # ---- jobs: called on every rank by oracles.pool, each returns something picklable ----
 
 
-def requested_keys(arch, spec, grouped=False, singleton=False):
+def requested_keys(arch, spec, grouped=False, singleton=False, hybrid=False):
     """(keys of the tensors, keys of the other objects) the model asks a checkpoint for."""
     tensors, objects = set(), set()
 
@@ -134,7 +141,7 @@ def requested_keys(arch, spec, grouped=False, singleton=False):
         else:
             tensors.add(entry.key)
 
-    for entry in _sharded(build(arch, spec, arch.vocab, grouped=grouped), _content_metadata(singleton)).values():
+    for entry in _sharded(build(arch, spec, arch.vocab, grouped=grouped, hybrid=hybrid), _content_metadata(singleton)).values():
         add(entry)
     return sorted(tensors), sorted(objects)
 
@@ -146,10 +153,20 @@ def load(arch, spec, directory, vocab_rows, grouped=False, prefix=""):
     return _values(model, arch)
 
 
-def load_and_run(arch, spec, directory, tokens, grouped=False, prefix=""):
+def load_and_run(arch, spec, directory, tokens, grouped=False, prefix="", hybrid=False):
     """The same in fp32, and the logits of one forward pass."""
-    model = build(arch, spec, arch.vocab, dtype="float32", grouped=grouped)
+    model = build(arch, spec, arch.vocab, dtype="float32", grouped=grouped, hybrid=hybrid)
     _load_into(model, directory, prefix)
+    return _values(model, arch), _forward(model, tokens)
+
+
+def load_gpt_into_hybrid(arch, spec, directory, tokens):
+    """The same by a HybridModel from a checkpoint with the keys of a GPTModel, through megatron-core's own translation."""
+    from megatron.core.dist_checkpointing import gpt_checkpoint_interop as interop
+
+    maps = interop.gpt_compatible_layer_maps(hybrid_pattern(arch))
+    model = build(arch, spec, arch.vocab, dtype="float32", hybrid=True)
+    _load_into(model, directory, retarget=lambda sharded: interop.retarget_sharded_state_dict_to_gpt_checkpoint(sharded, maps))
     return _values(model, arch), _forward(model, tokens)
 
 
@@ -177,7 +194,8 @@ def _save(model, directory, iteration, singleton=False, **more):
     args = argparse.Namespace(  # the kinds of value a real Megatron-LM args holds
         num_layers=model.config.num_layers, hidden_size=model.config.hidden_size, num_attention_heads=model.config.num_attention_heads,
         params_dtype=model.config.params_dtype, attention_backend=AttnBackend.auto, save=pathlib.PosixPath("checkpoints"), adam_beta1=0.9,
-        seed=1234, swiglu=True, num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size())
+        seed=1234, swiglu=True, num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size(),
+        hybrid_layer_pattern=getattr(model, "hybrid_layer_pattern", None))
     state = {"model": _sharded(model, content), "checkpoint_version": 3.0, "iteration": iteration, "args": args, **more}
     if dist.get_rank() == 0:
         os.makedirs(directory)
@@ -185,9 +203,9 @@ def _save(model, directory, iteration, singleton=False, **more):
     dist_checkpointing.save(state, directory, content_metadata=content)
 
 
-def load_strictly(arch, spec, directory, grouped=False):
+def load_strictly(arch, spec, directory, grouped=False, hybrid=False):
     """With --dist-ckpt-strictness raise_all: nothing is missing, and nothing is there that the model does not ask for."""
-    _load_into(build(arch, spec, arch.vocab, grouped=grouped), directory, strict="raise_all")
+    _load_into(build(arch, spec, arch.vocab, grouped=grouped, hybrid=hybrid), directory, strict="raise_all")
 
 
 def load_local_spec(arch, spec, directory):
@@ -216,9 +234,9 @@ def _adam_state(model):
             "opt_param_scheduler": {"max_lr": 1e-4, "num_steps": 10}, "num_floating_point_operations_so_far": 1.5}
 
 
-def train_step(arch, spec, source, directory, iteration):
+def train_step(arch, spec, source, directory, iteration, hybrid=False):
     """Load, take one deterministic SGD step on a next-token loss, save with optimizer state; returns the new parameters."""
-    model = build(arch, spec, arch.vocab)
+    model = build(arch, spec, arch.vocab, hybrid=hybrid)
     _load_into(model, source)
     ids = (torch.arange(24)[None] * 13 + 5) % arch.vocab
     labels = ids.roll(-1, 1)

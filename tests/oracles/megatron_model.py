@@ -1,4 +1,4 @@
-"""Real megatron-core 0.16.1 on a CPU: process groups and GPTModel. Runs in a process of oracles.pool, one per rank.
+"""Real megatron-core on a CPU: process groups, GPTModel and HybridModel. Runs in a process of oracles.pool, one per rank.
 
 What has to be stood in for, and why:
 1. torch.cuda functions megatron-core calls although no tensor is on a GPU.
@@ -110,10 +110,10 @@ def _gdn_settings(arch):
         linear_value_head_dim=gdn.value_dim, attention_output_gate=gdn.gated, layernorm_zero_centered_gamma=True, deterministic_mode=True)
 
 
-def _config(arch, grouped, dtype):
+def _config(arch, grouped, dtype, blocks):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
-        num_layers=arch.layers, hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups,
+        num_layers=blocks, hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups,
         kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps, normalization="RMSNorm",
         gated_linear_unit=True, activation_func=torch.nn.functional.silu, add_bias_linear=False, add_qkv_bias=arch.qkv_bias,
         qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0, bias_activation_fusion=False,
@@ -128,10 +128,19 @@ def _config(arch, grouped, dtype):
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
 
-def build(arch, spec, vocab_rows, dtype=None, grouped=False):
-    """`grouped`: the experts of a layer are one TEGroupedMLP instead of a SequentialMLP (TransformerEngine only)."""
-    dtype = getattr(torch, dtype or arch.dtype)
-    config, te = _config(arch, grouped, dtype), spec == "te"
+def _model_settings(arch, vocab_rows):
+    return dict(
+        vocab_size=vocab_rows, max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope",
+        rotary_base=arch.rope_base, rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True)
+
+
+def hybrid_pattern(arch):
+    return "".join("*" + ("E" if arch.is_moe(layer) else "-") for layer in range(arch.layers))
+
+
+def _gpt(arch, spec, vocab_rows, dtype, grouped):
+    config, te = _config(arch, grouped, dtype, arch.layers), spec == "te"
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:
@@ -141,12 +150,23 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
     else:
         layers = gpt_layer_specs.get_gpt_layer_local_spec(qk_layernorm=arch.qk_norm, normalization="RMSNorm")
     mtp = gpt_layer_specs.get_gpt_mtp_block_spec(config, layers, use_transformer_engine=te) if arch.mtp else None
-    model = GPTModel(
-        config=config, transformer_layer_spec=layers, mtp_block_spec=mtp, vocab_size=vocab_rows, max_sequence_length=arch.positions,
-        pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
-        share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope", rotary_base=arch.rope_base,
-        rotary_percent=arch.gdn.rotary if arch.gdn else 1.0, parallel_output=True,
-    )
+    return GPTModel(config=config, transformer_layer_spec=layers, mtp_block_spec=mtp, **_model_settings(arch, vocab_rows))
+
+
+def _hybrid(arch, vocab_rows, dtype):
+    """Each layer as two blocks of their own: attention, and an ordinary MLP ('-') or a mixture ('E'). Not in 0.16.1."""
+    from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
+    from megatron.core.models.hybrid.hybrid_model import HybridModel
+
+    config = _config(arch, arch.moe is not None, dtype, 2 * arch.layers)
+    return HybridModel(config=config, hybrid_stack_spec=hybrid_stack_spec, hybrid_layer_pattern=hybrid_pattern(arch), **_model_settings(arch, vocab_rows))
+
+
+def build(arch, spec, vocab_rows, dtype=None, grouped=False, hybrid=False):
+    """`grouped`: the experts of a layer are one TEGroupedMLP instead of a SequentialMLP (TransformerEngine only). `hybrid`: a
+    HybridModel, whose experts always are."""
+    dtype = getattr(torch, dtype or arch.dtype)
+    model = _hybrid(arch, vocab_rows, dtype) if hybrid else _gpt(arch, spec, vocab_rows, dtype, grouped)
     model = model.to(dtype).eval()
     for module in model.modules():  # as Float16Module does: the router's bias stays in fp32
         if hasattr(module, "_maintain_float32_expert_bias"):

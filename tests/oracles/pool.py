@@ -4,7 +4,9 @@ Importing torch and megatron-core takes seconds, so one server process per spec 
 each job. A rank lives for one job: no state is carried over, and a rank that hangs is killed.
 
 Client:  Pool("te").run("load", layout=Layout(tp=2), arch=..., directory=...)  ->  [result of rank 0, result of rank 1]
-Server:  python -m oracles.pool te        requests and replies are pickles on stdin and stdout
+Server:  python -m oracles.pool te 0.16.1        requests and replies are pickles on stdin and stdout
+
+A second version of megatron-core lies beside the packages of the environment (scripts/venv.sh): Pool("te", NEXT_CORE).
 """
 import os
 import pickle
@@ -19,6 +21,7 @@ import traceback
 from oracles.layout import Layout
 
 JOB_SECONDS = 60
+CORE, NEXT_CORE = "0.16.1", "0.19.2"
 
 
 class JobError(Exception):
@@ -26,10 +29,13 @@ class JobError(Exception):
 
 
 class Pool:
-    def __init__(self, spec):
+    def __init__(self, spec, core=CORE):
         self.spec = spec
         tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec], cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        environment = {**os.environ, "NO_VCS_VERSION": "1"}  # else a newer one adds the commit of this repository to its version
+        if core != CORE:
+            environment["PYTHONPATH"] = os.path.join(sys.prefix, f"megatron-core-{core}")
+        self.server = subprocess.Popen([sys.executable, "-m", "oracles.pool", spec, core], cwd=tests, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, job, *, layout=Layout(), **arguments):
         pickle.dump((job, layout, arguments), self.server.stdin)
@@ -103,7 +109,7 @@ def _serve_one(spec, job, layout, arguments):
     return (False, failures) if failures else (True, [value for _, value in results])
 
 
-def _serve(spec):
+def _serve(spec, core):
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever megatron-core prints must not mix with the replies
     if spec == "te":
@@ -113,10 +119,14 @@ def _serve(spec):
     import torch
 
     torch.set_num_threads(1)  # no thread may exist when ranks are forked
+    load_from_bytes = torch.storage._load_from_bytes
     from oracles import megatron
 
+    # A newer megatron-core puts one of its own in place, which replies would name and the client does not have.
+    torch.storage._load_from_bytes = load_from_bytes
+
     assert megatron.gpt_layer_specs.HAVE_TE == (spec == "te")
-    assert megatron.megatron.core.__version__ == "0.16.1"
+    assert megatron.megatron.core.__version__ == core
     while True:
         try:
             request = pickle.load(requests)
@@ -127,4 +137,4 @@ def _serve(spec):
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

@@ -33,11 +33,11 @@ bool is_or_lies_in(FileSystem& fs, const Path& report, const Path& place) {
 }  // namespace
 
 void check_report_place(FileSystem& fs, const Path& report, const std::vector<Path>& inputs,
-                        const std::vector<Path>& outputs) {
+                        const std::vector<Path>& outputs, std::string_view option) {
   if (report.empty()) return;
   const auto refuse = [&](const Path& place, std::string_view what) {
     if (is_stream(report) || !is_or_lies_in(fs, report, place)) return;
-    usage_error(fmt::format("--report {}: lies in the {} {}", printable(report.native()), what,
+    usage_error(fmt::format("{} {}: lies in the {} {}", option, printable(report.native()), what,
                             printable(place.native())),
                 "write it elsewhere");
   };

@@ -19,15 +19,6 @@ const PickleNode* find_argument(const MegatronFolder& folder, std::string_view n
 void refuse_other_models(const MegatronFolder& folder) {
   refuse_other_hyper_connections(folder);
   refuse_foreign_keys(folder);
-  for (const DcpTensor& tensor : folder.metadata.tensors) {
-    if (tensor.key.find(".mixer.") != std::string::npos ||
-        tensor.key.ends_with("decoder.final_norm.weight")) {
-      unsupported(
-          fmt::format("{}: keys of megatron-core's HybridModel ({})",
-                      printable(folder.dist_dir.string()), printable(tensor.key)),
-          "save the model as a GPTModel: its keys start with decoder.layers.N.self_attention");
-    }
-  }
   if (!folder.common) return;
   const PickleNode* version = folder.common->get("checkpoint_version");
   if (version == nullptr) return;

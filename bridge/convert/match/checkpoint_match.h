@@ -56,9 +56,9 @@ struct CheckpointMatch {
 };
 
 // Calls fn for every logical tensor that fits, and reports the others to accounting. Errors:
-// kUnsupported for HybridModel keys, foreign keys (foreign_keys.h), hyper-connections of
-// Megatron-LM main and a checkpoint_version whose QKV order is not today's; kBadInput as
-// check_mtp() and detect_prefix() say.
+// kUnsupported for foreign keys (foreign_keys.h), hyper-connections of Megatron-LM main and a
+// checkpoint_version whose QKV order is not today's; kBadInput as check_mtp() and detect_prefix()
+// say. The folder is one of open_with_gpt_keys() (hybrid_keys.h).
 CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::Binding& binding,
                                  const CheckpointMatchOptions& options, Accounting& accounting,
                                  const std::function<void(const CheckpointTensor&)>& fn);

@@ -7,6 +7,8 @@
 #include <map>
 #include <span>
 
+#include "bridge/convert/match/hybrid_keys.h"
+
 namespace bridge {
 namespace {
 
@@ -161,15 +163,16 @@ WrittenKey written_key(const mappings::LogicalTensor& tensor, const std::string&
                        const KeyStyle& style) {
   WrittenKey written =
       key_of(tensor, name, !style.per_layer && can_stack(tensor.family), tensor.expert >= 0);
+  if (style.hybrid) written.key = hybrid_key(written.key);
   written.key.insert(0, style.prefix);
   return written;
 }
 
 std::string extra_state_key(const mappings::ExtraStateModule& module, const KeyStyle& style) {
   // "_extra_state" is the last component, so that an expert's number never is.
-  const WrittenKey written =
-      key_of(module, module.module + "._extra_state", !style.per_layer && can_stack(module.family),
-             module.expert >= 0);
+  WrittenKey written = key_of(module, module.module + "._extra_state",
+                              !style.per_layer && can_stack(module.family), module.expert >= 0);
+  if (style.hybrid) written.key = hybrid_key(written.key);
   const LeadingAxes& axes = written.axes;
   if (axes.count == 0) return fmt::format("{}{}/shard_0_1", style.prefix, written.key);
   const auto used = static_cast<size_t>(axes.count);

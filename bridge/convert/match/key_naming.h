@@ -40,6 +40,7 @@ constexpr std::string_view kLanguageModel = "language_model.";
 
 struct KeyStyle {
   bool per_layer = false;
+  bool hybrid = false;  // the keys of a HybridModel (hybrid_keys.h); per_layer too
   std::string prefix;
 };
 

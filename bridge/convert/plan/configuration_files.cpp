@@ -8,6 +8,7 @@
 #include "bridge/io/pickle/pickle.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "bridge/io/torch_dist/torch_item.h"
+#include "mappings/megatron/hybrid_layout.h"
 #include "mappings/megatron/megatron_args.h"
 #include "mappings/megatron/run_config.h"
 
@@ -79,6 +80,7 @@ ConfigurationFiles make_configuration_files(const mappings::Binding& binding,
                                             const ConvertOptions& options,
                                             const WrittenModel& model) {
   Json provider = binding.megatron_config(dtype_option(model.main_dtype));
+  if (options.layout == Layout::kHybrid) provider = mappings::hybrid_provider(provider);
   // Nothing else in the checkpoint tells the order of these rows. The arguments take it from here.
   if (options.glu_interleave > 0) provider["moe_mlp_glu_interleave_size"] = options.glu_interleave;
   mappings::ArgsOptions args;

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "bridge/convert/algebra/layout_cache.h"
+#include "bridge/convert/match/hybrid_keys.h"
 #include "bridge/convert/match/output_layer.h"
 #include "bridge/io/base/heap_cost.h"
 #include "bridge/io/torch_dist/torch_item.h"
@@ -63,6 +64,7 @@ class Planner {
     plan_.style.prefix = options.name_prefix.value_or(binding.name_prefix());
     plan_.style.per_layer = options.layer_keys == LayerKeys::kPerLayer ||
                             (options.layer_keys == LayerKeys::kAuto && binding.per_layer_keys());
+    if (options.layout == Layout::kHybrid) plan_.style.hybrid = plan_.style.per_layer = true;
   }
 
   ConvertPlan make() {
@@ -97,7 +99,9 @@ class Planner {
   // Keys of a part have no prefix, and a family may be stacked even if others are not.
   KeyStyle style_of(const mappings::Family* family, const std::string& part) const {
     KeyStyle style = plan_.style;
-    if (options_.layer_keys == LayerKeys::kAuto) style.per_layer = binding_.per_layer_keys(family);
+    if (options_.layer_keys == LayerKeys::kAuto && !style.hybrid) {
+      style.per_layer = binding_.per_layer_keys(family);
+    }
     if (!part.empty()) style.prefix.clear();
     return style;
   }
@@ -268,12 +272,17 @@ class Planner {
     const bool local = options_.spec == Spec::kLocal;
     binding_.for_each_extra_state(local, [&](const mappings::ExtraStateModule& module) {
       if (options_.text_only && !module.state->part.empty()) return;
-      std::string key = extra_state_key(module, style_of(module.family, module.state->part));
-      budget_.reserve(static_cast<int64_t>(sizeof(DcpObject)) + heap_cost(key.size()), "the plan");
-      plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
+      add_object(extra_state_key(module, style_of(module.family, module.state->part)));
     });
+    if (plan_.style.hybrid) add_object(plan_.style.prefix + std::string(kHybridOutputState));
     std::sort(plan_.objects.begin(), plan_.objects.end(),
               [](const DcpObject& a, const DcpObject& b) { return a.key < b.key; });
+  }
+
+  // An object that is the shared _extra_state item.
+  void add_object(std::string key) {
+    budget_.reserve(static_cast<int64_t>(sizeof(DcpObject)) + heap_cost(key.size()), "the plan");
+    plan_.objects.push_back({std::move(key), 0, 0, std::ssize(plan_.extra_state_item)});
   }
 
   const HfFolder& source_;
@@ -284,6 +293,18 @@ class Planner {
   std::vector<Placed> placed_;
   ConvertPlan plan_;
 };
+
+void check_layout(const ConvertOptions& options) {
+  if (options.layout != Layout::kHybrid) return;
+  if (options.spec == Spec::kLocal) {
+    usage_error("--layout hybrid: a HybridModel has layers of TransformerEngine only",
+                "leave --spec local out");
+  }
+  if (options.layer_keys == LayerKeys::kStacked) {
+    usage_error("--layout hybrid: the layers of a HybridModel are never stacked",
+                "leave --layer-keys stacked out");
+  }
+}
 
 }  // namespace
 
@@ -305,6 +326,7 @@ int64_t target_vocab_rows(const mappings::LogicalTensor& tensor, int64_t asked) 
 
 ConvertPlan plan_convert(const HfFolder& source, const mappings::Binding& binding,
                          const ConvertOptions& options, MemoryBudget& budget) {
+  check_layout(options);
   refuse_interleaving(binding, options.glu_interleave);
   return Planner(source, binding, options, budget).make();
 }

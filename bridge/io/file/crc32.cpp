@@ -6,7 +6,8 @@
 namespace bridge {
 
 uint32_t crc32(std::span<const std::byte> data, uint32_t seed) {
-  return libdeflate_crc32(seed, data.data(), data.size());
+  // libdeflate takes a null buffer, which an empty span may have, for a request of the first value.
+  return data.empty() ? seed : libdeflate_crc32(seed, data.data(), data.size());
 }
 
 uint32_t crc32_combine(uint32_t a, uint32_t b, int64_t length_of_b) {

@@ -28,8 +28,11 @@ Path write_beside(FileSystem& fs, const Path& path, std::string_view content) {
 }  // namespace
 
 void replace_json_file(FileSystem& fs, const Path& path, const nlohmann::ordered_json& json) {
-  const std::string text =
-      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  replace_text_file(
+      fs, path, json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+void replace_text_file(FileSystem& fs, const Path& path, std::string_view text) {
   if (is_stream(path)) return write_to_stream(path, text);
   const Path partial = write_beside(fs, path, text);
   try {

@@ -339,6 +339,26 @@ TEST(MegatronConfig, DepthsWithoutLayers) {
             "run_config.yaml: model: no layers");
 }
 
+// A pair of a HybridModel's layers is a layer here, with experts where the pattern says so.
+TEST(MegatronConfig, PairsOfAHybridModel) {
+  const std::string model = std::string(kModel) + "  num_moe_experts: 4\n  moe_router_topk: 2\n";
+  const ModelConfig gpt = megatron(model + "  num_layers: 2\n  moe_layer_freq: [0, 1]\n");
+  const ModelConfig hybrid = megatron(model + R"(  num_layers: 4
+  hybrid_layer_pattern: "*-|*E"
+)");
+  EXPECT_EQ(describe(gpt), describe(hybrid));
+  const auto with = [&](const std::string& more) {
+    return refusal([&] { megatron(model + more); }, bridge::Code::kUnsupported);
+  };
+  EXPECT_EQ(with("  num_layers: 4\n  hybrid_layer_pattern: M-*E\n"),
+            "run_config.yaml: model: hybrid_layer_pattern: 'M-' at 0: pairs *- and *E (attention, "
+            "then an MLP) are computed");
+  EXPECT_EQ(with("  num_layers: 4\n  is_hybrid_model: true\n"),
+            "run_config.yaml: model: is_hybrid_model: not computed without hybrid_layer_pattern");
+  EXPECT_EQ(with("  num_layers: 2\n  hybrid_layer_pattern: \"*E\"\n  rope_scaling: true\n"),
+            "run_config.yaml: model: rope_scaling: not computed for a HybridModel");
+}
+
 // A small file with eleven levels of ten aliases each must not expand.
 TEST(MegatronConfig, AliasesDoNotGrow) {
   std::string yaml = "a0: &a0 [1, 1]\n";
