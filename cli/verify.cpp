@@ -89,7 +89,9 @@ void check_training_options(const VerifyCommand& command) {
     for (const std::string_view name :
          {"--dump", "--context-parallel", "--aux-loss", "--mhc-recompute-layers", "--mtp",
           "--recompute", "--fp8"}) {
-      if (option == name) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
+      if (option != name) continue;
+      bridge::usage_error(fmt::format("{} is for --mode train-step", name),
+                          "see causeway verify --help");
     }
   }
 }

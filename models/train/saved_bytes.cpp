@@ -12,20 +12,29 @@
 namespace models {
 
 struct SavedBytes::Count {
-  std::map<const c10::StorageImpl*, int64_t> holders;  // tensors kept that lie in each
+  struct Memory {
+    int64_t tensors = 0;  // kept ones that lie in it
+    int64_t bytes = 0;
+  };
+  std::map<const c10::StorageImpl*, Memory> kept;
   int64_t now = 0;
   int64_t peak = 0;
 
   void add(const c10::Storage& storage) {
-    if (holders[storage.unsafeGetStorageImpl()]++ > 0) return;
-    now += static_cast<int64_t>(storage.nbytes());
-    peak = std::max(peak, now);
+    Memory& memory = kept[storage.unsafeGetStorageImpl()];
+    if (memory.tensors++ == 0) measure(*storage.unsafeGetStorageImpl(), memory);
   }
   void remove(const c10::Storage& storage) {
-    const auto found = holders.find(storage.unsafeGetStorageImpl());
-    if (--found->second > 0) return;
-    holders.erase(found);
-    now -= static_cast<int64_t>(storage.nbytes());
+    const auto found = kept.find(storage.unsafeGetStorageImpl());
+    if (--found->second.tensors > 0) return;
+    now -= found->second.bytes;
+    kept.erase(found);
+  }
+  void measure(const c10::StorageImpl& storage, Memory& memory) {
+    const auto bytes = static_cast<int64_t>(storage.nbytes());
+    now += bytes - memory.bytes;
+    memory.bytes = bytes;
+    peak = std::max(peak, now);
   }
 };
 
@@ -96,6 +105,11 @@ SavedBytes::SavedBytes() : count_(std::make_shared<Count>()) {
 
 SavedBytes::~SavedBytes() {
   counting.reset();
+}
+
+void SavedBytes::measure_again() {
+  if (!counting) return;
+  for (auto& [storage, memory] : counting->kept) counting->measure(*storage, memory);
 }
 
 int64_t SavedBytes::now() const {

@@ -24,6 +24,9 @@ class SavedBytes {
   SavedBytes& operator=(const SavedBytes&) = delete;
   ~SavedBytes();
 
+  // After memory of kept tensors was given back or came back without autograd.
+  static void measure_again();
+
   int64_t now() const;
   int64_t peak() const;
 

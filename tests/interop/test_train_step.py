@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from interop import cases
 from interop import test_forward_deepseek_v4 as v4
 from oracles import dcp, deepseek_v4_reference
+from oracles.pool import JobError
 
 BUFFERS = ("expert_bias", "tid2eid")
 
@@ -67,10 +68,11 @@ def compare(found, expected, part):
     assert not wrong, wrong
 
 
-def compare_with_megatron(step, pool, arch, root, given, tmp_path, part=1e-4):
+def compare_with_megatron(step, pool, arch, root, given, tmp_path, part=1e-4, arguments=(), recompute=None):
     batch_file = write_batch(tmp_path / "batch.safetensors", given)
-    result, dump = step(root, "--tokens", batch_file)
-    ((main, depths),) = pool.run("gradients", arch=arch, source=str(root / "iter_0000000"), directory=str(tmp_path / "gradients"), batch=given)
+    result, dump = step(root, "--tokens", batch_file, *arguments)
+    ((main, depths),) = pool.run("gradients", arch=arch, source=str(root / "iter_0000000"), directory=str(tmp_path / "gradients"), batch=given,
+                                 recompute=recompute)
     expected = {key: tensor for key, tensor in dcp.read_tensors(str(tmp_path / "gradients")).items() if not key.endswith(BUFFERS)}
     heads = [result["main"], *result["mtp"]]
     assert [head["count"] for head in heads] == counts(given, arch.mtp)
@@ -80,6 +82,7 @@ def compare_with_megatron(step, pool, arch, root, given, tmp_path, part=1e-4):
     without = {entry["name"]: entry["reason"] for entry in result["gradients"]["without_gradient"]}
     assert all(name.endswith(BUFFERS) for name in without)
     assert result["gradients"]["tensors"] == len(expected)
+    return result
 
 
 PACKED = [11, 1, 17]
@@ -97,6 +100,64 @@ def test_megatron_core_linear_attention(name, step, qwen_sources, qwen_converted
     """Real gradients of linear attention in fp32 are themselves 1e-4 from those in float64."""
     arch = qwen_sources(name).arch
     compare_with_megatron(step, pools["te"], arch, qwen_converted(name), batch(arch.vocab), tmp_path, part=5e-4)
+
+
+@pytest.mark.parametrize("name, lengths, method, layers", [("qwen3", PACKED, "uniform", 3), ("qwen3", PACKED, "block", 1), ("deepseek_v3_mtp2_fp32", None, "uniform", 1),
+                                                           ("deepseek_v3_mtp2_fp32", None, "block", 1), ("deepseek_v3_mtp2_fp32", PACKED, "block", 1)])
+def test_megatron_core_recomputes(name, lengths, method, layers, step, sources, converted, pools, tmp_path):
+    """Both recompute, each in its own way; packed too, where megatron-core 0.16.1 can."""
+    arch = sources(name).arch
+    mode = f"{'full' if method == 'uniform' else 'block'}:{layers}"
+    result = compare_with_megatron(step, pools["te"], arch, converted(name, "te"), batch(arch.vocab, lengths), tmp_path, arguments=["--recompute", mode],
+                                   recompute=(method, layers))
+    recomputed = result["recompute"]
+    assert recomputed["mode"] == mode and recomputed["against_none"]["equal"] and recomputed["against_none"]["largest_loss_difference"] == 0
+    assert ("note" in recomputed) == (method == "block" and arch.mtp > 0)
+
+
+def test_packed_multi_token_prediction_recomputes(step, sources, converted, pools, tmp_path):
+    """What pull request 4593 of Megatron-LM mended: 0.16.1 saves the offsets of a packed row as if they were a tensor, and ends. Ours are the
+    gradients that it has without recomputation."""
+    name = "deepseek_v3_mtp2_fp32"
+    arch, root, given = sources(name).arch, converted(name, "te"), batch(sources(name).arch.vocab, PACKED)
+    with pytest.raises(JobError, match="PackedSeqParams"):
+        pools["te"].run("gradients", arch=arch, source=str(root / "iter_0000000"), directory=str(tmp_path / "none"), batch=given, recompute=("uniform", 1))
+    result = compare_with_megatron(step, pools["te"], arch, root, given, tmp_path, arguments=["--recompute", "full"])
+    assert result["recompute"]["against_none"]["equal"]
+
+
+@pytest.mark.parametrize("mode", ["full", "block:1", "selective", "selective:core_attn,mlp,moe,shared_experts"])
+def test_recomputation_keeps_less(mode, step, qwen_converted, v4_converted, converted, tmp_path):
+    for root in (qwen_converted("moe_text"), v4_converted("bf16"), converted("deepseek_v3_mtp2_fp32", "te")):
+        none, kept = step(root, "--prompt-length", 96, "--recompute", "none")
+        result, dump = step(root, "--prompt-length", 96, "--recompute", mode)
+        assert none["recompute"]["mode"] == "none" and "against_none" not in none["recompute"]
+        assert result["recompute"]["against_none"]["equal"] and result["main"] == none["main"] and result["mtp"] == none["mtp"]
+        compare(dump, kept, 1e-5)
+        if mode == "full":
+            assert result["recompute"]["peak_activation_bytes"] < none["recompute"]["peak_activation_bytes"]
+
+
+@pytest.mark.parametrize("recipe", ["delayed", "current", "block"])
+def test_emulated_fp8(recipe, step, causeway_verify, qwen_converted, v4_converted, converted, tmp_path):
+    for root in (qwen_converted("moe_text"), v4_converted("bf16"), converted("deepseek_v3_mtp2_fp32", "te")):
+        plain, _ = step(root)
+        result, _ = step(root, "--fp8", recipe, "--recompute", "full")
+        assert result["fp8"] == {"recipe": recipe, "numbers": "emulated"} and "fp8" not in plain
+        assert result["main"]["loss"] != plain["main"]["loss"] and result["main"]["loss"] == pytest.approx(plain["main"]["loss"], rel=0.2)
+        against = result["recompute"]["against_none"]
+        assert against["equal"] and against["bit_for_bit"]
+    assert "emulated" in causeway_verify(root, "--mode", "train-step", "--fp8", recipe).stdout
+
+
+def test_what_recomputation_refuses(causeway_verify, converted):
+    root = converted("deepseek_v3_mtp2_fp32", "te")
+    for mode, status, text in [("full:2", 2, "multi-token prediction"), ("uniform", 2, "--recompute uniform"), ("selective:layernorm", 5, "layernorm"),
+                               ("selective:attention", 2, "attention")]:
+        assert text in causeway_verify(root, "--mode", "train-step", "--recompute", mode, expect=status).stderr
+    causeway_verify(root, "--mode", "train-step", "--recompute", "full:2", "--mtp", "drop")
+    for options in (["--recompute", "full"], ["--fp8", "delayed"]):
+        assert "--mode train-step" in causeway_verify(root, root, *options, expect=2).stderr
 
 
 def test_transformers_deepseek_v4(step, tmp_path):

@@ -248,11 +248,13 @@ def train_step(arch, spec, source, directory, iteration, hybrid=False):
     return _values(model, arch)
 
 
-def gradients(arch, spec, source, directory, batch):
+def gradients(arch, spec, source, directory, batch, recompute=None):
     """Load in fp32, compute one step of `batch`, and save the gradients as if they were the weights: so they have the keys and the
     layout that megatron-core gives the tensors of a checkpoint. Returns the main loss and those of the MTP depths, each per counted
-    token. batch: ids, labels, mask [tokens]; cu_seqlens of packed sequences or None."""
+    token. batch: ids, labels, mask [tokens]; cu_seqlens of packed sequences or None. recompute: (method, layers) of full recomputation."""
     model = build(arch, spec, arch.vocab, dtype="float32").train()
+    if recompute:
+        model.config.recompute_granularity, model.config.recompute_method, model.config.recompute_num_layers = "full", *recompute
     _load_into(model, source)
     ids, labels, mask, starts = batch["ids"], batch["labels"], batch["mask"], batch["cu_seqlens"]
     packed = None

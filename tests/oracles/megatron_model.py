@@ -27,6 +27,7 @@ from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models import backends
 from megatron.core.models.gpt import experimental_attention_variant_module_specs, gpt_layer_specs
 from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.tensor_parallel import random as tp_random
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker
 from megatron.core.transformer import multi_latent_attention, utils as transformer_utils
 from megatron.core.transformer.dot_product_attention import DotProductAttention
@@ -48,6 +49,9 @@ def _adapt():
     torch.cuda.current_device = lambda: "cpu"
     torch.Tensor.cuda = lambda self, *_, **__: self  # tied embeddings across pipeline stages
     CudaRNGStatesTracker.fork = lambda self, *_, **__: contextlib.nullcontext()
+    # recomputation restores what a GPU's generator was at; nothing here is random
+    torch.cuda.get_rng_state = tp_random._get_cuda_rng_state = lambda *_, **__: torch.zeros(1, dtype=torch.uint8)
+    torch.cuda.set_rng_state = tp_random._set_cuda_rng_state = lambda *_, **__: None
     torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
