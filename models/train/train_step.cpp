@@ -53,6 +53,10 @@ void check_mhc_block(const ModelConfig& config, int64_t block, const Recompute& 
                                     recompute.method == Method::kUniform ? "full" : "block"),
                         "--recompute selective goes with it");
   }
+  if (recompute.parts.mlp) {
+    bridge::usage_error("--recompute selective:mlp and --mhc-recompute-layers exclude each other",
+                        "the other parts go with it");
+  }
   if (config.hyper.streams > 0) return;
   bridge::usage_error(
       fmt::format("--mhc-recompute-layers {}, but the model has no hyper-connections "

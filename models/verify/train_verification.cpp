@@ -182,8 +182,10 @@ StepComparison compare_steps(const StepResult& a, LeafWeights& first, const Step
 }
 
 StepComparison without_mhc_recompute(Weights& weights, const Batch& batch, StepOptions options,
-                                     const StepResult& recomputed, LeafWeights& of_recomputed) {
+                                     Fp8Linears* fp8, const StepResult& recomputed,
+                                     LeafWeights& of_recomputed) {
   options.mhc_block = 0;
+  options.fp8 = fp8;
   LeafWeights leaves(weights);
   const StepResult plain = train_step(leaves, batch, options);
   return compare_steps(plain, leaves, recomputed, of_recomputed, /*bit_for_bit=*/false);
@@ -319,7 +321,8 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
     }
     if (step.mhc_block > 0) {
-      verdict.mhc = without_mhc_recompute(first, batch, step, verdict.result, leaves);
+      const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
+      verdict.mhc = without_mhc_recompute(first, batch, step, fresh.get(), verdict.result, leaves);
     }
   } else {
     LeafWeights leaves_of_first(first);
