@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include "models/train/saved_bytes.h"
+
 namespace models {
 
 using torch::autograd::AutogradContext;
@@ -158,8 +160,10 @@ at::Tensor MhcRecompute::run(int64_t layer, LayerPart part, const Function& func
 void MhcRecompute::end(int64_t layer, const at::Tensor& streams) {
   if (!ends_.at(static_cast<size_t>(layer))) return;
   for (const auto& result : block_) dropped_bytes_ += result->drop();
+  SavedBytes::measure_again();
   streams.register_hook([block = std::exchange(block_, {})](const at::TensorBase&) {
     for (const auto& result : block) result->compute_again();
+    SavedBytes::measure_again();
   });
 }
 
