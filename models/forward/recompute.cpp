@@ -46,7 +46,8 @@ void add_part(RecomputedParts& parts, std::string_view name) {
              std::end(kDiscarding)) {
     bridge::unsupported(
         fmt::format("--recompute selective:{}: discarding an output is not computed here", name),
-        "core_attn, mlp, moe and shared_experts are; for mhc: --mhc-recompute-layers N");
+        name == "mhc" ? "--mhc-recompute-layers N discards those of hyper-connections"
+                      : "core_attn, mlp, moe and shared_experts are");
   } else {
     bridge::usage_error(
         fmt::format("--recompute selective:{}: no such part of a layer", bridge::printable(name)),

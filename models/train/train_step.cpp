@@ -45,17 +45,29 @@ void check_ranks(const ModelConfig& config, int64_t ranks) {
 
 // Blocks of hyper-connections drop what the layers of one pass leave; layers that run again as a
 // whole would leave it twice, and Megatron-Core recomputes both in selective recomputation only.
+// Megatron-LM main does not run whole layers with hyper-connections again at all.
 void check_mhc_block(const ModelConfig& config, int64_t block, const Recompute& recompute) {
-  if (block == 0) return;
   using Method = Recompute::Method;
   if (recompute.method == Method::kUniform || recompute.method == Method::kBlock) {
-    bridge::usage_error(fmt::format("--recompute {} and --mhc-recompute-layers exclude each other",
-                                    recompute.method == Method::kUniform ? "full" : "block"),
-                        "--recompute selective goes with it");
+    const std::string_view method = recompute.method == Method::kUniform ? "full" : "block";
+    if (block > 0) {
+      bridge::usage_error(
+          fmt::format("--recompute {} and --mhc-recompute-layers exclude each other", method),
+          "--recompute selective goes with it");
+    }
+    if (config.hyper.streams > 0 && config.hyper.dialect == HyperDialect::kMegatronMain) {
+      bridge::usage_error(
+          fmt::format(
+              "--recompute {} with enable_mhc_connections: Megatron-LM main has no such step",
+              method),
+          "--recompute selective and --mhc-recompute-layers go with it");
+    }
   }
+  if (block == 0) return;
   if (recompute.parts.mlp) {
-    bridge::usage_error("--recompute selective:mlp and --mhc-recompute-layers exclude each other",
-                        "the other parts go with it");
+    bridge::usage_error(
+        "--recompute selective:mlp and --mhc-recompute-layers exclude each other",
+        "Megatron-LM does not take mlp and mhc together; the other parts go with it");
   }
   if (config.hyper.streams > 0) return;
   bridge::usage_error(

@@ -184,6 +184,10 @@ TEST(MhcRecompute, ThePeakFalls) {
   const auto plain = measured(config, options_of(0));
   const auto recomputed = measured(config, options_of(1));
   EXPECT_LT(recomputed->peak(), plain->peak() - dropped / 2);
+  // The report's number knows what was dropped and came back.
+  const Batch batch = batch_of_tokens(config, {0, 40});
+  EXPECT_LT(step(config, batch, options_of(1)).result.peak_activation_bytes,
+            step(config, batch, options_of(0)).result.peak_activation_bytes - dropped / 2);
   // What holds a result is not held by it.
   EXPECT_EQ(recomputed->present(), plain->present());
 }
@@ -222,6 +226,39 @@ TEST(MhcRecompute, LayersWithStreamsDo) {
   while (pass.next()) {
   }
   EXPECT_EQ(parts.calls, 4 * 7);
+}
+
+// Each is named with what it does not go with.
+TEST(MhcRecompute, RefusesOtherRecomputation) {
+  const auto refusal = [](HyperDialect dialect, int64_t block, const char* recompute) {
+    StepOptions options = options_of(block);
+    options.recompute = parse_recompute(recompute);
+    try {
+      const ModelConfig config = config_with_streams(dialect);
+      step(config, batch_of_tokens(config, {0, kTokens}), options);
+      return std::string("accepted");
+    } catch (const bridge::Error& error) {
+      EXPECT_EQ(error.code(), bridge::Code::kUsage);
+      return error.message();
+    }
+  };
+  for (const char* recompute : {"full", "block:2", "selective:mlp"}) {
+    const std::string found = refusal(HyperDialect::kDeepSeek, 2, recompute);
+    EXPECT_NE(found.find("--mhc-recompute-layers"), std::string::npos) << found;
+    EXPECT_NE(found.find("--recompute"), std::string::npos) << found;
+  }
+  EXPECT_NE(refusal(HyperDialect::kMegatronMain, 0, "full").find("enable_mhc_connections"),
+            std::string::npos);
+  EXPECT_EQ(refusal(HyperDialect::kDeepSeek, 0, "full"), "accepted");
+  EXPECT_EQ(refusal(HyperDialect::kMegatronMain, 0, "selective:mlp"), "accepted");
+}
+
+TEST(MhcRecompute, TogetherWithAttention) {
+  const ModelConfig config = config_with_streams(HyperDialect::kDeepSeek);
+  const Batch batch = batch_of_tokens(config, {0, 7, 8, 20});
+  StepOptions options = options_of(2);
+  options.recompute = parse_recompute("selective:core_attn,moe");
+  expect_same(step(config, batch, options), step(config, batch, options_of(0)));
 }
 
 TEST(MhcRecompute, RefusesAModelWithoutStreams) {
