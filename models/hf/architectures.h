@@ -15,6 +15,7 @@ namespace models {
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
+  LINE(kHyV3)                           \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

@@ -71,6 +71,7 @@ MOE = {
 # Kin of the others, whose rows they share: not in every layout.
 KIN = {
     "glm4_moe_lite": Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16", mtp=1), 72),
+    "hy_v3": Case(awkward("hy_v3", tied=False, dtype="bfloat16", mtp=1), 73),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.

@@ -59,7 +59,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -85,7 +85,7 @@ class Arch:
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe", "glm4_moe") or self.gdn is not None
+        return self.family in ("qwen3", "qwen3_moe", "glm4_moe", "hy_v3") or self.gdn is not None
 
     @property
     def stacked(self):
@@ -111,6 +111,8 @@ def awkward(family, *, tied, dtype, **other):
     if family == "glm4_moe_lite":
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=1.8),
                      mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+    if family == "hy_v3":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.826))
     if family == "glm4_moe":
         sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):

@@ -84,6 +84,12 @@ MODELS = {
                       f"{ALIKE} {SIZES} {EPS} --rotary-base 1000000 {UNTIED} {LATENT} --rotary-scaling-factor 1.0 --mscale 1.0 --mscale-all-dim 1.0 "
                       f"--num-experts 8 --moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} "
                       "--moe-router-topk-scaling-factor 1.8 --moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
+    "hy_v3": (dict(CONFIG, architectures=["HYV3ForCausalLM"], model_type="hy_v3", rms_norm_eps=1e-5, first_k_dense_replace=1, num_experts=8, num_shared_experts=1,
+                   moe_intermediate_size=32, num_experts_per_tok=2, router_scaling_factor=2.826, num_nextn_predict_layers=1,
+                   router_aux_loss_coef=0.001),
+              f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 8 --moe-layer-freq ([0]*1+[1]*3) "
+              f"--moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} --moe-router-topk-scaling-factor 2.826 "
+              "--moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
 }
 # The release's own configuration class has it; the one of transformers does not.
 MODELS["deepseek_v3"][0]["aux_loss_alpha"] = 0.0001
