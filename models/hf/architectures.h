@@ -11,6 +11,7 @@
 namespace models {
 
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
+  LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \

@@ -14,7 +14,7 @@ _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2F
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
             "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
             "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM,
-            "hy_v3": transformers.HYV3ForCausalLM}
+            "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM}
 
 
 def _moe_settings(arch):
@@ -30,6 +30,8 @@ def _moe_settings(arch):
     if arch.family == "hy_v3":
         return dict(settings, num_experts=moe.experts, num_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), router_scaling_factor=moe.scaling,
                     num_nextn_predict_layers=arch.mtp)
+    if arch.family == "deepseek_v2":
+        settings.update(norm_topk_prob=False, topk_method="group_limited_greedy")
     return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), n_group=moe.score_groups,
                 topk_group=moe.chosen_groups, routed_scaling_factor=moe.scaling, num_nextn_predict_layers=arch.mtp)
 

@@ -78,7 +78,7 @@ def _same(arch):
         if is_moe:
             gate, bias = _ROUTERS.get(arch.family, ("mlp.gate.weight", "mlp.gate.e_score_correction_bias"))
             pairs[m + "mlp.router.weight"] = h + gate
-            if arch.moe.score_groups:
+            if arch.moe.biased:
                 pairs[m + "mlp.router.expert_bias"] = h + bias
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
     for depth in range(arch.mtp):
