@@ -11,10 +11,12 @@
 namespace models {
 
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
+  LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
+  LINE(kHyV3)                           \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

@@ -70,7 +70,9 @@ MOE = {
 
 # Kin of the others, whose rows they share: not in every layout.
 KIN = {
+    "deepseek_v2": Case(awkward("deepseek_v2", tied=False, dtype="bfloat16"), 74),
     "glm4_moe_lite": Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16", mtp=1), 72),
+    "hy_v3": Case(awkward("hy_v3", tied=False, dtype="bfloat16", mtp=1), 73),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
@@ -110,6 +112,8 @@ FORWARD = {
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
+    # DeepSeek-V2-Lite.
+    "deepseek_v2_greedy": _variant("deepseek_v2", 75, topk_method="greedy", n_group=1, topk_group=1, q_lora_rank=None),
     # GLM-4.5-Air has no norms of queries and keys.
     "glm4_moe_plain": _variant("glm4_moe", 71, attention_bias=False, use_qk_norm=False),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),

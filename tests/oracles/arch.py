@@ -16,7 +16,12 @@ class Moe:
     score_groups: int = 0   # groups the router limits itself to; 0: softmax scores, no groups, no bias
     chosen_groups: int = 0
     scaling: float = 1.0    # of the routed experts' weights
+    greedy: bool = False    # softmax scores that are not normalized, no bias
     gated_ffn: int = 0      # of one more shared expert, whose output a sigmoid gate scales
+
+    @property
+    def biased(self):
+        return self.score_groups > 0 and not self.greedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -85,7 +90,7 @@ class Arch:
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe", "glm4_moe") or self.gdn is not None
+        return self.family in ("qwen3", "qwen3_moe", "glm4_moe", "hy_v3") or self.gdn is not None
 
     @property
     def stacked(self):
@@ -108,9 +113,14 @@ def awkward(family, *, tied, dtype, **other):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+    if family == "deepseek_v2":
+        sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=2, ffn=20, dense=(0,), shared=2, score_groups=4, chosen_groups=2, scaling=3.0,
+                     greedy=True), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, mscale=0.707, mscale_all_dim=0.707))
     if family == "glm4_moe_lite":
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=1.8),
                      mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+    if family == "hy_v3":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.826))
     if family == "glm4_moe":
         sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):

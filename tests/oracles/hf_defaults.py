@@ -19,15 +19,19 @@ CLASSES = {
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "deepseek_v2": ("DeepseekV2ForCausalLM", transformers.DeepseekV2Config),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
     "glm4_moe": ("Glm4MoeForCausalLM", transformers.Glm4MoeConfig),
     "glm4_moe_lite": ("Glm4MoeLiteForCausalLM", transformers.Glm4MoeLiteConfig),
+    "hy_v3": ("HYV3ForCausalLM", transformers.HYV3Config),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)
+# What a class has no number for.
+GIVEN = {"deepseek_v2": dict(num_experts_per_tok=6)}
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
 # layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
-NEVER_ABSENT = {"deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"],
+NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"],
                 "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
 
 
@@ -36,6 +40,7 @@ def of(name):
     own = {field.name for field in dataclasses.fields(cls)} - {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
     own = {cls.attribute_map.get(key, key) for key in own} | {"tie_word_embeddings"}
     sizes = {key: value for key, value in SIZES.items() if key in own}
+    sizes.update(GIVEN.get(name, {}))
     values = cls(**sizes).to_dict()
     config = {key: values[key] for key in sorted(own) if key in values}
     config.update(architectures=[architecture], model_type=cls.model_type, dtype="bfloat16")

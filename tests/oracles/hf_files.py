@@ -61,7 +61,7 @@ def mtp_tensors(arch, state, seed):
     for depth in range(arch.mtp):
         h = f"model.layers.{arch.layers + depth}."
         out.update({h + name.removeprefix(last): like(name, tensor) for name, tensor in state.items() if name.startswith(last)})
-        out.update({h + name: like(name, norm) for name in ("enorm.weight", "hnorm.weight", "shared_head.norm.weight")})
+        out.update({h + name: like(name, norm) for name in ("enorm.weight", "hnorm.weight", mapping.mtp_final_norm(arch))})
         out[h + "eh_proj.weight"] = like("eh_proj", torch.empty(arch.hidden, 2 * arch.hidden, dtype=norm.dtype))
     out.update({name: state[original].clone() for name, original in mapping.duplicates(arch).items()})
     return out

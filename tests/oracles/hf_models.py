@@ -1,15 +1,20 @@
 """Tiny Hugging Face models of real transformers: configurations, random weights, logits."""
+import pathlib
 import re
+import tempfile
 
 import torch
 import transformers
 from transformers.cache_utils import MtpCache
 from transformers.modeling_layers import MtpModel
 
+from oracles import hf_files
+
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
             "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
-            "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM}
+            "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM,
+            "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM}
 
 
 def _moe_settings(arch):
@@ -22,6 +27,11 @@ def _moe_settings(arch):
     settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
     if arch.family == "qwen3_moe":
         return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+    if arch.family == "hy_v3":
+        return dict(settings, num_experts=moe.experts, num_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), router_scaling_factor=moe.scaling,
+                    num_nextn_predict_layers=arch.mtp)
+    if arch.family == "deepseek_v2":
+        settings.update(norm_topk_prob=False, topk_method="group_limited_greedy")
     return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), n_group=moe.score_groups,
                 topk_group=moe.chosen_groups, routed_scaling_factor=moe.scaling, num_nextn_predict_layers=arch.mtp)
 
@@ -142,10 +152,23 @@ def loading_report(arch, folder):
     return report
 
 
+def _as_mtp_model_reads(arch, folder, work):
+    """MtpModel does not know the name that Hy3's last norm has: a copy with the name of the others."""
+    if arch.family != "hy_v3":
+        return folder
+    return hf_files.copy_with_tensors(folder, pathlib.Path(work) / "renamed", {
+        name.replace(".final_layernorm.", ".shared_head.norm."): tensor for name, tensor in hf_files.read_safetensors(folder).items()})
+
+
 def logits_with_mtp(arch, folder, tokens):
     """[logits, logits of each MTP depth] of a folder in fp32, by transformers' model and its MtpModel. The rows past the end of
     the prompt see token 0, as Megatron's do; positions are shifted, which a relative encoding does not notice."""
-    made = _CLASSES[arch.family].from_pretrained(folder, dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as work:
+        made = _CLASSES[arch.family].from_pretrained(_as_mtp_model_reads(arch, folder, work), dtype=torch.float32)
+        return _logits_with_mtp(arch, made, tokens)
+
+
+def _logits_with_mtp(arch, made, tokens):
     # MtpModel takes from this which tensors are its own; the class says layer 61
     made._keys_to_ignore_on_load_unexpected = [rf"model\.layers\.{arch.layers + depth}\." for depth in range(arch.mtp)]
     ids, hidden = torch.tensor([tokens]), []

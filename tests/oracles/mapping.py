@@ -9,6 +9,7 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
                              linear_kv_down_proj's rows are [latent; rotated key], linear_kv_up_proj's of a head [key; value].
   multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
+  conversion_mapping.py      the names of Hy3's router, its bias and the shared experts in the files.
 """
 import torch
 
@@ -53,7 +54,17 @@ def _mlps(arch, m, h, is_moe):
         else:
             yield ours, *(f"{h}mlp.experts.{expert}.{x}_proj.weight" for x in ("gate", "up", "down"))
     if arch.moe.shared:
-        yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up", "down"))
+        shared = "shared_mlp" if arch.family == "hy_v3" else "shared_experts"
+        yield m + "mlp.shared_experts.", *(f"{h}mlp.{shared}.{x}_proj.weight" for x in ("gate", "up", "down"))
+
+
+# The router's weight and bias, where they have names of their own.
+_ROUTERS = {"mixtral": ("block_sparse_moe.gate.weight", None), "hy_v3": ("mlp.router.gate.weight", "mlp.expert_bias")}
+
+
+def mtp_final_norm(arch):
+    """The name of the last norm of an MTP layer."""
+    return "final_layernorm.weight" if arch.family == "hy_v3" else "shared_head.norm.weight"
 
 
 def _same(arch):
@@ -65,15 +76,15 @@ def _same(arch):
         pairs.update(_attention(arch, m, h))
         pairs[m + ("pre_mlp_layernorm.weight" if is_moe else "mlp.linear_fc1.layer_norm_weight")] = h + "post_attention_layernorm.weight"
         if is_moe:
-            gate = h + ("block_sparse_moe.gate." if arch.family == "mixtral" else "mlp.gate.")
-            pairs[m + "mlp.router.weight"] = gate + "weight"
-            if arch.moe.score_groups:
-                pairs[m + "mlp.router.expert_bias"] = gate + "e_score_correction_bias"
+            gate, bias = _ROUTERS.get(arch.family, ("mlp.gate.weight", "mlp.gate.e_score_correction_bias"))
+            pairs[m + "mlp.router.weight"] = h + gate
+            if arch.moe.biased:
+                pairs[m + "mlp.router.expert_bias"] = h + bias
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
     for depth in range(arch.mtp):
         m, h = f"mtp.layers.{depth}.", f"model.layers.{arch.layers + depth}."
         pairs.update({f"{m}{x}.weight": f"{h}{x}.weight" for x in ("enorm", "hnorm", "eh_proj")})
-        pairs[m + "final_layernorm.weight"] = h + "shared_head.norm.weight"
+        pairs[m + "final_layernorm.weight"] = h + mtp_final_norm(arch)
     return pairs
 
 
@@ -92,7 +103,7 @@ def _qkv(arch):
 def duplicates(arch):
     """{name: tensor it repeats}: what the files of MTP models hold again for every depth, and Megatron once."""
     out = {}
-    for depth in range(arch.mtp):
+    for depth in range(arch.mtp if arch.family != "hy_v3" else 0):
         h = f"model.layers.{arch.layers + depth}."
         out[h + "embed_tokens.weight"] = "model.embed_tokens.weight"
         out[h + "shared_head.head.weight"] = "lm_head.weight"

@@ -84,6 +84,20 @@ MODELS = {
                       f"{ALIKE} {SIZES} {EPS} --rotary-base 1000000 {UNTIED} {LATENT} --rotary-scaling-factor 1.0 --mscale 1.0 --mscale-all-dim 1.0 "
                       f"--num-experts 8 --moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} "
                       "--moe-router-topk-scaling-factor 1.8 --moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
+    "hy_v3": (dict(CONFIG, architectures=["HYV3ForCausalLM"], model_type="hy_v3", rms_norm_eps=1e-5, first_k_dense_replace=1, num_experts=8, num_shared_experts=1,
+                   moe_intermediate_size=32, num_experts_per_tok=2, router_scaling_factor=2.826, num_nextn_predict_layers=1,
+                   router_aux_loss_coef=0.001),
+              f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 8 --moe-layer-freq ([0]*1+[1]*3) "
+              f"--moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} --moe-router-topk-scaling-factor 2.826 "
+              "--moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
+    "deepseek_v2": (dict(CONFIG, architectures=["DeepseekV2ForCausalLM"], model_type="deepseek_v2", num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=32,
+                         qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, first_k_dense_replace=1, n_routed_experts=8, n_shared_experts=2, moe_intermediate_size=32,
+                         num_experts_per_tok=2, topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=16.0, norm_topk_prob=False,
+                         scoring_func="softmax", aux_loss_alpha=0.001, rope_theta=10000.0,
+                         rope_scaling=dict(type="yarn", factor=40, original_max_position_embeddings=4096, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707)),
+                    f"{ALIKE} {SIZES} {EPS} --rotary-base 10000 {UNTIED} {LATENT} --rotary-scaling-factor 40 --mscale 0.707 --mscale-all-dim 0.707 --num-experts 8 "
+                    f"--moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 64 --moe-router-pre-softmax --moe-router-num-groups 4 "
+                    "--moe-router-group-topk 2 --moe-router-topk-scaling-factor 16.0 --moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001"),
 }
 # The release's own configuration class has it; the one of transformers does not.
 MODELS["deepseek_v3"][0]["aux_loss_alpha"] = 0.0001

@@ -87,8 +87,8 @@ def _moe_settings(arch, grouped):
         settings["moe_layer_freq"] = [int(arch.is_moe(layer)) for layer in range(arch.layers)]
     if moe.score_groups:
         settings.update(
-            moe_router_num_groups=moe.score_groups, moe_router_group_topk=moe.chosen_groups, moe_router_score_function="sigmoid",
-            moe_router_enable_expert_bias=True, moe_router_topk_scaling_factor=moe.scaling, moe_router_dtype="fp32", moe_router_pre_softmax=True)
+            moe_router_num_groups=moe.score_groups, moe_router_group_topk=moe.chosen_groups, moe_router_score_function="sigmoid" if moe.biased else "softmax",
+            moe_router_enable_expert_bias=moe.biased, moe_router_topk_scaling_factor=moe.scaling, moe_router_dtype="fp32", moe_router_pre_softmax=True)
     return settings
 
 

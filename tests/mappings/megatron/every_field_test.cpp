@@ -50,7 +50,8 @@ std::vector<Json> configurations() {
   }
   all.push_back(read_config("qwen3_5_forms/next/hf/config.json"));
   const Json defaults = read_config("hf_defaults.json");
-  for (const char* name : {"glm4_moe_lite"}) all.push_back(defaults.at(name).at("config"));
+  for (const char* name : {"deepseek_v2", "glm4_moe_lite", "hy_v3"})
+    all.push_back(defaults.at(name).at("config"));
   return all;
 }
 
