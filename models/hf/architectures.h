@@ -17,6 +17,7 @@ namespace models {
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
   LINE(kQwen2)                          \
+  LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
   LINE(kQwen3Moe)

@@ -58,6 +58,7 @@ MOE = {
     "qwen3_moe": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 8, shard_size="90KB"),
     "qwen3_moe_tied_fp32": Case(awkward("qwen3_moe", tied=True, dtype="float32"), 9),
     "qwen3_moe_some_dense": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", moe=Moe(experts=4, topk=2, ffn=36, dense=(1,))), 17),
+    "qwen2_moe": Case(awkward("qwen2_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 21, shard_size="90KB"),
     "mixtral": Case(awkward("mixtral", tied=False, dtype="bfloat16", rope_base=1e6), 10, shard_size="80KB"),
     "deepseek_v3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1), 11, files=3, released=True),
     "deepseek_v3_mtp2_fp32": Case(awkward("deepseek_v3", tied=False, dtype="float32", mtp=2), 12),

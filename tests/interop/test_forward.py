@@ -88,6 +88,7 @@ def written_by_megatron(pools, source, folder, spec, **choices):
 
 WRITTEN = {
     "llama_tied_fp32": ("local", {}), "qwen2": ("te", {}), "qwen3": ("local", {"singleton": True}), "mixtral": ("te", {"grouped": True}),
+    "qwen2_moe": ("te", {"grouped": True}),
     "qwen3_moe": ("local", {}), "qwen3_moe_some_dense": ("te", {}), "deepseek_v3": ("te", {"grouped": True}), "deepseek_v3_mtp3": ("local", {}),
     "deepseek_v3_full_queries": ("te", {}),
 }

@@ -17,6 +17,7 @@ class Moe:
     chosen_groups: int = 0
     scaling: float = 1.0    # of the routed experts' weights
     gated_ffn: int = 0      # of one more shared expert, whose output a sigmoid gate scales
+    normalized: bool = True  # the weights of a token's experts sum to one, before the scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "qwen2_moe" (bias as qwen2), "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -80,7 +81,7 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family == "qwen2"
+        return self.family in ("qwen2", "qwen2_moe")
 
     @property
     def qk_norm(self):
@@ -101,6 +102,8 @@ def awkward(family, *, tied, dtype, **other):
     sizes = dict(layers=3, hidden=72, heads=6, groups=2, head_dim=16, ffn=136, vocab=157)
     if family == "qwen3_moe":
         sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
+    if family == "qwen2_moe":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=28, gated_ffn=20, normalized=False))
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":

@@ -16,6 +16,7 @@ CLASSES = {
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
     "qwen3_moe": ("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig),
+    "qwen2_moe": ("Qwen2MoeForCausalLM", transformers.Qwen2MoeConfig),
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),

@@ -8,7 +8,7 @@ from transformers.modeling_layers import MtpModel
 
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
-            "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM}
+            "qwen2_moe": transformers.Qwen2MoeForCausalLM, "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM}
 
 
 def _moe_settings(arch):
@@ -18,9 +18,10 @@ def _moe_settings(arch):
     settings = dict(num_experts_per_tok=moe.topk)
     if arch.family == "mixtral":
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
-    settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
-    if arch.family == "qwen3_moe":
-        return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+    settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)
+    if arch.family in ("qwen2_moe", "qwen3_moe"):
+        settings.update(num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+        return dict(settings, shared_expert_intermediate_size=moe.gated_ffn) if moe.gated_ffn else settings
     return dict(settings, n_routed_experts=moe.experts, n_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), n_group=moe.score_groups,
                 topk_group=moe.chosen_groups, routed_scaling_factor=moe.scaling, num_nextn_predict_layers=arch.mtp)
 

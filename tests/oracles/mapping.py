@@ -9,6 +9,7 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
                              linear_kv_down_proj's rows are [latent; rotated key], linear_kv_up_proj's of a head [key; value].
   multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
+  shared_experts.py          sigmoid(x gate_weight^T) times the MLP of that module.
 """
 import torch
 
@@ -54,6 +55,8 @@ def _mlps(arch, m, h, is_moe):
             yield ours, *(f"{h}mlp.experts.{expert}.{x}_proj.weight" for x in ("gate", "up", "down"))
     if arch.moe.shared:
         yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up", "down"))
+    if arch.moe.gated_ffn:
+        yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_expert.{x}_proj.weight" for x in ("gate", "up", "down"))
 
 
 def _same(arch):
@@ -67,6 +70,8 @@ def _same(arch):
         if is_moe:
             gate = h + ("block_sparse_moe.gate." if arch.family == "mixtral" else "mlp.gate.")
             pairs[m + "mlp.router.weight"] = gate + "weight"
+            if arch.moe.gated_ffn:
+                pairs[m + "mlp.shared_experts.gate_weight"] = h + "mlp.shared_expert_gate.weight"
             if arch.moe.score_groups:
                 pairs[m + "mlp.router.expert_bias"] = gate + "e_score_correction_bias"
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})

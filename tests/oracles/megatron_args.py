@@ -55,6 +55,10 @@ MODELS = {
     "qwen3_moe": (dict(CONFIG, architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                        norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], router_aux_loss_coef=0.001),
                   f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 4 --moe-router-topk 2 {MOE}"),
+    "qwen2_moe": (dict(CONFIG, architectures=["Qwen2MoeForCausalLM"], model_type="qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                       shared_expert_intermediate_size=48, norm_topk_prob=False, decoder_sparse_step=1, mlp_only_layers=[], router_aux_loss_coef=0.001),
+                  f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias --num-experts 4 --moe-router-topk 2 --moe-router-pre-softmax {MOE} "
+                  "--moe-shared-expert-intermediate-size 48 --moe-shared-expert-gate"),
     "qwen3_next": (dict(CONFIG, **DELTA_CONFIG, architectures=["Qwen3NextForCausalLM"], model_type="qwen3_next", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                         shared_expert_intermediate_size=32, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[]),
                    f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm {DELTA} --num-experts 4 --moe-router-topk 2 {MOE} "

@@ -76,8 +76,8 @@ def _moe_settings(arch, grouped):
     settings = dict(
         num_moe_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, moe_grouped_gemm=grouped,
         moe_router_load_balancing_type="none", moe_aux_loss_coeff=0.0, moe_token_dispatcher_type="allgather",
-        # softmax over the chosen logits only: the same as normalizing the chosen probabilities
-        moe_router_pre_softmax=False,
+        # after the choice, the softmax is over the chosen logits only: the same as normalizing the chosen probabilities
+        moe_router_pre_softmax=not moe.normalized,
     )
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn

@@ -125,6 +125,25 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   EXPECT_EQ(bound(renamed).dim("experts"), 16);  // the name that transformers 5 writes
 }
 
+// Qwen2MoeAttention has biases as qkv_bias says; norm_topk_prob normalizes after the softmax.
+TEST(Qwen2Moe, BiasesAndRouter) {
+  const auto biases = [](const Json& config) {
+    int count = 0;
+    bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      count += tensor.name.ends_with("linear_qkv.bias") ? 1 : 0;
+    });
+    return count;
+  };
+  const Json config = small(kQwen15MoeA27B);
+  EXPECT_EQ(biases(config), 4);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["add_qkv_bias"], true);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["moe_router_pre_softmax"], true);
+  const Json plain = with(with(config, "qkv_bias", "false"), "norm_topk_prob", "true");
+  EXPECT_EQ(biases(plain), 0);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["add_qkv_bias"], false);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["moe_router_pre_softmax"], false);
+}
+
 struct Requested {
   const char* file;
   const char* config;
@@ -251,6 +270,7 @@ TEST(ExpertTables, RefuseByName) {
       {kQwen3_30B_A3B, "attention_bias", "true", "attention_bias true"},
       {kQwen3_30B_A3B, "num_experts", "0", "without experts"},
       {kQwen3_30B_A3B, "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
+      {kQwen15MoeA27B, "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
       {kMixtral8x7B, "quantization_config", R"({"quant_method": "awq"})", "quant_method 'awq'"},
       {kMixtral8x7B, "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
   };

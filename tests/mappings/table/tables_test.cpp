@@ -151,6 +151,7 @@ const Published kPublished[] = {
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
     {"mistral_7b", kMistral7B, "mistral.jsonc", 291, 7'241'732'096},
     {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
+    {"qwen1_5_moe_a2_7b", kQwen15MoeA27B, "qwen2_moe.jsonc", 4'659, 14'315'784'192},
     {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
 
