@@ -20,7 +20,8 @@ namespace models {
   LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
-  LINE(kQwen3Moe)
+  LINE(kQwen3Moe)                       \
+  LINE(kSeedOss)
 
 namespace architectures {
 #define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;

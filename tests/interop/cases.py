@@ -81,7 +81,12 @@ FP8 = {
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
-CASES = {**DENSE, **MOE, **FP8}
+# Their modules in Megatron-Core are those of the ones above, or it has none: converted once each (test_convert_more).
+MORE = {
+    "seed_oss": Case(awkward("seed_oss", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e7), 22),
+}
+
+CASES = {**DENSE, **MOE, **FP8, **MORE}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.
@@ -100,6 +105,7 @@ FORWARD = {
     "qwen3_yarn": _variant("qwen3", 34, rope_parameters=_YARN),
     "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "seed_oss_unbiased": _variant("seed_oss", 45, attention_bias=False),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),

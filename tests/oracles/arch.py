@@ -60,7 +60,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "qwen2_moe" (bias as qwen2), "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -81,11 +81,16 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family in ("qwen2", "qwen2_moe")
+        return self.family in ("qwen2", "qwen2_moe", "seed_oss")
 
     @property
     def qk_norm(self):
         return self.family in ("qwen3", "qwen3_moe") or self.gdn is not None
+
+    @property
+    def whole_qk_norm(self):
+        """Whether the norm of queries, and that of keys, is over the channels of all heads together."""
+        return self.family in ("olmoe", "minimax_m2")
 
     @property
     def stacked(self):

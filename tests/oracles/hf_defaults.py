@@ -20,6 +20,7 @@ CLASSES = {
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "seed_oss": ("SeedOssForCausalLM", transformers.SeedOssConfig),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }

@@ -8,7 +8,8 @@ from transformers.modeling_layers import MtpModel
 
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
-            "qwen2_moe": transformers.Qwen2MoeForCausalLM, "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM}
+            "qwen2_moe": transformers.Qwen2MoeForCausalLM, "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
+            "seed_oss": transformers.SeedOssForCausalLM}
 
 
 def _moe_settings(arch):

@@ -48,6 +48,8 @@ MODELS = {
               f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias"),
     "qwen3": (dict(CONFIG, architectures=["Qwen3ForCausalLM"], model_type="qwen3"),
               f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm"),
+    "seed_oss": (dict(CONFIG, architectures=["SeedOssForCausalLM"], model_type="seed_oss", attention_bias=True, attention_dropout=0.0, residual_dropout=0.0),
+                 f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias"),
     "mistral": (dict(CONFIG, architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=8, rms_norm_eps=1e-5),
                 f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --window-size 7,0"),
     "mixtral": (dict(CONFIG, architectures=["MixtralForCausalLM"], model_type="mixtral", num_local_experts=4, num_experts_per_tok=2, sliding_window=None, rms_norm_eps=1e-5),

@@ -259,6 +259,18 @@ TEST(Provider, RoutersOfSoftmax) {
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
 }
 
+// residual_dropout is transformers' name for the dropout of what attention and MLP add.
+TEST(Provider, SeedOssTrainsWithItsDropouts) {
+  Json seed = Json::parse(kSeedOss36B);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["attention_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], true);
+  seed["attention_bias"] = false;
+  seed["residual_dropout"] = 0.0;
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], false);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.0);
+}
+
 TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   Json mistral = Json::parse(kMistral7B);
   EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));
