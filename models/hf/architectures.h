@@ -14,8 +14,11 @@ namespace models {
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kLlama)                          \
+  LINE(kMiniMaxM2)                      \
+  LINE(kMinistral)                      \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kOlmoe)                          \
   LINE(kQwen2)                          \
   LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \

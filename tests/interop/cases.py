@@ -84,6 +84,9 @@ FP8 = {
 # Their modules in Megatron-Core are those of the ones above, or it has none: converted once each (test_convert_more).
 MORE = {
     "seed_oss": Case(awkward("seed_oss", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e7), 22),
+    "ministral": Case(awkward("ministral", tied=False, dtype="bfloat16", rope_base=1e6), 25),
+    "olmoe": Case(awkward("olmoe", tied=False, dtype="bfloat16"), 23),
+    "minimax_m2": Case(awkward("minimax_m2", tied=False, dtype="bfloat16", rope_base=5e6), 24),
 }
 
 CASES = {**DENSE, **MOE, **FP8, **MORE}
@@ -106,6 +109,7 @@ FORWARD = {
     "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "seed_oss_unbiased": _variant("seed_oss", 45, attention_bias=False),
+    "ministral_alike": Case(awkward("ministral", tied=False, dtype="bfloat16", window=7, sliding=(True,) * 3), 46),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),

@@ -41,7 +41,7 @@ def check_fields(causeway, root, folder, again):
 
 
 # Many have the same fields: llama, mistral and the dense layers of others.
-NAMED = {family: family for family in ("llama", "mistral", "qwen2", "seed_oss")}
+NAMED = {family: family for family in ("llama", "mistral", "ministral", "qwen2", "seed_oss")}
 # Megatron has no such attention, or other constants: what was converted is no longer the source's model.
 OTHER_FUNCTION = ("qwen2_window", "llama_llama3_rope")
 

@@ -42,6 +42,8 @@ READ = {
     "no_window_where_layers_are_not_listed": ("qwen2_window", {"sliding_window": None}, ("layer_types",)),
     "no_window_of_experts": ("qwen3_moe", {"use_sliding_window": True, "sliding_window": None}, ()),
     "a_window_of_every_other_layer": ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 5}, ("layer_types",)),
+    "a_window_of_listed_layers": ("ministral", {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, ()),
+    "a_part_of_heads_in_words_of_the_release": ("minimax_m2", {"rotary_dim": 4, "rope_theta": 10000.0}, ("rope_parameters",)),
     "biases_left_out": ("qwen2_moe", {}, ("qkv_bias",)),
     "no_window_of_any_layer": ("mistral_window", {"sliding_window": None}, ()),
     "layers_that_are_listed_beside_a_window_of_all": ("mistral_window", {"layer_types": ["sliding_attention"] * 3}, ()),

@@ -12,6 +12,7 @@ import transformers
 CLASSES = {
     "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
     "mistral": ("MistralForCausalLM", transformers.MistralConfig),
+    "ministral": ("MinistralForCausalLM", transformers.MinistralConfig),
     "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
@@ -21,6 +22,8 @@ CLASSES = {
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
     "seed_oss": ("SeedOssForCausalLM", transformers.SeedOssConfig),
+    "olmoe": ("OlmoeForCausalLM", transformers.OlmoeConfig),
+    "minimax_m2": ("MiniMaxM2ForCausalLM", transformers.MiniMaxM2Config),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }

@@ -9,7 +9,8 @@ from transformers.modeling_layers import MtpModel
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
             "qwen2_moe": transformers.Qwen2MoeForCausalLM, "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
-            "seed_oss": transformers.SeedOssForCausalLM}
+            "seed_oss": transformers.SeedOssForCausalLM, "ministral": transformers.MinistralForCausalLM,
+            "olmoe": transformers.OlmoeForCausalLM, "minimax_m2": transformers.MiniMaxM2ForCausalLM}
 
 
 def _moe_settings(arch):
@@ -17,8 +18,10 @@ def _moe_settings(arch):
     if moe is None:
         return {}
     settings = dict(num_experts_per_tok=moe.topk)
-    if arch.family == "mixtral":
+    if arch.family in ("mixtral", "minimax_m2"):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
+    if arch.family == "olmoe":
+        return dict(settings, num_experts=moe.experts, intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)
     settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)
     if arch.family in ("qwen2_moe", "qwen3_moe"):
         settings.update(num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
@@ -30,7 +33,8 @@ def _moe_settings(arch):
 def _attention_settings(arch):
     mla = arch.mla
     if mla is None:
-        return dict(head_dim=arch.head_dim, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base})
+        part = {} if arch.rotary == 1 else {"partial_rotary_factor": arch.rotary}
+        return dict(head_dim=arch.head_dim, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base, **part})
     rope = dict(rope_type="default", rope_theta=arch.rope_base)
     yarn = dict(rope_type="yarn", rope_theta=arch.rope_base, factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32.0,
                 beta_slow=1.0, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
@@ -47,6 +51,8 @@ def config(arch):
     )
     settings.update(_attention_settings(arch))
     settings.update(_moe_settings(arch))
+    if arch.sliding:
+        settings.update(sliding_window=arch.window, layer_types=["sliding_attention" if slides else "full_attention" for slides in arch.sliding])
     settings.update(arch.hf)
     return _CLASSES[arch.family].config_class(**settings)
 

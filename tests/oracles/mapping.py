@@ -49,7 +49,7 @@ def _mlps(arch, m, h, is_moe):
         return
     for expert in range(arch.moe.experts):
         ours = f"{m}mlp.experts.local_experts.{expert}."
-        if arch.family == "mixtral":
+        if arch.family in ("mixtral", "minimax_m2"):
             yield ours, *(f"{h}block_sparse_moe.experts.{expert}.{x}.weight" for x in ("w1", "w3", "w2"))
         else:
             yield ours, *(f"{h}mlp.experts.{expert}.{x}_proj.weight" for x in ("gate", "up", "down"))
@@ -68,12 +68,12 @@ def _same(arch):
         pairs.update(_attention(arch, m, h))
         pairs[m + ("pre_mlp_layernorm.weight" if is_moe else "mlp.linear_fc1.layer_norm_weight")] = h + "post_attention_layernorm.weight"
         if is_moe:
-            gate = h + ("block_sparse_moe.gate." if arch.family == "mixtral" else "mlp.gate.")
+            gate = h + ("block_sparse_moe.gate." if arch.family in ("mixtral", "minimax_m2") else "mlp.gate.")
             pairs[m + "mlp.router.weight"] = gate + "weight"
             if arch.moe.gated_ffn:
                 pairs[m + "mlp.shared_experts.gate_weight"] = h + "mlp.shared_expert_gate.weight"
             if arch.moe.score_groups:
-                pairs[m + "mlp.router.expert_bias"] = gate + "e_score_correction_bias"
+                pairs[m + "mlp.router.expert_bias"] = (h + "block_sparse_moe." if arch.family == "minimax_m2" else gate) + "e_score_correction_bias"
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
     for depth in range(arch.mtp):
         m, h = f"mtp.layers.{depth}.", f"model.layers.{arch.layers + depth}."

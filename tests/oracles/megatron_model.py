@@ -51,6 +51,7 @@ def _adapt():
     torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
+    fused_softmax.get_sliding_window_causal_mask = lambda sq, sk, size: ~torch.ones(sq, sk, dtype=torch.bool).triu(sk - sq - size[0]).tril(sk - sq + size[1])
     # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
     # in the process that filled it.
     filesystem_async._results_queue = queue.Queue()
@@ -123,6 +124,7 @@ def _config(arch, grouped, dtype):
         expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size(), mtp_num_layers=arch.mtp or None,
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
+        window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
         **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)

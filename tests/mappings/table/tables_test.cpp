@@ -153,6 +153,9 @@ const Published kPublished[] = {
     {"mistral_7b", kMistral7B, "mistral.jsonc", 291, 7'241'732'096},
     {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
     {"qwen1_5_moe_a2_7b", kQwen15MoeA27B, "qwen2_moe.jsonc", 4'659, 14'315'784'192},
+    {"ministral_8b", kMinistral8B, "ministral.jsonc", 327, 8'019'808'256},
+    {"olmoe_1b_7b", kOlmoe1B7B, "olmoe.jsonc", 3'219, 6'919'161'856},
+    {"minimax_m2", kMiniMaxM2, "minimax_m2.jsonc", 48'239, 228'689'764'864},
     {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
 
