@@ -12,7 +12,7 @@ from oracles.arch import awkward
 # DeepSeek-V3's class has no multi-token prediction, so its state has none.
 PLAIN = {
     "qwen3_moe": cases.CASES["qwen3_moe"], "qwen3_moe_some_dense": cases.CASES["qwen3_moe_some_dense"], "mixtral": cases.CASES["mixtral"],
-    "qwen2_moe": cases.CASES["qwen2_moe"], "olmoe": cases.CASES["olmoe"], "minimax_m2": cases.CASES["minimax_m2"],
+    "qwen2_moe": cases.CASES["qwen2_moe"], "olmoe": cases.CASES["olmoe"],
     "deepseek_v3": cases.Case(awkward("deepseek_v3", tied=False, dtype="bfloat16"), 60),
 }
 NAMES = [*PLAIN, "next"]
