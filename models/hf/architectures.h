@@ -18,12 +18,17 @@ namespace models {
   LINE(kGlm4MoeLite)                    \
   LINE(kHyV3)                           \
   LINE(kLlama)                          \
+  LINE(kMiniMaxM2)                      \
+  LINE(kMinistral)                      \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kOlmoe)                          \
   LINE(kQwen2)                          \
+  LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
-  LINE(kQwen3Moe)
+  LINE(kQwen3Moe)                       \
+  LINE(kSeedOss)
 
 namespace architectures {
 #define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <optional>
 #include <string>
 
 #include "bridge/io/base/checked.h"
@@ -109,6 +112,16 @@ int64_t window_of(const Settings& model, int64_t layer) {
   return size[0] < 0 ? 0 : bridge::checked_add(size[0], 1, "window_size");
 }
 
+// Specifications of Megatron-Bridge whose attention norms the channels of all heads together.
+constexpr std::string_view kWholeNormSpecs[] = {".olmoe_layer_spec", ".minimax_m2_layer_spec"};
+
+bool has_whole_qk_norm(const Settings& model) {
+  const std::optional<Settings> spec = model.section("transformer_layer_spec");
+  const std::string target = spec ? spec->text_or("_target_", "") : "";
+  return std::any_of(std::begin(kWholeNormSpecs), std::end(kWholeNormSpecs),
+                     [&](std::string_view name) { return target.ends_with(name); });
+}
+
 GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   GroupedAttention attention;
   attention.heads = model.integer("num_attention_heads");
@@ -118,7 +131,9 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
       model.integer_or("kv_channels", model.integer("hidden_size") / attention.heads);
   attention.output_bias = model.flag_or("add_bias_linear", true);
   attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
-  attention.qk_norm = model.flag_or("qk_layernorm", false);
+  // These specifications do not ask qk_layernorm, which is false beside that of MiniMax-M2.
+  attention.whole_qk_norm = has_whole_qk_norm(model);
+  attention.qk_norm = attention.whole_qk_norm || model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
   attention.window = window_of(model, layer);
   attention.rotary = grouped_rotary(model, attention.head_dim);

@@ -13,7 +13,8 @@ namespace models {
 namespace {
 
 // A tensor with a key of its own. Where there are two names, one is that of the local specification
-// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's.
+// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's; those of q
+// and k norms are Megatron-Core's and mcore-bridge's.
 struct Plain {
   Role role;
   std::string_view name;
@@ -29,8 +30,8 @@ constexpr Plain kPlain[] = {
     {Role::kMlpNorm, "mlp.linear_fc1.layer_norm_weight", "pre_mlp_layernorm.weight"},
     {Role::kO, "self_attention.linear_proj.weight"},
     {Role::kOBias, "self_attention.linear_proj.bias"},
-    {Role::kQNorm, "self_attention.q_layernorm.weight"},
-    {Role::kKNorm, "self_attention.k_layernorm.weight"},
+    {Role::kQNorm, "self_attention.q_layernorm.weight", "self_attention.q_norm.weight"},
+    {Role::kKNorm, "self_attention.k_layernorm.weight", "self_attention.k_norm.weight"},
     {Role::kQDown, "self_attention.linear_q_down_proj.weight"},
     {Role::kQDownNorm, "self_attention.linear_q_up_proj.layer_norm_weight",
      "self_attention.q_layernorm.weight"},

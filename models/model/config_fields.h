@@ -40,8 +40,10 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("heads", &GroupedAttention::heads), field("kv_heads", &GroupedAttention::kv_heads),
     field("head_dim", &GroupedAttention::head_dim), field("qkv_bias", &GroupedAttention::qkv_bias),
     field("output_bias", &GroupedAttention::output_bias),
-    field("qk_norm", &GroupedAttention::qk_norm), field("gated", &GroupedAttention::gated),
-    field("window", &GroupedAttention::window), field("rotary", &GroupedAttention::rotary));
+    field("qk_norm", &GroupedAttention::qk_norm),
+    field("whole_qk_norm", &GroupedAttention::whole_qk_norm),
+    field("gated", &GroupedAttention::gated), field("window", &GroupedAttention::window),
+    field("rotary", &GroupedAttention::rotary));
 
 template <>
 inline constexpr std::string_view kKind<LatentAttention> = "latent";

@@ -44,6 +44,9 @@ void check_part(const GroupedAttention& attention) {
     bridge::bad_input(fmt::format("{} heads cannot share {} key/value heads", attention.heads,
                                   attention.kv_heads));
   }
+  if (attention.whole_qk_norm && !attention.qk_norm) {
+    bridge::bad_input("a norm of all heads together, and none of queries and keys");
+  }
   check_size("the attention window", attention.window, 0);
   check_rotary(attention.rotary, attention.head_dim);
 }

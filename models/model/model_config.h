@@ -64,6 +64,8 @@ struct GroupedAttention {
   bool qkv_bias = false;
   bool output_bias = false;
   bool qk_norm = false;  // of every query and key head, before the rotation
+  // Its mean is over the channels of all query heads together, and over those of all key heads.
+  bool whole_qk_norm = false;
   // Each channel of the result is multiplied by the sigmoid of a projection of its own.
   bool gated = false;
   int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it

@@ -62,8 +62,8 @@ class LayerTensors {
       add(Role::kVBias, {kv});
     }
     if (attention.qk_norm) {
-      add(Role::kQNorm, {attention.head_dim});
-      add(Role::kKNorm, {attention.head_dim});
+      add(Role::kQNorm, {attention.whole_qk_norm ? q : attention.head_dim});
+      add(Role::kKNorm, {attention.whole_qk_norm ? kv : attention.head_dim});
     }
     add(Role::kO, {hidden_, q});
     if (attention.output_bias) add(Role::kOBias, {hidden_});

@@ -58,6 +58,7 @@ MOE = {
     "qwen3_moe": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 8, shard_size="90KB"),
     "qwen3_moe_tied_fp32": Case(awkward("qwen3_moe", tied=True, dtype="float32"), 9),
     "qwen3_moe_some_dense": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", moe=Moe(experts=4, topk=2, ffn=36, dense=(1,))), 17),
+    "qwen2_moe": Case(awkward("qwen2_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 21, shard_size="90KB"),
     "mixtral": Case(awkward("mixtral", tied=False, dtype="bfloat16", rope_base=1e6), 10, shard_size="80KB"),
     "deepseek_v3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1), 11, files=3, released=True),
     "deepseek_v3_mtp2_fp32": Case(awkward("deepseek_v3", tied=False, dtype="float32", mtp=2), 12),
@@ -88,7 +89,15 @@ FP8 = {
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
-CASES = {**DENSE, **MOE, **KIN, **FP8}
+# Their modules in Megatron-Core are those of the ones above, or it has none: converted once each (test_convert_more).
+MORE = {
+    "seed_oss": Case(awkward("seed_oss", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e7), 22),
+    "ministral": Case(awkward("ministral", tied=False, dtype="bfloat16", rope_base=1e6), 25),
+    "olmoe": Case(awkward("olmoe", tied=False, dtype="bfloat16"), 23),
+    "minimax_m2": Case(awkward("minimax_m2", tied=False, dtype="bfloat16", rope_base=5e6), 24),
+}
+
+CASES = {**DENSE, **MOE, **KIN, **FP8, **MORE}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.
@@ -107,6 +116,8 @@ FORWARD = {
     "qwen3_yarn": _variant("qwen3", 34, rope_parameters=_YARN),
     "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "seed_oss_unbiased": _variant("seed_oss", 45, attention_bias=False),
+    "ministral_alike": Case(awkward("ministral", tied=False, dtype="bfloat16", window=7, sliding=(True,) * 3), 46),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),

@@ -41,7 +41,7 @@ def check_fields(causeway, root, folder, again):
 
 
 # Many have the same fields: llama, mistral and the dense layers of others; DeepSeek-V3 without YaRN and GLM-4.7-Flash; Hy3 and GLM-4.5.
-NAMED = {name: name for name in ("llama", "mistral", "deepseek_v3", "glm4_moe_lite", "hy_v3")}
+NAMED = {name: name for name in ("llama", "mistral", "ministral", "qwen2", "seed_oss", "deepseek_v3", "glm4_moe_lite", "hy_v3")}
 # Megatron has no such attention, or other constants: what was converted is no longer the source's model.
 OTHER_FUNCTION = ("qwen2_window", "llama_llama3_rope")
 

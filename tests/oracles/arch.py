@@ -18,6 +18,7 @@ class Moe:
     scaling: float = 1.0    # of the routed experts' weights
     greedy: bool = False    # softmax scores that are not normalized, no bias
     gated_ffn: int = 0      # of one more shared expert, whose output a sigmoid gate scales
+    normalized: bool = True  # the weights of a token's experts sum to one, before the scaling
 
     @property
     def biased(self):
@@ -64,7 +65,9 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
+                           # names), "olmoe", "minimax_m2", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3"
+                           # (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -81,16 +84,24 @@ class Arch:
     moe: Moe | None = None
     mla: Mla | None = None
     gdn: Gdn | None = None
+    rotary: float = 1.0    # the part of a head that positions rotate, unless gdn says it
+    window: int = 0        # tokens that a query of a sliding layer sees
+    sliding: tuple[bool, ...] = ()  # for each layer, where some have the window
     mtp: int = 0           # multi-token prediction depths
     hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
 
     @property
     def qkv_bias(self):
-        return self.family in ("qwen2", "glm4_moe")
+        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe")
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe", "glm4_moe", "hy_v3") or self.gdn is not None
+        return self.family in ("qwen3", "qwen3_moe", "glm4_moe", "hy_v3") or self.gdn is not None or self.whole_qk_norm
+
+    @property
+    def whole_qk_norm(self):
+        """Whether the norm of queries, and that of keys, is over the channels of all heads together."""
+        return self.family in ("olmoe", "minimax_m2")
 
     @property
     def stacked(self):
@@ -107,6 +118,14 @@ def awkward(family, *, tied, dtype, **other):
     sizes = dict(layers=3, hidden=72, heads=6, groups=2, head_dim=16, ffn=136, vocab=157)
     if family == "qwen3_moe":
         sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
+    if family == "qwen2_moe":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=28, gated_ffn=20, normalized=False))
+    if family == "ministral":
+        sizes.update(window=5, sliding=(True, False, True))
+    if family == "olmoe":
+        sizes.update(groups=6, head_dim=12, ffn=28, moe=Moe(experts=6, topk=3, ffn=28, normalized=False))
+    if family == "minimax_m2":
+        sizes.update(ffn=28, eps=1e-6, rotary=0.5, moe=Moe(experts=6, topk=3, ffn=28, score_groups=1, chosen_groups=1))
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":

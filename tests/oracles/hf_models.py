@@ -12,7 +12,9 @@ from oracles import hf_files
 
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
-            "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
+            "qwen2_moe": transformers.Qwen2MoeForCausalLM, "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
+            "seed_oss": transformers.SeedOssForCausalLM, "ministral": transformers.MinistralForCausalLM,
+            "olmoe": transformers.OlmoeForCausalLM, "minimax_m2": transformers.MiniMaxM2ForCausalLM,
             "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM,
             "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM}
 
@@ -22,11 +24,14 @@ def _moe_settings(arch):
     if moe is None:
         return {}
     settings = dict(num_experts_per_tok=moe.topk)
-    if arch.family == "mixtral":
+    if arch.family in ("mixtral", "minimax_m2"):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
-    settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
-    if arch.family == "qwen3_moe":
-        return dict(settings, num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+    if arch.family == "olmoe":
+        return dict(settings, num_experts=moe.experts, intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)
+    settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)
+    if arch.family in ("qwen2_moe", "qwen3_moe"):
+        settings.update(num_experts=moe.experts, decoder_sparse_step=1, mlp_only_layers=list(moe.dense))
+        return dict(settings, shared_expert_intermediate_size=moe.gated_ffn) if moe.gated_ffn else settings
     if arch.family == "hy_v3":
         return dict(settings, num_experts=moe.experts, num_shared_experts=moe.shared, first_k_dense_replace=len(moe.dense), router_scaling_factor=moe.scaling,
                     num_nextn_predict_layers=arch.mtp)
@@ -39,10 +44,10 @@ def _moe_settings(arch):
 def _attention_settings(arch):
     mla = arch.mla
     if mla is None:
-        rope = dict(rope_type="default", rope_theta=arch.rope_base)
-        if arch.family != "glm4_moe":
-            return dict(head_dim=arch.head_dim, rope_parameters=rope)
-        return dict(head_dim=arch.head_dim, attention_bias=True, use_qk_norm=True, rope_parameters=dict(rope, partial_rotary_factor=arch.rotary))
+        part = {} if arch.rotary == 1 else {"partial_rotary_factor": arch.rotary}
+        rope = dict(rope_type="default", rope_theta=arch.rope_base, **part)
+        biased = dict(attention_bias=True, use_qk_norm=True) if arch.family == "glm4_moe" else {}
+        return dict(head_dim=arch.head_dim, rope_parameters=rope, **biased)
     rope = dict(rope_type="default", rope_theta=arch.rope_base)
     yarn = dict(rope_type="yarn", rope_theta=arch.rope_base, factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32.0,
                 beta_slow=1.0, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
@@ -59,6 +64,8 @@ def config(arch):
     )
     settings.update(_attention_settings(arch))
     settings.update(_moe_settings(arch))
+    if arch.sliding:
+        settings.update(sliding_window=arch.window, layer_types=["sliding_attention" if slides else "full_attention" for slides in arch.sliding])
     settings.update(arch.hf)
     return _CLASSES[arch.family].config_class(**settings)
 

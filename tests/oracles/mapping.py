@@ -10,6 +10,7 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
   multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
   conversion_mapping.py      the names of Hy3's router, its bias and the shared experts in the files.
+  shared_experts.py          sigmoid(x gate_weight^T) times the MLP of that module.
 """
 import torch
 
@@ -49,17 +50,20 @@ def _mlps(arch, m, h, is_moe):
         return
     for expert in range(arch.moe.experts):
         ours = f"{m}mlp.experts.local_experts.{expert}."
-        if arch.family == "mixtral":
+        if arch.family in ("mixtral", "minimax_m2"):
             yield ours, *(f"{h}block_sparse_moe.experts.{expert}.{x}.weight" for x in ("w1", "w3", "w2"))
         else:
             yield ours, *(f"{h}mlp.experts.{expert}.{x}_proj.weight" for x in ("gate", "up", "down"))
     if arch.moe.shared:
         shared = "shared_mlp" if arch.family == "hy_v3" else "shared_experts"
         yield m + "mlp.shared_experts.", *(f"{h}mlp.{shared}.{x}_proj.weight" for x in ("gate", "up", "down"))
+    if arch.moe.gated_ffn:
+        yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_expert.{x}_proj.weight" for x in ("gate", "up", "down"))
 
 
 # The router's weight and bias, where they have names of their own.
-_ROUTERS = {"mixtral": ("block_sparse_moe.gate.weight", None), "hy_v3": ("mlp.router.gate.weight", "mlp.expert_bias")}
+_ROUTERS = {"mixtral": ("block_sparse_moe.gate.weight", None), "hy_v3": ("mlp.router.gate.weight", "mlp.expert_bias"),
+            "minimax_m2": ("block_sparse_moe.gate.weight", "block_sparse_moe.e_score_correction_bias")}
 
 
 def mtp_final_norm(arch):
@@ -78,6 +82,8 @@ def _same(arch):
         if is_moe:
             gate, bias = _ROUTERS.get(arch.family, ("mlp.gate.weight", "mlp.gate.e_score_correction_bias"))
             pairs[m + "mlp.router.weight"] = h + gate
+            if arch.moe.gated_ffn:
+                pairs[m + "mlp.shared_experts.gate_weight"] = h + "mlp.shared_expert_gate.weight"
             if arch.moe.biased:
                 pairs[m + "mlp.router.expert_bias"] = h + bias
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})

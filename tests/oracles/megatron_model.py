@@ -51,6 +51,7 @@ def _adapt():
     torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
+    fused_softmax.get_sliding_window_causal_mask = lambda sq, sk, size: ~torch.ones(sq, sk, dtype=torch.bool).triu(sk - sq - size[0]).tril(sk - sq + size[1])
     # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
     # in the process that filled it.
     filesystem_async._results_queue = queue.Queue()
@@ -76,8 +77,8 @@ def _moe_settings(arch, grouped):
     settings = dict(
         num_moe_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, moe_grouped_gemm=grouped,
         moe_router_load_balancing_type="none", moe_aux_loss_coeff=0.0, moe_token_dispatcher_type="allgather",
-        # softmax over the chosen logits only: the same as normalizing the chosen probabilities
-        moe_router_pre_softmax=False,
+        # after the choice, the softmax is over the chosen logits only: the same as normalizing the chosen probabilities
+        moe_router_pre_softmax=not moe.normalized,
     )
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
@@ -123,6 +124,7 @@ def _config(arch, grouped, dtype, blocks):
         expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size(), mtp_num_layers=arch.mtp or None,
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
+        window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
         **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)

@@ -259,6 +259,34 @@ TEST(Provider, RoutersOfSoftmax) {
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
 }
 
+// residual_dropout is transformers' name for the dropout of what attention and MLP add.
+TEST(Provider, SeedOssTrainsWithItsDropouts) {
+  Json seed = Json::parse(kSeedOss36B);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["attention_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], true);
+  seed["attention_bias"] = false;
+  seed["residual_dropout"] = 0.0;
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], false);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.0);
+}
+
+// is_layer_window_attention: 1 is a layer with the window.
+TEST(Provider, MinistralSaysTheLayersWithTheWindow) {
+  Json ministral = Json::parse(kMinistral8B);
+  ministral["num_hidden_layers"] = 3;
+  EXPECT_EQ(provider_of(ministral.dump())["window_size"], Json({32767, 0}));
+  EXPECT_EQ(provider_of(ministral.dump())["window_attn_skip_freq"], nullptr);
+  ministral["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(provider_of(ministral.dump())["window_attn_skip_freq"], Json({1, 0, 1}));
+  EXPECT_EQ(megatron_args(provider_of(ministral.dump()), {})["window_attn_skip_freq"],
+            Json({1, 0, 1}));
+  ministral["layer_types"] = {"full_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(provider_of(ministral.dump())["window_size"], nullptr);
+  ministral["layer_types"] = {"sliding_attention", "chunked_attention", "full_attention"};
+  EXPECT_THROW(provider_of(ministral.dump()), bridge::Error);
+}
+
 TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   Json mistral = Json::parse(kMistral7B);
   EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));

@@ -134,6 +134,57 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   EXPECT_EQ(bound(renamed).dim("experts"), 16);  // the name that transformers 5 writes
 }
 
+// Qwen2MoeAttention has biases as qkv_bias says; norm_topk_prob normalizes after the softmax.
+TEST(Qwen2Moe, BiasesAndRouter) {
+  const auto biases = [](const Json& config) {
+    int count = 0;
+    bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      count += tensor.name.ends_with("linear_qkv.bias") ? 1 : 0;
+    });
+    return count;
+  };
+  const Json config = small(kQwen15MoeA27B);
+  EXPECT_EQ(biases(config), 4);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["add_qkv_bias"], true);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["moe_router_pre_softmax"], true);
+  const Json plain = with(with(config, "qkv_bias", "false"), "norm_topk_prob", "true");
+  EXPECT_EQ(biases(plain), 0);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["add_qkv_bias"], false);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["moe_router_pre_softmax"], false);
+}
+
+// The norms of Megatron-Bridge's FullDimQNorm and OLMoESelfAttention are as wide as all heads.
+TEST(WholeQkNorm, WidthsAndBothNames) {
+  for (const auto& [released, width_q, width_k] :
+       {std::tuple(kOlmoe1B7B, 2048, 2048), std::tuple(kMiniMaxM2, 48 * 128, 8 * 128)}) {
+    std::map<std::string, LogicalTensor> found;
+    bound(small(released)).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      if (tensor.name.find("self_attention.q_layernorm") != std::string::npos ||
+          tensor.name.find("self_attention.k_layernorm") != std::string::npos) {
+        found.emplace(tensor.name, tensor);
+      }
+    });
+    ASSERT_EQ(found.size(), 8u);
+    const LogicalTensor& q = found.at("decoder.layers.3.self_attention.q_layernorm.weight");
+    const LogicalTensor& k = found.at("decoder.layers.3.self_attention.k_layernorm.weight");
+    EXPECT_EQ(q.hf[0].name, "model.layers.3.self_attn.q_norm.weight");
+    EXPECT_EQ(q.hf[0].shape, bridge::Shape{width_q});
+    EXPECT_EQ(k.hf[0].shape, bridge::Shape{width_k});
+    ASSERT_EQ(k.aliases.size(), 1u);
+    EXPECT_EQ(k.aliases[0], "decoder.layers.3.self_attention.k_norm.weight");
+  }
+}
+
+TEST(MiniMaxM2, RotatesThePartThatEitherNameSays) {
+  const Json config = small(kMiniMaxM2);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["rotary_percent"], 0.5);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["rotary_base"], 5000000);
+  const Json section = with(config, "rope_parameters", R"({"partial_rotary_factor": 0.25})");
+  EXPECT_EQ(bound(section).megatron_config("bf16")["rotary_percent"], 0.25);
+  EXPECT_EQ(bound(without(config, "rotary_dim")).megatron_config("bf16")["rotary_percent"], 1.0);
+  EXPECT_EQ(bound(config).block_schemes()[0].block_rows, 128);  // fmt float8_e4m3fn
+}
+
 struct Requested {
   const char* file;
   const char* config;
@@ -267,6 +318,13 @@ TEST(ExpertTables, RefuseByName) {
       {kQwen3_30B_A3B, "attention_bias", "true", "attention_bias true"},
       {kQwen3_30B_A3B, "num_experts", "0", "without experts"},
       {kQwen3_30B_A3B, "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
+      {kQwen15MoeA27B, "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
+      {kOlmoe1B7B, "clip_qkv", "8.0", "clip_qkv 8.0"},
+      {kOlmoe1B7B, "attention_bias", "true", "attention_bias true"},
+      {kMiniMaxM2, "use_qk_norm", "false", "use_qk_norm false"},
+      {kMiniMaxM2, "scoring_func", "\"softmax\"", "scoring_func 'softmax'"},
+      {kMiniMaxM2, "shared_intermediate_size", "1536", "shared_intermediate_size 1536"},
+      {kMiniMaxM2, "attn_type_list", "[0, 1]", "attn_type_list"},
       {kMixtral8x7B, "quantization_config", R"({"quant_method": "awq"})", "quant_method 'awq'"},
       {kMixtral8x7B, "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
   };
@@ -292,6 +350,8 @@ TEST(ExpertTables, WarnOfWhatMegatronLacks) {
       {kGlm45Air, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
       {kQwen3_30B_A3B, "num_experts_per_tok", "1", "norm_topk_prob with num_experts_per_tok 1"},
       {kQwen3_30B_A3B, "use_sliding_window", "true", "use_sliding_window"},
+      {kOlmoe1B7B, "num_key_value_heads", "8", "num_key_value_heads 8 of 16 heads"},
+      {kMiniMaxM2, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
       {kMixtral8x7B, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
       {kMixtral8x7B, "rope_scaling", R"({"type": "dynamic", "factor": 2.0})",
        "rope type 'dynamic'"},

@@ -114,6 +114,7 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.attention.qkv_bias false",
       "layers.0.attention.output_bias false",
       "layers.0.attention.qk_norm false",
+      "layers.0.attention.whole_qk_norm false",
       "layers.0.attention.gated false",
       "layers.0.attention.window 0",
       "layers.0.attention.rotary.channels 0",

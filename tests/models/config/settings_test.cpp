@@ -119,6 +119,24 @@ TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
             "run_config.yaml: model: yarn_rotary_scaling_factor: missing");
 }
 
+// The layer specifications of Megatron-Bridge's olmoe_provider.py and minimax_m2_provider.py.
+TEST(MegatronConfig, ASpecificationNamesTheNormOfAllHeadsTogether) {
+  const auto attention_of = [](const std::string& spec, const std::string& qk_layernorm) {
+    const ModelConfig config =
+        megatron("  position_embedding_type: rope\n  qk_layernorm: " + qk_layernorm +
+                 "\n  transformer_layer_spec: {_target_: megatron.bridge.models." + spec +
+                 ", _call_: false}\n");
+    return std::get<GroupedAttention>(config.layers.at(1).attention);
+  };
+  const GroupedAttention olmoe = attention_of("olmoe.olmoe_provider.olmoe_layer_spec", "true");
+  EXPECT_TRUE(olmoe.qk_norm && olmoe.whole_qk_norm);
+  const GroupedAttention minimax =
+      attention_of("minimax_m2.minimax_m2_provider.minimax_m2_layer_spec", "false");
+  EXPECT_TRUE(minimax.qk_norm && minimax.whole_qk_norm);
+  const GroupedAttention plain = attention_of("gpt_provider.default_layer_spec", "true");
+  EXPECT_TRUE(plain.qk_norm && !plain.whole_qk_norm);
+}
+
 constexpr const char* kLatent = R"(  multi_latent_attention: true
   qk_layernorm: true
 )";
