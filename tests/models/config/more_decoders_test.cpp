@@ -14,10 +14,10 @@ namespace {
 
 // more: ", ...".
 ModelConfig model(const std::string& type, const std::string& more) {
-  return hf_model_config(Settings("config.json", bridge::parse_json(R"({"model_type": ")" + type +
-                                                                    R"(", "hidden_size": 4096,
-    "intermediate_size": 96, "num_attention_heads": 64, "num_hidden_layers": 3, "vocab_size": 128)" +
-                                                                    more + "}")));
+  const std::string sizes = R"(", "hidden_size": 4096, "intermediate_size": 96,
+    "num_attention_heads": 64, "num_hidden_layers": 3, "vocab_size": 128)";
+  const std::string text = R"({"model_type": ")" + type + sizes + more + "}";
+  return hf_model_config(Settings("config.json", bridge::parse_json(text)));
 }
 
 GroupedAttention attention_of(const std::string& type, const std::string& more, size_t layer = 0) {
