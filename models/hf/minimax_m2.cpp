@@ -1,8 +1,9 @@
 // MiniMax-M2: a norm over the queries of all heads together and one over the keys, rotation of the
-// first part of each head; every layer has experts under Mixtral's names, chosen by a sigmoid router
-// with a bias that affects only the choice. The multi-token prediction that config.json of a release
-// counts (num_mtp_modules) is in no release.
-// Truth: transformers' configuration_minimax_m2.py, modeling_minimax_m2.py; the released config.json.
+// first part of each head; every layer has experts under Mixtral's names, chosen by a sigmoid
+// router with a bias that affects only the choice. The multi-token prediction that config.json of a
+// release counts (num_mtp_modules) is in no release.
+// Truth: transformers' configuration_minimax_m2.py, modeling_minimax_m2.py; the released
+// config.json.
 #include <optional>
 
 #include "models/hf/architectures.h"
@@ -24,7 +25,8 @@ constexpr HfName kNames[] = {
     {Role::kExpertDown, "block_sparse_moe.experts.{}.w2.weight"},
 };
 
-// The factor in the section of rotary settings counts before that beside it, both before rotary_dim.
+// The factor in the section of rotary settings counts before that beside it, both before
+// rotary_dim.
 int64_t rotated_channels(const Settings& config, const std::optional<Settings>& rope,
                          int64_t head_dim) {
   constexpr std::string_view kPart = "partial_rotary_factor";
