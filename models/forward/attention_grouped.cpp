@@ -2,11 +2,11 @@
 //   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q
 //      and k head
 //   2. q and k are turned by position
-//   3. o = causal attention with scale 1 / sqrt(head_dim)
+//   3. o = causal attention with scale 1 / sqrt(head_dim) or the model's own, and its soft cap
 //   4. if gated, every channel of o is multiplied by sigmoid(Wg x)
 //   5. out = Wo o (+ b)
 // Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention,
-// MixtralAttention.
+// MixtralAttention, Gemma2Attention, Gemma3Attention.
 #include <cmath>
 
 #include "models/forward/attention.h"
@@ -39,8 +39,9 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
   const RotaryTable table = state.rotary(config.rotary);
   q = rotate(q, config.rotary, table);
   k = rotate(k, config.rotary, table);
-  const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
-  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window));
+  const double scale =
+      config.scale > 0 ? config.scale : 1 / std::sqrt(static_cast<double>(config.head_dim));
+  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window, config.cap));
   if (config.gated) out = out * linear(x, weights.get(Role::kQGate)).sigmoid();
   return config.output_bias ? linear(out, weights.get(Role::kO), weights.get(Role::kOBias))
                             : linear(out, weights.get(Role::kO));
