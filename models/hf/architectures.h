@@ -13,13 +13,18 @@ namespace models {
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
+  LINE(kGemma2)                         \
+  LINE(kGemma3)                         \
+  LINE(kGlm4)                           \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kNemotron)                       \
   LINE(kQwen2)                          \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
-  LINE(kQwen3Moe)
+  LINE(kQwen3Moe)                       \
+  LINE(kStarcoder2)
 
 namespace architectures {
 #define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;

@@ -7,6 +7,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "models/megatron/gemma.h"
 #include "models/megatron/vision.h"
 
 namespace models {
@@ -56,7 +57,7 @@ double rotary_percent(const Settings& model) {
 RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   RotaryConfig rotary;
   rotary.channels = part_of(head_dim, rotary_percent(model));
-  rotary.base = model.real_or("rotary_base", 10000);
+  if (gemma_of(model) != Gemma::kGemma3) rotary.base = model.real_or("rotary_base", 10000);
   if (model.flag_or("rotary_interleaved", false)) rotary.layout = RotaryLayout::kPairs;
   const std::string kind = model.text_or("position_embedding_type", "learned_absolute");
   if (kind == "yarn") {
@@ -108,6 +109,11 @@ int64_t window_of(const Settings& model, int64_t layer) {
   return size[0] < 0 ? 0 : bridge::checked_add(size[0], 1, "window_size");
 }
 
+// 0 where the scale is what heads of this size have anyway.
+double own_scale(double scale, int64_t head_dim) {
+  return scale == 1 / std::sqrt(static_cast<double>(head_dim)) ? 0 : scale;
+}
+
 GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   GroupedAttention attention;
   attention.heads = model.integer("num_attention_heads");
@@ -119,8 +125,13 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
   attention.qk_norm = model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
-  attention.window = window_of(model, layer);
+  const Gemma gemma = gemma_of(model);
+  if (gemma != Gemma::kGemma3) attention.window = window_of(model, layer);
+  if (model.has("softmax_scale")) {
+    attention.scale = own_scale(model.real("softmax_scale"), attention.head_dim);
+  }
   attention.rotary = grouped_rotary(model, attention.head_dim);
+  read_gemma_attention(gemma, model, layer, attention);
   return attention;
 }
 
@@ -246,6 +257,11 @@ bool has_experts(const Settings& model, int64_t layer) {
   return layer % every == 0;
 }
 
+DenseMlp dense_of(const Settings& model) {
+  return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true),
+          activation_of(model), model.flag_or("gated_linear_unit", false)};
+}
+
 LayerConfig layer_of(const Settings& model, int64_t layer) {
   LayerConfig out;
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
@@ -260,7 +276,7 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   if (has_experts(model, layer)) {
     out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
-    out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
+    out.mlp = dense_of(model);
   }
   return out;
 }
@@ -274,7 +290,12 @@ LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConf
 
 NormConfig norm_of(const Settings& model) {
   NormConfig norm;
-  if (model.flag_or("layernorm_zero_centered_gamma", false)) norm.kind = NormKind::kZeroCentred;
+  const bool centred = model.flag_or("layernorm_zero_centered_gamma", false);
+  if (model.text_or("normalization", "LayerNorm") == "LayerNorm") {
+    norm.kind = centred ? NormKind::kLayerZeroCentred : NormKind::kLayer;
+  } else if (centred) {
+    norm.kind = NormKind::kZeroCentred;
+  }
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
     norm.kind = NormKind::kScaleThenCast;
   }
@@ -301,13 +322,15 @@ AttentionVariant attention_variant(const Settings& model) {
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
 }
 
-ModelConfig megatron_model_config(const Settings& model) {
+ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   check_computed(model);
   ModelConfig config;
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
   config.norm = norm_of(model);
+  config.post_norms = post_norms;
+  read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
   const int64_t layers = model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);

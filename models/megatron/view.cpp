@@ -69,13 +69,19 @@ std::string prefix_of(const bridge::MegatronFolder& folder) {
   return folder.find("embedding.word_embeddings.weight") != nullptr ? "" : "language_model.";
 }
 
+bool has_post_norms(const bridge::MegatronFolder& folder) {
+  return std::any_of(folder.metadata.tensors.begin(), folder.metadata.tensors.end(),
+                     [](const DcpTensor& tensor) { return is_post_norm(tensor.key); });
+}
+
 class MegatronWeights : public Weights {
  public:
   MegatronWeights(bridge::FileSystem& fs, const bridge::Path& path, std::string_view iteration,
                   bridge::MemoryBudget& budget, const bridge::Path& run_config)
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
         settings_(read_settings(fs, folder_, run_config)),
-        config_(in(folder_.dist_dir, [&] { return megatron_model_config(settings_); })),
+        config_(in(folder_.dist_dir,
+                   [&] { return megatron_model_config(settings_, has_post_norms(folder_)); })),
         layout_(config_, in(folder_.dist_dir, [&] { return interleave_of(settings_); })),
         prefix_(prefix_of(folder_)),
         reader_(fs, folder_.dist_dir, folder_.metadata) {

@@ -137,9 +137,11 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.mlp.kind dense",
       "layers.0.mlp.width 0",
       "layers.0.mlp.bias false",
+      "layers.0.mlp.activation silu",
+      "layers.0.mlp.gated true",
   };
-  ASSERT_EQ(lines.size(), 10 + expected.size());
-  EXPECT_EQ(std::vector<std::string>(lines.begin() + 10, lines.end()), expected);
+  ASSERT_EQ(lines.size(), 13 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 13, lines.end()), expected);
 }
 
 }  // namespace
