@@ -59,7 +59,8 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
+                           # "nemotron" or "starcoder2"
     layers: int
     hidden: int
     heads: int
@@ -85,6 +86,11 @@ class Arch:
     @property
     def qk_norm(self):
         return self.family in ("qwen3", "qwen3_moe") or self.gdn is not None
+
+    @property
+    def norm_centre(self):
+        """What the weights of norms lie around in the files: some families store them minus one."""
+        return 0 if self.family in ("gemma2", "gemma3_text", "nemotron") else 1
 
     @property
     def stacked(self):
