@@ -116,7 +116,8 @@ FORWARD = {
     "gemma3": Case(awkward("gemma3_text", **_GEMMA, hf=dict(sliding_window=5, query_pre_attn_scalar=20, rope_parameters=_GEMMA3_ROPE,
                                                             layer_types=["sliding_attention", "full_attention"] * 2)), 63),
     "nemotron": Case(awkward("nemotron", tied=False, dtype="bfloat16"), 64),
-    "starcoder2": Case(awkward("starcoder2", tied=True, dtype="bfloat16", head_dim=12, hf=dict(sliding_window=5)), 65),
+    "starcoder2": Case(awkward("starcoder2", tied=True, dtype="bfloat16", head_dim=12), 65),
+    "starcoder2_window": Case(awkward("starcoder2", tied=False, dtype="bfloat16", head_dim=12, hf=dict(sliding_window=5)), 66),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
 SPECS = ["te", "local"]

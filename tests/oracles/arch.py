@@ -81,7 +81,23 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family == "qwen2"
+        return self.family in ("qwen2", "starcoder2")
+
+    @property
+    def layer_norm(self):
+        """LayerNorm, with biases, instead of RMSNorm; and an MLP without a gate."""
+        return self.family in ("nemotron", "starcoder2")
+
+    @property
+    def linear_bias(self):
+        return self.family == "starcoder2"
+
+    @property
+    def rotary(self):
+        """The part of a head that positions rotate."""
+        if self.gdn:
+            return self.gdn.rotary
+        return 0.5 if self.family == "nemotron" else 1.0
 
     @property
     def qk_norm(self):

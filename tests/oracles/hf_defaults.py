@@ -19,6 +19,11 @@ CLASSES = {
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "glm4": ("Glm4ForCausalLM", transformers.Glm4Config),
+    "gemma2": ("Gemma2ForCausalLM", transformers.Gemma2Config),
+    "gemma3": ("Gemma3ForCausalLM", transformers.Gemma3TextConfig),
+    "nemotron": ("NemotronForCausalLM", transformers.NemotronConfig),
+    "starcoder2": ("Starcoder2ForCausalLM", transformers.Starcoder2Config),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
