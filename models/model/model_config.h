@@ -209,7 +209,8 @@ int64_t part_of(int64_t size, double part);
 // Every field by name ("layers.3.attention.heads", "8"), in a fixed order.
 std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& config);
 
-// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput).
+// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput), and
+// choices that are not computed together (kUnsupported).
 void check(const ModelConfig& config);
 
 }  // namespace models
