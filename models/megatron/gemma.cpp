@@ -1,7 +1,6 @@
 #include "models/megatron/gemma.h"
 
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -23,10 +22,10 @@ void read_gemma2_attention(const Settings& model, int64_t layer, GroupedAttentio
 
 bool has_gemma3_window(const Settings& model, int64_t layer) {
   const std::vector<int64_t> pattern = model.integers("interleaved_attn_pattern");
-  const int64_t every = std::accumulate(pattern.begin(), pattern.end(), int64_t{0});
-  if (pattern.size() != 2 || pattern[0] < 0 || pattern[1] < 0 || every < 1) {
+  if (pattern.size() != 2 || pattern[0] < 0 || pattern[1] < 1) {
     model.refuse("interleaved_attn_pattern", "not two numbers of layers");
   }
+  const int64_t every = bridge::checked_add(pattern[0], pattern[1], "interleaved_attn_pattern");
   return (layer + 1) % every != 0;
 }
 
