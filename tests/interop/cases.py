@@ -120,6 +120,8 @@ FORWARD = {
     "starcoder2_window": Case(awkward("starcoder2", tied=False, dtype="bfloat16", head_dim=12, hf=dict(sliding_window=5)), 66),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
+# Of these, architectures that are not above. megatron-core has the modules of the last three only.
+OTHERS = ["glm4", "glm4_plain", "gemma2", "gemma3", "nemotron", "starcoder2", "starcoder2_window"]
 SPECS = ["te", "local"]
 
 
