@@ -132,6 +132,13 @@ class Statement {
     }
     copy("attention_output_gate", false);
     copy("qk_l2_norm", false);
+    // Fields of single models: Gemma's.
+    for (const std::string_view name :
+         {"softmax_scale", "query_pre_attn_scalar", "interleaved_attn_pattern",
+          "attn_logit_softcapping", "final_logit_softcapping"}) {
+      const std::optional<Json> value = fields_.value(name, Json());
+      if (value && !value->is_null()) put(name, value);
+    }
     grouped_positions();
     window();
   }
@@ -153,7 +160,10 @@ class Statement {
     } else {
       const std::optional<bool> scaled = fields_.flag("rope_scaling", false);
       put("rope_scaling", scaled);
-      if (scaled.value_or(false)) copy("rope_scaling_factor", 8.0);
+      // Gemma 3 divides frequencies by it, whatever rope_scaling says.
+      const bool divides =
+          fields_.value("interleaved_attn_pattern", Json()).value_or(Json()) != Json();
+      if (scaled.value_or(false) || divides) copy("rope_scaling_factor", 8.0);
       copy("seq_len_interpolation_factor", nullptr);
     }
     copy("no_rope_freq", nullptr);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/forward/query_blocks.h"
+#include "models/forward/soft_cap.h"
 
 namespace models {
 namespace {
@@ -34,14 +35,14 @@ at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
 // q: [B, G, t, S, dk], the t queries of each key/value head; k, v: [B, G, S, dk or dv]. Gives
 // [B, G, t, S, dv].
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                  int64_t window) {
+                  int64_t window, double cap) {
   const int64_t times = q.size(2);
   std::vector<at::Tensor> sums;
   for (const QueryBlock& block : query_blocks(q.size(3), window, q.size(0) * q.size(1) * times)) {
     const at::Tensor queries = block.queries_of(q, 3).flatten(2, 3);
     const at::Tensor hidden = visible_keys(block, window, q.device()).logical_not_();
-    const at::Tensor scores = queries.matmul(block.keys_of(k, 2).transpose(2, 3))
-                                  .mul_(scale)
+    const at::Tensor products = queries.matmul(block.keys_of(k, 2).transpose(2, 3)).mul_(scale);
+    const at::Tensor scores = soft_cap(products, cap)
                                   .unflatten(2, {times, -1})
                                   .masked_fill_(hidden, -std::numeric_limits<float>::infinity());
     const at::Tensor weights = scores.softmax(-1, at::kFloat).to(q.scalar_type()).flatten(2, 3);
@@ -80,7 +81,7 @@ at::Tensor join_heads(const at::Tensor& x) {
 }
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            double scale, int64_t window) {
+                            double scale, int64_t window, double cap) {
   const int64_t groups = k.size(1);
   const at::Tensor by_group = q.unflatten(1, {groups, -1});
   const at::Tensor keys = k.contiguous();
@@ -93,16 +94,17 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   for (int64_t group = 0; group < groups; group += step) {
     const int64_t count = std::min(step, groups - group);
     heads.push_back(attend(by_group.narrow(1, group, count), keys.narrow(1, group, count),
-                           values.narrow(1, group, count), scale, window)
+                           values.narrow(1, group, count), scale, window, cap)
                         .flatten(1, 2));
   }
   return joined_blocks(heads, 1);
 }
 
 at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          double scale, int64_t window, ForwardState& state) {
-  const auto part = [scale, window](ForwardState&, const std::vector<at::Tensor>& given) {
-    return std::vector<at::Tensor>{causal_attention(given[0], given[1], given[2], scale, window)};
+                          double scale, int64_t window, double cap, ForwardState& state) {
+  const auto part = [scale, window, cap](ForwardState&, const std::vector<at::Tensor>& given) {
+    return std::vector<at::Tensor>{
+        causal_attention(given[0], given[1], given[2], scale, window, cap)};
   };
   return run_part(state.recomputed.core_attention, "core_attn", part, {q, k, v}, state)[0];
 }

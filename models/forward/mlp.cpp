@@ -1,9 +1,11 @@
 // Experts run one after the other, in the order of their numbers, so that memory holds the weights
 // of one expert at a time and sums have one order.
 // Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
-// DeepseekV4SparseMoeBlock.
+// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP.
 #include "models/forward/mlp.h"
 
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -24,14 +26,28 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, double limit) {
   return limit > 0 ? gated(gate.clamp_max(limit), up.clamp(-limit, limit)) : gated(gate, up);
 }
 
+at::Tensor activated(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kSquaredRelu:
+      return at::relu(x).square();
+  }
+  return {};
+}
+
 at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at::Tensor& x,
                 ForwardState&) {
   const auto projected = [&](const at::Tensor& in, Role weight, Role bias) {
     const at::Tensor out = linear(in, weights, weight);
     return config.bias ? out + weights.get(bias) : out;
   };
+  const at::Tensor up = projected(x, Role::kUp, Role::kUpBias);
   const at::Tensor inner =
-      gated(projected(x, Role::kGate, Role::kGateBias), projected(x, Role::kUp, Role::kUpBias));
+      config.gated ? activated(projected(x, Role::kGate, Role::kGateBias), config.activation) * up
+                   : activated(up, config.activation);
   return projected(inner, Role::kDown, Role::kDownBias);
 }
 

@@ -14,6 +14,9 @@ namespace models {
   LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
+  LINE(kGemma2)                         \
+  LINE(kGemma3)                         \
+  LINE(kGlm4)                           \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
   LINE(kHyV3)                           \
@@ -22,13 +25,15 @@ namespace models {
   LINE(kMinistral)                      \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kNemotron)                       \
   LINE(kOlmoe)                          \
   LINE(kQwen2)                          \
   LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
   LINE(kQwen3Moe)                       \
-  LINE(kSeedOss)
+  LINE(kSeedOss)                        \
+  LINE(kStarcoder2)
 
 namespace architectures {
 #define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;

@@ -10,6 +10,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "models/megatron/gemma.h"
 #include "models/megatron/hybrid.h"
 #include "models/megatron/vision.h"
 
@@ -60,7 +61,7 @@ double rotary_percent(const Settings& model) {
 RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   RotaryConfig rotary;
   rotary.channels = part_of(head_dim, rotary_percent(model));
-  rotary.base = model.real_or("rotary_base", 10000);
+  if (gemma_of(model) != Gemma::kGemma3) rotary.base = model.real_or("rotary_base", 10000);
   if (model.flag_or("rotary_interleaved", false)) rotary.layout = RotaryLayout::kPairs;
   const std::string kind = model.text_or("position_embedding_type", "learned_absolute");
   if (kind == "yarn") {
@@ -122,6 +123,11 @@ bool has_whole_qk_norm(const Settings& model) {
                      [&](std::string_view name) { return target.ends_with(name); });
 }
 
+// 0 where the scale is what heads of this size have anyway.
+double own_scale(double scale, int64_t head_dim) {
+  return scale == 1 / std::sqrt(static_cast<double>(head_dim)) ? 0 : scale;
+}
+
 GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   GroupedAttention attention;
   attention.heads = model.integer("num_attention_heads");
@@ -135,8 +141,13 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   attention.whole_qk_norm = has_whole_qk_norm(model);
   attention.qk_norm = attention.whole_qk_norm || model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
-  attention.window = window_of(model, layer);
+  const Gemma gemma = gemma_of(model);
+  if (gemma != Gemma::kGemma3) attention.window = window_of(model, layer);
+  if (model.has("softmax_scale")) {
+    attention.scale = own_scale(model.real("softmax_scale"), attention.head_dim);
+  }
   attention.rotary = grouped_rotary(model, attention.head_dim);
+  read_gemma_attention(gemma, model, layer, attention);
   return attention;
 }
 
@@ -262,6 +273,11 @@ bool has_experts(const Settings& model, int64_t layer) {
   return layer % every == 0;
 }
 
+DenseMlp dense_of(const Settings& model) {
+  return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true),
+          activation_of(model), model.flag_or("gated_linear_unit", false)};
+}
+
 // experts: whether the layer's MLP is a mixture.
 LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   LayerConfig out;
@@ -277,7 +293,7 @@ LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   if (experts) {
     out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
-    out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
+    out.mlp = dense_of(model);
   }
   return out;
 }
@@ -291,7 +307,12 @@ LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConf
 
 NormConfig norm_of(const Settings& model) {
   NormConfig norm;
-  if (model.flag_or("layernorm_zero_centered_gamma", false)) norm.kind = NormKind::kZeroCentred;
+  const bool centred = model.flag_or("layernorm_zero_centered_gamma", false);
+  if (model.text_or("normalization", "LayerNorm") == "LayerNorm") {
+    norm.kind = centred ? NormKind::kLayerZeroCentred : NormKind::kLayer;
+  } else if (centred) {
+    norm.kind = NormKind::kZeroCentred;
+  }
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
     norm.kind = NormKind::kScaleThenCast;
   }
@@ -327,13 +348,15 @@ AttentionVariant attention_variant(const Settings& model) {
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
 }
 
-ModelConfig megatron_model_config(const Settings& model) {
+ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   check_computed(model);
   ModelConfig config;
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
   config.norm = norm_of(model);
+  config.post_norms = post_norms;
+  read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
   const std::optional<std::vector<bool>> hybrid = hybrid_layers(model);
   const int64_t layers = hybrid ? std::ssize(*hybrid) : model.integer("num_layers");

@@ -27,6 +27,12 @@ constexpr Plain kLatentNorm = {Role::kAttentionNorm, "input_layernorm.weight"};
 
 constexpr Plain kPlain[] = {
     {Role::kFinalNorm, "decoder.final_layernorm.weight", "decoder.final_norm.weight"},
+    {Role::kFinalNormBias, "decoder.final_layernorm.bias", "decoder.final_norm.bias"},
+    {Role::kAttentionNormBias, "self_attention.linear_qkv.layer_norm_bias", "input_layernorm.bias"},
+    {Role::kMlpNormBias, "mlp.linear_fc1.layer_norm_bias", "pre_mlp_layernorm.bias"},
+    {Role::kAttentionPostNorm, "self_attention.linear_proj.post_layernorm.weight",
+     "self_attention.post_self_attn_layernorm.weight"},
+    {Role::kMlpPostNorm, "mlp.linear_fc2.post_layernorm.weight", "mlp.post_mlp_layernorm.weight"},
     {Role::kMlpNorm, "mlp.linear_fc1.layer_norm_weight", "pre_mlp_layernorm.weight"},
     {Role::kO, "self_attention.linear_proj.weight"},
     {Role::kOBias, "self_attention.linear_proj.bias"},
@@ -120,6 +126,14 @@ std::string_view singleton_suffix(bool up) {
 
 }  // namespace
 
+bool is_post_norm(std::string_view key) {
+  for (const Plain& plain : kPlain) {
+    if (plain.role != Role::kAttentionPostNorm && plain.role != Role::kMlpPostNorm) continue;
+    if (key.ends_with(plain.name) || key.ends_with(plain.other)) return true;
+  }
+  return false;
+}
+
 const LayerConfig& MegatronLayout::layer(const TensorId& id) const {
   return (id.section == Section::kMtp ? config_.mtp : config_.layers)
       .at(static_cast<size_t>(id.index));
@@ -172,7 +186,11 @@ std::vector<MegatronPlace> MegatronLayout::places_of_gated(const TensorId& id) c
     up = id.role == Role::kSharedUp;
     width = std::get<MixtureOfExperts>(layer(id).mlp).shared_width;
   } else {
-    width = std::get<DenseMlp>(layer(id).mlp).width;
+    const DenseMlp& mlp = std::get<DenseMlp>(layer(id).mlp);
+    width = mlp.width;
+    if (!mlp.gated) {
+      return {{id.role == Role::kUpBias ? "mlp.linear_fc1.bias" : "mlp.linear_fc1.weight"}};
+    }
     if (id.role == Role::kGateBias || id.role == Role::kUpBias) {
       kind = "bias";
       up = id.role == Role::kUpBias;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bridge/io/base/error.h"
 #include "models/megatron/config.h"
 
 namespace models {
@@ -22,8 +23,7 @@ constexpr std::string_view kFlags[] = {"mtp_use_repeated_layer",
                                        "moe_router_force_load_balancing",
                                        "use_mup"};
 
-constexpr std::string_view kSettings[] = {"softmax_scale",
-                                          "no_rope_freq",
+constexpr std::string_view kSettings[] = {"no_rope_freq",
                                           "rotary_base_per_layer",
                                           "moe_latent_size",
                                           "moe_expert_capacity_factor",
@@ -34,12 +34,26 @@ constexpr std::string_view kSettings[] = {"softmax_scale",
                                           "moe_shared_expert_glu_interleave_size",
                                           "mtp_hybrid_override_pattern"};
 
+struct KnownActivation {
+  std::string_view function;
+  Activation activation;
+};
+constexpr KnownActivation kActivations[] = {
+    {"torch.nn.functional.silu", Activation::kSilu},
+    {"megatron.core.activations.fast_gelu", Activation::kGeluTanh},
+    {"megatron.bridge.models.gemma.gemma3_provider.openai_gelu", Activation::kGeluTanh},
+    {"megatron.core.activations.squared_relu", Activation::kSquaredRelu},
+};
+// The class's default. Its fused form with a bias is GELU with tanh, and the other one is not.
+constexpr std::string_view kGelu = "torch.nn.functional.gelu";
+
 void check_activation(const Settings& model, AttentionVariant variant) {
-  const std::optional<Settings> activation = model.section("activation_func");
-  const std::string function = activation ? activation->text_or("_target_", "") : "";
-  if (!model.flag_or("gated_linear_unit", false) || function != "torch.nn.functional.silu") {
+  const Activation activation = activation_of(model);
+  const bool is_swiglu =
+      activation == Activation::kSilu && model.flag_or("gated_linear_unit", false);
+  if (!is_swiglu && model.has("num_moe_experts")) {
     model.not_supported("activation_func",
-                        "a gated unit with torch.nn.functional.silu is what is computed here");
+                        "experts without a gated torch.nn.functional.silu are not computed here");
   }
   if (model.has("activation_func_clamp_value") && variant != AttentionVariant::kDsv4Hybrid) {
     model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
@@ -67,8 +81,8 @@ void check_own_rotary(const Settings& model) {
   if (model.flag_or("rotary_interleaved", false)) {
     model.not_supported("rotary_interleaved", "not computed with this attention");
   }
-  if (model.has("window_size")) {
-    model.not_supported("window_size", "not computed with this attention");
+  for (const std::string_view name : {"window_size", "softmax_scale"}) {
+    if (model.has(name)) model.not_supported(name, "not computed with this attention");
   }
 }
 
@@ -107,13 +121,43 @@ void check_main_hyper_connections(const Settings& model) {
   }
 }
 
+// Norms of other parts than the residual stream have no bias here.
+void check_norms(const Settings& model, AttentionVariant variant) {
+  const std::string norm = model.text_or("normalization", "LayerNorm");
+  if (norm == "RMSNorm") return;
+  const bool others = model.flag_or("qk_layernorm", false) || model.has("num_moe_experts") ||
+                      model.flag_or("multi_latent_attention", false) ||
+                      variant != AttentionVariant::kNone;
+  if (norm != "LayerNorm" || others) {
+    model.not_supported("normalization",
+                        "RMSNorm is computed here, and LayerNorm of dense models without norms of "
+                        "queries and keys");
+  }
+}
+
 }  // namespace
+
+Activation activation_of(const Settings& model) {
+  const std::optional<Settings> section = model.section("activation_func");
+  const std::string function = section ? section->text_or("_target_", "") : std::string(kGelu);
+  for (const auto& [name, activation] : kActivations) {
+    if (name == function) return activation;
+  }
+  const bool fused =
+      model.flag_or("bias_activation_fusion", false) && model.flag_or("add_bias_linear", true);
+  if (function == kGelu && fused && !model.flag_or("gated_linear_unit", false)) {
+    return Activation::kGeluTanh;
+  }
+  model.not_supported(
+      "activation_func",
+      fmt::format("'{}' is not computed here (silu, fast_gelu, squared_relu and the "
+                  "fused gelu are)",
+                  bridge::printable(function)));
+}
 
 void check_computed(const Settings& model) {
   const AttentionVariant variant = attention_variant(model);
-  if (model.text_or("normalization", "LayerNorm") != "RMSNorm") {
-    model.not_supported("normalization", "RMSNorm is the one that is computed here");
-  }
+  check_norms(model, variant);
   check_activation(model, variant);
   for (const std::string_view flag : kFlags) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");

@@ -85,8 +85,13 @@ void settle_qk_norm(const bridge::MegatronFolder& folder, ModelConfig& config) {
   }
 }
 
+bool has_post_norms(const bridge::MegatronFolder& folder) {
+  return std::any_of(folder.metadata.tensors.begin(), folder.metadata.tensors.end(),
+                     [](const DcpTensor& tensor) { return is_post_norm(tensor.key); });
+}
+
 ModelConfig config_of(const Settings& settings, const bridge::MegatronFolder& folder) {
-  ModelConfig config = megatron_model_config(settings);
+  ModelConfig config = megatron_model_config(settings, has_post_norms(folder));
   if (!settings.has("transformer_layer_spec")) settle_qk_norm(folder, config);
   return config;
 }

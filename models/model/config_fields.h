@@ -43,6 +43,7 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("qk_norm", &GroupedAttention::qk_norm),
     field("whole_qk_norm", &GroupedAttention::whole_qk_norm),
     field("gated", &GroupedAttention::gated), field("window", &GroupedAttention::window),
+    field("scale", &GroupedAttention::scale), field("cap", &GroupedAttention::cap),
     field("rotary", &GroupedAttention::rotary));
 
 template <>
@@ -84,7 +85,9 @@ template <>
 inline constexpr std::string_view kKind<DenseMlp> = "dense";
 template <>
 inline constexpr auto kFields<DenseMlp> = all_fields(field("width", &DenseMlp::width),
-                                                     field("bias", &DenseMlp::bias));
+                                                     field("bias", &DenseMlp::bias),
+                                                     field("activation", &DenseMlp::activation),
+                                                     field("gated", &DenseMlp::gated));
 
 template <>
 inline constexpr auto kFields<RouterConfig> = all_fields(
@@ -126,7 +129,10 @@ template <>
 inline constexpr auto kFields<ModelConfig> =
     all_fields(field("hidden", &ModelConfig::hidden), field("vocab", &ModelConfig::vocab),
                field("tied", &ModelConfig::tied), field("norm", &ModelConfig::norm),
-               field("hyper", &ModelConfig::hyper), field("layers", &ModelConfig::layers),
-               field("mtp", &ModelConfig::mtp), field("vision", &ModelConfig::vision));
+               field("post_norms", &ModelConfig::post_norms),
+               field("embedding_scale", &ModelConfig::embedding_scale),
+               field("logit_cap", &ModelConfig::logit_cap), field("hyper", &ModelConfig::hyper),
+               field("layers", &ModelConfig::layers), field("mtp", &ModelConfig::mtp),
+               field("vision", &ModelConfig::vision));
 
 }  // namespace models

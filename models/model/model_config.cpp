@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <string_view>
 
 #include "bridge/io/base/error.h"
@@ -18,6 +19,12 @@ void check_size(std::string_view what, int64_t value, int64_t at_least = 1,
                 int64_t at_most = kLargestSize) {
   if (value < at_least || value > at_most) {
     bridge::bad_input(fmt::format("{} is {}, not in {} to {}", what, value, at_least, at_most));
+  }
+}
+
+void check_not_negative(std::string_view what, double value) {
+  if (!std::isfinite(value) || value < 0) {
+    bridge::bad_input(fmt::format("{} is {}", what, value));
   }
 }
 
@@ -48,6 +55,8 @@ void check_part(const GroupedAttention& attention) {
     bridge::bad_input("a norm of all heads together, and none of queries and keys");
   }
   check_size("the attention window", attention.window, 0);
+  check_not_negative("the scale of the scores", attention.scale);
+  check_not_negative("the soft cap of the scores", attention.cap);
   check_rotary(attention.rotary, attention.head_dim);
 }
 
@@ -133,11 +142,24 @@ int64_t part_of(int64_t size, double part) {
   return is_sane ? static_cast<int64_t>(static_cast<double>(size) * part) : 0;
 }
 
+double score_scale(double divisor, int64_t head_dim) {
+  return divisor == static_cast<double>(head_dim) ? 0 : 1 / std::sqrt(divisor);
+}
+
 void check(const ModelConfig& config) {
   check_size("the hidden size", config.hidden);
   check_size("the vocabulary", config.vocab);
   if (!(config.norm.eps > 0)) {
     bridge::bad_input(fmt::format("the epsilon of the norms is {}", config.norm.eps));
+  }
+  check_not_negative("the scale of the embedding", config.embedding_scale);
+  check_not_negative("the soft cap of the logits", config.logit_cap);
+  if (has_bias(config.norm.kind) && (config.post_norms || !config.mtp.empty())) {
+    bridge::unsupported(
+        "LayerNorm with norms of results or multi-token prediction is not computed here");
+  }
+  if (config.hyper.streams > 0 && config.post_norms) {
+    bridge::unsupported("several residual streams with norms of results are not computed here");
   }
   check_size("the number of residual streams", config.hyper.streams, 0);
   if (config.hyper.streams > 0) {

@@ -19,13 +19,21 @@
 
 namespace models {
 
-// RMS norms. In fp32 the kinds differ only in the centre of the weight; below fp32 they also differ
-// in the order of cast and multiplication.
+// RMS norms, and LayerNorm, which subtracts the mean first and adds a bias. In fp32 the kinds of
+// either differ only in the centre of the weight; below fp32 they also differ in the order of cast
+// and multiplication.
 enum class NormKind {
-  kCastThenScale,  // w * (x / rms).to(dtype): Llama and its successors
-  kScaleThenCast,  // (w * (x / rms)).to(dtype): DeepSeek-V4
-  kZeroCentred,    // ((x / rms) * (1 + w)).to(dtype): stored as the weight minus one
+  kCastThenScale,     // w * (x / rms).to(dtype): Llama and its successors
+  kScaleThenCast,     // (w * (x / rms)).to(dtype): DeepSeek-V4
+  kZeroCentred,       // ((x / rms) * (1 + w)).to(dtype): stored as the weight minus one
+  kLayer,             // (w * (x - mean) / deviation + b).to(dtype): StarCoder2
+  kLayerZeroCentred,  // ((1 + w) * (x - mean) / deviation + b).to(dtype): Nemotron
 };
+
+// True for the kinds that have a bias.
+constexpr bool has_bias(NormKind kind) {
+  return kind == NormKind::kLayer || kind == NormKind::kLayerZeroCentred;
+}
 
 struct NormConfig {
   NormKind kind = NormKind::kCastThenScale;
@@ -69,6 +77,9 @@ struct GroupedAttention {
   // Each channel of the result is multiplied by the sigmoid of a projection of its own.
   bool gated = false;
   int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it
+  double scale = 0;    // of the scores; 0: 1 / sqrt(head_dim)
+  // Scores s become cap * tanh(s / cap) before the softmax; 0: they stay.
+  double cap = 0;
   RotaryConfig rotary;
 };
 
@@ -117,9 +128,18 @@ struct DeltaAttention {
 using AttentionConfig =
     std::variant<GroupedAttention, LatentAttention, CompressedAttention, DeltaAttention>;
 
+enum class Activation {
+  kSilu,
+  kGeluTanh,     // GELU in its form with tanh
+  kSquaredRelu,  // max(x, 0)^2
+};
+
 struct DenseMlp {
   int64_t width = 0;
   bool bias = false;
+  Activation activation = Activation::kSilu;
+  // down(activation(gate x) * up x); without a gate, down(activation(up x)).
+  bool gated = true;
 };
 
 enum class RouterScore { kSoftmax, kSigmoid, kSqrtSoftplus };
@@ -172,6 +192,11 @@ struct ModelConfig {
   int64_t vocab = 0;
   bool tied = false;  // the embedding is also the weight of the output layer
   NormConfig norm;    // of the residual stream, and of query and key heads
+  // The results of attention and of the MLP are normed too, before the residual stream takes them.
+  bool post_norms = false;
+  double embedding_scale = 1;  // what the rows of the embedding are multiplied by
+  // Logits x become logit_cap * tanh(x / logit_cap); 0: they stay.
+  double logit_cap = 0;
   HyperConnections hyper;
   std::vector<LayerConfig> layers;
   std::vector<LayerConfig> mtp;  // the transformer layer of each multi-token prediction depth
@@ -182,6 +207,10 @@ struct ModelConfig {
 // The most layers that a list is made for; a larger number is surely wrong.
 constexpr int64_t kMostLayers = 4096;
 
+// GroupedAttention::scale of scores that are divided by sqrt(divisor): 0 where that is what heads of
+// this size have anyway.
+double score_scale(double divisor, int64_t head_dim);
+
 // The number of rotated channels, the first ones of a head: `part` (0 to 1) of `size`, rounded
 // down. An invalid size or part gives 0, which check() refuses.
 int64_t part_of(int64_t size, double part);
@@ -189,7 +218,8 @@ int64_t part_of(int64_t size, double part);
 // Every field by name ("layers.3.attention.heads", "8"), in a fixed order.
 std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& config);
 
-// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput).
+// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput), and
+// choices that are not computed together (kUnsupported).
 void check(const ModelConfig& config);
 
 }  // namespace models

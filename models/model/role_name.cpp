@@ -10,12 +10,22 @@ std::string_view role_name(Role role) {
     case Role::kFinalNorm:
     case Role::kMtpFinalNorm:
       return "final_norm";
+    case Role::kFinalNormBias:
+      return "final_norm_bias";
     case Role::kOutput:
       return "output";
     case Role::kAttentionNorm:
       return "attention_norm";
     case Role::kMlpNorm:
       return "mlp_norm";
+    case Role::kAttentionPostNorm:
+      return "attention_post_norm";
+    case Role::kMlpPostNorm:
+      return "mlp_post_norm";
+    case Role::kAttentionNormBias:
+      return "attention_norm_bias";
+    case Role::kMlpNormBias:
+      return "mlp_norm_bias";
     case Role::kQ:
       return "q";
     case Role::kK:
@@ -155,10 +165,6 @@ std::string_view role_name(Role role) {
       return "embedding_projection";
     case Role::kMtpHiddenProjection:
       return "hidden_projection";
-    case Role::kAttentionNormBias:
-      return "attention_norm_bias";
-    case Role::kMlpNormBias:
-      return "mlp_norm_bias";
     case Role::kPatchEmbedding:
       return "patch_embedding";
     case Role::kPatchEmbeddingBias:

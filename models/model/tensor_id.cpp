@@ -16,6 +16,8 @@ class LayerTensors {
         vocab_(config.vocab),
         streams_(config.hyper.streams),
         has_head_(config.hyper.dialect == HyperDialect::kDeepSeek),
+        biased_norms_(has_bias(config.norm.kind)),
+        post_norms_(config.post_norms),
         section_(section),
         index_(index),
         visit_(visit) {}
@@ -23,12 +25,14 @@ class LayerTensors {
   void all(const LayerConfig& layer) const {
     mapping(Role::kAttentionMapping, Role::kAttentionMappingBase, Role::kAttentionMappingScale,
             (2 + streams_) * streams_, 3);
-    add(Role::kAttentionNorm, {hidden_});
+    norm(Role::kAttentionNorm, Role::kAttentionNormBias);
     std::visit([&](const auto& kind) { part(kind); }, layer.attention);
+    if (post_norms_) add(Role::kAttentionPostNorm, {hidden_});
     mapping(Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale,
             (2 + streams_) * streams_, 3);
-    add(Role::kMlpNorm, {hidden_});
+    norm(Role::kMlpNorm, Role::kMlpNormBias);
     std::visit([&](const auto& kind) { part(kind); }, layer.mlp);
+    if (post_norms_) add(Role::kMlpPostNorm, {hidden_});
   }
 
   void head() const {
@@ -41,6 +45,11 @@ class LayerTensors {
   }
 
  private:
+  void norm(Role weight, Role bias) const {
+    add(weight, {hidden_});
+    if (biased_norms_) add(bias, {hidden_});
+  }
+
   // Adds nothing where there is one plain residual stream.
   void mapping(Role weight, Role base, Role scale, int64_t rows, int64_t scales) const {
     if (streams_ == 0) return;
@@ -133,11 +142,11 @@ class LayerTensors {
   }
 
   void part(const DenseMlp& mlp) const {
-    add(Role::kGate, {mlp.width, hidden_});
+    if (mlp.gated) add(Role::kGate, {mlp.width, hidden_});
     add(Role::kUp, {mlp.width, hidden_});
     add(Role::kDown, {hidden_, mlp.width});
     if (mlp.bias) {
-      add(Role::kGateBias, {mlp.width});
+      if (mlp.gated) add(Role::kGateBias, {mlp.width});
       add(Role::kUpBias, {mlp.width});
       add(Role::kDownBias, {hidden_});
     }
@@ -164,6 +173,8 @@ class LayerTensors {
   int64_t vocab_;
   int64_t streams_;
   bool has_head_;
+  bool biased_norms_;
+  bool post_norms_;
   Section section_;
   int64_t index_;
   const TensorVisitor& visit_;
@@ -208,6 +219,7 @@ void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit) {
   }
   LayerTensors(config, Section::kModel, 0, visit).head();
   visit({Role::kFinalNorm}, {hidden});
+  if (has_bias(config.norm.kind)) visit({Role::kFinalNormBias}, {hidden});
   for (size_t i = 0; i < config.mtp.size(); ++i) {
     const LayerTensors depth(config, Section::kMtp, static_cast<int64_t>(i), visit);
     depth.add(Role::kMtpEmbeddingNorm, {hidden});

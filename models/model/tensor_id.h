@@ -26,10 +26,16 @@ enum class Role {
   // the model
   kEmbedding,
   kFinalNorm,
+  kFinalNormBias,
   kOutput,  // absent if tied to the embedding
   // any layer
   kAttentionNorm,
   kMlpNorm,
+  kAttentionPostNorm,  // of the result of attention
+  kMlpPostNorm,        // of the result of the MLP
+  // of norms that have one
+  kAttentionNormBias,
+  kMlpNormBias,
   // attention
   kQ,
   kK,
@@ -113,9 +119,7 @@ enum class Role {
   kMtpHiddenProjection,
   kMtpFinalNorm,
   // vision tower: a block has kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp and kDown, all with
-  // biases; the other roles are those of the tower
-  kAttentionNormBias,
-  kMlpNormBias,
+  // biases; these roles are those of the tower
   kPatchEmbedding,  // [width, channels, frames, patch, patch]
   kPatchEmbeddingBias,
   kPlaces,  // one row per place of the grid

@@ -109,6 +109,11 @@ def _variant(family, seed, **hf):
     return Case(awkward(family, tied=False, dtype="bfloat16", hf=hf), seed)
 
 
+# Four layers, so that windows come and go; the caps are low enough to be felt, and scores have a divisor of their own.
+_GEMMA = dict(tied=True, dtype="bfloat16", layers=4, eps=1e-6)
+_GEMMA3_ROPE = dict(full_attention=dict(rope_type="linear", rope_theta=1e5, factor=4.0), sliding_attention=dict(rope_type="default", rope_theta=1e4))
+
+
 FORWARD = {
     "llama_biased": _variant("llama", 31, attention_bias=True, mlp_bias=True),
     "llama_linear_rope": _variant("llama", 32, rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.5)),
@@ -127,8 +132,19 @@ FORWARD = {
     "deepseek_v2_greedy": _variant("deepseek_v2", 75, topk_method="greedy", n_group=1, topk_group=1, q_lora_rank=None),
     # GLM-4.5-Air has no norms of queries and keys.
     "glm4_moe_plain": _variant("glm4_moe", 71, attention_bias=False, use_qk_norm=False),
+    "glm4": _variant("glm4", 60),
+    "glm4_plain": Case(awkward("glm4", tied=True, dtype="float32", eps=1e-6, hf=dict(attention_bias=False)), 61, bare=True),
+    "gemma2": Case(awkward("gemma2", **_GEMMA, hf=dict(sliding_window=5, query_pre_attn_scalar=24, attn_logit_softcapping=2.0,
+                                                       final_logit_softcapping=3.0)), 62, shard_size="60KB"),
+    "gemma3": Case(awkward("gemma3_text", **_GEMMA, hf=dict(sliding_window=5, query_pre_attn_scalar=20, rope_parameters=_GEMMA3_ROPE,
+                                                            layer_types=["sliding_attention", "full_attention"] * 2)), 63),
+    "nemotron": Case(awkward("nemotron", tied=False, dtype="bfloat16"), 64),
+    "starcoder2": Case(awkward("starcoder2", tied=True, dtype="bfloat16", head_dim=12), 65),
+    "starcoder2_window": Case(awkward("starcoder2", tied=False, dtype="bfloat16", head_dim=12, hf=dict(sliding_window=5)), 66),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
+# Of these, architectures that are not above. megatron-core has the modules of the last three only.
+OTHERS = ["glm4", "glm4_plain", "gemma2", "gemma3", "nemotron", "starcoder2", "starcoder2_window"]
 SPECS = ["te", "local"]
 
 

@@ -140,7 +140,22 @@ _VISION = {
 }
 
 
+# Of dense tables, what others do not have.
+_OWN = {
+    ("glm4", "glm4"): {"norms of results": (exchange("post_self_attn_layernorm.weight", "post_mlp_layernorm.weight"), LAYER + "(attention|mlp)_post_norm")},
+    # As Llama names them: the norm after attention for the one before the MLP.
+    ("gemma2", "gemma2"): {"norms by Llama's names": (exchange("{L}.mlp.linear_fc1.layer_norm_weight", "linear_proj.post_layernorm.weight"),
+                                                      LAYER + "(attention_post_norm|mlp_norm)")},
+    ("gemma3", "gemma3"): {"norms of queries and keys": (exchange("q_layernorm.weight", "k_layernorm.weight"), LAYER + "[qk]_norm")},
+    ("nemotron", "nemotron"): {"biases of norms": (exchange("linear_qkv.layer_norm_bias", "linear_fc1.layer_norm_bias"), LAYER + "(attention|mlp)_norm_bias")},
+    ("starcoder2", "starcoder2"): {"biases of results": (exchange("linear_proj.bias", "linear_fc2.bias"), LAYER + "(o|down)_bias")},
+}
+
+
 def _all():
+    for (name, case), wrong in _OWN.items():
+        for what, (edit, shown) in wrong.items():
+            yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
         for what, (edit, shown) in (_dense() | _BIASED[name]).items():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
@@ -218,6 +233,12 @@ SETTINGS = {
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
     "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
     "a part of a head that turns": ("glm4_moe", "glm4_moe", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
+    "cap of the scores": ("gemma2", "gemma2", setting("attn_logit_softcapping", "attn_logit_softcapping + 1"), r"layers\.\d\.attention\.cap"),
+    "cap of the logits": ("gemma2", "gemma2", setting("final_logit_softcapping", "final_logit_softcapping + 1"), r"logit_cap"),
+    "divisor of the scores": ("gemma2", "gemma2", setting("query_pre_attn_scalar", "head_dim + 1"), r"layers\.\d\.attention\.scale"),
+    "factor of layers without a window": ("gemma3", "gemma3", setting("rope_scaling_factor", "2.0"), r"layers\.[13]\.attention\.rotary\.factor"),
+    "pairs that turn": ("glm4", "glm4", setting("rotary_interleaved", "false"), r"layers\.\d\.attention\.rotary\.layout"),
+    "window of every layer": ("starcoder2", "starcoder2_window", setting("window_size", "[sliding_window, 0]"), r"layers\.\d\.attention\.window"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 

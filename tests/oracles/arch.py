@@ -67,7 +67,8 @@ class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
                            # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
                            # names), "olmoe", "minimax_m2", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3"
-                           # (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
+                           # "nemotron" or "starcoder2"
     layers: int
     hidden: int
     heads: int
@@ -79,7 +80,6 @@ class Arch:
     dtype: str             # "bfloat16" or "float32": what the checkpoint stores
     eps: float = 1e-5
     rope_base: float = 10000.0
-    rotary: float = 1.0    # the part of a head that positions rotate
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
@@ -92,7 +92,21 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe")
+        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe", "starcoder2")
+
+    @property
+    def layer_norm(self):
+        """LayerNorm, with biases, instead of RMSNorm; and an MLP without a gate."""
+        return self.family in ("nemotron", "starcoder2")
+
+    @property
+    def linear_bias(self):
+        return self.family == "starcoder2"
+
+    @property
+    def rotary_percent(self):
+        """Megatron's name for the part of a head that positions rotate."""
+        return self.gdn.rotary if self.gdn else self.rotary
 
     @property
     def qk_norm(self):
@@ -102,6 +116,11 @@ class Arch:
     def whole_qk_norm(self):
         """Whether the norm of queries, and that of keys, is over the channels of all heads together."""
         return self.family in ("olmoe", "minimax_m2")
+
+    @property
+    def norm_centre(self):
+        """What the weights of norms lie around in the files: some families store them minus one."""
+        return 0 if self.family in ("gemma2", "gemma3_text", "nemotron") else 1
 
     @property
     def stacked(self):
@@ -126,6 +145,8 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(groups=6, head_dim=12, ffn=28, moe=Moe(experts=6, topk=3, ffn=28, normalized=False))
     if family == "minimax_m2":
         sizes.update(ffn=28, eps=1e-6, rotary=0.5, moe=Moe(experts=6, topk=3, ffn=28, score_groups=1, chosen_groups=1))
+    if family == "nemotron":
+        sizes.update(rotary=0.5)
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":

@@ -16,7 +16,13 @@ _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2F
             "seed_oss": transformers.SeedOssForCausalLM, "ministral": transformers.MinistralForCausalLM,
             "olmoe": transformers.OlmoeForCausalLM, "minimax_m2": transformers.MiniMaxM2ForCausalLM,
             "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM,
-            "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM}
+            "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM,
+            "glm4": transformers.Glm4ForCausalLM, "gemma2": transformers.Gemma2ForCausalLM, "gemma3_text": transformers.Gemma3ForCausalLM,
+            "nemotron": transformers.NemotronForCausalLM, "starcoder2": transformers.Starcoder2ForCausalLM}
+# Settings by which a class differs from the others, and the name that it has for the epsilon of its norms.
+_OWN = {"gemma2": dict(hidden_activation="gelu_pytorch_tanh"), "gemma3_text": dict(hidden_activation="gelu_pytorch_tanh"),
+        "nemotron": dict(hidden_act="relu2"), "starcoder2": dict(hidden_act="gelu_pytorch_tanh")}
+_EPS = {"nemotron": "norm_eps", "starcoder2": "norm_epsilon"}
 
 
 def _moe_settings(arch):
@@ -58,10 +64,11 @@ def _attention_settings(arch):
 def config(arch):
     settings = dict(
         hidden_size=arch.hidden, num_hidden_layers=arch.layers, num_attention_heads=arch.heads, num_key_value_heads=arch.groups,
-        intermediate_size=arch.ffn, vocab_size=arch.vocab, max_position_embeddings=arch.positions, rms_norm_eps=arch.eps,
-        tie_word_embeddings=arch.tied, hidden_act="silu", attention_dropout=0.0, dtype=arch.dtype, bos_token_id=1, eos_token_id=2,
-        pad_token_id=None,
+        intermediate_size=arch.ffn, vocab_size=arch.vocab, max_position_embeddings=arch.positions,
+        tie_word_embeddings=arch.tied, attention_dropout=0.0, dtype=arch.dtype, bos_token_id=1, eos_token_id=2, pad_token_id=None,
     )
+    settings[_EPS.get(arch.family, "rms_norm_eps")] = arch.eps
+    settings.update(_OWN.get(arch.family, dict(hidden_act="silu")))
     settings.update(_attention_settings(arch))
     settings.update(_moe_settings(arch))
     if arch.sliding:
@@ -91,7 +98,8 @@ def model(arch, seed=0):
     with torch.no_grad():
         for name, tensor in _tensors(made):
             noise = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(1 + 0.2 * noise if "norm" in name else 0.1 * noise)
+            is_norm = "norm" in name and name.endswith("weight")
+            tensor.copy_(arch.norm_centre + 0.2 * noise if is_norm else 0.1 * noise)
     return _to_dtype(made, getattr(torch, arch.dtype))
 
 

@@ -11,6 +11,8 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
   conversion_mapping.py      the names of Hy3's router, its bias and the shared experts in the files.
   shared_experts.py          sigmoid(x gate_weight^T) times the MLP of that module.
+  modeling_nemotron.py       down(relu(up(x))^2): no gate, so linear_fc1 = up.
+  modeling_starcoder2.py     c_proj(gelu(c_fc(x))): the same, with biases.
 """
 import torch
 
@@ -45,6 +47,10 @@ def _attention(arch, m, h):
 
 def _mlps(arch, m, h, is_moe):
     """(Megatron prefix, gate, up, down) of every ordinary MLP of a layer: its one, or its experts."""
+    if arch.layer_norm:
+        up, down = ("c_fc", "c_proj") if arch.family == "starcoder2" else ("up_proj", "down_proj")
+        yield m + "mlp.", None, f"{h}mlp.{up}.weight", f"{h}mlp.{down}.weight"
+        return
     if not is_moe:
         yield m + "mlp.", *(f"{h}mlp.{x}_proj.weight" for x in ("gate", "up", "down"))
         return
@@ -87,6 +93,8 @@ def _same(arch):
             if arch.moe.biased:
                 pairs[m + "mlp.router.expert_bias"] = h + bias
         pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
+        pairs.update({ours + "linear_fc1.weight": up for ours, gate, up, _ in _mlps(arch, m, h, is_moe) if gate is None})
+    pairs.update(_biases(arch, pairs))
     for depth in range(arch.mtp):
         m, h = f"mtp.layers.{depth}.", f"model.layers.{arch.layers + depth}."
         pairs.update({f"{m}{x}.weight": f"{h}{x}.weight" for x in ("enorm", "hnorm", "eh_proj")})
@@ -94,9 +102,16 @@ def _same(arch):
     return pairs
 
 
+def _biases(arch, pairs):
+    """Of norms, and of the linears that are the same on both sides, beside their weights."""
+    kinds = (["layernorm.weight", "layer_norm_weight"] if arch.layer_norm else []) + (
+        ["linear_proj.weight", "linear_fc1.weight", "linear_fc2.weight"] if arch.linear_bias else [])
+    return {m.removesuffix("weight") + "bias": h.removesuffix("weight") + "bias" for m, h in pairs.items() if m.endswith(tuple(kinds))}
+
+
 def _gated(arch):
     """{linear_fc1: (gate, up)}"""
-    return {ours + "linear_fc1.weight": (gate, up) for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block)}
+    return {ours + "linear_fc1.weight": (gate, up) for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block) if gate}
 
 
 def _qkv(arch):

@@ -289,10 +289,11 @@ def settings(arch, spec, grouped=False):
     model = build(arch, spec, arch.vocab, grouped=grouped)
     fields = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
     out = {name: value for name, value in fields.items() if isinstance(value, plain)}
-    out["activation_func"] = {"_target_": "torch.nn.functional.silu", "_call_": False}
-    assert fields["activation_func"] is torch.nn.functional.silu
+    function = fields["activation_func"]
+    module = "torch.nn.functional" if function in (torch.nn.functional.silu, torch.nn.functional.gelu) else function.__module__
+    out["activation_func"] = {"_target_": f"{module}.{function.__name__}", "_call_": False}
     out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
-               position_embedding_type=model.position_embedding_type, rotary_percent=1.0, rotary_base=arch.rope_base)
+               position_embedding_type=model.position_embedding_type, rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
     return out
 
 

@@ -23,6 +23,7 @@ import torch._dynamo
 import torch.distributed as dist
 
 from megatron.core import parallel_state
+from megatron.core.activations import squared_relu
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models import backends
 from megatron.core.models.gpt import experimental_attention_variant_module_specs, gpt_layer_specs
@@ -111,13 +112,23 @@ def _gdn_settings(arch):
         linear_value_head_dim=gdn.value_dim, attention_output_gate=gdn.gated, layernorm_zero_centered_gamma=True, deterministic_mode=True)
 
 
+def _mlp_settings(arch):
+    """GELU is the one with tanh where megatron-core fuses it with a bias."""
+    if not arch.layer_norm:
+        return dict(normalization="RMSNorm", gated_linear_unit=True, activation_func=torch.nn.functional.silu, bias_activation_fusion=False)
+    if arch.family == "nemotron":
+        return dict(normalization="LayerNorm", gated_linear_unit=False, activation_func=squared_relu, bias_activation_fusion=False,
+                    layernorm_zero_centered_gamma=True)
+    return dict(normalization="LayerNorm", gated_linear_unit=False, activation_func=torch.nn.functional.gelu, bias_activation_fusion=True)
+
+
 def _config(arch, grouped, dtype, blocks):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
         num_layers=blocks, hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups,
-        kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps, normalization="RMSNorm",
-        gated_linear_unit=True, activation_func=torch.nn.functional.silu, add_bias_linear=False, add_qkv_bias=arch.qkv_bias,
-        qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0, bias_activation_fusion=False,
+        kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps,
+        add_bias_linear=arch.linear_bias, add_qkv_bias=arch.qkv_bias,
+        qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0,
         bias_dropout_fusion=False, apply_rope_fusion=False, gradient_accumulation_fusion=False, persist_layer_norm=False,
         masked_softmax_fusion=False, use_cpu_initialization=True, params_dtype=dtype, pipeline_dtype=dtype, bf16=dtype == torch.bfloat16,
         tensor_model_parallel_size=tp, pipeline_model_parallel_size=pp, expert_model_parallel_size=parallel_state.get_expert_model_parallel_world_size(),
@@ -125,7 +136,7 @@ def _config(arch, grouped, dtype, blocks):
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
         window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
-        **_moe_settings(arch, grouped), **_gdn_settings(arch),
+        **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
@@ -134,7 +145,7 @@ def _model_settings(arch, vocab_rows):
     return dict(
         vocab_size=vocab_rows, max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope",
-        rotary_base=arch.rope_base, rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True)
+        rotary_base=arch.rope_base, rotary_percent=arch.rotary_percent, parallel_output=True)
 
 
 def hybrid_pattern(arch):

@@ -287,6 +287,29 @@ TEST(Provider, MinistralSaysTheLayersWithTheWindow) {
   EXPECT_THROW(provider_of(ministral.dump()), bridge::Error);
 }
 
+constexpr char kGemma3[] = R"({
+  "model_type": "gemma3_text", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7,
+  "num_attention_heads": 4, "vocab_size": 128)";
+
+// As gemma3_bridge.py sets them: softmax_scale is 1 / sqrt(query_pre_attn_scalar).
+TEST(Provider, Gemma3HasTwoBasesAndAPattern) {
+  const auto with = [](const std::string& more) { return provider_of(kGemma3 + more + "}"); };
+  const Json released = with(
+      R"(, "sliding_window": 512, "query_pre_attn_scalar": 16, "rope_local_base_freq": 10000.0,
+      "rope_theta": 500000.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0})");
+  EXPECT_EQ(released["window_size"], 512);
+  EXPECT_EQ(released["interleaved_attn_pattern"], Json({5, 1}));
+  EXPECT_EQ(released["softmax_scale"], 0.25);
+  EXPECT_EQ(released["rotary_base"], Json({10000.0, 500000.0}));
+  EXPECT_EQ(released["rope_scaling_factor"], 8.0);
+  EXPECT_EQ(with("")["rope_scaling_factor"], 1.0);
+  EXPECT_EQ(with(R"(, "sliding_window_pattern": 4)")["interleaved_attn_pattern"], Json({3, 1}));
+  const char* const types = R"(, "layer_types": ["sliding_attention", "full_attention",
+      "sliding_attention", "full_attention", "sliding_attention", "full_attention",
+      "sliding_attention"])";
+  EXPECT_EQ(with(types)["interleaved_attn_pattern"], Json({1, 1}));
+}
+
 TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   Json mistral = Json::parse(kMistral7B);
   EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));

@@ -254,9 +254,23 @@ TEST(Tables, RefuseByName) {
       {"qwen3", "attention_bias", "true", "attention_bias true"},
       {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "without weight_block_size"},
       {"qwen3", "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
+      {"glm4", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
+      {"gemma2", "hidden_activation", "\"silu\"", "'silu' is not supported (gelu_pytorch_tanh is)"},
+      {"gemma2", "tie_word_embeddings", "false", "no output layer of its own"},
+      {"gemma2", "sliding_window", "null", "sliding_window null"},
+      {"gemma2", "layer_types", R"(["full_attention", "full_attention", "full_attention"])",
+       "layer_types other than a window in every other layer"},
+      {"gemma3_text", "final_logit_softcapping", "30.0", "soft caps are not supported"},
+      {"gemma3_text", "rope_scaling", R"({"rope_type": "yarn", "factor": 8.0})", "'yarn'"},
+      {"gemma3_text", "layer_types", R"(["sliding_attention", "full_attention", "full_attention"])",
+       "after every 1 with one"},
+      {"nemotron", "mlp_bias", "true", "mlp_bias true"},
+      {"nemotron", "hidden_act", "\"gelu\"", "'gelu' is not supported (relu2 is)"},
+      {"starcoder2", "use_bias", "false", "use_bias false"},
   };
   for (const Refusal& refusal : kCases) {
     Json config = small_config(refusal.type);
+    if (std::string(refusal.type).starts_with("gemma")) config.erase("tie_word_embeddings");
     config[refusal.key] = Json::parse(refusal.value);
     try {
       const Binding binding(find_table(config, ""), config);

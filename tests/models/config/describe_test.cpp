@@ -50,6 +50,9 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "tied false",
                                   "norm.kind cast, then scale",
                                   "norm.eps 1e-06",
+                                  "post_norms false",
+                                  "embedding_scale 1",
+                                  "logit_cap 0",
                                   "hyper.streams 0",
                                   "hyper.steps 0",
                                   "hyper.eps 0",
@@ -65,6 +68,8 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "layers.0.mlp.kind dense",
                                   "layers.0.mlp.width 6",
                                   "layers.0.mlp.bias true",
+                                  "layers.0.mlp.activation silu",
+                                  "layers.0.mlp.gated true",
                                   "mtp.0.attention.kind linear",
                                   "mtp.0.attention.key_heads 0",
                                   "mtp.0.attention.value_heads 0",
@@ -117,6 +122,8 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.attention.whole_qk_norm false",
       "layers.0.attention.gated false",
       "layers.0.attention.window 0",
+      "layers.0.attention.scale 0",
+      "layers.0.attention.cap 0",
       "layers.0.attention.rotary.channels 0",
       "layers.0.attention.rotary.layout pairs",
       "layers.0.attention.rotary.base 0",
@@ -132,9 +139,11 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.mlp.kind dense",
       "layers.0.mlp.width 0",
       "layers.0.mlp.bias false",
+      "layers.0.mlp.activation silu",
+      "layers.0.mlp.gated true",
   };
-  ASSERT_EQ(lines.size(), 10 + expected.size());
-  EXPECT_EQ(std::vector<std::string>(lines.begin() + 10, lines.end()), expected);
+  ASSERT_EQ(lines.size(), 13 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 13, lines.end()), expected);
 }
 
 }  // namespace

@@ -100,9 +100,8 @@ ModelConfig megatron(const std::string& more) {
 // Each setting changes Megatron-Core's logits, and none is computed.
 TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
   for (const std::string line :
-       {"softmax_scale: 0.3", "softmax_type: off-by-one", "glu_linear_offset: 1.0",
-        "moe_expert_capacity_factor: 0.5", "moe_input_jitter_eps: 0.1",
-        "moe_router_load_balancing_type: sinkhorn",
+       {"softmax_type: off-by-one", "glu_linear_offset: 1.0", "moe_expert_capacity_factor: 0.5",
+        "moe_input_jitter_eps: 0.1", "moe_router_load_balancing_type: sinkhorn",
         "moe_router_load_balancing_type: [aux_loss, sinkhorn]", "moe_apply_probs_on_input: true",
         "moe_router_force_load_balancing: true", "use_mup: true", "heterogeneous_block_specs: true",
         "moe_shared_expert_glu_interleave_size: 32", "rotary_base_per_layer: [1.0e4, 1.0e6]"}) {
@@ -153,7 +152,8 @@ TEST(MegatronConfig, LatentAttention) {
   EXPECT_EQ(refusal([] { megatron(kLatent); }),
             "run_config.yaml: model: position_embedding_type: learned positions are not computed "
             "here");
-  for (const std::string line : {"rotary_interleaved: true", "window_size: [3, 0]"}) {
+  for (const std::string line :
+       {"rotary_interleaved: true", "window_size: [3, 0]", "softmax_scale: 0.3"}) {
     EXPECT_NE(refusal([&] { megatron(rope + "  " + line + "\n"); }), "accepted") << line;
   }
 }
