@@ -10,6 +10,13 @@
 
 namespace mappings {
 
+// A range of elements of a part that strands take for a part of its own.
+struct Range {
+  size_t part = 0;
+  int64_t begin = 0;
+  int64_t length = 0;
+};
+
 // `count` blocks of `length` elements. Their starts are `stride` elements apart in the part; in the
 // Megatron tensor the blocks follow each other without gaps.
 struct Strand {
@@ -23,10 +30,12 @@ struct Strand {
 // The Megatron tensor is the strands in this order. With `repeats` > 1, every part is divided into
 // that many equal runs of elements; for each run in turn, the Megatron tensor has the strands,
 // whose `from` counts from the beginning of the run. Every element of a part is in exactly one
-// strand.
+// strand. If there are ranges, they are the parts of which strands speak; every element of an HF
+// part is in exactly one range.
 struct Strands {
   int64_t repeats = 1;
   std::vector<Strand> strands = {};
+  std::vector<Range> ranges = {};
 };
 
 // The only part has the shape [outer, inner, width], the Megatron tensor [inner, outer, width].

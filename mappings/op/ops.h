@@ -13,6 +13,7 @@ extern const Op kCopy;
 extern const Op kConcat;
 extern const Op kQkv;
 extern const Op kGatedQkv;
+extern const Op kFusedQkv;
 extern const Op kGroup;
 extern const Op kUngroup;
 extern const Op kColumns;

@@ -49,6 +49,11 @@ Misfit query_groups_misfit(const Operands& operands) {
   return groups_misfit(operands, operands.numbers.groups, "query groups");
 }
 
+Misfit heads_misfit(const OpNumbers& numbers) {
+  if (numbers.heads > 0 && numbers.heads % numbers.groups == 0) return std::nullopt;
+  return fmt::format("{} heads do not divide into {} query groups", numbers.heads, numbers.groups);
+}
+
 Strands rows_by_group(const Operands& operands, int64_t groups) {
   Strands layout{.repeats = groups};
   for (size_t i = 0; i < operands.parts.size(); ++i) {

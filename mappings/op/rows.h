@@ -19,6 +19,8 @@ Misfit groups_misfit(const Operands& operands, int64_t groups, std::string_view 
 // Requires that the parts can be joined by query group: numbers.groups is positive and divides
 // their rows.
 Misfit query_groups_misfit(const Operands& operands);
+// Requires that numbers.heads is positive and divides into numbers.groups, which is positive.
+Misfit heads_misfit(const OpNumbers& numbers);
 
 // For each of `groups` groups: its rows of the first part, then of the second, ...
 Strands rows_by_group(const Operands& operands, int64_t groups);

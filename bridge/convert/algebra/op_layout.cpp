@@ -11,7 +11,7 @@ OpLayout::OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
                    const mappings::OpNumbers& numbers)
     : value_change_(op.values), part_shapes_(parts) {
   if (parts.empty()) internal_error("an op without parts");
-  for (const Shape& part : parts) part_periods_.push_back(element_count(part));
+  for (size_t i = 0; i < parts.size(); ++i) sources_.push_back({{i, 0, element_count(parts[i])}});
   const mappings::Operands operands{part_shapes_, numbers};
   if (const mappings::Misfit misfit = op.misfit(operands)) bad_input(*misfit);
   shape_ = op.megatron_shape(operands);
@@ -20,7 +20,9 @@ OpLayout::OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
 }
 
 void OpLayout::place(const mappings::Strands& layout) {
-  for (int64_t& period : part_periods_) period /= layout.repeats;
+  if (!layout.ranges.empty()) sources_.clear();
+  for (const mappings::Range& range : layout.ranges) sources_.push_back({range});
+  for (Source& source : sources_) source.period = source.length / layout.repeats;
   for (const mappings::Strand& strand : layout.strands) {
     strands_.push_back({{strand}, period_});
     period_ = checked_add(period_, checked_mul(strand.length, strand.count));
@@ -60,8 +62,9 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
     const int64_t in_block = within % strand->length;
     const int64_t length =
         std::min({strand->length - in_block, end - position, zeros_from_ - position});
-    runs.push_back({static_cast<int>(strand->part),
-                    repeat * part_periods_[strand->part] + strand->from +
+    const Source& source = sources_[strand->part];
+    runs.push_back({static_cast<int>(source.part),
+                    source.begin + repeat * source.period + strand->from +
                         within / strand->length * strand->stride + in_block,
                     length});
     position += length;
@@ -71,10 +74,15 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
 
 void OpLayout::inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const {
   if (width_ > 0) return exchange(inner_, outer_, begin, end, runs);
-  const auto index = static_cast<size_t>(part);
   for (int64_t position = begin; position < end;) {
-    const int64_t repeat = position / part_periods_[index];
-    const int64_t within = position % part_periods_[index];
+    const auto source =
+        std::find_if(sources_.begin(), sources_.end(), [&](const Source& candidate) {
+          return candidate.part == static_cast<size_t>(part) && position >= candidate.begin &&
+                 position - candidate.begin < candidate.length;
+        });
+    const auto index = static_cast<size_t>(source - sources_.begin());
+    const int64_t repeat = (position - source->begin) / source->period;
+    const int64_t within = (position - source->begin) % source->period;
     const auto in_block = [&](const PlacedStrand& strand) {
       return within % strand.stride - strand.from;
     };

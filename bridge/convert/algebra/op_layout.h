@@ -44,16 +44,20 @@ class OpLayout {
   struct PlacedStrand : mappings::Strand {
     int64_t begin = 0;  // in Megatron's period
   };
+  // A range of an HF part, which is the whole part unless the op says otherwise.
+  struct Source : mappings::Range {
+    int64_t period = 0;
+  };
 
   void place(const mappings::Strands& layout);
   void place(const mappings::Exchange& layout);
   void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
                 std::vector<Run>& runs) const;
 
-  // Each side repeats its period. Megatron's period is the strands in order; the period of a part
+  // Each side repeats its period. Megatron's period is the strands in order; the period of a source
   // is its elements among them.
   std::vector<PlacedStrand> strands_;
-  std::vector<int64_t> part_periods_;
+  std::vector<Source> sources_;  // a strand's `part` is an index into them
   int64_t period_ = 0;
   // The axes of an exchange, else 0: the part's elements are [outer, inner, width], Megatron's
   // [inner, outer, width].
