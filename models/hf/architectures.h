@@ -16,6 +16,7 @@ namespace models {
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kPhi3)                           \
   LINE(kQwen2)                          \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \

@@ -52,6 +52,7 @@ DENSE = {
     "qwen3": Case(awkward("qwen3", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 6),
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
     "mistral": Case(awkward("mistral", tied=False, dtype="bfloat16", rope_base=1e6, hf=dict(sliding_window=None)), 20),
+    "phi3": Case(awkward("phi3", tied=False, dtype="bfloat16", rotary=0.5), 45),
 }
 
 MOE = {
@@ -101,6 +102,7 @@ FORWARD = {
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
+    "phi3_window": _variant("phi3", 46, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),

@@ -140,6 +140,8 @@ def _all():
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
         for what, (edit, shown) in (_dense() | _BIASED[name]).items():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
+    for what in ("groups as one", "norms of a layer", "layers exchanged", "embedding and output"):
+        yield f"phi3: {what}", Mutation("phi3", "phi3", *_dense()[what])
     for i, (name, edit, where) in enumerate(tables.MISTAKES):
         if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
             yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])

@@ -59,7 +59,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "phi3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -71,6 +71,7 @@ class Arch:
     dtype: str             # "bfloat16" or "float32": what the checkpoint stores
     eps: float = 1e-5
     rope_base: float = 10000.0
+    rotary: float = 1.0    # the part of a head that positions rotate, where no `gdn` says it
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None

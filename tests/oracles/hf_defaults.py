@@ -13,6 +13,7 @@ CLASSES = {
     "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
     "mistral": ("MistralForCausalLM", transformers.MistralConfig),
     "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),
+    "phi3": ("Phi3ForCausalLM", transformers.Phi3Config),
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
     "qwen3_moe": ("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig),

@@ -9,6 +9,7 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
                              linear_kv_down_proj's rows are [latent; rotated key], linear_kv_up_proj's of a head [key; value].
   multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
+  modeling_phi3.py           qkv_proj's rows are [queries; keys; values], gate_up_proj's are [gate; up].
 """
 import torch
 
@@ -99,8 +100,20 @@ def duplicates(arch):
     return out
 
 
+def _fused(arch):
+    """{tensor of Phi-3: [(tensor of Llama, its rows)]}"""
+    out, queries, keys = {}, arch.heads * arch.head_dim, arch.groups * arch.head_dim
+    for layer in range(arch.layers if arch.family == "phi3" else 0):
+        a, m = f"model.layers.{layer}.self_attn.", f"model.layers.{layer}.mlp."
+        out[a + "qkv_proj.weight"] = [(a + "q_proj.weight", queries), (a + "k_proj.weight", keys), (a + "v_proj.weight", keys)]
+        out[m + "gate_up_proj.weight"] = [(m + "gate_proj.weight", arch.ffn), (m + "up_proj.weight", arch.ffn)]
+    return out
+
+
 def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
+    for name, parts in _fused(arch).items():
+        hf = {**hf, **dict(zip((part for part, _ in parts), hf[name].split([rows for _, rows in parts])))}
     out = {m: hf[h] for m, h in _same(arch).items()}
     per_group, d = arch.heads // arch.groups, arch.head_dim
     for name, (q, k, v) in _qkv(arch).items():
@@ -126,5 +139,7 @@ def to_hf(arch, megatron):
             out[part] = rows.reshape(-1, *fused.shape[1:])
     for name, (gate, up) in _gated(arch).items():
         out[gate], out[up] = megatron[name].chunk(2)
+    for name, parts in _fused(arch).items():
+        out[name] = torch.cat([out.pop(part) for part, _ in parts])
     out = {name: tensor.contiguous() for name, tensor in out.items()}
     return {**out, **{name: out[original].clone() for name, original in duplicates(arch).items()}}

@@ -274,7 +274,7 @@ def settings(arch, spec, grouped=False):
     out["activation_func"] = {"_target_": "torch.nn.functional.silu", "_call_": False}
     assert fields["activation_func"] is torch.nn.functional.silu
     out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
-               position_embedding_type=model.position_embedding_type, rotary_percent=1.0, rotary_base=arch.rope_base)
+               position_embedding_type=model.position_embedding_type, rotary_percent=arch.rotary, rotary_base=arch.rope_base)
     return out
 
 

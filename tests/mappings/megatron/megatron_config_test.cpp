@@ -274,6 +274,19 @@ TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   EXPECT_EQ(provider_of(mistral.dump())["rotary_base"], 1e6);
 }
 
+TEST(Provider, PhiTurnsThePartOfAHeadThatTheConfigurationSays) {
+  Json phi = Json::parse(kPhi4);
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 1.0);
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], nullptr);
+  EXPECT_EQ(provider_of(phi.dump())["num_query_groups"], 10);
+  phi["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.75);
+  phi["rope_parameters"] = {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}};
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.5);
+  phi["sliding_window"] = 2047;
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], Json({2046, 0}));
+}
+
 TEST(Provider, FollowsTheDtype) {
   const auto target = [](const Json& provider, const char* field) {
     return provider[field]["_target_"].get<std::string>();

@@ -150,6 +150,7 @@ const Published kPublished[] = {
     {"qwen3_0_6b", kQwen3_06B, "qwen3.jsonc", 310, 596'049'920},
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
     {"mistral_7b", kMistral7B, "mistral.jsonc", 291, 7'241'732'096},
+    {"phi_4", kPhi4, "phi3.jsonc", 243, 14'659'507'200},
     {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
     {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
@@ -244,6 +245,10 @@ TEST(Tables, RefuseByName) {
       {"llama", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
       {"qwen2", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
       {"mistral", "quantization_config", "{\"quant_method\": \"fp8\"}", "quant_method 'fp8'"},
+      {"phi3", "rope_scaling", R"({"type": "longrope"})", "LongRoPE (rope type 'longrope')"},
+      {"phi3", "rope_scaling", R"({"type": "su"})", "LongRoPE (rope type 'su')"},
+      {"phi3", "rope_scaling", R"({"type": "yarn", "factor": 2.0})", "LongRoPE (rope type 'yarn')"},
+      {"phi3", "rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
       {"qwen3", "attention_bias", "true", "attention_bias true"},
       {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "without weight_block_size"},
       {"qwen3", "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
