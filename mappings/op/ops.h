@@ -17,6 +17,7 @@ extern const Op kFusedQkv;
 extern const Op kGroup;
 extern const Op kUngroup;
 extern const Op kColumns;
+extern const Op kSwapColumns;
 extern const Op kVocab;
 extern const Op kMinusOne;
 }  // namespace ops

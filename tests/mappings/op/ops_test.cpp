@@ -13,7 +13,7 @@ namespace mappings {
 namespace {
 
 TEST(Ops, AreFoundByTheirNames) {
-  EXPECT_EQ(all_ops().size(), 10U);
+  EXPECT_EQ(all_ops().size(), 11U);
   for (const Op* op : all_ops()) EXPECT_EQ(&op_named(op->name), op) << op->name;
   try {
     op_named("mirror");
@@ -21,9 +21,9 @@ TEST(Ops, AreFoundByTheirNames) {
   } catch (const bridge::Error& e) {
     EXPECT_EQ(e.code(), bridge::Code::kBadInput);
     EXPECT_EQ(e.message(), "unknown op 'mirror'");
-    EXPECT_EQ(
-        e.hint(),
-        "ops: copy, concat, qkv, gated_qkv, fused_qkv, group, ungroup, columns, vocab, minus_one");
+    EXPECT_EQ(e.hint(),
+              "ops: copy, concat, qkv, gated_qkv, fused_qkv, group, ungroup, columns, "
+              "swap_columns, vocab, minus_one");
   }
 }
 
