@@ -14,6 +14,7 @@ namespace models {
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
   LINE(kLlama)                          \
+  LINE(kMiMo)                           \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
   LINE(kPhi3)                           \

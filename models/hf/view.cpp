@@ -1,6 +1,7 @@
 #include "models/hf/view.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
@@ -132,6 +133,15 @@ void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t colum
   if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
 }
 
+at::Tensor columns_of(const at::Tensor& stored, const HfColumns& columns) {
+  if (columns.count == 0) return stored;
+  const int64_t to_the_last = std::min(columns.count, columns.total - columns.first);
+  const at::Tensor first = stored.narrow(1, columns.first, to_the_last);
+  return to_the_last == columns.count
+             ? first.contiguous()
+             : at::cat({first, stored.narrow(1, 0, columns.count - to_the_last)}, 1);
+}
+
 class HfWeights : public Weights {
  public:
   HfWeights(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget,
@@ -205,15 +215,13 @@ class HfWeights : public Weights {
   at::Tensor rows(const Location& location, int64_t begin, int64_t end,
                   at::ScalarType quantized_as = at::kBFloat16) {
     const HfTensor& found = *location.tensor;
-    return bridge::with_context(
-        [&] { return bridge::printable(found.name); },
-        [&] {
-          at::Tensor out = stored_rows(location, begin, end);
-          if (is_quantized(found)) out = dequantized(location, out, begin, end).to(quantized_as);
-          const HfColumns& columns = location.columns;
-          return columns.count == 0 ? out
-                                    : out.narrow(1, columns.first, columns.count).contiguous();
-        });
+    return bridge::with_context([&] { return bridge::printable(found.name); },
+                                [&] {
+                                  at::Tensor out = stored_rows(location, begin, end);
+                                  if (is_quantized(found))
+                                    out = dequantized(location, out, begin, end).to(quantized_as);
+                                  return columns_of(out, location.columns);
+                                });
   }
 
   Location locate_copy(const Copy& copy) const {

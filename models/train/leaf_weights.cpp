@@ -115,7 +115,7 @@ at::Tensor LeafWeights::gradient(size_t tensor) const {
   const at::Tensor whole = at::zeros(stored_.at(tensor).shape, at::kFloat);
   for (const Use& use : uses_.at(tensor)) {
     const at::Tensor part = gradient_of(use);
-    if (part.defined()) use.part.of(whole).copy_(part);
+    if (part.defined()) use.part.put(part, whole);
   }
   return whole;
 }

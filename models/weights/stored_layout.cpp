@@ -1,5 +1,6 @@
 #include "models/weights/stored_layout.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace models {
@@ -15,6 +16,22 @@ at::Tensor StoredPart::of(const at::Tensor& whole) const {
                                       .unflatten(0, {runs(), rows.stride})
                                       .narrow(1, rows.first, rows.run);
   return columns > 0 ? view.narrow(-1, first_column, shape.back()) : view;
+}
+
+void StoredPart::put(const at::Tensor& values, const at::Tensor& whole) const {
+  const int64_t to_the_last = columns > 0 ? std::min(shape.back(), columns - first_column) : 0;
+  if (columns == 0 || to_the_last == shape.back()) {
+    of(whole).copy_(values);
+    return;
+  }
+  const auto put_columns = [&](int64_t from, int64_t count, int64_t column) {
+    StoredPart some = *this;
+    some.shape.back() = count;
+    some.first_column = column;
+    some.of(whole).copy_(values.narrow(-1, from, count));
+  };
+  put_columns(0, to_the_last, first_column);
+  put_columns(to_the_last, shape.back() - to_the_last, 0);
 }
 
 }  // namespace models

@@ -40,8 +40,8 @@ def check_fields(causeway, root, folder, again):
     assert not dcp.different(dcp.read_tensors(root / "iter_0000000"), dcp.read_tensors(again / "iter_0000000"))
 
 
-# Many have the same fields: llama, mistral, phi3 and the dense layers of others.
-NAMED = {"llama": "llama", "mistral": "mistral", "phi3": "phi3"}
+# Many have the same fields: llama, mistral, phi3 and the dense layers of others; qwen2 and mimo.
+NAMED = {"llama": "llama", "mistral": "mistral", "phi3": "phi3", "qwen2": "qwen2"}
 # Megatron has no such attention, or other constants: what was converted is no longer the source's model.
 OTHER_FUNCTION = ("qwen2_window", "llama_llama3_rope")
 

@@ -54,6 +54,15 @@ TEST(StoredPart, InStackedTensors) {
   EXPECT_TRUE(StoredPart::joined(vector.of(vectors)).equal(vectors[1]));
 }
 
+// All columns from the fourth on, then the first three.
+TEST(StoredPart, ColumnsThatGoOnAtTheFirst) {
+  const at::Tensor whole = at::zeros({2, 6}, at::kLong);
+  const StoredPart part{0, 0, {2, 0, 2, 2, 2}, {2, 6}, 3, 6};
+  part.put(part.by_run(at::arange(12, at::kLong).view({2, 6})), whole);
+  EXPECT_TRUE(
+      whole.equal(at::tensor({3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8}, at::kLong).view({2, 6})));
+}
+
 TEST(StoredPart, Columns) {
   const at::Tensor whole = at::arange(12, at::kLong).view({2, 6});
   const StoredPart part{0, 0, {2, 0, 2, 2, 2}, {2, 2}, 3, 6};
