@@ -38,12 +38,13 @@ struct Strands {
   std::vector<Range> ranges = {};
 };
 
-// The only part has the shape [outer, inner, width], the Megatron tensor [inner, outer, width].
-struct Exchange {
-  int64_t outer = 0;
-  int64_t inner = 0;
+// The only part has the shape [axes..., width]. The Megatron tensor has the axis order[0], then
+// order[1], ..., each of them once, and last the width.
+struct Permutation {
+  std::vector<int64_t> axes = {};
+  std::vector<size_t> order = {};
 };
 
-using BlockLayout = std::variant<Strands, Exchange>;
+using BlockLayout = std::variant<Strands, Permutation>;
 
 }  // namespace mappings

@@ -18,6 +18,9 @@ extern const Op kGroup;
 extern const Op kUngroup;
 extern const Op kColumns;
 extern const Op kSwapColumns;
+extern const Op kTranspose;
+extern const Op kDeinterleave;
+extern const Op kTransposeDeinterleave;
 extern const Op kVocab;
 extern const Op kMinusOne;
 }  // namespace ops

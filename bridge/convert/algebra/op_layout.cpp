@@ -30,28 +30,47 @@ void OpLayout::place(const mappings::Strands& layout) {
   zeros_from_ = std::min(elements_, checked_mul(period_, layout.repeats));
 }
 
-void OpLayout::place(const mappings::Exchange& layout) {
-  outer_ = layout.outer;
-  inner_ = layout.inner;
-  width_ = elements_ == 0 ? 0 : elements_ / (outer_ * inner_);
+void OpLayout::place(const mappings::Permutation& layout) {
   zeros_from_ = elements_;
+  if (elements_ == 0) return;
+  width_ = elements_;
+  for (const int64_t size : layout.axes) width_ /= size;
+  const size_t count = layout.axes.size();
+  part_axes_.resize(count);
+  megatron_axes_.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    part_axes_[i].size = layout.axes[i];
+    megatron_axes_[i].size = layout.axes[layout.order[i]];
+  }
+  int64_t distance = width_;
+  for (size_t i = count; i-- > 0; distance *= megatron_axes_[i].size) {
+    part_axes_[layout.order[i]].distance = distance;
+  }
+  distance = width_;
+  std::vector<int64_t> in_part(count);
+  for (size_t i = count; i-- > 0; distance *= part_axes_[i].size) in_part[i] = distance;
+  for (size_t i = 0; i < count; ++i) megatron_axes_[i].distance = in_part[layout.order[i]];
 }
 
-// The input is [outer, inner, width]; the runs make elements [begin, end) of [inner, outer, width].
-// Both directions use it.
-void OpLayout::exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+// Appends the runs that make elements [begin, end) of a side whose axes these are.
+void OpLayout::permuted(const std::vector<Axis>& axes, int64_t begin, int64_t end,
                         std::vector<Run>& runs) const {
   for (int64_t position = begin; position < end;) {
-    const int64_t block = position / width_;
     const int64_t within = position % width_;
+    int64_t from = within;
+    int64_t rest = position / width_;
+    for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+      from += rest % axis->size * axis->distance;
+      rest /= axis->size;
+    }
     const int64_t length = std::min(width_ - within, end - position);
-    runs.push_back({0, (block % outer * inner + block / outer) * width_ + within, length});
+    runs.push_back({0, from, length});
     position += length;
   }
 }
 
 void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (width_ > 0) return exchange(outer_, inner_, begin, end, runs);
+  if (width_ > 0) return permuted(megatron_axes_, begin, end, runs);
   int64_t position = begin;
   while (position < std::min(end, zeros_from_)) {
     const int64_t repeat = position / period_;
@@ -73,7 +92,7 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
 }
 
 void OpLayout::inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (width_ > 0) return exchange(inner_, outer_, begin, end, runs);
+  if (width_ > 0) return permuted(part_axes_, begin, end, runs);
   for (int64_t position = begin; position < end;) {
     const auto source =
         std::find_if(sources_.begin(), sources_.end(), [&](const Source& candidate) {
