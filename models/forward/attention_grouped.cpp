@@ -2,11 +2,12 @@
 //   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q
 //      and k head
 //   2. q and k are turned by position
-//   3. o = causal attention with scale 1 / sqrt(head_dim)
+//   3. o = causal attention with scale 1 / sqrt(head_dim), and a sink for each head if the model
+//      has them
 //   4. if gated, every channel of o is multiplied by sigmoid(Wg x)
 //   5. out = Wo o (+ b)
 // Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention,
-// MixtralAttention.
+// MixtralAttention, GptOssAttention.
 #include <cmath>
 
 #include "models/forward/attention.h"
@@ -40,7 +41,8 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
   q = rotate(q, config.rotary, table);
   k = rotate(k, config.rotary, table);
   const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
-  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window));
+  const at::Tensor sink = config.sinks ? weights.get_f32(Role::kSink) : at::Tensor();
+  at::Tensor out = join_heads(causal_attention(q, k, v, scale, config.window, sink));
   if (config.gated) out = out * linear(x, weights.get(Role::kQGate)).sigmoid();
   return config.output_bias ? linear(out, weights.get(Role::kO), weights.get(Role::kOBias))
                             : linear(out, weights.get(Role::kO));

@@ -1,7 +1,7 @@
 // Experts run one after the other, in the order of their numbers, so that memory holds the weights
 // of one expert at a time and sums have one order.
 // Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
-// DeepseekV4SparseMoeBlock.
+// DeepseekV4SparseMoeBlock, GptOssExperts.
 #include "models/forward/mlp.h"
 
 #include <ATen/ops/silu.h>
@@ -17,9 +17,12 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
 }
 
-// limit: bounds both factors; 0: no limit.
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, double limit) {
-  return limit > 0 ? gated(gate.clamp_max(limit), up.clamp(-limit, limit)) : gated(gate, up);
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, const MixtureOfExperts& config) {
+  const double limit = config.limit;
+  const at::Tensor g = limit > 0 ? gate.clamp_max(limit) : gate;
+  const at::Tensor factor = limit > 0 ? up.clamp(-limit, limit) : up;
+  if (config.gain == 1 && config.offset == 0) return gated(g, factor);
+  return g * (config.gain * g).sigmoid() * (factor + config.offset);
 }
 
 at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at::Tensor& x,
@@ -36,7 +39,9 @@ at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at:
 // tokens: [tokens, D].
 Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
                    const at::Tensor& tokens, const ForwardState& state) {
-  const at::Tensor logits = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
+  const at::Tensor plain = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
+  const at::Tensor logits =
+      router.logit_bias ? plain + weights.get_f32(Role::kRouterLogitBias) : plain;
   if (state.on_router) state.on_router(router, logits);
   return route(
       router, logits, router.selection_bias ? weights.get_f32(Role::kRouterBias) : at::Tensor(),
@@ -55,9 +60,13 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
     if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor x = tokens.index_select(0, rows);
-    const at::Tensor inner = gated(linear(x, weights.get(Role::kExpertGate, expert)),
-                                   linear(x, weights.get(Role::kExpertUp, expert)), config.limit);
-    const at::Tensor out = linear(inner, weights.get(Role::kExpertDown, expert));
+    const auto of_expert = [&](const at::Tensor& in, Role weight, Role bias) {
+      return config.bias ? linear(in, weights.get(weight, expert), weights.get(bias, expert))
+                         : linear(in, weights.get(weight, expert));
+    };
+    const at::Tensor inner = gated(of_expert(x, Role::kExpertGate, Role::kExpertGateBias),
+                                   of_expert(x, Role::kExpertUp, Role::kExpertUpBias), config);
+    const at::Tensor out = of_expert(inner, Role::kExpertDown, Role::kExpertDownBias);
     sum.index_add_(0, rows, (out * share.unsqueeze(-1)).to(sum.scalar_type()));
   }
   return sum;
@@ -68,7 +77,7 @@ at::Tensor part(const MixtureOfExperts& config, const SectionWeights& weights, c
   const at::Tensor routed = routed_experts(config, weights, x.flatten(0, 1), state).view(x.sizes());
   if (config.shared_width == 0) return routed;
   const at::Tensor inner = gated(linear(x, weights.get(Role::kSharedGate)),
-                                 linear(x, weights.get(Role::kSharedUp)), config.limit);
+                                 linear(x, weights.get(Role::kSharedUp)), config);
   const at::Tensor shared = linear(inner, weights.get(Role::kSharedDown));
   if (!config.shared_gated) return routed + shared;
   return routed + linear(x, weights.get(Role::kSharedWeight)).sigmoid() * shared;

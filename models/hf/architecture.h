@@ -36,6 +36,7 @@ struct HfPlace {
   bool expert_axis = false;  // the expert's number is an index into a first axis
   RowPattern rows = {};
   HfColumns columns = {};
+  bool transposed = false;  // a matrix is stored [in, out]; `rows` are of its [out, in]
 };
 
 // What names depend on besides the architecture.

@@ -66,6 +66,10 @@ Settings megatron_settings(const PickleNode& args) {
       out["gated_linear_unit"] = true;
       out["activation_func"] = {{"_target_", "torch.nn.functional.silu"}};
     }
+    if (is_true(out, "quick_geglu")) {
+      out["gated_linear_unit"] = true;
+      out["activation_func"] = {{"_target_", std::string(kQuickGelu)}};
+    }
     if (!is_true(out, "group_query_attention")) out["num_query_groups"] = nullptr;
     out["share_embeddings_and_output_weights"] =
         !is_true(out, "untie_embeddings_and_output_weights");

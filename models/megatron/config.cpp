@@ -119,6 +119,7 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
   attention.qk_norm = model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
+  attention.sinks = model.text_or("softmax_type", "vanilla") == "learnable";
   attention.window = window_of(model, layer);
   attention.rotary = grouped_rotary(model, attention.head_dim);
   return attention;
@@ -215,11 +216,9 @@ RouterConfig router_of(const Settings& model) {
 
 // hashed: a table gives the experts of each token.
 MixtureOfExperts experts_of(const Settings& model, bool hashed) {
-  if (model.flag_or("add_bias_linear", true)) {
-    model.not_supported("add_bias_linear", "experts with biases are not computed here");
-  }
   MixtureOfExperts mlp;
   mlp.router = router_of(model);
+  mlp.bias = mlp.router.logit_bias = model.flag_or("add_bias_linear", true);
   mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
                                                : model.integer("ffn_hidden_size");
   if (hashed) {
@@ -228,8 +227,23 @@ MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   }
   mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
   mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
+  if (mlp.bias && mlp.shared_width > 0) {
+    model.not_supported("add_bias_linear", "shared experts with biases are not computed here");
+  }
   mlp.limit = model.real_or("activation_func_clamp_value", 0);
+  mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
+  mlp.offset = model.real_or("glu_linear_offset", 0);
   return mlp;
+}
+
+DenseMlp dense_mlp_of(const Settings& model) {
+  if (is_quick_gelu(model)) {
+    model.not_supported("activation_func", "quick_gelu is computed for experts only");
+  }
+  for (const std::string_view name : {"activation_func_clamp_value", "glu_linear_offset"}) {
+    if (model.real_or(name, 0) != 0) model.not_supported(name, "computed for experts only");
+  }
+  return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
 }
 
 bool has_experts(const Settings& model, int64_t layer) {
@@ -260,7 +274,7 @@ LayerConfig layer_of(const Settings& model, int64_t layer) {
   if (has_experts(model, layer)) {
     out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
-    out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
+    out.mlp = dense_mlp_of(model);
   }
   return out;
 }
@@ -299,6 +313,12 @@ AttentionVariant attention_variant(const Settings& model) {
   if (name == "dsv4_hybrid") return AttentionVariant::kDsv4Hybrid;
   model.not_supported("experimental_attention_variant",
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
+}
+
+bool is_quick_gelu(const Settings& model) {
+  const std::optional<Settings> activation = model.section("activation_func");
+  const std::string function = activation ? activation->text_or("_target_", "") : "";
+  return function == kQuickGelu || function == "megatron.core.activations.quick_gelu";
 }
 
 ModelConfig megatron_model_config(const Settings& model) {

@@ -34,18 +34,24 @@ constexpr std::string_view kSettings[] = {"softmax_scale",
                                           "moe_shared_expert_glu_interleave_size",
                                           "mtp_hybrid_override_pattern"};
 
-void check_activation(const Settings& model, AttentionVariant variant) {
+void check_activation(const Settings& model) {
   const std::optional<Settings> activation = model.section("activation_func");
   const std::string function = activation ? activation->text_or("_target_", "") : "";
-  if (!model.flag_or("gated_linear_unit", false) || function != "torch.nn.functional.silu") {
+  const bool is_known = function == "torch.nn.functional.silu" || is_quick_gelu(model);
+  if (!model.flag_or("gated_linear_unit", false) || !is_known) {
     model.not_supported("activation_func",
                         "a gated unit with torch.nn.functional.silu is what is computed here");
   }
-  if (model.has("activation_func_clamp_value") && variant != AttentionVariant::kDsv4Hybrid) {
-    model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
+}
+
+void check_softmax(const Settings& model, AttentionVariant variant) {
+  const std::string type = model.text_or("softmax_type", "vanilla");
+  if (type != "vanilla" && type != "learnable") {
+    model.not_supported("softmax_type", "'vanilla' and 'learnable' are computed here");
   }
-  if (model.real_or("glu_linear_offset", 0) != 0) {
-    model.not_supported("glu_linear_offset", "0 is the one that is computed here");
+  if (type == "learnable" && (variant == AttentionVariant::kDsv4Hybrid ||
+                              model.flag_or("multi_latent_attention", false))) {
+    model.not_supported("softmax_type", "'learnable' is not computed with this attention");
   }
 }
 
@@ -92,16 +98,14 @@ void check_computed(const Settings& model) {
   if (model.text_or("normalization", "LayerNorm") != "RMSNorm") {
     model.not_supported("normalization", "RMSNorm is the one that is computed here");
   }
-  check_activation(model, variant);
+  check_activation(model);
   for (const std::string_view flag : kFlags) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
   }
   for (const std::string_view setting : kSettings) {
     if (model.has(setting)) model.not_supported(setting, "not computed here");
   }
-  if (model.text_or("softmax_type", "vanilla") != "vanilla") {
-    model.not_supported("softmax_type", "'vanilla' is the one that is computed here");
-  }
+  check_softmax(model, variant);
   if (model.flag_or("rope_scaling", false) && model.has("seq_len_interpolation_factor")) {
     model.not_supported("seq_len_interpolation_factor", "not computed with rope_scaling");
   }

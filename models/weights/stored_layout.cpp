@@ -9,10 +9,13 @@ at::Tensor StoredPart::of(const at::Tensor& whole) const {
   std::vector<int64_t> matrix(shape.begin(), shape.end());
   matrix.front() = -1;
   if (columns > 0) matrix.back() = columns;
-  const at::Tensor all_rows = whole.view(matrix);
+  const at::Tensor all_rows =
+      transposed ? whole.view({-1, whole.size(-1)}).narrow(0, first_row, shape.back()).t()
+                 : whole.view(matrix);
+  const int64_t begin = transposed ? 0 : first_row;
   // A single run may lie anywhere in the matrix; several are one in each stride.
-  at::Tensor view = runs() == 1 ? all_rows.narrow(0, first_row + rows.first, rows.run).unsqueeze(0)
-                                : all_rows.narrow(0, first_row, runs() * rows.stride)
+  at::Tensor view = runs() == 1 ? all_rows.narrow(0, begin + rows.first, rows.run).unsqueeze(0)
+                                : all_rows.narrow(0, begin, runs() * rows.stride)
                                       .unflatten(0, {runs(), rows.stride})
                                       .narrow(1, rows.first, rows.run);
   return columns > 0 ? view.narrow(-1, first_column, shape.back()) : view;

@@ -29,6 +29,8 @@ struct StoredPart {
   // Of the stored matrix; 0: the part has all of them, in order. After the last one the part's go on
   // at the first.
   int64_t columns = 0;
+  // The stored matrix is [in, out], and `rows` are of [out, in]; first_row is one of the stored rows.
+  bool transposed = false;
 
   // The rows lie in runs of equal length: this many.
   int64_t runs() const { return rows.count / rows.run; }

@@ -44,9 +44,11 @@ def check_fields(causeway, root, folder, again):
 NAMED = {"llama": "llama", "mistral": "mistral", "phi3": "phi3", "qwen2": "qwen2"}
 # Megatron has no such attention, or other constants: what was converted is no longer the source's model.
 OTHER_FUNCTION = ("qwen2_window", "llama_llama3_rope")
+# Megatron has the sinks in F32, and nothing beside it says in what the source had them.
+WIDER = ("gpt_oss_square",)
 
 
-@pytest.mark.parametrize("name", [*cases.CASES, *(name for name in cases.FORWARD if name not in (*cases.CASES, *OTHER_FUNCTION))])
+@pytest.mark.parametrize("name", [*cases.CASES, *(name for name in cases.FORWARD if name not in (*cases.CASES, *OTHER_FUNCTION, *WIDER))])
 def test_decoders(name, sources, converted, causeway, tmp_path):
     check_decoder(sources(name), alone(converted(name, "te"), tmp_path / "root"), causeway, tmp_path)
 

@@ -46,7 +46,7 @@ def test_hugging_face_view(name, forward, sources, references):
 
 
 # Megatron-Core has no counterpart for what the others choose; the converter says so.
-CONVERTED = [*cases.CASES, "llama_biased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "mistral_window", "mistral_bare", "phi3_window",
+CONVERTED = [*cases.CASES, "llama_biased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "mistral_window", "mistral_bare", "phi3_window", "gpt_oss", "gpt_oss_square",
              "qwen3_moe_not_normalized", "deepseek_v3_one_group"]
 
 

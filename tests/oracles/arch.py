@@ -59,7 +59,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "phi3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "phi3", "gpt_oss", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -104,6 +104,8 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
+    if family == "gpt_oss":
+        sizes.update(moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,

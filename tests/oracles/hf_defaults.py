@@ -10,6 +10,7 @@ import sys
 import transformers
 
 CLASSES = {
+    "gpt_oss": ("GptOssForCausalLM", transformers.GptOssConfig),
     "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
     "mistral": ("MistralForCausalLM", transformers.MistralConfig),
     "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),

@@ -9,7 +9,7 @@ from transformers.modeling_layers import MtpModel
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
             "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
-            "phi3": transformers.Phi3ForCausalLM}
+            "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM}
 
 
 def _moe_settings(arch):
@@ -17,7 +17,7 @@ def _moe_settings(arch):
     if moe is None:
         return {}
     settings = dict(num_experts_per_tok=moe.topk)
-    if arch.family == "mixtral":
+    if arch.family in ("mixtral", "gpt_oss"):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
     settings.update(moe_intermediate_size=moe.ffn, norm_topk_prob=True)
     if arch.family == "qwen3_moe":
