@@ -80,6 +80,21 @@ _BIASED = {
     "qwen3": {"norms of queries and keys": (exchange("q_layernorm.weight", "k_layernorm.weight"), LAYER + "[qk]_norm")},
 }
 
+def as_op(megatron, op, **options):
+    def edit(table):
+        found = row(table, megatron)
+        found[1] = op
+        found[3] = {name: value for name, value in found[3].items() if name != "groups"} | options
+    return edit
+
+
+# Of experts in one tensor that is stored [in, out], gate and up in turns. (case, edit, what differs)
+_TURNS = {
+    "not transposed": ("gpt_oss_square", as_op("experts.linear_fc2.weight", "copy"), LAYER + r"experts\.\d+\.down"),
+    "gate and up in turns": ("gpt_oss", as_op("experts.linear_fc1.weight", "transpose"), LAYER + r"experts\.\d+\.(gate|up)"),
+    "biases in turns": ("gpt_oss", as_op("experts.linear_fc1.bias", "copy"), LAYER + r"experts\.\d+\.(gate|up)_bias"),
+}
+
 # What of the canonical tensors a key of Megatron's holds, for the keys that the tables' tests speak of.
 _HELD = {
     "experts.linear_fc1": LAYER + r"experts\.\d+\.(gate|up)", "experts.linear_fc2": LAYER + r"experts\.\d+\.down", "linear_qkv.weight": LAYER + "[qkv]",
@@ -142,6 +157,11 @@ def _all():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for what in ("groups as one", "norms of a layer", "layers exchanged", "embedding and output"):
         yield f"phi3: {what}", Mutation("phi3", "phi3", *_dense()[what])
+    for what in ("groups as one", "layers exchanged", "embedding and output"):
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", "gpt_oss", *_dense()[what])
+    yield "gpt_oss: norms of a layer", Mutation("gpt_oss", "gpt_oss", _NORMS_OF_MOE, LAYER + "(attention|mlp)_norm")
+    for what, (case, edit, shown) in _TURNS.items():
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", case, edit, shown)
     for i, (name, edit, where) in enumerate(tables.MISTAKES):
         if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
             yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])
@@ -213,6 +233,8 @@ SETTINGS = {
     "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
     "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
+    "windows of every layer": ("gpt_oss", "gpt_oss", setting("window_attn_skip_freq", "null"), r"layers\.1\.attention\.window"),
+    "offset of the experts": ("gpt_oss", "gpt_oss", setting("glu_linear_offset", "0.0"), r"layers\.\d\.mlp\.offset"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 
