@@ -81,7 +81,12 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family == "qwen2"
+        return self.family in ("qwen2", "gpt_oss")
+
+    @property
+    def sinks(self):
+        """Attention with sinks and a window in every other layer, biases of all linears, experts with a clamped quick GELU."""
+        return self.family == "gpt_oss"
 
     @property
     def qk_norm(self):

@@ -9,6 +9,8 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
                              linear_kv_down_proj's rows are [latent; rotated key], linear_kv_up_proj's of a head [key; value].
   multi_token_prediction.py  eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), then a layer, then final_layernorm.
   modeling_mixtral.py        gate, up = w1, w3; down = w2.
+  modeling_gpt_oss.py        x @ gate_up_proj[expert] + its bias, of which [::2] is the gate and [1::2] the other factor; x @ down_proj[expert].
+  dot_product_attention.py   softmax_offset is one more score of each head; router.py: the bias of the gate is added to its logits.
   modeling_phi3.py           qkv_proj's rows are [queries; keys; values], gate_up_proj's are [gate; up].
 """
 import torch
@@ -28,6 +30,8 @@ def _attention(arch, m, h):
     if arch.mla is None:
         pairs[m + "linear_qkv.layer_norm_weight"] = h + "input_layernorm.weight"
         pairs.update({f"{m}{x}_layernorm.weight": f"{a}{x}_norm.weight" for x in "qk" if arch.qk_norm})
+        if arch.sinks:
+            pairs.update({m + "linear_proj.bias": a + "o_proj.bias", m + "core_attention.softmax_offset": a + "sinks"})
         return pairs
     pairs[m.removesuffix("self_attention.") + "input_layernorm.weight"] = h + "input_layernorm.weight"
     pairs[m + "linear_kv_down_proj.weight"] = a + "kv_a_proj_with_mqa.weight"
@@ -57,6 +61,15 @@ def _mlps(arch, m, h, is_moe):
         yield m + "mlp.shared_experts.", *(f"{h}mlp.shared_experts.{x}_proj.weight" for x in ("gate", "up", "down"))
 
 
+def _kinds(arch):
+    """Of an MLP's tensors."""
+    return ["weight", "bias"] if arch.sinks else ["weight"]
+
+
+def _of_kind(name, kind):
+    return name.removesuffix("weight") + kind
+
+
 def _same(arch):
     """Tensors that are the same on both sides: {Megatron name: Hugging Face name}."""
     pairs = {"embedding.word_embeddings.weight": "model.embed_tokens.weight", "decoder.final_layernorm.weight": "model.norm.weight"}
@@ -66,11 +79,13 @@ def _same(arch):
         pairs.update(_attention(arch, m, h))
         pairs[m + ("pre_mlp_layernorm.weight" if is_moe else "mlp.linear_fc1.layer_norm_weight")] = h + "post_attention_layernorm.weight"
         if is_moe:
-            gate = h + ("block_sparse_moe.gate." if arch.family == "mixtral" else "mlp.gate.")
+            gate = h + {"mixtral": "block_sparse_moe.gate.", "gpt_oss": "mlp.router."}.get(arch.family, "mlp.gate.")
             pairs[m + "mlp.router.weight"] = gate + "weight"
             if arch.moe.score_groups:
                 pairs[m + "mlp.router.expert_bias"] = gate + "e_score_correction_bias"
-        pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
+            if arch.sinks:
+                pairs[m + "mlp.router.bias"] = gate + "bias"
+        pairs.update({f"{ours}linear_fc2.{kind}": _of_kind(down, kind) for ours, _, _, down in _mlps(arch, m, h, is_moe) for kind in _kinds(arch)})
     for depth in range(arch.mtp):
         m, h = f"mtp.layers.{depth}.", f"model.layers.{arch.layers + depth}."
         pairs.update({f"{m}{x}.weight": f"{h}{x}.weight" for x in ("enorm", "hnorm", "eh_proj")})
@@ -80,7 +95,8 @@ def _same(arch):
 
 def _gated(arch):
     """{linear_fc1: (gate, up)}"""
-    return {ours + "linear_fc1.weight": (gate, up) for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block)}
+    return {f"{ours}linear_fc1.{kind}": (_of_kind(gate, kind), _of_kind(up, kind))
+            for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block) for kind in _kinds(arch)}
 
 
 def _qkv(arch):
@@ -110,8 +126,24 @@ def _fused(arch):
     return out
 
 
+def _experts_of_gpt_oss(arch, hf):
+    """Those of all layers, under Qwen3-MoE's names and in its layout."""
+    out = {}
+    for layer in range(arch.layers):
+        all_of_them = f"model.layers.{layer}.mlp.experts."
+        for e in range(arch.moe.experts):
+            gate_up, down = hf[all_of_them + "gate_up_proj"][e].T, hf[all_of_them + "down_proj"][e].T
+            biases = hf[all_of_them + "gate_up_proj_bias"][e]
+            parts = {"gate_proj.weight": gate_up[::2], "up_proj.weight": gate_up[1::2], "down_proj.weight": down, "gate_proj.bias": biases[::2],
+                     "up_proj.bias": biases[1::2], "down_proj.bias": hf[all_of_them + "down_proj_bias"][e]}
+            out.update({f"{all_of_them}{e}.{name}": part.contiguous() for name, part in parts.items()})
+    return out
+
+
 def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
+    if arch.sinks:
+        hf = {**hf, **_experts_of_gpt_oss(arch, hf)}
     for name, parts in _fused(arch).items():
         hf = {**hf, **dict(zip((part for part, _ in parts), hf[name].split([rows for _, rows in parts])))}
     out = {m: hf[h] for m, h in _same(arch).items()}

@@ -33,6 +33,7 @@ from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 import megatron.core.fusions.fused_softmax as fused_softmax
+from megatron.core.fusions.fused_bias_geglu import quick_gelu
 
 
 class _MlaDotProductAttention(DotProductAttention):
@@ -51,6 +52,7 @@ def _adapt():
     torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
+    fused_softmax.get_sliding_window_causal_mask = lambda queries, keys, window: causal(queries) | causal(queries).new_ones(queries, keys).tril(-1 - window[0])
     # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
     # in the process that filled it.
     filesystem_async._results_queue = queue.Queue()
@@ -110,6 +112,22 @@ def _gdn_settings(arch):
         linear_value_head_dim=gdn.value_dim, attention_output_gate=gdn.gated, layernorm_zero_centered_gamma=True, deterministic_mode=True)
 
 
+def _sinks_settings(arch):
+    if not arch.sinks:
+        return {}
+    return dict(
+        add_bias_linear=True, softmax_type="learnable", window_size=(arch.hf["sliding_window"] - 1, 0), window_attn_skip_freq=2, activation_func=quick_gelu,
+        activation_func_clamp_value=arch.hf["swiglu_limit"], glu_linear_offset=1.0)
+
+
+def _set_yarn(arch, config):
+    """GPTModel reads these of its configuration, whose class does not have them."""
+    rope = arch.hf["rope_parameters"]
+    config.yarn_rotary_scaling_factor, config.yarn_original_max_position_embeddings = rope["factor"], rope["original_max_position_embeddings"]
+    config.yarn_beta_fast, config.yarn_beta_slow, config.yarn_mscale, config.yarn_mscale_all_dim = 32.0, 1.0, 1.0, 0.0
+    config.yarn_correction_range_round_to_int = rope["truncate"]
+
+
 def _config(arch, grouped, dtype):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
@@ -125,6 +143,7 @@ def _config(arch, grouped, dtype):
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
         **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
+    settings.update(_sinks_settings(arch))
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
 
@@ -132,6 +151,8 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
     """`grouped`: the experts of a layer are one TEGroupedMLP instead of a SequentialMLP (TransformerEngine only)."""
     dtype = getattr(torch, dtype or arch.dtype)
     config, te = _config(arch, grouped, dtype), spec == "te"
+    if arch.sinks:
+        _set_yarn(arch, config)
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:
@@ -144,7 +165,7 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
     model = GPTModel(
         config=config, transformer_layer_spec=layers, mtp_block_spec=mtp, vocab_size=vocab_rows, max_sequence_length=arch.positions,
         pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
-        share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope", rotary_base=arch.rope_base,
+        share_embeddings_and_output_weights=arch.tied, position_embedding_type="yarn" if arch.sinks else "rope", rotary_base=arch.rope_base,
         rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True,
     )
     model = model.to(dtype).eval()
