@@ -45,6 +45,9 @@ constexpr Argument kArguments[] = {
     {"mrope_section", "--mrope-section", "", ""},
     {"attention_output_gate", "--attention-output-gate", "", "false"},
     {"activation_func_clamp_value", "--activation-func-clamp-value", "", ""},
+    {"quick_geglu", "--quick-geglu", "", "false"},
+    {"glu_linear_offset", "--glu-linear-offset", "", "0.0"},
+    {"softmax_type", "--softmax-type", "", "\"vanilla\""},
 
     {"multi_latent_attention", "--multi-latent-attention", "", "false"},
     {"q_lora_rank", "--q-lora-rank", "", "", Where::kLatent},
@@ -201,8 +204,8 @@ MegatronFlags megatron_flags(const Json& args) {
     // Outside of latent attention, Bridge's provider has another name for these fields.
     const bool yarn_field = argument.where == Where::kYarn && !arguments.counts(Where::kLatent) &&
                             !argument.flag.empty();
-    // The spec decides it, not the configuration.
-    if (argument.name == "transformer_impl") continue;
+    // The spec decides the one, and the provider's activation_func says the other.
+    if (argument.name == "transformer_impl" || argument.name == "quick_geglu") continue;
     result.provider.emplace_back(yarn_field ? fmt::format("yarn_{}", field) : std::string(field),
                                  python(value));
   }

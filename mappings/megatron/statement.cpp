@@ -169,13 +169,20 @@ class Statement {
     copy("no_rope_freq", nullptr);
   }
 
-  // Writes [tokens before, tokens after]; a negative number means no window.
+  // Writes [tokens before, tokens after], where a negative number means no window, and which layers
+  // have one.
   void window() {
     std::optional<Json> size = fields_.value("window_size", Json());
     const bool none = size && size->is_array() && !size->empty() && size->at(0).is_number() &&
                       size->at(0).get<double>() < 0;
     put("window_size", none ? std::optional(Json()) : size);
-    if (!none && size && !size->is_null()) copy("window_attn_skip_freq", nullptr);
+    if (none || !size || size->is_null()) return;
+    const std::optional<Json> skipped = fields_.value("window_attn_skip_freq", Json());
+    put("window_attn_skip_freq",
+        skipped && skipped->is_null()
+            ? skipped
+            : pattern("window_attn_skip_freq", Json(),
+                      [](int64_t layer, int64_t every) { return (layer + 1) % every != 0; }));
   }
 
   void latent_attention() {

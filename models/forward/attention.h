@@ -40,14 +40,17 @@ at::Tensor split_heads(const at::Tensor& x, int64_t heads);
 at::Tensor join_heads(const at::Tensor& x);
 
 // softmax(soft_cap(scale * q k^T, cap)) v, with the softmax in fp32. A token sees itself and the
-// tokens before it (window > 0: only the last `window` of these). q: [B, H, S, dk]; k, v: [B, G, S, dk or dv]; each
-// of the G serves H / G neighbouring heads.
+// tokens before it (window > 0: only the last `window` of these). q: [B, H, S, dk]; k, v:
+// [B, G, S, dk or dv]; each of the G serves H / G neighbouring heads. sink: undefined, or [H] fp32,
+// a score that takes weight in every softmax of its head but has no value.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            double scale, int64_t window, double cap = 0);
+                            double scale, int64_t window, double cap = 0,
+                            const at::Tensor& sink = {});
 
 // The same as a part of a layer, which the backward pass may run again.
 at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          double scale, int64_t window, double cap, ForwardState& state);
+                          double scale, int64_t window, double cap, const at::Tensor& sink,
+                          ForwardState& state);
 
 // q: [B, H, S, d]; kv: [B, 1, K, d], the keys and values of all heads; visible: bool [B, S, K];
 // sink: [H] fp32, a score that takes weight in every softmax of its head but has no value.

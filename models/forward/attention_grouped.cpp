@@ -2,11 +2,12 @@
 //   1. q, k, v = W x (+ b), split into heads; optionally an RMS norm over the channels of each q
 //      and k head, or before the split over those of all q heads and of all k heads
 //   2. q and k are turned by position
-//   3. o = causal attention with scale 1 / sqrt(head_dim) or the model's own, and its soft cap
+//   3. o = causal attention with scale 1 / sqrt(head_dim) or the model's own, its soft cap and its
+//      sink for each head, if the model has them
 //   4. if gated, every channel of o is multiplied by sigmoid(Wg x)
 //   5. out = Wo o (+ b)
 // Truth: transformers' LlamaAttention, Qwen2Attention, Qwen3Attention, Qwen3_5Attention,
-// MixtralAttention, OlmoeAttention, Gemma2Attention, Gemma3Attention.
+// MixtralAttention, OlmoeAttention, Gemma2Attention, Gemma3Attention, GptOssAttention.
 #include <cmath>
 
 #include "models/forward/attention.h"
@@ -48,7 +49,9 @@ at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& n
   k = rotate(k, config.rotary, table);
   const double scale =
       config.scale > 0 ? config.scale : 1 / std::sqrt(static_cast<double>(config.head_dim));
-  at::Tensor out = join_heads(core_attention(q, k, v, scale, config.window, config.cap, state));
+  const at::Tensor sink = config.sinks ? weights.get_f32(Role::kSink) : at::Tensor();
+  at::Tensor out =
+      join_heads(core_attention(q, k, v, scale, config.window, config.cap, sink, state));
   if (config.gated) out = out * linear(x, weights, Role::kQGate).sigmoid();
   const at::Tensor projected = linear(out, weights, Role::kO);
   return config.output_bias ? projected + weights.get(Role::kOBias) : projected;

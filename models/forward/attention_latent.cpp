@@ -52,7 +52,8 @@ at::Tensor latent_attention(const LatentAttention& config, const NormConfig& nor
 
   const double scale =
       config.softmax_factor / std::sqrt(static_cast<double>(config.nope_dim + config.rope_dim));
-  const at::Tensor sum = core_attention(q_whole, k, v, scale, /*window=*/0, /*cap=*/0, state);
+  const at::Tensor sum =
+      core_attention(q_whole, k, v, scale, /*window=*/0, /*cap=*/0, /*sink=*/{}, state);
   return linear(join_heads(sum), weights, Role::kO);
 }
 

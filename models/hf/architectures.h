@@ -19,14 +19,17 @@ namespace models {
   LINE(kGlm4)                           \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
+  LINE(kGptOss)                         \
   LINE(kHyV3)                           \
   LINE(kLlama)                          \
+  LINE(kMiMo)                           \
   LINE(kMiniMaxM2)                      \
   LINE(kMinistral)                      \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
   LINE(kNemotron)                       \
   LINE(kOlmoe)                          \
+  LINE(kPhi3)                           \
   LINE(kQwen2)                          \
   LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \

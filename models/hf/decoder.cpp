@@ -130,19 +130,20 @@ void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& mo
 }
 
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
-                                       std::span<const HfName> own) {
+                                       std::span<const HfName> own, std::string_view depths) {
   if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
   if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
   if (id.role == Role::kFinalNormBias) return {{model.prefix + "norm.bias"}};
   if (id.role == Role::kOutput) return {{"lm_head.weight"}};
-  const bool further_layers = !hf_name(own, Role::kMtpProjection).empty();
+  const bool own_depths = !hf_name(own, Role::kMtpProjection).empty();
   const std::string_view frame = hf_mtp_frame_name(id.role);
-  if (!further_layers && !frame.empty()) return {{std::string(frame)}};
+  if (!own_depths && !frame.empty()) return {{std::string(frame)}};
   std::string layer = fmt::format("{}layers.{}.", model.prefix, id.index);
   if (id.section == Section::kMtp) {
     const int64_t layers = static_cast<int64_t>(model.config.layers.size());
-    layer = further_layers ? fmt::format("{}layers.{}.", model.prefix, layers + id.index)
-                           : fmt::format("mtp.layers.{}.", id.index);
+    layer = !own_depths      ? fmt::format("mtp.layers.{}.", id.index)
+            : depths.empty() ? fmt::format("{}layers.{}.", model.prefix, layers + id.index)
+                             : fmt::format("{}{}.{}.", model.prefix, depths, id.index);
   }
   std::vector<HfPlace> places;
   const auto add = [&](std::span<const HfName> names) {

@@ -61,11 +61,11 @@ RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
 int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent);
 
 // `own` lists the names that differ from the shared ones or are not among them, one or more for a
-// role; {} stands for the number of the expert. Experts may also lie in one tensor. Multi-token
-// prediction depths are further layers where `own` names what they add to a layer, else they are
-// spelled as in Qwen3-Next.
+// role; {} stands for the number of the expert. Experts may also lie in one tensor. Where `own` names
+// what multi-token prediction depths add to a layer, they are elements of the list `depths`, or
+// further layers if that is empty; else they are spelled as in Qwen3-Next.
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
-                                       std::span<const HfName> own);
+                                       std::span<const HfName> own, std::string_view depths = {});
 // The places for an architecture without names of its own.
 std::vector<HfPlace> hf_plain_places(const HfModel& model, const TensorId& id);
 

@@ -61,7 +61,10 @@ void read_activation(Json& out) {
     out["activation_func"] = {{"_target_", "torch.nn.functional.silu"}};
   } else if (is_true(out, "squared_relu")) {
     out["activation_func"] = {{"_target_", "megatron.core.activations.squared_relu"}};
-  } else if (!is_true(out, "quick_geglu")) {
+  } else if (is_true(out, "quick_geglu")) {
+    out["gated_linear_unit"] = true;
+    out["activation_func"] = {{"_target_", std::string(kQuickGelu)}};
+  } else {
     rename(out, "bias_gelu_fusion", "bias_activation_fusion");
   }
 }

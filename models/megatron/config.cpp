@@ -141,6 +141,7 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   attention.whole_qk_norm = has_whole_qk_norm(model);
   attention.qk_norm = attention.whole_qk_norm || model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
+  attention.sinks = model.text_or("softmax_type", "vanilla") == "learnable";
   const Gemma gemma = gemma_of(model);
   if (gemma != Gemma::kGemma3) attention.window = window_of(model, layer);
   if (model.has("softmax_scale")) {
@@ -242,11 +243,9 @@ RouterConfig router_of(const Settings& model) {
 
 // hashed: a table gives the experts of each token.
 MixtureOfExperts experts_of(const Settings& model, bool hashed) {
-  if (model.flag_or("add_bias_linear", true)) {
-    model.not_supported("add_bias_linear", "experts with biases are not computed here");
-  }
   MixtureOfExperts mlp;
   mlp.router = router_of(model);
+  mlp.bias = mlp.router.logit_bias = model.flag_or("add_bias_linear", true);
   mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
                                                : model.integer("ffn_hidden_size");
   if (hashed) {
@@ -255,7 +254,12 @@ MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   }
   mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
   mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
+  if (mlp.bias && mlp.shared_width > 0) {
+    model.not_supported("add_bias_linear", "shared experts with biases are not computed here");
+  }
   mlp.limit = model.real_or("activation_func_clamp_value", 0);
+  mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
+  mlp.offset = model.real_or("glu_linear_offset", 0);
   return mlp;
 }
 
@@ -274,6 +278,12 @@ bool has_experts(const Settings& model, int64_t layer) {
 }
 
 DenseMlp dense_of(const Settings& model) {
+  if (is_quick_gelu(model)) {
+    model.not_supported("activation_func", "quick_gelu is computed for experts only");
+  }
+  for (const std::string_view name : {"activation_func_clamp_value", "glu_linear_offset"}) {
+    if (model.real_or(name, 0) != 0) model.not_supported(name, "computed for experts only");
+  }
   return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true),
           activation_of(model), model.flag_or("gated_linear_unit", false)};
 }
@@ -346,6 +356,12 @@ AttentionVariant attention_variant(const Settings& model) {
   if (name == "dsv4_hybrid") return AttentionVariant::kDsv4Hybrid;
   model.not_supported("experimental_attention_variant",
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
+}
+
+bool is_quick_gelu(const Settings& model) {
+  const std::optional<Settings> activation = model.section("activation_func");
+  const std::string function = activation ? activation->text_or("_target_", "") : "";
+  return function == kQuickGelu || function == "megatron.core.activations.quick_gelu";
 }
 
 ModelConfig megatron_model_config(const Settings& model, bool post_norms) {

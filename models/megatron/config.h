@@ -28,8 +28,13 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms = false
 // Refuses settings that change the forward pass in ways that are not computed here (kUnsupported).
 void check_computed(const Settings& model);
 
-// The activation of the MLP. Errors: kUnsupported for one that is not computed.
+// The activation of the MLP. Errors: kUnsupported for one that is not computed, and for that of
+// --quick-geglu, which experts alone have.
 Activation activation_of(const Settings& model);
+
+// The activation of --quick-geglu, x * sigmoid(1.702 x).
+inline constexpr std::string_view kQuickGelu = "megatron.core.fusions.fused_bias_geglu.quick_gelu";
+bool is_quick_gelu(const Settings& model);
 
 // The value of experimental_attention_variant. Variants that are not computed are kUnsupported.
 enum class AttentionVariant { kNone, kGatedDelta, kDsv4Hybrid };

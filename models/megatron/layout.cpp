@@ -50,11 +50,13 @@ constexpr Plain kPlain[] = {
     {Role::kDownBias, "mlp.linear_fc2.bias"},
     {Role::kRouter, "mlp.router.weight"},
     {Role::kRouterBias, "mlp.router.expert_bias"},
+    {Role::kRouterLogitBias, "mlp.router.bias"},
     {Role::kSharedDown, "mlp.shared_experts.linear_fc2.weight"},
     {Role::kSharedWeight, "mlp.shared_experts.gate_weight"},
     {Role::kKv, "self_attention.linear_kv_proj.weight"},
     {Role::kKvNorm, "self_attention.kv_layernorm.weight"},
-    {Role::kSink, "self_attention.core_attention.attn_sink"},
+    {Role::kSink, "self_attention.core_attention.attn_sink",
+     "self_attention.core_attention.softmax_offset"},
     {Role::kODown, "self_attention.linear_o_group_proj"},
     {Role::kOUp, "self_attention.linear_proj.weight"},
     {Role::kSummaryValue, "self_attention.core_attention.compressor.linear_wkv.weight"},
@@ -203,11 +205,14 @@ std::vector<MegatronPlace> MegatronLayout::places_of_gated(const TensorId& id) c
 
 std::vector<MegatronPlace> MegatronLayout::places_of_expert(const TensorId& id) const {
   const MixtureOfExperts& mlp = std::get<MixtureOfExperts>(layer(id).mlp);
-  const bool down = id.role == Role::kExpertDown;
-  const bool up = id.role == Role::kExpertUp;
-  const std::string_view linear = down ? "linear_fc2" : "linear_fc1";
-  const std::string together = fmt::format("mlp.experts.experts.{}.weight", linear);
-  const std::string alone = fmt::format("mlp.experts.experts.{}.{}.weight", id.expert, linear);
+  const bool bias = id.role == Role::kExpertGateBias || id.role == Role::kExpertUpBias ||
+                    id.role == Role::kExpertDownBias;
+  const bool down = id.role == Role::kExpertDown || id.role == Role::kExpertDownBias;
+  const bool up = id.role == Role::kExpertUp || id.role == Role::kExpertUpBias;
+  const std::string tensor =
+      fmt::format("{}.{}", down ? "linear_fc2" : "linear_fc1", bias ? "bias" : "weight");
+  const std::string together = fmt::format("mlp.experts.experts.{}", tensor);
+  const std::string alone = fmt::format("mlp.experts.experts.{}.{}", id.expert, tensor);
   if (glu_interleave_ < 0 || (glu_interleave_ > 0 && mlp.width % glu_interleave_ != 0)) {
     bridge::bad_input(
         fmt::format("moe_mlp_glu_interleave_size {} does not divide experts of {} rows",
@@ -279,6 +284,9 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
     case Role::kExpertGate:
     case Role::kExpertUp:
     case Role::kExpertDown:
+    case Role::kExpertGateBias:
+    case Role::kExpertUpBias:
+    case Role::kExpertDownBias:
       return places_of_expert(id);
     case Role::kAttentionNorm:
       return named(std::holds_alternative<GroupedAttention>(layer(id).attention) ? kGroupedNorm

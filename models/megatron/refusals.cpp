@@ -47,19 +47,24 @@ constexpr KnownActivation kActivations[] = {
 // The class's default. Its fused form with a bias is GELU with tanh, and the other one is not.
 constexpr std::string_view kGelu = "torch.nn.functional.gelu";
 
-void check_activation(const Settings& model, AttentionVariant variant) {
-  const Activation activation = activation_of(model);
-  const bool is_swiglu =
-      activation == Activation::kSilu && model.flag_or("gated_linear_unit", false);
-  if (!is_swiglu && model.has("num_moe_experts")) {
+void check_activation(const Settings& model) {
+  const bool is_gated = model.flag_or("gated_linear_unit", false);
+  const bool is_known = is_quick_gelu(model) || activation_of(model) == Activation::kSilu;
+  if (model.has("num_moe_experts") && !(is_gated && is_known)) {
     model.not_supported("activation_func",
-                        "experts without a gated torch.nn.functional.silu are not computed here");
+                        "experts without a gated torch.nn.functional.silu or quick_gelu are not "
+                        "computed here");
   }
-  if (model.has("activation_func_clamp_value") && variant != AttentionVariant::kDsv4Hybrid) {
-    model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
+}
+
+void check_softmax(const Settings& model, AttentionVariant variant) {
+  const std::string type = model.text_or("softmax_type", "vanilla");
+  if (type != "vanilla" && type != "learnable") {
+    model.not_supported("softmax_type", "'vanilla' and 'learnable' are computed here");
   }
-  if (model.real_or("glu_linear_offset", 0) != 0) {
-    model.not_supported("glu_linear_offset", "0 is the one that is computed here");
+  if (type == "learnable" && (variant == AttentionVariant::kDsv4Hybrid ||
+                              model.flag_or("multi_latent_attention", false))) {
+    model.not_supported("softmax_type", "'learnable' is not computed with this attention");
   }
 }
 
@@ -158,16 +163,14 @@ Activation activation_of(const Settings& model) {
 void check_computed(const Settings& model) {
   const AttentionVariant variant = attention_variant(model);
   check_norms(model, variant);
-  check_activation(model, variant);
+  check_activation(model);
   for (const std::string_view flag : kFlags) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
   }
   for (const std::string_view setting : kSettings) {
     if (model.has(setting)) model.not_supported(setting, "not computed here");
   }
-  if (model.text_or("softmax_type", "vanilla") != "vanilla") {
-    model.not_supported("softmax_type", "'vanilla' is the one that is computed here");
-  }
+  check_softmax(model, variant);
   if (model.flag_or("rope_scaling", false) && model.has("seq_len_interpolation_factor")) {
     model.not_supported("seq_len_interpolation_factor", "not computed with rope_scaling");
   }

@@ -42,9 +42,9 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("output_bias", &GroupedAttention::output_bias),
     field("qk_norm", &GroupedAttention::qk_norm),
     field("whole_qk_norm", &GroupedAttention::whole_qk_norm),
-    field("gated", &GroupedAttention::gated), field("window", &GroupedAttention::window),
-    field("scale", &GroupedAttention::scale), field("cap", &GroupedAttention::cap),
-    field("rotary", &GroupedAttention::rotary));
+    field("gated", &GroupedAttention::gated), field("sinks", &GroupedAttention::sinks),
+    field("window", &GroupedAttention::window), field("scale", &GroupedAttention::scale),
+    field("cap", &GroupedAttention::cap), field("rotary", &GroupedAttention::rotary));
 
 template <>
 inline constexpr std::string_view kKind<LatentAttention> = "latent";
@@ -96,8 +96,8 @@ inline constexpr auto kFields<RouterConfig> = all_fields(
     field("chosen_groups", &RouterConfig::chosen_groups),
     field("ranked_by", &RouterConfig::ranked_by),
     field("selection_bias", &RouterConfig::selection_bias),
-    field("by_token", &RouterConfig::by_token), field("normalized", &RouterConfig::normalized),
-    field("factor", &RouterConfig::factor));
+    field("logit_bias", &RouterConfig::logit_bias), field("by_token", &RouterConfig::by_token),
+    field("normalized", &RouterConfig::normalized), field("factor", &RouterConfig::factor));
 
 template <>
 inline constexpr std::string_view kKind<MixtureOfExperts> = "experts";
@@ -105,8 +105,9 @@ template <>
 inline constexpr auto kFields<MixtureOfExperts> = all_fields(
     field("width", &MixtureOfExperts::width),
     field("shared_width", &MixtureOfExperts::shared_width),
-    field("shared_gated", &MixtureOfExperts::shared_gated),
-    field("limit", &MixtureOfExperts::limit), field("router", &MixtureOfExperts::router));
+    field("shared_gated", &MixtureOfExperts::shared_gated), field("bias", &MixtureOfExperts::bias),
+    field("limit", &MixtureOfExperts::limit), field("gain", &MixtureOfExperts::gain),
+    field("offset", &MixtureOfExperts::offset), field("router", &MixtureOfExperts::router));
 
 template <>
 inline constexpr auto kFields<HyperConnections> = all_fields(

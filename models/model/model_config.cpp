@@ -120,6 +120,7 @@ void check_part(const MixtureOfExperts& mlp) {
         fmt::format("{} experts do not make {} equal groups", router.experts, router.groups));
   }
   if (!(mlp.limit >= 0)) bridge::bad_input(fmt::format("the experts' limit is {}", mlp.limit));
+  if (!(mlp.gain > 0)) bridge::bad_input(fmt::format("the experts' gain is {}", mlp.gain));
   const int64_t group_size = router.experts / router.groups;
   if (router.chosen_groups < 1 || router.chosen_groups > router.groups) {
     bridge::bad_input(fmt::format("{} of {} expert groups cannot be chosen", router.chosen_groups,

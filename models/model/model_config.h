@@ -76,6 +76,8 @@ struct GroupedAttention {
   bool whole_qk_norm = false;
   // Each channel of the result is multiplied by the sigmoid of a projection of its own.
   bool gated = false;
+  // A learned score of each head takes weight in every softmax, but has no value.
+  bool sinks = false;
   int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it
   double scale = 0;    // of the scores; 0: 1 / sqrt(head_dim)
   // Scores s become cap * tanh(s / cap) before the softmax; 0: they stay.
@@ -152,6 +154,7 @@ struct RouterConfig {
   int64_t chosen_groups = 1;    // the number of best groups
   int64_t ranked_by = 0;        // the number of its best scores that rank a group; 0: no groups
   bool selection_bias = false;  // added to the scores for the choice, never to the weights
+  bool logit_bias = false;      // of the linear that gives the scores' logits
   bool by_token = false;        // a table gives the experts of each entry of the vocabulary
   bool normalized = false;      // the weights of a token's experts sum to one, before the factor
   double factor = 1;
@@ -162,8 +165,12 @@ struct MixtureOfExperts {
   int64_t width = 0;          // of one expert
   int64_t shared_width = 0;   // of all shared experts, which see every token; 0: none
   bool shared_gated = false;  // their result is multiplied by one sigmoid per token
+  bool bias = false;          // of every linear of an expert
   // Clamps gates from above and the other factor on both sides; 0: no limit.
   double limit = 0;
+  // A gate g counts g * sigmoid(gain * g): 1 is SiLU, 1.702 the quick GELU.
+  double gain = 1;
+  double offset = 0;  // added to the other factor
 };
 
 using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;

@@ -118,15 +118,20 @@ std::string_view role_name(Role role) {
     case Role::kExpertDown:
       return "down";
     case Role::kGateBias:
+    case Role::kExpertGateBias:
       return "gate_bias";
     case Role::kUpBias:
+    case Role::kExpertUpBias:
       return "up_bias";
     case Role::kDownBias:
+    case Role::kExpertDownBias:
       return "down_bias";
     case Role::kRouter:
       return "router";
     case Role::kRouterBias:
       return "router_bias";
+    case Role::kRouterLogitBias:
+      return "router_logit_bias";
     case Role::kRouterTable:
       return "router_table";
     case Role::kSharedGate:

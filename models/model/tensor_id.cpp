@@ -74,6 +74,7 @@ class LayerTensors {
       add(Role::kQNorm, {attention.whole_qk_norm ? q : attention.head_dim});
       add(Role::kKNorm, {attention.whole_qk_norm ? kv : attention.head_dim});
     }
+    if (attention.sinks) add(Role::kSink, {attention.heads});
     add(Role::kO, {hidden_, q});
     if (attention.output_bias) add(Role::kOBias, {hidden_});
   }
@@ -154,12 +155,17 @@ class LayerTensors {
 
   void part(const MixtureOfExperts& mlp) const {
     add(Role::kRouter, {mlp.router.experts, hidden_});
+    if (mlp.router.logit_bias) add(Role::kRouterLogitBias, {mlp.router.experts});
     if (mlp.router.selection_bias) add(Role::kRouterBias, {mlp.router.experts});
     if (mlp.router.by_token) add(Role::kRouterTable, {vocab_, mlp.router.chosen});
     for (int64_t expert = 0; expert < mlp.router.experts; ++expert) {
       add(Role::kExpertGate, {mlp.width, hidden_}, expert);
       add(Role::kExpertUp, {mlp.width, hidden_}, expert);
       add(Role::kExpertDown, {hidden_, mlp.width}, expert);
+      if (!mlp.bias) continue;
+      add(Role::kExpertGateBias, {mlp.width}, expert);
+      add(Role::kExpertUpBias, {mlp.width}, expert);
+      add(Role::kExpertDownBias, {hidden_}, expert);
     }
     if (mlp.shared_width > 0) {
       add(Role::kSharedGate, {mlp.shared_width, hidden_});

@@ -92,10 +92,14 @@ enum class Role {
   // experts
   kRouter,
   kRouterBias,
+  kRouterLogitBias,
   kRouterTable,  // integers: the experts of each token of the vocabulary
   kExpertGate,
   kExpertUp,
   kExpertDown,
+  kExpertGateBias,
+  kExpertUpBias,
+  kExpertDownBias,
   kSharedGate,
   kSharedUp,
   kSharedDown,

@@ -52,6 +52,7 @@ DENSE = {
     "qwen3": Case(awkward("qwen3", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 6),
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
     "mistral": Case(awkward("mistral", tied=False, dtype="bfloat16", rope_base=1e6, hf=dict(sliding_window=None)), 20),
+    "phi3": Case(awkward("phi3", tied=False, dtype="bfloat16", rotary=0.5), 45),
 }
 
 MOE = {
@@ -104,6 +105,9 @@ CASES = {**DENSE, **MOE, **KIN, **FP8, **MORE}
 _YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 _LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
 
+# The limit and the window are small enough to count.
+_GPT_OSS = dict(rope_parameters=dict(_YARN, truncate=False), sliding_window=5, swiglu_limit=0.2)
+
 
 def _variant(family, seed, **hf):
     return Case(awkward(family, tied=False, dtype="bfloat16", hf=hf), seed)
@@ -125,7 +129,11 @@ FORWARD = {
     "ministral_alike": Case(awkward("ministral", tied=False, dtype="bfloat16", window=7, sliding=(True,) * 3), 46),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
+    "phi3_window": _variant("phi3", 46, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
+    "gpt_oss": Case(awkward("gpt_oss", tied=False, dtype="float32", hf=_GPT_OSS), 47),
+    # As the releases, where a matrix and its transpose have one shape.
+    "gpt_oss_square": Case(awkward("gpt_oss", tied=False, dtype="bfloat16", hf=_GPT_OSS, ffn=72, moe=Moe(experts=4, topk=2, ffn=72)), 48),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
     # DeepSeek-V2-Lite.

@@ -84,6 +84,21 @@ _GLM = {
     "gate and up": _dense()["gate and up"], "embedding and output": _dense()["embedding and output"], **_BIASED["qwen2"], **_BIASED["qwen3"],
 }
 
+def as_op(megatron, op, **options):
+    def edit(table):
+        found = row(table, megatron)
+        found[1] = op
+        found[3] = {name: value for name, value in found[3].items() if name != "groups"} | options
+    return edit
+
+
+# Of experts in one tensor that is stored [in, out], gate and up in turns. (case, edit, what differs)
+_TURNS = {
+    "not transposed": ("gpt_oss_square", as_op("experts.linear_fc2.weight", "copy"), LAYER + r"experts\.\d+\.down"),
+    "gate and up in turns": ("gpt_oss", as_op("experts.linear_fc1.weight", "transpose"), LAYER + r"experts\.\d+\.(gate|up)"),
+    "biases in turns": ("gpt_oss", as_op("experts.linear_fc1.bias", "copy"), LAYER + r"experts\.\d+\.(gate|up)_bias"),
+}
+
 # What of the canonical tensors a key of Megatron's holds, for the keys that the tables' tests speak of.
 _HELD = {
     "experts.linear_fc1": LAYER + r"experts\.\d+\.(gate|up)", "experts.linear_fc2": LAYER + r"experts\.\d+\.down", "linear_qkv.weight": LAYER + "[qkv]",
@@ -161,6 +176,13 @@ def _all():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for what, (edit, shown) in _GLM.items():
         yield f"glm4_moe: {what}", Mutation("glm4_moe", "glm4_moe", edit, shown)
+    for what in ("groups as one", "norms of a layer", "layers exchanged", "embedding and output"):
+        yield f"phi3: {what}", Mutation("phi3", "phi3", *_dense()[what])
+    for what in ("groups as one", "layers exchanged", "embedding and output"):
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", "gpt_oss", *_dense()[what])
+    yield "gpt_oss: norms of a layer", Mutation("gpt_oss", "gpt_oss", _NORMS_OF_MOE, LAYER + "(attention|mlp)_norm")
+    for what, (case, edit, shown) in _TURNS.items():
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", case, edit, shown)
     for i, (name, edit, where) in enumerate(tables.MISTAKES):
         if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
             yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])
@@ -239,6 +261,8 @@ SETTINGS = {
     "factor of layers without a window": ("gemma3", "gemma3", setting("rope_scaling_factor", "2.0"), r"layers\.[13]\.attention\.rotary\.factor"),
     "pairs that turn": ("glm4", "glm4", setting("rotary_interleaved", "false"), r"layers\.\d\.attention\.rotary\.layout"),
     "window of every layer": ("starcoder2", "starcoder2_window", setting("window_size", "[sliding_window, 0]"), r"layers\.\d\.attention\.window"),
+    "windows of every layer": ("gpt_oss", "gpt_oss", setting("window_attn_skip_freq", "null"), r"layers\.1\.attention\.window"),
+    "offset of the experts": ("gpt_oss", "gpt_oss", setting("glu_linear_offset", "0.0"), r"layers\.\d\.mlp\.offset"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 

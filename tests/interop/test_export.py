@@ -86,7 +86,7 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     check_folder(tmp_path / "hf", source.arch, source.state)
 
 
-@pytest.mark.parametrize("name", [*cases.DENSE, *cases.MOE, *cases.KIN, *cases.OTHERS])
+@pytest.mark.parametrize("name", [*cases.DENSE, *cases.MOE, *cases.KIN, *cases.OTHERS, "gpt_oss", "gpt_oss_square"])
 def test_untouched_round_trip_gives_back_the_files(name, sources, converted, causeway, tmp_path):
     causeway("export-to-hf", converted(name, "te"), tmp_path / "hf")
     original = {path.name: path.read_bytes() for path in sources(name).folder.iterdir()}

@@ -66,7 +66,7 @@ class Gdn:
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
                            # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
-                           # names), "olmoe", "minimax_m2", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3"
+                           # names), "olmoe", "minimax_m2", "deepseek_v3", "phi3", "gpt_oss", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3"
                            # (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
                            # "nemotron" or "starcoder2"
     layers: int
@@ -92,7 +92,7 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe", "starcoder2")
+        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe", "starcoder2", "gpt_oss")
 
     @property
     def layer_norm(self):
@@ -107,6 +107,11 @@ class Arch:
     def rotary_percent(self):
         """Megatron's name for the part of a head that positions rotate."""
         return self.gdn.rotary if self.gdn else self.rotary
+
+    @property
+    def sinks(self):
+        """Attention with sinks and a window in every other layer, biases of all linears, experts with a clamped quick GELU."""
+        return self.family == "gpt_oss"
 
     @property
     def qk_norm(self):
@@ -149,6 +154,8 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(rotary=0.5)
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
+    if family == "gpt_oss":
+        sizes.update(moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "deepseek_v3":
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,

@@ -10,10 +10,12 @@ import sys
 import transformers
 
 CLASSES = {
+    "gpt_oss": ("GptOssForCausalLM", transformers.GptOssConfig),
     "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
     "mistral": ("MistralForCausalLM", transformers.MistralConfig),
     "ministral": ("MinistralForCausalLM", transformers.MinistralConfig),
     "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),
+    "phi3": ("Phi3ForCausalLM", transformers.Phi3Config),
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
     "qwen3_moe": ("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig),

@@ -18,7 +18,8 @@ _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2F
             "glm4_moe": transformers.Glm4MoeForCausalLM, "glm4_moe_lite": transformers.Glm4MoeLiteForCausalLM,
             "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM,
             "glm4": transformers.Glm4ForCausalLM, "gemma2": transformers.Gemma2ForCausalLM, "gemma3_text": transformers.Gemma3ForCausalLM,
-            "nemotron": transformers.NemotronForCausalLM, "starcoder2": transformers.Starcoder2ForCausalLM}
+            "nemotron": transformers.NemotronForCausalLM, "starcoder2": transformers.Starcoder2ForCausalLM,
+            "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM}
 # Settings by which a class differs from the others, and the name that it has for the epsilon of its norms.
 _OWN = {"gemma2": dict(hidden_activation="gelu_pytorch_tanh"), "gemma3_text": dict(hidden_activation="gelu_pytorch_tanh"),
         "nemotron": dict(hidden_act="relu2"), "starcoder2": dict(hidden_act="gelu_pytorch_tanh")}
@@ -30,7 +31,7 @@ def _moe_settings(arch):
     if moe is None:
         return {}
     settings = dict(num_experts_per_tok=moe.topk)
-    if arch.family in ("mixtral", "minimax_m2"):
+    if arch.family in ("mixtral", "minimax_m2", "gpt_oss"):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
     if arch.family == "olmoe":
         return dict(settings, num_experts=moe.experts, intermediate_size=moe.ffn, norm_topk_prob=moe.normalized)

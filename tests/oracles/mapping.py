@@ -13,6 +13,9 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
   shared_experts.py          sigmoid(x gate_weight^T) times the MLP of that module.
   modeling_nemotron.py       down(relu(up(x))^2): no gate, so linear_fc1 = up.
   modeling_starcoder2.py     c_proj(gelu(c_fc(x))): the same, with biases.
+  modeling_gpt_oss.py        x @ gate_up_proj[expert] + its bias, of which [::2] is the gate and [1::2] the other factor; x @ down_proj[expert].
+  dot_product_attention.py   softmax_offset is one more score of each head; router.py: the bias of the gate is added to its logits.
+  modeling_phi3.py           qkv_proj's rows are [queries; keys; values], gate_up_proj's are [gate; up].
 """
 import torch
 
@@ -31,6 +34,8 @@ def _attention(arch, m, h):
     if arch.mla is None:
         pairs[m + "linear_qkv.layer_norm_weight"] = h + "input_layernorm.weight"
         pairs.update({f"{m}{x}_layernorm.weight": f"{a}{x}_norm.weight" for x in "qk" if arch.qk_norm})
+        if arch.sinks:
+            pairs.update({m + "linear_proj.bias": a + "o_proj.bias", m + "core_attention.softmax_offset": a + "sinks"})
         return pairs
     pairs[m.removesuffix("self_attention.") + "input_layernorm.weight"] = h + "input_layernorm.weight"
     pairs[m + "linear_kv_down_proj.weight"] = a + "kv_a_proj_with_mqa.weight"
@@ -68,13 +73,22 @@ def _mlps(arch, m, h, is_moe):
 
 
 # The router's weight and bias, where they have names of their own.
-_ROUTERS = {"mixtral": ("block_sparse_moe.gate.weight", None), "hy_v3": ("mlp.router.gate.weight", "mlp.expert_bias"),
+_ROUTERS = {"mixtral": ("block_sparse_moe.gate.weight", None), "gpt_oss": ("mlp.router.weight", None), "hy_v3": ("mlp.router.gate.weight", "mlp.expert_bias"),
             "minimax_m2": ("block_sparse_moe.gate.weight", "block_sparse_moe.e_score_correction_bias")}
 
 
 def mtp_final_norm(arch):
     """The name of the last norm of an MTP layer."""
     return "final_layernorm.weight" if arch.family == "hy_v3" else "shared_head.norm.weight"
+
+
+def _kinds(arch):
+    """Of an MLP's tensors."""
+    return ["weight", "bias"] if arch.sinks else ["weight"]
+
+
+def _of_kind(name, kind):
+    return name.removesuffix("weight") + kind
 
 
 def _same(arch):
@@ -92,7 +106,9 @@ def _same(arch):
                 pairs[m + "mlp.shared_experts.gate_weight"] = h + "mlp.shared_expert_gate.weight"
             if arch.moe.biased:
                 pairs[m + "mlp.router.expert_bias"] = h + bias
-        pairs.update({ours + "linear_fc2.weight": down for ours, _, _, down in _mlps(arch, m, h, is_moe)})
+            if arch.sinks:
+                pairs[m + "mlp.router.bias"] = h + _of_kind(gate, "bias")
+        pairs.update({f"{ours}linear_fc2.{kind}": _of_kind(down, kind) for ours, _, _, down in _mlps(arch, m, h, is_moe) for kind in _kinds(arch)})
         pairs.update({ours + "linear_fc1.weight": up for ours, gate, up, _ in _mlps(arch, m, h, is_moe) if gate is None})
     pairs.update(_biases(arch, pairs))
     for depth in range(arch.mtp):
@@ -111,7 +127,8 @@ def _biases(arch, pairs):
 
 def _gated(arch):
     """{linear_fc1: (gate, up)}"""
-    return {ours + "linear_fc1.weight": (gate, up) for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block) if gate}
+    return {f"{ours}linear_fc1.{kind}": (_of_kind(gate, kind), _of_kind(up, kind))
+            for block in _blocks(arch) for ours, gate, up, _ in _mlps(arch, *block) if gate for kind in _kinds(arch)}
 
 
 def _qkv(arch):
@@ -131,8 +148,36 @@ def duplicates(arch):
     return out
 
 
+def _fused(arch):
+    """{tensor of Phi-3: [(tensor of Llama, its rows)]}"""
+    out, queries, keys = {}, arch.heads * arch.head_dim, arch.groups * arch.head_dim
+    for layer in range(arch.layers if arch.family == "phi3" else 0):
+        a, m = f"model.layers.{layer}.self_attn.", f"model.layers.{layer}.mlp."
+        out[a + "qkv_proj.weight"] = [(a + "q_proj.weight", queries), (a + "k_proj.weight", keys), (a + "v_proj.weight", keys)]
+        out[m + "gate_up_proj.weight"] = [(m + "gate_proj.weight", arch.ffn), (m + "up_proj.weight", arch.ffn)]
+    return out
+
+
+def _experts_of_gpt_oss(arch, hf):
+    """Those of all layers, under Qwen3-MoE's names and in its layout."""
+    out = {}
+    for layer in range(arch.layers):
+        all_of_them = f"model.layers.{layer}.mlp.experts."
+        for e in range(arch.moe.experts):
+            gate_up, down = hf[all_of_them + "gate_up_proj"][e].T, hf[all_of_them + "down_proj"][e].T
+            biases = hf[all_of_them + "gate_up_proj_bias"][e]
+            parts = {"gate_proj.weight": gate_up[::2], "up_proj.weight": gate_up[1::2], "down_proj.weight": down, "gate_proj.bias": biases[::2],
+                     "up_proj.bias": biases[1::2], "down_proj.bias": hf[all_of_them + "down_proj_bias"][e]}
+            out.update({f"{all_of_them}{e}.{name}": part.contiguous() for name, part in parts.items()})
+    return out
+
+
 def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
+    if arch.sinks:
+        hf = {**hf, **_experts_of_gpt_oss(arch, hf)}
+    for name, parts in _fused(arch).items():
+        hf = {**hf, **dict(zip((part for part, _ in parts), hf[name].split([rows for _, rows in parts])))}
     out = {m: hf[h] for m, h in _same(arch).items()}
     per_group, d = arch.heads // arch.groups, arch.head_dim
     for name, (q, k, v) in _qkv(arch).items():
@@ -158,5 +203,7 @@ def to_hf(arch, megatron):
             out[part] = rows.reshape(-1, *fused.shape[1:])
     for name, (gate, up) in _gated(arch).items():
         out[gate], out[up] = megatron[name].chunk(2)
+    for name, parts in _fused(arch).items():
+        out[name] = torch.cat([out.pop(part) for part, _ in parts])
     out = {name: tensor.contiguous() for name, tensor in out.items()}
     return {**out, **{name: out[original].clone() for name, original in duplicates(arch).items()}}

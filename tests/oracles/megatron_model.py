@@ -34,6 +34,7 @@ from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 import megatron.core.fusions.fused_softmax as fused_softmax
+from megatron.core.fusions.fused_bias_geglu import quick_gelu
 
 
 class _MlaDotProductAttention(DotProductAttention):
@@ -122,6 +123,22 @@ def _mlp_settings(arch):
     return dict(normalization="LayerNorm", gated_linear_unit=False, activation_func=torch.nn.functional.gelu, bias_activation_fusion=True)
 
 
+def _sinks_settings(arch):
+    if not arch.sinks:
+        return {}
+    return dict(
+        add_bias_linear=True, softmax_type="learnable", window_size=(arch.hf["sliding_window"] - 1, 0), window_attn_skip_freq=2, activation_func=quick_gelu,
+        activation_func_clamp_value=arch.hf["swiglu_limit"], glu_linear_offset=1.0)
+
+
+def _set_yarn(arch, config):
+    """GPTModel reads these of its configuration, whose class does not have them."""
+    rope = arch.hf["rope_parameters"]
+    config.yarn_rotary_scaling_factor, config.yarn_original_max_position_embeddings = rope["factor"], rope["original_max_position_embeddings"]
+    config.yarn_beta_fast, config.yarn_beta_slow, config.yarn_mscale, config.yarn_mscale_all_dim = 32.0, 1.0, 1.0, 0.0
+    config.yarn_correction_range_round_to_int = rope["truncate"]
+
+
 def _config(arch, grouped, dtype, blocks):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
@@ -138,14 +155,15 @@ def _config(arch, grouped, dtype, blocks):
         window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
         **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
+    settings.update(_sinks_settings(arch))
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
 
 def _model_settings(arch, vocab_rows):
     return dict(
         vocab_size=vocab_rows, max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope",
-        rotary_base=arch.rope_base, rotary_percent=arch.rotary_percent, parallel_output=True)
+        post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied,
+        position_embedding_type="yarn" if arch.sinks else "rope", rotary_base=arch.rope_base, rotary_percent=arch.rotary_percent, parallel_output=True)
 
 
 def hybrid_pattern(arch):
@@ -154,6 +172,8 @@ def hybrid_pattern(arch):
 
 def _gpt(arch, spec, vocab_rows, dtype, grouped):
     config, te = _config(arch, grouped, dtype, arch.layers), spec == "te"
+    if arch.sinks:
+        _set_yarn(arch, config)
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:

@@ -325,6 +325,41 @@ TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   EXPECT_EQ(provider_of(mistral.dump())["rotary_base"], 1e6);
 }
 
+TEST(Provider, PhiTurnsThePartOfAHeadThatTheConfigurationSays) {
+  Json phi = Json::parse(kPhi4);
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 1.0);
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], nullptr);
+  EXPECT_EQ(provider_of(phi.dump())["num_query_groups"], 10);
+  phi["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.75);
+  phi["rope_parameters"] = {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}};
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.5);
+  phi["sliding_window"] = 2047;
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], Json({2046, 0}));
+}
+
+TEST(Provider, GptOssHasWhatItsLayersDo) {
+  Json oss = Json::parse(kGptOss20B);
+  const Json provider = provider_of(oss.dump());
+  EXPECT_EQ(provider["softmax_type"], "learnable");
+  EXPECT_EQ(provider["window_size"], Json({127, 0}));
+  EXPECT_EQ(provider["window_attn_skip_freq"], 2);
+  EXPECT_EQ(provider["activation_func"]["_target_"],
+            "megatron.core.fusions.fused_bias_geglu.quick_gelu");
+  EXPECT_EQ(provider["activation_func_clamp_value"], 7.0);
+  EXPECT_EQ(provider["glu_linear_offset"], 1.0);
+  EXPECT_EQ(provider["add_bias_linear"], true);
+  EXPECT_EQ(provider["moe_ffn_hidden_size"], 2880);
+  EXPECT_EQ(provider["moe_router_pre_softmax"], false);
+  EXPECT_EQ(provider["position_embedding_type"], "yarn");
+  EXPECT_EQ(provider["yarn_correction_range_round_to_int"], false);
+  EXPECT_EQ(megatron_args(provider, {})["quick_geglu"], true);
+  EXPECT_EQ(megatron_args(provider, {})["swiglu"], false);
+  oss["num_hidden_layers"] = 3;
+  oss["layer_types"] = {"full_attention", "sliding_attention", "sliding_attention"};
+  EXPECT_EQ(provider_of(oss.dump())["window_attn_skip_freq"], Json({0, 1, 1}));
+}
+
 TEST(Provider, FollowsTheDtype) {
   const auto target = [](const Json& provider, const char* field) {
     return provider[field]["_target_"].get<std::string>();

@@ -383,5 +383,13 @@ TEST(Statement, AKeyIsWrittenWhereConfigJsonHasIt) {
   EXPECT_EQ(config.dump(), R"({"rope_theta":2.0,"rope_scaling":{"factor":2}})");
 }
 
+// Megatron-Core gives every Nth layer no window where the field is a number N.
+TEST(Statement, LayersWithAWindowAreListed) {
+  const Json meaning = meaning_of(Json::parse(R"({"model_type": "gpt_oss", "hidden_size": 64,
+      "intermediate_size": 96, "num_attention_heads": 8, "num_hidden_layers": 3, "vocab_size": 128})"));
+  EXPECT_EQ(meaning.at("window_size"), Json({127, 0}));
+  EXPECT_EQ(meaning.at("window_attn_skip_freq"), Json({1, 0, 1}));
+}
+
 }  // namespace
 }  // namespace mappings

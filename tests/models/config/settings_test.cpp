@@ -140,6 +140,43 @@ constexpr const char* kLatent = R"(  multi_latent_attention: true
   qk_layernorm: true
 )";
 
+constexpr const char* kClampedExperts = R"(model:
+  hidden_size: 8
+  vocab_size: 10
+  num_layers: 2
+  num_attention_heads: 2
+  ffn_hidden_size: 12
+  normalization: RMSNorm
+  gated_linear_unit: true
+  activation_func: {_target_: megatron.core.fusions.fused_bias_geglu.quick_gelu}
+  activation_func_clamp_value: 7.0
+  glu_linear_offset: 1.0
+  softmax_type: learnable
+  position_embedding_type: rope
+  window_size: [4, 0]
+  window_attn_skip_freq: 2
+)";
+
+// As gpt-oss is trained: add_bias_linear, true by default, is for attention, router and experts.
+TEST(MegatronConfig, SinksAndExpertsWithBiases) {
+  const std::string experts = std::string(kClampedExperts) + "  num_moe_experts: 4\n";
+  const ModelConfig config = megatron_model_config(megatron_settings(experts));
+  EXPECT_TRUE(grouped(config).sinks && grouped(config).qkv_bias && grouped(config).output_bias);
+  EXPECT_EQ(std::get<GroupedAttention>(config.layers.at(0).attention).window, 5);
+  EXPECT_EQ(std::get<GroupedAttention>(config.layers.at(1).attention).window, 0);
+  const auto& mlp = std::get<MixtureOfExperts>(config.layers.at(1).mlp);
+  EXPECT_TRUE(mlp.bias && mlp.router.logit_bias);
+  EXPECT_EQ(mlp.limit, 7);
+  EXPECT_EQ(mlp.gain, 1.702);
+  EXPECT_EQ(mlp.offset, 1);
+  EXPECT_EQ(refusal([] { megatron_model_config(megatron_settings(kClampedExperts)); }),
+            "run_config.yaml: model: activation_func: quick_gelu is computed for experts only");
+  const std::string shared = experts + "  moe_shared_expert_intermediate_size: 6\n";
+  EXPECT_EQ(refusal([&] { megatron_model_config(megatron_settings(shared)); }),
+            "run_config.yaml: model: add_bias_linear: shared experts with biases are not computed "
+            "here");
+}
+
 // MLATransformerConfig's defaults, and the settings of a rotary embedding that latent attention
 // does not share with ordinary attention.
 TEST(MegatronConfig, LatentAttention) {
