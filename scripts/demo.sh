@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The product in one minute (the first time, after LibTorch is there and built with), on small bundled checkpoints (DeepSeek-V3 in FP8, DeepSeek-V4 in FP8 and FP4, Qwen3.6-MoE with its vision
+# The product in one minute (the first time, after LibTorch is there and built with), on small bundled checkpoints (DeepSeek-V3 in FP8, DeepSeek-V4 in FP8 and FP4, GLM-4.5, Qwen3.6-MoE with its vision
 # tower, all with MTP):
 # Hugging Face -> Megatron -> verify -> Hugging Face, and every file comes back byte for byte.
 #   scripts/demo.sh [HF_DIR...]   other checkpoints (they are only read)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-[ $# -gt 0 ] || set -- data/deepseek_v3_fp8/hf data/deepseek_v4_fp8fp4/hf data/qwen3_6_moe/hf
+[ $# -gt 0 ] || set -- data/deepseek_v3_fp8/hf data/deepseek_v4_fp8fp4/hf data/glm4_moe/hf data/qwen3_6_moe/hf
 for hf in "$@"; do
   [ -d "$hf" ] || die "$hf: no such folder"
 done

@@ -13,6 +13,7 @@ namespace models {
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV4)                     \
+  LINE(kGlm4Moe)                        \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

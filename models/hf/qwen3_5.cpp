@@ -70,11 +70,7 @@ GroupedAttention full_attention_of(const Settings& text, const std::string& type
   attention.head_dim = text.integer_or("head_dim", 256);
   attention.qk_norm = true;
   attention.gated = text.flag_or("attn_output_gate", true);
-  const std::optional<Settings> rope = hf_rope_section(text);
-  const double top = text.real_or("partial_rotary_factor", 0.25);
-  const double part = rope ? rope->real_or("partial_rotary_factor", top) : top;
-  attention.rotary =
-      hf_rotary_config(text, rope, part_of(attention.head_dim, part), {.positions = kPositions});
+  attention.rotary = hf_partial_rotary(text, attention.head_dim, 0.25, {.positions = kPositions});
   return attention;
 }
 

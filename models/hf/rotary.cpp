@@ -96,4 +96,12 @@ RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settin
   return rotary;
 }
 
+RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double part,
+                               const HfRotaryDefaults& defaults) {
+  const std::optional<Settings> rope = hf_rope_section(config);
+  const double top = config.real_or("partial_rotary_factor", part);
+  const double own = rope ? rope->real_or("partial_rotary_factor", top) : top;
+  return hf_rotary_config(config, rope, part_of(head_dim, own), defaults);
+}
+
 }  // namespace models

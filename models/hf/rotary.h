@@ -30,4 +30,9 @@ struct HfRotaryDefaults {
 RotaryConfig hf_rotary_config(const Settings& config, const std::optional<Settings>& rope,
                               int64_t channels, const HfRotaryDefaults& defaults);
 
+// Reads rotary encodings of a part of each head, its first channels; part: the class's default of
+// partial_rotary_factor.
+RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double part,
+                               const HfRotaryDefaults& defaults);
+
 }  // namespace models

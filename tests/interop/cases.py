@@ -65,6 +65,7 @@ MOE = {
     "deepseek_v3_full_queries": Case(
         awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, mla=Mla(q_rank=None, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None)),
         18, released=True),
+    "glm4_moe": Case(awkward("glm4_moe", tied=False, dtype="bfloat16", mtp=1), 70, files=2),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
@@ -104,6 +105,8 @@ FORWARD = {
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
+    # GLM-4.5-Air has no norms of queries and keys.
+    "glm4_moe_plain": _variant("glm4_moe", 71, attention_bias=False, use_qk_norm=False),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
 SPECS = ["te", "local"]

@@ -9,10 +9,11 @@ from interop import cases, qwen3_5_cases
 from oracles import dcp, hf_files
 from oracles.arch import awkward
 
-# DeepSeek-V3's class has no multi-token prediction, so its state has none.
+# DeepSeek-V3's and GLM's classes have no multi-token prediction, so their states have none.
 PLAIN = {
     "qwen3_moe": cases.CASES["qwen3_moe"], "qwen3_moe_some_dense": cases.CASES["qwen3_moe_some_dense"], "mixtral": cases.CASES["mixtral"],
     "deepseek_v3": cases.Case(awkward("deepseek_v3", tied=False, dtype="bfloat16"), 60),
+    "glm4_moe": cases.Case(awkward("glm4_moe", tied=False, dtype="bfloat16"), 61),
 }
 NAMES = [*PLAIN, "next"]
 

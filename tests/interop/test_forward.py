@@ -47,7 +47,7 @@ def test_hugging_face_view(name, forward, sources, references):
 
 # Megatron-Core has no counterpart for what the others choose; the converter says so.
 CONVERTED = [*cases.CASES, "llama_biased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "mistral_window", "mistral_bare",
-             "qwen3_moe_not_normalized", "deepseek_v3_one_group"]
+             "qwen3_moe_not_normalized", "deepseek_v3_one_group", "glm4_moe_plain"]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
@@ -89,7 +89,7 @@ def written_by_megatron(pools, source, folder, spec, **choices):
 WRITTEN = {
     "llama_tied_fp32": ("local", {}), "qwen2": ("te", {}), "qwen3": ("local", {"singleton": True}), "mixtral": ("te", {"grouped": True}),
     "qwen3_moe": ("local", {}), "qwen3_moe_some_dense": ("te", {}), "deepseek_v3": ("te", {"grouped": True}), "deepseek_v3_mtp3": ("local", {}),
-    "deepseek_v3_full_queries": ("te", {}),
+    "deepseek_v3_full_queries": ("te", {}), "glm4_moe": ("te", {"grouped": True}),
 }
 
 

@@ -59,7 +59,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -71,6 +71,7 @@ class Arch:
     dtype: str             # "bfloat16" or "float32": what the checkpoint stores
     eps: float = 1e-5
     rope_base: float = 10000.0
+    rotary: float = 1.0    # the part of a head that positions rotate
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
@@ -80,11 +81,11 @@ class Arch:
 
     @property
     def qkv_bias(self):
-        return self.family == "qwen2"
+        return self.family in ("qwen2", "glm4_moe")
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe") or self.gdn is not None
+        return self.family in ("qwen3", "qwen3_moe", "glm4_moe") or self.gdn is not None
 
     @property
     def stacked(self):
@@ -107,6 +108,8 @@ def awkward(family, *, tied, dtype, **other):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+    if family == "glm4_moe":
+        sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):
         # value heads are not key heads, nor of their size; the last layer has full attention, as that of MTP must
         sizes.update(layers=4, eps=1e-6, rope_base=1e7,

@@ -8,7 +8,8 @@ from transformers.modeling_layers import MtpModel
 
 _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM, "qwen3": transformers.Qwen3ForCausalLM,
             "qwen3_moe": transformers.Qwen3MoeForCausalLM, "mixtral": transformers.MixtralForCausalLM,
-            "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM}
+            "mistral": transformers.MistralForCausalLM, "deepseek_v3": transformers.DeepseekV3ForCausalLM,
+            "glm4_moe": transformers.Glm4MoeForCausalLM}
 
 
 def _moe_settings(arch):
@@ -28,7 +29,10 @@ def _moe_settings(arch):
 def _attention_settings(arch):
     mla = arch.mla
     if mla is None:
-        return dict(head_dim=arch.head_dim, rope_parameters={"rope_type": "default", "rope_theta": arch.rope_base})
+        rope = dict(rope_type="default", rope_theta=arch.rope_base)
+        if arch.family != "glm4_moe":
+            return dict(head_dim=arch.head_dim, rope_parameters=rope)
+        return dict(head_dim=arch.head_dim, attention_bias=True, use_qk_norm=True, rope_parameters=dict(rope, partial_rotary_factor=arch.rotary))
     rope = dict(rope_type="default", rope_theta=arch.rope_base)
     yarn = dict(rope_type="yarn", rope_theta=arch.rope_base, factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32.0,
                 beta_slow=1.0, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)

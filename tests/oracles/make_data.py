@@ -5,14 +5,15 @@ OUT/requested_keys/*.txt      for each model and layer spec, every key a default
                               "object KEY", sorted. `_extra_state` objects are among them; which modules have one is a property
                               of TransformerEngine and megatron-core, found here and nowhere written down.
 OUT/mistral/hf                a Mistral with a window of 8 tokens and random weights, as transformers saves it; the tokenizer of the others
+OUT/glm4_moe/hf               a GLM-4.5 with a dense layer, two with experts and a multi-token prediction depth, random weights; that tokenizer
 """
 import os
 import pathlib
 import shutil
 import sys
 
-from oracles import fixture_weights, hf_models
-from oracles.arch import awkward
+from oracles import fixture_weights, hf_files, hf_models
+from oracles.arch import Moe, awkward
 from oracles.layout import Layout
 from oracles.pool import Pool
 from oracles.sharding import shard
@@ -35,6 +36,7 @@ KEYS = {f"{spec}.{name}": (spec, arch) for spec in ("te", "local") for name, arc
     "qwen3_moe": awkward("qwen3_moe", tied=False, dtype="bfloat16"),
     "mixtral": awkward("mixtral", tied=False, dtype="bfloat16"),
     "deepseek_v3_mtp2": awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=2),
+    "glm4_moe": awkward("glm4_moe", tied=False, dtype="bfloat16", mtp=1),
 }.items()}
 # megatron-core has no local spec of GatedDeltaNet
 KEYS.update({f"te.{name}": ("te", awkward(name, tied=False, dtype="bfloat16", mtp=1)) for name in ("qwen3_5", "qwen3_5_moe")})
@@ -53,6 +55,18 @@ def make_folder(pool, root, name):
 def make_mistral(folder):
     arch = awkward("mistral", tied=False, dtype="bfloat16", eps=1e-5, rope_base=1e6, hf=dict(sliding_window=8))
     hf_models.save(hf_models.model(arch, seed=50), folder, shard_size="90KB")
+    copy_tokenizer(folder)
+
+
+def make_glm4_moe(folder):
+    arch = awkward("glm4_moe", tied=False, dtype="bfloat16", hidden=32, heads=4, head_dim=8, ffn=48, mtp=1,
+                   moe=Moe(experts=4, topk=2, ffn=12, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.5))
+    state = hf_files.read_safetensors(hf_models.save(hf_models.model(arch, seed=51), folder))
+    hf_files.write_safetensors(folder, {**state, **hf_files.mtp_tensors(arch, state, seed=51)}, files=3)
+    copy_tokenizer(folder)
+
+
+def copy_tokenizer(folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(DATA / "bridge_written" / "llama_tied" / "hf" / name, os.path.join(folder, name))
 
@@ -73,3 +87,4 @@ if __name__ == "__main__":
     for pool in pools.values():
         pool.close()
     make_mistral(os.path.join(sys.argv[1], "mistral", "hf"))
+    make_glm4_moe(os.path.join(sys.argv[1], "glm4_moe", "hf"))

@@ -33,6 +33,7 @@ CONFIG = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_att
 UNTIED = "--untie-embeddings-and-output-weights"
 EPS = "--norm-epsilon 1e-6"
 MOE = "--moe-ffn-hidden-size 32 --moe-grouped-gemm --moe-token-dispatcher-type alltoall"
+BIASED_ROUTER = "--moe-router-score-function sigmoid --moe-router-enable-expert-bias"
 DELTA = ("--experimental-attention-variant gated_delta_net --linear-attention-freq 4 --linear-conv-kernel-dim 4 --linear-key-head-dim 16 "
          "--linear-value-head-dim 16 --linear-num-key-heads 2 --linear-num-value-heads 4 --attention-output-gate --rotary-percent 0.25 --apply-layernorm-1p")
 DELTA_CONFIG = dict(linear_conv_kernel_dim=4, linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4,
@@ -67,9 +68,15 @@ MODELS = {
                          rope_scaling=dict(type="yarn", factor=40, original_max_position_embeddings=4096, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0)),
                     f"{ALIKE} {SIZES} {EPS} --rotary-base 10000 {UNTIED} --qk-layernorm --multi-latent-attention --q-lora-rank 24 --kv-lora-rank 32 --qk-head-dim 16 "
                     f"--qk-pos-emb-head-dim 8 --v-head-dim 16 --rotary-scaling-factor 40 --mscale 1.0 --mscale-all-dim 1.0 --num-experts 8 --moe-layer-freq ([0]*1+[1]*3) "
-                    f"--moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 --moe-router-score-function sigmoid --moe-router-enable-expert-bias "
+                    f"--moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} "
                     "--moe-router-num-groups 4 --moe-router-group-topk 2 --moe-router-topk-scaling-factor 2.5 --moe-router-load-balancing-type seq_aux_loss "
                     "--moe-aux-loss-coeff 0.0001 --mtp-num-layers 1"),
+    "glm4_moe": (dict(CONFIG, architectures=["Glm4MoeForCausalLM"], model_type="glm4_moe", rms_norm_eps=1e-5, partial_rotary_factor=0.5, attention_bias=True,
+                      use_qk_norm=True, first_k_dense_replace=1, n_routed_experts=8, n_shared_experts=1, moe_intermediate_size=32, num_experts_per_tok=2, n_group=1,
+                      topk_group=1, routed_scaling_factor=2.5, norm_topk_prob=True, num_nextn_predict_layers=1),
+                 f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 --rotary-percent 0.5 {UNTIED} --add-qkv-bias --qk-layernorm --num-experts 8 "
+                 f"--moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} --moe-router-topk-scaling-factor 2.5 "
+                 "--moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
 }
 # The release's own configuration class has it; the one of transformers does not.
 MODELS["deepseek_v3"][0]["aux_loss_alpha"] = 0.0001

@@ -145,7 +145,7 @@ def build(arch, spec, vocab_rows, dtype=None, grouped=False):
         config=config, transformer_layer_spec=layers, mtp_block_spec=mtp, vocab_size=vocab_rows, max_sequence_length=arch.positions,
         pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
         share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope", rotary_base=arch.rope_base,
-        rotary_percent=arch.gdn.rotary if arch.gdn else 1.0, parallel_output=True,
+        rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True,
     )
     model = model.to(dtype).eval()
     for module in model.modules():  # as Float16Module does: the router's bias stays in fp32

@@ -115,8 +115,8 @@ def with_experts(tensors, packed, mtp_packed, is_mtp):
 
 
 def is_mtp_of(config):
-    """Whether a name is of multi-token prediction: below mtp, or in DeepSeek-V3 in the layers after the last."""
-    if not config["architectures"][0].startswith("DeepseekV3"):
+    """Whether a name is of multi-token prediction: below mtp, or in DeepSeek-V3 and GLM in the layers after the last."""
+    if not config["architectures"][0].startswith(("DeepseekV3", "Glm4Moe")):
         return lambda name: name.startswith("mtp.")
     layer = re.compile(r"(?:model\.)?layers\.(\d+)\.")
     return lambda name: (match := layer.match(name)) is not None and int(match[1]) >= config["num_hidden_layers"]
@@ -188,7 +188,7 @@ def spellings(source, plain):
     architecture = source[0]["architectures"][0]
     if architecture == "DeepseekV4ForCausalLM":
         yield from deepseek_v4(source, plain)
-    elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "DeepseekV3")):
+    elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "DeepseekV3", "Glm4Moe")):
         yield from mixtures(source, plain)
     else:
         yield bare(*source)

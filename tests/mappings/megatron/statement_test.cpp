@@ -63,7 +63,7 @@ std::vector<RealModel> real_models() {
     arguments.update(file["arguments"]);
     models.push_back({entry.path().stem(), file["config"], arguments});
   }
-  EXPECT_EQ(models.size(), 10U);
+  EXPECT_EQ(models.size(), 11U);
   return models;
 }
 
@@ -212,8 +212,9 @@ struct Change {
 
 TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
   const std::vector<std::string> grouped = {"llama", "qwen2", "qwen3", "mixtral", "qwen3_moe"};
-  const std::vector<std::string> all = {"llama",     "qwen2",      "qwen3",   "mixtral",
-                                        "qwen3_moe", "qwen3_next", "qwen3_5", "deepseek_v3"};
+  const std::vector<std::string> all = {"llama",   "qwen2",       "qwen3",
+                                        "mixtral", "qwen3_moe",   "qwen3_next",
+                                        "qwen3_5", "deepseek_v3", "glm4_moe"};
   const std::vector<Change> changes = {
       {{{"rotary_base", 123456.0}}, all},
       {{{"layernorm_epsilon", 3e-6}}, all},
@@ -233,13 +234,14 @@ TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
        grouped},
       {{{"rotary_scaling_factor", 20.0}, {"beta_fast", 16.0}, {"mscale", 0.7}}, {"deepseek_v3"}},
       {{{"rope_type", "rope"}}, {"deepseek_v3"}},
-      {{{"moe_router_topk", 3}}, {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3"}},
+      {{{"moe_router_topk", 3}}, {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3", "glm4_moe"}},
       {{{"moe_router_pre_softmax", true}}, {"qwen3_moe", "qwen3_next"}},
-      {{{"moe_aux_loss_coeff", 0.25}}, {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3"}},
+      {{{"moe_aux_loss_coeff", 0.25}},
+       {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3", "glm4_moe"}},
       {{{"moe_router_topk_scaling_factor", 1.5},
         {"moe_router_num_groups", 2},
         {"moe_router_group_topk", 1}},
-       {"deepseek_v3"}},
+       {"deepseek_v3", "glm4_moe"}},
       {{{"window_size", Json::parse("[31, 0]")}}, {"mixtral"}},
   };
   int tried = 0;
@@ -264,7 +266,7 @@ TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
     EXPECT_TRUE(bring_up_to_date(find_table(same, ""), meant, meant, same).empty());
     EXPECT_EQ(same, model.config);
   }
-  EXPECT_EQ(tried, 58);
+  EXPECT_EQ(tried, 64);
 }
 
 // A config.json out of the arguments alone means what they say, and what the model's own means.

@@ -37,7 +37,8 @@ using NamedRow = std::tuple<std::string, std::string, std::string>;  // Megatron
 
 struct Registry {
   const char* name;
-  std::vector<const char*> configs;
+  const char* released;
+  std::vector<const char*> configs;  // changes of the released one
   // Rows of the registry that do not exist in any model.
   std::set<std::string> artefacts;
 };
@@ -47,17 +48,17 @@ class ExpertNames : public ::testing::TestWithParam<Registry> {};
 TEST_P(ExpertNames, AreThoseOfMegatronBridge) {
   std::set<NamedRow> reference;
   for (ReferenceRow row : read_reference_rows(GetParam().name)) {
-    if (row.megatron.ends_with("weight*")) continue;  // grouped: the same as local_experts
-    // The MTP layer follows the 61 layers of the release.
-    row.hf = std::regex_replace(row.hf, std::regex("layers\\.61"), "layers.4");
-    reference.emplace(row.megatron, row.hf, row.kind);
+    row.megatron =
+        std::regex_replace(row.megatron, std::regex("experts\\.(linear_fc[12])\\.weight\\*$"),
+                           "experts.local_experts.*.$1.weight");
+    // The MTP layer follows the 61 or 92 layers of the release.
+    row.hf = std::regex_replace(row.hf, std::regex("layers\\.(61|92)"), "layers.4");
+    reference.emplace(as_registered(row.megatron), row.hf, row.kind);
   }
   std::set<NamedRow> own;
   std::set<NamedRow> with_aliases;
   for (const char* patch : GetParam().configs) {
-    Json config = small(GetParam().name == std::string("mixtral")     ? kMixtral8x7B
-                        : GetParam().name == std::string("qwen3_moe") ? kQwen3_30B_A3B
-                                                                      : kDeepSeekV3);
+    Json config = small(GetParam().released);
     config.update(Json::parse(patch));
     bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
       for (size_t part = 0; part < tensor.hf.size(); ++part) {
@@ -80,12 +81,20 @@ TEST_P(ExpertNames, AreThoseOfMegatronBridge) {
   EXPECT_EQ(artefacts, GetParam().artefacts);
 }
 
-// Bridge registers a dense MLP for MTP, whose layer has experts, and a norm that does not exist in
-// any module.
+// Bridge registers a dense MLP for MTP, whose layer has experts, a norm that does not exist in any
+// module, and a router of GLM's shared experts.
 const Registry kRegistries[] = {
-    {"mixtral", {"{}"}, {}},
-    {"qwen3_moe", {"{}"}, {}},
+    {"mixtral", kMixtral8x7B, {"{}"}, {}},
+    {"qwen3_moe", kQwen3_30B_A3B, {"{}"}, {}},
+    {"glm4_moe",
+     kGlm45Air,
+     {R"({"use_qk_norm": true})"},
+     {"decoder.layers.*.mlp.shared_experts.router.weight",
+      "mtp.layers.0.mtp_model_layer.mlp.linear_fc1.weight",
+      "mtp.layers.0.mtp_model_layer.mlp.linear_fc2.weight",
+      "mtp.layers.0.mtp_model_layer.mlp.shared_experts.router.weight"}},
     {"deepseek_v3",
+     kDeepSeekV3,
      {"{}", R"({"q_lora_rank": null})"},
      {"mtp.final_layernorm.weight", "mtp.layers.0.mtp_model_layer.mlp.linear_fc1.weight",
       "mtp.layers.0.mtp_model_layer.mlp.linear_fc2.weight"}},
@@ -190,6 +199,8 @@ constexpr char kSmallQwen3Moe[] = R"({"num_hidden_layers": 3, "num_experts": 6})
 constexpr char kSmallMixtral[] = R"({"num_hidden_layers": 3, "num_local_experts": 4})";
 constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
                                 "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
+constexpr char kSmallGlm[] =
+    R"({"num_hidden_layers": 3, "n_routed_experts": 8, "use_qk_norm": true})";
 constexpr char kSmallV4[] = R"({"num_hidden_layers": 4, "n_routed_experts": 4, "num_hash_layers": 2,
                                 "compress_ratios": [0, 4, 128, 4, 0]})";
 constexpr char kTinyQwen35[] = R"({"architectures": ["Qwen3_5ForCausalLM"], "hidden_size": 64,
@@ -206,6 +217,8 @@ const Requested kRequested[] = {
     {"local.mixtral", kMixtral8x7B, kSmallMixtral, true},
     {"te.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, false},
     {"local.deepseek_v3_mtp2", kDeepSeekV3, kSmallV3, true},
+    {"te.glm4_moe", kGlm45Air, kSmallGlm, false},
+    {"local.glm4_moe", kGlm45Air, kSmallGlm, true},
     {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
     {"te.qwen3_5", kTinyQwen35, "{}", false},
     {"te.qwen3_5_moe", kTinyQwen35, kMoeQwen35, false},
@@ -245,6 +258,9 @@ TEST(ExpertTables, RefuseByName) {
        "without weight_block_size"},
       {kDeepSeekV3, "quantization_config", kBlocks, "fmt 'e5m2'"},
       {kDeepSeekV3, "quantization_config", kStatic, "activation_scheme 'static'"},
+      {kGlm45Air, "first_k_dense_replace", "4", "first_k_dense_replace 4 of 4 layers with 1 MTP"},
+      {kGlm45Air, "quantization_config", R"({"quant_method": "compressed-tensors"})",
+       "quant_method 'compressed-tensors'"},
       {kQwen3_30B_A3B, "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
       {kQwen3_30B_A3B, "quantization_config", kStatic, "activation_scheme 'static'"},
       {kQwen3_30B_A3B, "quantization_config", kBlocks, "fmt 'e5m2'"},
@@ -272,6 +288,8 @@ TEST(ExpertTables, WarnOfWhatMegatronLacks) {
       {kDeepSeekV3, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
       {kDeepSeekV3, "rms_norm_eps", "1e-05", "rms_norm_eps 1e-05"},
       {kDeepSeekV3, "rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
+      {kGlm45Air, "rope_scaling", R"({"rope_type": "yarn", "factor": 2.0})", "rope type 'yarn'"},
+      {kGlm45Air, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
       {kQwen3_30B_A3B, "num_experts_per_tok", "1", "norm_topk_prob with num_experts_per_tok 1"},
       {kQwen3_30B_A3B, "use_sliding_window", "true", "use_sliding_window"},
       {kMixtral8x7B, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
