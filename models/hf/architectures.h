@@ -12,6 +12,7 @@ namespace models {
 
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
   LINE(kDeepseekV3)                     \
+  LINE(kDeepseekV32)                    \
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \
   LINE(kLlama)                          \

@@ -83,6 +83,13 @@ FP8 = {
 
 CASES = {**DENSE, **MOE, **FP8}
 
+# Latent attention with an index: megatron-core 0.16.1 refuses it (dsa), so that these are met by transformers alone.
+INDEXED = {
+    "deepseek_v32": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=2), 80, files=2),
+    "deepseek_v32_released": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=1), 81, files=2, released=True,
+                                  fp8=Fp8((48, 32), torch.float32, kept=("indexer.weights_proj.",))),
+}
+
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.
 _YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)

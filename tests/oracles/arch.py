@@ -35,6 +35,16 @@ class Mla:
 
 
 @dataclasses.dataclass(frozen=True)
+class Index:
+    """What chooses the tokens that a token attends to, beside multi-head latent attention."""
+
+    heads: int
+    dim: int                # of one head; the first ones rotate, as many as in the attention
+    topk: int
+    shared: tuple[int, ...] = ()  # layers that take over what the last one before them chose that is not among these
+
+
+@dataclasses.dataclass(frozen=True)
 class Gdn:
     """Gated DeltaNet instead of attention in some layers; the attention of the others has an output gate or none, and every norm
     but GDN's own scales by 1 + weight."""
@@ -59,7 +69,7 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "mixtral", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe" (q, k and v biases and norms), "qwen3_5", "qwen3_5_moe" or "qwen3_next"
     layers: int
     hidden: int
     heads: int
@@ -75,6 +85,7 @@ class Arch:
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
+    index: Index | None = None
     gdn: Gdn | None = None
     mtp: int = 0           # multi-token prediction depths
     hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
@@ -104,10 +115,12 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
-    if family == "deepseek_v3":
+    if family in ("deepseek_v3", "deepseek_v32", "glm_moe_dsa"):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+    if family in ("deepseek_v32", "glm_moe_dsa"):
+        sizes.update(index=Index(heads=3, dim=14, topk=5))
     if family == "glm4_moe":
         sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):

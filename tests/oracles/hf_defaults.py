@@ -20,13 +20,15 @@ CLASSES = {
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
+    "deepseek_v32": ("DeepseekV32ForCausalLM", transformers.DeepseekV32Config),
     "glm4_moe": ("Glm4MoeForCausalLM", transformers.Glm4MoeConfig),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
 # layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
-NEVER_ABSENT = {"deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "glm4_moe": ["num_nextn_predict_layers"], "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
+NEVER_ABSENT = {"deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v32": ["num_key_value_heads"], "glm_moe_dsa": ["num_key_value_heads"],
+                "glm4_moe": ["num_nextn_predict_layers"], "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
 
 
 def of(name):

@@ -372,7 +372,7 @@ TEST(FindTable, RefusesTheUnknown) {
   const std::tuple<const char*, const char*, bridge::Code, const char*> kCases[] = {
       {R"({"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"})", "",
        bridge::Code::kUnsupported,
-       "'LlamaForSequenceClassification' (there are tables for DeepseekV3ForCausalLM, "},
+       "'LlamaForSequenceClassification' (there are tables for DeepseekV32ForCausalLM, "},
       {R"({"model_type": "bert"})", "", bridge::Code::kUnsupported, "model type 'bert'"},
       {"{}", "Bert", bridge::Code::kUnsupported, "'Bert'"},
       {"{}", "", bridge::Code::kBadInput, "neither architectures nor model_type"},
