@@ -15,6 +15,7 @@ namespace models {
   LINE(kDeepseekV32)                    \
   LINE(kDeepseekV4)                     \
   LINE(kGlm4Moe)                        \
+  LINE(kGlmMoeDsa)                      \
   LINE(kLlama)                          \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \

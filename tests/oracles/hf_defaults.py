@@ -22,6 +22,7 @@ CLASSES = {
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
     "deepseek_v32": ("DeepseekV32ForCausalLM", transformers.DeepseekV32Config),
     "glm4_moe": ("Glm4MoeForCausalLM", transformers.Glm4MoeConfig),
+    "glm_moe_dsa": ("GlmMoeDsaForCausalLM", transformers.GlmMoeDsaConfig),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)

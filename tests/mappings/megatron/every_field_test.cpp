@@ -39,7 +39,7 @@ std::vector<Json> configurations() {
   std::vector<Json> all;
   for (const char* released :
        {kLlama31_8B, kLlama32_1B, kQwen25_05B, kQwen2_7B, kQwen3_06B, kQwen3_30B_A3B, kMistral7B,
-        kMixtral8x7B, kDeepSeekV3, kDeepSeekV32, kDeepSeekV4Flash, kGlm45Air}) {
+        kMixtral8x7B, kDeepSeekV3, kDeepSeekV32, kDeepSeekV4Flash, kGlm45Air, kGlm5}) {
     all.push_back(Json::parse(released));
   }
   for (const char* released : {kLlama31_8B, kQwen25_05B, kQwen3_8B}) {

@@ -423,6 +423,44 @@ inline constexpr char kGlm45Air[] = R"({
   "vocab_size": 151552
 })";
 
+// GlmMoeDsaConfig's defaults, which are GLM-5's sizes, with its MTP.
+inline constexpr char kGlm5[] = R"({
+  "architectures": ["GlmMoeDsaForCausalLM"],
+  "attention_bias": false,
+  "dtype": "bfloat16",
+  "first_k_dense_replace": 3,
+  "hidden_act": "silu",
+  "hidden_size": 6144,
+  "index_head_dim": 128,
+  "index_n_heads": 32,
+  "index_topk": 2048,
+  "indexer_rope_interleave": true,
+  "intermediate_size": 12288,
+  "kv_lora_rank": 512,
+  "max_position_embeddings": 202752,
+  "model_type": "glm_moe_dsa",
+  "moe_intermediate_size": 2048,
+  "n_group": 1,
+  "n_routed_experts": 256,
+  "n_shared_experts": 1,
+  "norm_topk_prob": true,
+  "num_attention_heads": 64,
+  "num_experts_per_tok": 8,
+  "num_hidden_layers": 78,
+  "num_key_value_heads": 64,
+  "num_nextn_predict_layers": 1,
+  "q_lora_rank": 2048,
+  "qk_nope_head_dim": 192,
+  "qk_rope_head_dim": 64,
+  "rms_norm_eps": 1e-05,
+  "rope_parameters": {"rope_theta": 1000000, "rope_type": "default"},
+  "routed_scaling_factor": 2.5,
+  "tie_word_embeddings": false,
+  "topk_group": 1,
+  "v_head_dim": 256,
+  "vocab_size": 154880
+})";
+
 inline constexpr char kDeepSeekV4Flash[] = R"({
   "architectures": ["DeepseekV4ForCausalLM"],
   "attention_bias": false,

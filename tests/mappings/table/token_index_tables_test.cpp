@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "bridge/io/base/error.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/small_models.h"
 
@@ -53,6 +54,50 @@ TEST(SparseLatentTables, DenseLayersByTheirTypes) {
   EXPECT_EQ(bound(config).megatron_config("bf16")["moe_layer_freq"], Json({0, 1, 1, 1}));
   config.erase("mlp_layer_types");
   EXPECT_EQ(bound(config).megatron_config("bf16")["moe_layer_freq"], Json({0, 0, 0, 1}));
+}
+
+// transformers' indexer_types, or the two numbers of GLM-5.2, which are Megatron-Core's too.
+TEST(SparseLatentTables, LayersOfGlmShareAnIndex) {
+  Json by_numbers = small(kGlm5);
+  EXPECT_EQ(attention_of(by_numbers, "decoder.layers.1"), with_index());
+  by_numbers["index_topk_freq"] = 2;
+  by_numbers["index_skip_topk_offset"] = 1;
+  Json by_types = small(kGlm5);
+  by_types["indexer_types"] = {"full", "shared", "full", "shared"};
+  for (const Json& config : {by_numbers, by_types}) {
+    EXPECT_EQ(attention_of(config, "decoder.layers.0"), with_index());
+    EXPECT_EQ(attention_of(config, "decoder.layers.1"), kAttention);
+    EXPECT_EQ(attention_of(config, "decoder.layers.2"), with_index());
+    EXPECT_EQ(attention_of(config, "decoder.layers.3"), kAttention);
+    EXPECT_EQ(attention_of(config, "mtp.layers.0.transformer_layer"), with_index());
+    const Json provider = bound(config).megatron_config("bf16");
+    EXPECT_EQ(provider["dsa_indexer_topk_freq"], 2);
+    EXPECT_EQ(provider["dsa_indexer_skip_topk_offset"], 1);
+  }
+}
+
+std::string refusal(const Json& config) {
+  try {
+    bound(config);
+  } catch (const bridge::Error& error) {
+    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
+    return error.message();
+  }
+  return "accepted";
+}
+
+TEST(SparseLatentTables, WhatMegatronCannotShare) {
+  Json config = small(kGlm5);
+  config["num_hidden_layers"] = 5;
+  config["indexer_types"] = {"full", "shared", "full", "full", "shared"};
+  EXPECT_NE(refusal(config).find("an index in every layer up to one, and then in every n-th"),
+            std::string::npos)
+      << refusal(config);
+  config["indexer_types"] = {"full", "shared", "shared", "full", "shared"};
+  EXPECT_EQ(refusal(config), "accepted");
+  config["num_nextn_predict_layers"] = 2;
+  EXPECT_NE(refusal(config).find("2 MTP layers are not supported"), std::string::npos)
+      << refusal(config);
 }
 
 }  // namespace

@@ -75,5 +75,40 @@ TEST(DeepseekV32, Names) {
             "model.layers.4.self_attn.indexer.weights_proj.weight");
 }
 
+TEST(GlmMoeDsa, DefaultsOfTheClass) {
+  const LatentAttention attention = attention_of("glm_moe_dsa", "");
+  EXPECT_EQ(attention.q_rank, 2048);
+  EXPECT_EQ(attention.nope_dim, 192);
+  EXPECT_EQ(attention.v_dim, 256);
+  EXPECT_EQ(attention.index.heads, 32);
+  EXPECT_EQ(attention.index.layout, RotaryLayout::kPairs);
+  EXPECT_EQ(read("glm_moe_dsa", "").norm.eps, 1e-5);
+  EXPECT_EQ(refusal("glm_moe_dsa", R"(, "indexer_rope_interleave": false)"),
+            "config.json: indexer_rope_interleave: this class does not read it");
+}
+
+// The rule of GlmMoeDsaConfig: full if max(layer - offset + 1, 0) is a multiple of freq.
+TEST(GlmMoeDsa, LayersThatShareAnIndex) {
+  const auto shared = [](const std::string& more) {
+    std::string layers;
+    for (size_t layer = 0; layer < 4; ++layer) {
+      layers += attention_of("glm_moe_dsa", more, layer).index.shared ? 's' : 'f';
+    }
+    return layers;
+  };
+  EXPECT_EQ(shared(""), "ffff");
+  EXPECT_EQ(shared(R"(, "index_topk_freq": 2)"), "ffsf");
+  EXPECT_EQ(shared(R"(, "index_topk_freq": 3, "index_skip_topk_offset": 1)"), "fssf");
+  EXPECT_EQ(shared(R"(, "indexer_types": ["full", "shared", "full", "shared"])"), "fsfs");
+  const TokenIndex index =
+      attention_of("glm_moe_dsa", R"(, "index_topk_freq": 2, "index_topk": 7)", 2).index;
+  EXPECT_EQ(index.heads, 0);
+  EXPECT_EQ(index.chosen, 7);
+  EXPECT_EQ(refusal("glm_moe_dsa", R"(, "index_topk_pattern": "FFSF")"),
+            "config.json: index_topk_pattern: indexer_types is what is read here");
+  EXPECT_EQ(refusal("glm_moe_dsa", R"(, "indexer_types": ["shared", "full", "full", "full"])"),
+            "config.json: layer 0 shares an index, and no layer before it has one");
+}
+
 }  // namespace
 }  // namespace models
