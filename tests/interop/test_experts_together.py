@@ -13,6 +13,7 @@ from oracles.arch import awkward
 PLAIN = {
     "qwen3_moe": cases.CASES["qwen3_moe"], "qwen3_moe_some_dense": cases.CASES["qwen3_moe_some_dense"], "mixtral": cases.CASES["mixtral"],
     "deepseek_v3": cases.Case(awkward("deepseek_v3", tied=False, dtype="bfloat16"), 60),
+    "deepseek_v32": cases.Case(awkward("deepseek_v32", tied=False, dtype="bfloat16"), 62),
     "glm4_moe": cases.Case(awkward("glm4_moe", tied=False, dtype="bfloat16"), 61),
 }
 NAMES = [*PLAIN, "next"]
