@@ -92,6 +92,7 @@ class Statement {
     copy("rotary_percent", 1.0);
     copy("rotary_interleaved", false);
     if (variant_ == "gated_delta_net") delta_attention();
+    if (variant_ == "dsa") sparse_attention();
     if (variant_ == "dsv4_hybrid") compressed_attention();
     experts();
     dense();
@@ -220,6 +221,20 @@ class Statement {
           "linear_num_key_heads", "linear_num_value_heads"}) {
       copy(name, nullptr);
     }
+  }
+
+  void sparse_attention() {
+    for (const std::string_view name :
+         {"dsa_indexer_n_heads", "dsa_indexer_head_dim", "dsa_indexer_topk"}) {
+      copy(name, nullptr);
+    }
+    copy("dsa_indexer_rope_interleaved", false);
+    copy("dsa_indexer_scoring_relu", true);
+    copy("dsa_indexer_topk_freq", 1);
+    // Without sharing the offset is read by nothing; 0 and 1 both mean the first layer.
+    if (fields_.value("dsa_indexer_topk_freq", 1) == 1) return;
+    const std::optional<Json> offset = fields_.value("dsa_indexer_skip_topk_offset", 0);
+    if (offset) put("dsa_indexer_skip_topk_offset", *offset == 0 ? std::optional<Json>(1) : offset);
   }
 
   void compressed_attention() {

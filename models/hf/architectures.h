@@ -13,12 +13,14 @@ namespace models {
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
   LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
+  LINE(kDeepseekV32)                    \
   LINE(kDeepseekV4)                     \
   LINE(kGemma2)                         \
   LINE(kGemma3)                         \
   LINE(kGlm4)                           \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
+  LINE(kGlmMoeDsa)                      \
   LINE(kGptOss)                         \
   LINE(kHyV3)                           \
   LINE(kLlama)                          \

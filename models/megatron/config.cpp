@@ -173,7 +173,7 @@ DeltaAttention delta_attention_of(const Settings& model) {
           model.integer("linear_conv_kernel_dim")};
 }
 
-LatentAttention latent_attention_of(const Settings& model) {
+LatentAttention latent_attention_of(const Settings& model, int64_t layer) {
   if (!model.flag_or("qk_layernorm", false)) {
     model.not_supported("qk_layernorm", "latent attention without norms is not computed here");
   }
@@ -207,6 +207,9 @@ LatentAttention latent_attention_of(const Settings& model) {
   // multi_latent_attention.py scales the softmax by this for every type.
   const double mscale = yarn_mscale(factor, model.real_or("mscale_all_dim", 0));
   attention.softmax_factor = mscale * mscale;
+  if (attention_variant(model) == AttentionVariant::kSparse) {
+    attention.index = dsa_index(model, layer + 1);
+  }
   return attention;
 }
 
@@ -296,7 +299,7 @@ LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   } else if (is_linear(model, layer)) {
     out.attention = delta_attention_of(model);
   } else if (model.flag_or("multi_latent_attention", false)) {
-    out.attention = latent_attention_of(model);
+    out.attention = latent_attention_of(model, layer);
   } else {
     out.attention = grouped_attention_of(model, layer);
   }
@@ -309,10 +312,17 @@ LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
 }
 
 // get_gpt_mtp_block_spec takes the specification of the last decoder layer. In it, dsv4_hybrid has
-// separate ratios for the depths and no table of experts.
-LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConfig& last) {
-  if (attention_variant(model) != AttentionVariant::kDsv4Hybrid) return last;
-  return {dsv4_hybrid_attention(model, layer), experts_of(model, /*hashed=*/false)};
+// separate ratios for the depths and no table of experts, and dsa numbers the depths by themselves.
+LayerConfig depth_layer_of(const Settings& model, int64_t layers, int64_t depth,
+                           const LayerConfig& last) {
+  switch (attention_variant(model)) {
+    case AttentionVariant::kDsv4Hybrid:
+      return {dsv4_hybrid_attention(model, layers + depth), experts_of(model, /*hashed=*/false)};
+    case AttentionVariant::kSparse:
+      return {latent_attention_of(model, depth), last.mlp};
+    default:
+      return last;
+  }
 }
 
 NormConfig norm_of(const Settings& model) {
@@ -353,6 +363,7 @@ AttentionVariant attention_variant(const Settings& model) {
   const std::string name = model.text_or("experimental_attention_variant", "");
   if (name.empty()) return AttentionVariant::kNone;
   if (name == "gdn" || name == "gated_delta_net") return AttentionVariant::kGatedDelta;
+  if (name == "dsa") return AttentionVariant::kSparse;
   if (name == "dsv4_hybrid") return AttentionVariant::kDsv4Hybrid;
   model.not_supported("experimental_attention_variant",
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
@@ -387,7 +398,7 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
     config.layers.push_back(layer_of(model, layer, experts));
   }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
-    config.mtp.push_back(depth_layer_of(model, layers + depth, config.layers.back()));
+    config.mtp.push_back(depth_layer_of(model, layers, depth, config.layers.back()));
   }
   config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });

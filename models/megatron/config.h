@@ -37,11 +37,14 @@ inline constexpr std::string_view kQuickGelu = "megatron.core.fusions.fused_bias
 bool is_quick_gelu(const Settings& model);
 
 // The value of experimental_attention_variant. Variants that are not computed are kUnsupported.
-enum class AttentionVariant { kNone, kGatedDelta, kDsv4Hybrid };
+enum class AttentionVariant { kNone, kGatedDelta, kSparse, kDsv4Hybrid };
 AttentionVariant attention_variant(const Settings& model);
 
 // The attention of a layer of the variant dsv4_hybrid. Multi-token prediction depths count as
 // layers after the last decoder layer.
 CompressedAttention dsv4_hybrid_attention(const Settings& model, int64_t layer);
+
+// The index of a layer of the variant dsa. number: of the layer or of the depth, counted from 1.
+TokenIndex dsa_index(const Settings& model, int64_t number);
 
 }  // namespace models

@@ -176,6 +176,10 @@ void check_computed(const Settings& model) {
   }
   check_router(model);
   check_main_hyper_connections(model);
+  if (variant == AttentionVariant::kSparse && !model.flag_or("multi_latent_attention", false)) {
+    model.not_supported("experimental_attention_variant",
+                        "'dsa' is computed with multi_latent_attention only");
+  }
   const bool is_hybrid = variant == AttentionVariant::kDsv4Hybrid;
   if (model.flag_or("enable_hyper_connections", false) != is_hybrid) {
     model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");

@@ -47,6 +47,14 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("cap", &GroupedAttention::cap), field("rotary", &GroupedAttention::rotary));
 
 template <>
+inline constexpr auto kFields<TokenIndex> = all_fields(field("heads", &TokenIndex::heads),
+                                                       field("dim", &TokenIndex::dim),
+                                                       field("chosen", &TokenIndex::chosen),
+                                                       field("eps", &TokenIndex::eps),
+                                                       field("layout", &TokenIndex::layout),
+                                                       field("shared", &TokenIndex::shared));
+
+template <>
 inline constexpr std::string_view kKind<LatentAttention> = "latent";
 template <>
 inline constexpr auto kFields<LatentAttention> = all_fields(
@@ -55,7 +63,7 @@ inline constexpr auto kFields<LatentAttention> = all_fields(
     field("rope_dim", &LatentAttention::rope_dim), field("v_dim", &LatentAttention::v_dim),
     field("latent_eps", &LatentAttention::latent_eps),
     field("softmax_factor", &LatentAttention::softmax_factor),
-    field("rotary", &LatentAttention::rotary));
+    field("rotary", &LatentAttention::rotary), field("index", &LatentAttention::index));
 
 template <>
 inline constexpr std::string_view kKind<CompressedAttention> = "compressed";

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 
@@ -60,6 +61,20 @@ void check_part(const GroupedAttention& attention) {
   check_rotary(attention.rotary, attention.head_dim);
 }
 
+void check_index(const LatentAttention& attention) {
+  const TokenIndex& index = attention.index;
+  check_size("the number of index heads", index.heads, 0);
+  if (!index.chooses()) return;
+  check_size("the number of tokens that the index chooses", index.chosen);
+  if (index.heads == 0) return;
+  if (index.shared) bridge::bad_input("an index that is both a layer's own and shared");
+  check_size("the size of an index head", index.dim, attention.rope_dim);
+  check_size("the rank of the queries beside an index", attention.q_rank);
+  if (!(index.eps > 0)) {
+    bridge::bad_input(fmt::format("the epsilon of the index's norm is {}", index.eps));
+  }
+}
+
 void check_part(const LatentAttention& attention) {
   check_size("the number of heads", attention.heads);
   check_size("the rank of the queries", attention.q_rank, 0);
@@ -67,6 +82,7 @@ void check_part(const LatentAttention& attention) {
   check_size("the number of unrotated channels", attention.nope_dim);
   check_size("the size of a value head", attention.v_dim);
   check_rotary(attention.rotary, attention.rope_dim);
+  check_index(attention);
 }
 
 void check_part(const CompressedAttention& attention) {
@@ -136,6 +152,22 @@ void check_part(const MixtureOfExperts& mlp) {
   }
 }
 
+bool shares_index(const LayerConfig& layer) {
+  const auto* attention = std::get_if<LatentAttention>(&layer.attention);
+  return attention != nullptr && attention->index.shared;
+}
+
+// A layer takes the choice of one before it, and a multi-token prediction depth has none before it.
+void check_shared_indices(const ModelConfig& config) {
+  if (!config.layers.empty() && shares_index(config.layers.front())) {
+    bridge::bad_input("layer 0 shares an index, and no layer before it has one");
+  }
+  if (std::any_of(config.mtp.begin(), config.mtp.end(), shares_index)) {
+    bridge::unsupported(
+        "a multi-token prediction depth without an index of its own is not computed here");
+  }
+}
+
 }  // namespace
 
 int64_t part_of(int64_t size, double part) {
@@ -179,6 +211,7 @@ void check(const ModelConfig& config) {
     }
   }
   if (config.layers.empty()) bridge::bad_input("no layers");
+  check_shared_indices(config);
   if (config.vision) check(*config.vision);
 }
 

@@ -85,6 +85,19 @@ struct GroupedAttention {
   RotaryConfig rotary;
 };
 
+// Chooses the tokens that a token attends to, by scores of its own.
+struct TokenIndex {
+  int64_t heads = 0;  // 0: no index of its own
+  int64_t dim = 0;    // of a head; its first channels, as many as the attention's, are rotated
+  int64_t chosen = 0;
+  double eps = 0;  // of the norm of the keys
+  RotaryLayout layout = RotaryLayout::kHalves;
+  // What the last layer before it with an index of its own chose.
+  bool shared = false;
+
+  bool chooses() const { return heads > 0 || shared; }
+};
+
 // Multi-head latent attention: keys and values are computed from one low-rank vector per token.
 struct LatentAttention {
   int64_t heads = 0;
@@ -97,6 +110,7 @@ struct LatentAttention {
   double latent_eps = 0;
   double softmax_factor = 1;  // on top of 1 / sqrt(nope_dim + rope_dim)
   RotaryConfig rotary;
+  TokenIndex index;  // none: a token attends to all before it
 };
 
 // One head, whose keys are also its values, serves all query heads. A token sees the last `window`

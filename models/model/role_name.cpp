@@ -90,6 +90,12 @@ std::string_view role_name(Role role) {
       return "index.place";
     case Role::kIndexNorm:
       return "index.norm";
+    case Role::kIndexKey:
+      return "index.key";
+    case Role::kIndexKeyNorm:
+      return "index.key_norm";
+    case Role::kIndexKeyNormBias:
+      return "index.key_norm_bias";
     case Role::kZ:
       return "z";
     case Role::kBeta:

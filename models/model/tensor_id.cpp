@@ -91,6 +91,14 @@ class LayerTensors {
     add(Role::kKvDown, {attention.kv_rank + attention.rope_dim, hidden_});
     add(Role::kKvDownNorm, {attention.kv_rank});
     add(Role::kKvUp, {attention.heads * (attention.nope_dim + attention.v_dim), attention.kv_rank});
+    const TokenIndex& index = attention.index;
+    if (index.heads > 0) {
+      add(Role::kIndexQ, {index.heads * index.dim, attention.q_rank});
+      add(Role::kIndexKey, {index.dim, hidden_});
+      add(Role::kIndexKeyNorm, {index.dim});
+      add(Role::kIndexKeyNormBias, {index.dim});
+      add(Role::kIndexWeights, {index.heads, hidden_});
+    }
     add(Role::kO, {hidden_, attention.heads * attention.v_dim});
   }
 

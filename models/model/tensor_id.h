@@ -72,6 +72,10 @@ enum class Role {
   kIndexGate,
   kIndexPlace,
   kIndexNorm,
+  // the index of latent attention: kIndexQ, kIndexWeights, and
+  kIndexKey,
+  kIndexKeyNorm,
+  kIndexKeyNormBias,
   // linear attention: kQ, kK, kV of all heads, kO, and
   kZ,
   kBeta,

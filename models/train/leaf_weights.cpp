@@ -28,6 +28,9 @@ std::string_view reason_of(const TensorId& id) {
     case Role::kIndexGate:
     case Role::kIndexPlace:
     case Role::kIndexNorm:
+    case Role::kIndexKey:
+    case Role::kIndexKeyNorm:
+    case Role::kIndexKeyNormBias:
       return "the index only chooses";
     case Role::kSummaryValue:
     case Role::kSummaryGate:

@@ -30,8 +30,11 @@ double scores(const GroupedAttention& attention, double tokens) {
   return copies * static_cast<double>(attention.heads) * tokens * tokens;
 }
 
+// An index adds scores of its own and the mask of what it chose.
 double scores(const LatentAttention& attention, double tokens) {
-  return 4 * static_cast<double>(attention.heads) * tokens * tokens;
+  const double of_index =
+      attention.index.chooses() ? static_cast<double>(attention.index.heads + 2) : 0.0;
+  return (4 * static_cast<double>(attention.heads) + of_index) * tokens * tokens;
 }
 
 double scores(const CompressedAttention& attention, double tokens) {

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from oracles import fp8, hf_files, hf_models
-from oracles.arch import Arch, Mla, Moe, awkward
+from oracles.arch import Arch, Index, Mla, Moe, awkward
 from oracles.hf_files import read_safetensors
 
 
@@ -99,6 +99,16 @@ MORE = {
 }
 
 CASES = {**DENSE, **MOE, **KIN, **FP8, **MORE}
+
+# Latent attention with an index: megatron-core 0.16.1 refuses it (dsa), so that these are met by transformers alone.
+_GLM = dict(tied=False, dtype="bfloat16", mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+INDEXED = {
+    "deepseek_v32": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=2), 80, files=2),
+    "deepseek_v32_released": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=1), 81, files=2, released=True,
+                                  fp8=Fp8((48, 32), torch.float32, kept=("indexer.weights_proj.",))),
+    "glm_moe_dsa": Case(awkward("glm_moe_dsa", mtp=1, **_GLM), 82, files=2),
+    "glm_moe_dsa_shared": Case(awkward("glm_moe_dsa", mtp=1, index=Index(heads=3, dim=14, topk=5, shared=(1,)), **_GLM), 83),
+}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.

@@ -203,6 +203,8 @@ def _all():
         yield f"{name}: embedding and output", Mutation(name, case, untied("lm_head.weight"), "embedding|output")
     yield "qwen3_next: gate and up", Mutation("qwen3_next", "next", qwen.exchange_parts("{e}.linear_fc1.weight", "gate_proj"), _HELD["experts.linear_fc1"])
     yield "qwen3_next: decays", Mutation("qwen3_next", "next", qwen.exchange(("A_log", "A_log"), ("dt_bias", "dt_bias")), _QWEN_HELD["A_log"])
+    yield "deepseek_v32: weight and bias of the index's norm", Mutation(
+        "deepseek_v32", "deepseek_v32", exchange("indexer.k_norm.weight", "indexer.k_norm.bias"), LAYER + r"index\.key_norm(_bias)?")
     for what, shown in _V4_SHOWN.items():
         # The first layer's streams are equal, so that it does not matter how they are mixed before and beside a sublayer.
         first = "hidden.1" if what == "alphas reversed" else None
@@ -251,6 +253,10 @@ SETTINGS = {
     "experts of a token": ("qwen3_moe", "qwen3_moe", setting("moe_router_topk", "2"), r"layers\.\d\.mlp\.router\.chosen"),
     "factor of the experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_topk_scaling_factor", "1.0"), r"(layers|mtp)\.\d\.mlp\.router\.factor"),
     "groups of experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_group_topk", "topk_group + 1"), r"(layers|mtp)\.\d\.mlp\.router\.(chosen_groups|ranked_by)"),
+    "channels of an index that turn": (
+        "deepseek_v32", "deepseek_v32", setting("dsa_indexer_rope_interleaved", "true"), r"(layers|mtp)\.\d\.attention\.index\.layout"),
+    "tokens that an index chooses": ("deepseek_v32", "deepseek_v32", setting("dsa_indexer_topk", "index_topk - 1"), r"(layers|mtp)\.\d\.attention\.index\.chosen"),
+    "epsilon of an index's norm": ("deepseek_v32", "deepseek_v32", setting("dsa_indexer_k_norm_epsilon", "1.0"), r"(layers|mtp)\.\d\.attention\.index\.eps"),
     "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
     "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),

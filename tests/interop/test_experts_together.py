@@ -15,6 +15,7 @@ PLAIN = {
     "qwen2_moe": cases.CASES["qwen2_moe"], "olmoe": cases.CASES["olmoe"],
     "deepseek_v3": cases.Case(awkward("deepseek_v3", tied=False, dtype="bfloat16"), 60),
     "deepseek_v2": cases.Case(awkward("deepseek_v2", tied=False, dtype="bfloat16"), 64),
+    "deepseek_v32": cases.Case(awkward("deepseek_v32", tied=False, dtype="bfloat16"), 62),
     "glm4_moe": cases.Case(awkward("glm4_moe", tied=False, dtype="bfloat16"), 61),
     "glm4_moe_lite": cases.Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16"), 62),
     "hy_v3": cases.Case(awkward("hy_v3", tied=False, dtype="bfloat16"), 63),

@@ -41,6 +41,16 @@ class Mla:
 
 
 @dataclasses.dataclass(frozen=True)
+class Index:
+    """What chooses the tokens that a token attends to, beside multi-head latent attention."""
+
+    heads: int
+    dim: int                # of one head; the first ones rotate, as many as in the attention
+    topk: int
+    shared: tuple[int, ...] = ()  # layers that take over what the last one before them chose that is not among these
+
+
+@dataclasses.dataclass(frozen=True)
 class Gdn:
     """Gated DeltaNet instead of attention in some layers; the attention of the others has an output gate or none, and every norm
     but GDN's own scales by 1 + weight."""
@@ -66,8 +76,8 @@ class Gdn:
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
                            # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
-                           # names), "olmoe", "minimax_m2", "deepseek_v3", "phi3", "gpt_oss", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3"
-                           # (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
+                           # names), "olmoe", "minimax_m2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "phi3", "gpt_oss",
+                           # "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
                            # "nemotron" or "starcoder2"
     layers: int
     hidden: int
@@ -83,6 +93,7 @@ class Arch:
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
+    index: Index | None = None
     gdn: Gdn | None = None
     rotary: float = 1.0    # the part of a head that positions rotate, unless gdn says it
     window: int = 0        # tokens that a query of a sliding layer sees
@@ -156,7 +167,7 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "gpt_oss":
         sizes.update(moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
-    if family == "deepseek_v3":
+    if family in ("deepseek_v3", "deepseek_v32", "glm_moe_dsa"):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
@@ -168,6 +179,8 @@ def awkward(family, *, tied, dtype, **other):
                      mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
     if family == "hy_v3":
         sizes.update(moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.826))
+    if family in ("deepseek_v32", "glm_moe_dsa"):
+        sizes.update(index=Index(heads=3, dim=14, topk=5))
     if family == "glm4_moe":
         sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):

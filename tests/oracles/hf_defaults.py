@@ -33,9 +33,11 @@ CLASSES = {
     "olmoe": ("OlmoeForCausalLM", transformers.OlmoeConfig),
     "minimax_m2": ("MiniMaxM2ForCausalLM", transformers.MiniMaxM2Config),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
+    "deepseek_v32": ("DeepseekV32ForCausalLM", transformers.DeepseekV32Config),
     "glm4_moe": ("Glm4MoeForCausalLM", transformers.Glm4MoeConfig),
     "glm4_moe_lite": ("Glm4MoeLiteForCausalLM", transformers.Glm4MoeLiteConfig),
     "hy_v3": ("HYV3ForCausalLM", transformers.HYV3Config),
+    "glm_moe_dsa": ("GlmMoeDsaForCausalLM", transformers.GlmMoeDsaConfig),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)
@@ -43,7 +45,8 @@ SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_
 GIVEN = {"deepseek_v2": dict(num_experts_per_tok=6)}
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
 # layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
-NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"],
+NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v32": ["num_key_value_heads"],
+                "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"], "glm_moe_dsa": ["num_key_value_heads"],
                 "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
 
 

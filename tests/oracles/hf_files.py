@@ -68,15 +68,15 @@ def mtp_tensors(arch, state, seed):
 
 
 def released_config(folder, arch):
-    """Rewrites config.json as DeepSeek-V3 was released."""
+    """Rewrites config.json as DeepSeek-V3 and V3.2 were released."""
     file, mla = pathlib.Path(folder) / "config.json", arch.mla
     yarn = dict(type="yarn", factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale,
                 mscale_all_dim=mla.mscale_all_dim)
     config = json.loads(file.read_text())
-    for key in ("rope_parameters", "dtype", "rope_interleave", "qk_head_dim", "head_dim"):
+    for key in ("rope_parameters", "dtype", "rope_interleave", "qk_head_dim", "head_dim", "layer_types", "mlp_layer_types"):
         config.pop(key, None)
     config.update(
-        architectures=["DeepseekV3ForCausalLM"], torch_dtype=arch.dtype, rope_theta=int(arch.rope_base), scoring_func="sigmoid", topk_method="noaux_tc",
+        torch_dtype=arch.dtype, rope_theta=int(arch.rope_base), scoring_func="sigmoid", topk_method="noaux_tc",
         moe_layer_freq=1, ep_size=1, seq_aux=True, aux_loss_alpha=0.001, num_nextn_predict_layers=arch.mtp, transformers_version="4.33.1",
         rope_scaling=yarn if mla.yarn_factor else None)
     file.write_text(json.dumps(config, indent=2))

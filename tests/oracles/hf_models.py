@@ -19,7 +19,8 @@ _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2F
             "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM,
             "glm4": transformers.Glm4ForCausalLM, "gemma2": transformers.Gemma2ForCausalLM, "gemma3_text": transformers.Gemma3ForCausalLM,
             "nemotron": transformers.NemotronForCausalLM, "starcoder2": transformers.Starcoder2ForCausalLM,
-            "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM}
+            "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM,
+            "deepseek_v32": transformers.DeepseekV32ForCausalLM, "glm_moe_dsa": transformers.GlmMoeDsaForCausalLM}
 # Settings by which a class differs from the others, and the name that it has for the epsilon of its norms.
 _OWN = {"gemma2": dict(hidden_activation="gelu_pytorch_tanh"), "gemma3_text": dict(hidden_activation="gelu_pytorch_tanh"),
         "nemotron": dict(hidden_act="relu2"), "starcoder2": dict(hidden_act="gelu_pytorch_tanh")}
@@ -62,6 +63,16 @@ def _attention_settings(arch):
                 rope_parameters=yarn if mla.yarn_factor else rope)
 
 
+def _index_settings(arch):
+    index = arch.index
+    if index is None:
+        return {}
+    settings = dict(index_n_heads=index.heads, index_head_dim=index.dim, index_topk=index.topk)
+    if index.shared:
+        settings.update(indexer_types=["shared" if layer in index.shared else "full" for layer in range(arch.layers)])
+    return settings
+
+
 def config(arch):
     settings = dict(
         hidden_size=arch.hidden, num_hidden_layers=arch.layers, num_attention_heads=arch.heads, num_key_value_heads=arch.groups,
@@ -74,6 +85,7 @@ def config(arch):
     settings.update(_moe_settings(arch))
     if arch.sliding:
         settings.update(sliding_window=arch.window, layer_types=["sliding_attention" if slides else "full_attention" for slides in arch.sliding])
+    settings.update(_index_settings(arch))
     settings.update(arch.hf)
     return _CLASSES[arch.family].config_class(**settings)
 
@@ -176,6 +188,21 @@ def _as_mtp_model_reads(arch, folder, work):
         name.replace(".final_layernorm.", ".shared_head.norm."): tensor for name, tensor in hf_files.read_safetensors(folder).items()})
 
 
+def _say_mtp_layers(config, depths):
+    """What MtpModel asks a configuration, and these classes do not say."""
+    config.num_mtp_layers, config.mtp_layer_types, config.mtp_mlp_layer_types = depths, ["indexed_attention"] * depths, ["sparse"] * depths
+
+
+def _indexed_depth(mtp, depth, state, positions, ids):
+    """MtpModel knows no mask of these layers, and nothing of the choice that GLM's return beside their result."""
+    layer, embedded = mtp.layers[depth], mtp.embed_tokens(ids)
+    hook = layer.mtp_block.register_forward_hook(lambda module, inputs, output: output[0] if isinstance(output, tuple) else output)
+    mask = torch.full((ids.shape[1], ids.shape[1]), -torch.inf).triu(1)[None, None]
+    out = layer(embedded, state, mtp.rotary_emb(embedded, position_ids=positions), mask, positions, None)
+    hook.remove()
+    return out
+
+
 def logits_with_mtp(arch, folder, tokens):
     """[logits, logits of each MTP depth] of a folder in fp32, by transformers' model and its MtpModel. The rows past the end of
     the prompt see token 0, as Megatron's do; positions are shifted, which a relative encoding does not notice."""
@@ -194,12 +221,17 @@ def _logits_with_mtp(arch, made, tokens):
         hook.remove()
         if not arch.mtp:
             return out
-        if getattr(made.config, "mlp_layer_types", None):  # these classes do not know of their MTP
+        if arch.index:
+            _say_mtp_layers(made.config, arch.mtp)
+        elif getattr(made.config, "mlp_layer_types", None):  # these classes do not know of their MTP
             made.config.num_mtp_layers, made.config.mtp_mlp_layer_types = arch.mtp, ["sparse"] * arch.mtp
         mtp = MtpModel.from_pretrained(made).eval()
         state, positions = hidden[0], torch.arange(len(tokens))[None]
         for depth in range(arch.mtp):
             ids = torch.cat([ids[:, 1:], torch.zeros(1, 1, dtype=torch.long)], dim=1)
-            state = mtp.forward_layer(depth, state, positions + 1 + depth, MtpCache(config=made.config.get_mtp_config()), input_ids=ids)
+            if arch.index:
+                state = _indexed_depth(mtp, depth, state, positions + 1 + depth, ids)
+            else:
+                state = mtp.forward_layer(depth, state, positions + 1 + depth, MtpCache(config=made.config.get_mtp_config()), input_ids=ids)
             out.append(made.lm_head(state)[0])
     return out

@@ -28,6 +28,13 @@ def _blocks(arch):
         yield f"mtp.layers.{depth}.transformer_layer.", f"model.layers.{arch.layers + depth}.", arch.moe is not None
 
 
+def _index(arch, m, h):
+    """dsa.py: DSAIndexer; the specification of its layers has no fused norms in their attention."""
+    ours, theirs = m + "self_attention.core_attention.indexer.", h + "self_attn.indexer."
+    pairs = {f"{ours}linear_{name}.weight": f"{theirs}{name}.weight" for name in ("wq_b", "wk", "weights_proj")}
+    return pairs | {f"{ours}k_norm.{kind}": f"{theirs}k_norm.{kind}" for kind in ("weight", "bias")}
+
+
 def _attention(arch, m, h):
     m, a = m + "self_attention.", h + "self_attn."
     pairs = {m + "linear_proj.weight": a + "o_proj.weight"}
@@ -41,11 +48,13 @@ def _attention(arch, m, h):
     pairs[m + "linear_kv_down_proj.weight"] = a + "kv_a_proj_with_mqa.weight"
     pairs[m + "linear_kv_up_proj.layer_norm_weight"] = a + "kv_a_layernorm.weight"
     pairs[m + "linear_kv_up_proj.weight"] = a + "kv_b_proj.weight"
+    if arch.index:
+        pairs[m + "kv_layernorm.weight"] = pairs.pop(m + "linear_kv_up_proj.layer_norm_weight")
     if arch.mla.q_rank is None:
         pairs[m + "linear_q_proj.weight"] = a + "q_proj.weight"
     else:
         pairs[m + "linear_q_down_proj.weight"] = a + "q_a_proj.weight"
-        pairs[m + "linear_q_up_proj.layer_norm_weight"] = a + "q_a_layernorm.weight"
+        pairs[m + ("q_layernorm.weight" if arch.index else "linear_q_up_proj.layer_norm_weight")] = a + "q_a_layernorm.weight"
         pairs[m + "linear_q_up_proj.weight"] = a + "q_b_proj.weight"
     return pairs
 
@@ -98,6 +107,8 @@ def _same(arch):
         pairs["output_layer.weight"] = "lm_head.weight"
     for m, h, is_moe in _blocks(arch):
         pairs.update(_attention(arch, m, h))
+        if arch.index and m not in {f"decoder.layers.{layer}." for layer in arch.index.shared}:
+            pairs.update(_index(arch, m, h))
         pairs[m + ("pre_mlp_layernorm.weight" if is_moe else "mlp.linear_fc1.layer_norm_weight")] = h + "post_attention_layernorm.weight"
         if is_moe:
             gate, bias = _ROUTERS.get(arch.family, ("mlp.gate.weight", "mlp.gate.e_score_correction_bias"))

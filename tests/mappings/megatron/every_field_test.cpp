@@ -38,9 +38,11 @@ Json with_yarn(const char* released) {
 std::vector<Json> configurations() {
   std::vector<Json> all;
   for (const char* released :
-       {kLlama31_8B, kLlama32_1B, kQwen25_05B, kQwen2_7B, kQwen3_06B, kQwen3_30B_A3B, kMistral7B,
-        kQwen15MoeA27B, kSeedOss36B, kMinistral8B, kOlmoe1B7B, kMiniMaxM2, kPhi4, kMiMo7B,
-        kGptOss20B, kMixtral8x7B, kDeepSeekV3, kDeepSeekV4Flash, kGlm45Air}) {
+       {kLlama31_8B,    kLlama32_1B, kQwen25_05B,    kQwen2_7B,        kQwen3_06B,
+        kQwen3_30B_A3B, kMistral7B,  kQwen15MoeA27B, kSeedOss36B,      kMinistral8B,
+        kOlmoe1B7B,     kMiniMaxM2,  kPhi4,          kMiMo7B,          kGptOss20B,
+        kMixtral8x7B,   kDeepSeekV3, kDeepSeekV32,   kDeepSeekV4Flash, kGlm45Air,
+        kGlm5}) {
     all.push_back(Json::parse(released));
   }
   for (const char* released : {kLlama31_8B, kQwen25_05B, kQwen3_8B}) {

@@ -586,6 +586,62 @@ inline constexpr char kDeepSeekV3[] = R"({
   "vocab_size": 129280
 })";
 
+// DeepseekV32Config's defaults, which are the release's sizes, with its YaRN, MTP and FP8.
+inline constexpr char kDeepSeekV32[] = R"({
+  "architectures": ["DeepseekV32ForCausalLM"],
+  "attention_bias": false,
+  "first_k_dense_replace": 3,
+  "hidden_act": "silu",
+  "hidden_size": 7168,
+  "index_head_dim": 128,
+  "index_n_heads": 64,
+  "index_topk": 2048,
+  "intermediate_size": 18432,
+  "kv_lora_rank": 512,
+  "max_position_embeddings": 163840,
+  "model_type": "deepseek_v32",
+  "moe_intermediate_size": 2048,
+  "moe_layer_freq": 1,
+  "n_group": 8,
+  "n_routed_experts": 256,
+  "n_shared_experts": 1,
+  "norm_topk_prob": true,
+  "num_attention_heads": 128,
+  "num_experts_per_tok": 8,
+  "num_hidden_layers": 61,
+  "num_key_value_heads": 128,
+  "num_nextn_predict_layers": 1,
+  "q_lora_rank": 1536,
+  "qk_nope_head_dim": 128,
+  "qk_rope_head_dim": 64,
+  "quantization_config": {
+    "activation_scheme": "dynamic",
+    "fmt": "e4m3",
+    "quant_method": "fp8",
+    "scale_fmt": "ue8m0",
+    "weight_block_size": [128, 128]
+  },
+  "rms_norm_eps": 1e-06,
+  "rope_scaling": {
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "factor": 40,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 4096,
+    "type": "yarn"
+  },
+  "rope_theta": 10000,
+  "routed_scaling_factor": 2.5,
+  "scoring_func": "sigmoid",
+  "tie_word_embeddings": false,
+  "topk_group": 4,
+  "topk_method": "noaux_tc",
+  "torch_dtype": "bfloat16",
+  "v_head_dim": 128,
+  "vocab_size": 129280
+})";
+
 // Glm4MoeConfig's defaults, which are GLM-4.5-Air's sizes, with the biases and the base that Air has.
 inline constexpr char kGlm45Air[] = R"({
   "architectures": ["Glm4MoeForCausalLM"],
@@ -620,6 +676,44 @@ inline constexpr char kGlm45Air[] = R"({
   "use_cache": true,
   "use_qk_norm": false,
   "vocab_size": 151552
+})";
+
+// GlmMoeDsaConfig's defaults, which are GLM-5's sizes, with its MTP.
+inline constexpr char kGlm5[] = R"({
+  "architectures": ["GlmMoeDsaForCausalLM"],
+  "attention_bias": false,
+  "dtype": "bfloat16",
+  "first_k_dense_replace": 3,
+  "hidden_act": "silu",
+  "hidden_size": 6144,
+  "index_head_dim": 128,
+  "index_n_heads": 32,
+  "index_topk": 2048,
+  "indexer_rope_interleave": true,
+  "intermediate_size": 12288,
+  "kv_lora_rank": 512,
+  "max_position_embeddings": 202752,
+  "model_type": "glm_moe_dsa",
+  "moe_intermediate_size": 2048,
+  "n_group": 1,
+  "n_routed_experts": 256,
+  "n_shared_experts": 1,
+  "norm_topk_prob": true,
+  "num_attention_heads": 64,
+  "num_experts_per_tok": 8,
+  "num_hidden_layers": 78,
+  "num_key_value_heads": 64,
+  "num_nextn_predict_layers": 1,
+  "q_lora_rank": 2048,
+  "qk_nope_head_dim": 192,
+  "qk_rope_head_dim": 64,
+  "rms_norm_eps": 1e-05,
+  "rope_parameters": {"rope_theta": 1000000, "rope_type": "default"},
+  "routed_scaling_factor": 2.5,
+  "tie_word_embeddings": false,
+  "topk_group": 1,
+  "v_head_dim": 256,
+  "vocab_size": 154880
 })";
 
 inline constexpr char kDeepSeekV4Flash[] = R"({

@@ -404,7 +404,7 @@ TEST(FindTable, RefusesTheUnknown) {
   const std::tuple<const char*, const char*, bridge::Code, const char*> kCases[] = {
       {R"({"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"})", "",
        bridge::Code::kUnsupported,
-       "'LlamaForSequenceClassification' (there are tables for DeepseekV3ForCausalLM, "},
+       "'LlamaForSequenceClassification' (there are tables for DeepseekV2ForCausalLM, "},
       {R"({"architectures": ["Qwen3ForSequenceClassification"], "model_type": "qwen3"})", "",
        bridge::Code::kUnsupported, "GPTModel has no parameter for its head, score.weight"},
       {R"({"architectures": ["Ministral3ForCausalLM"]})", "", bridge::Code::kUnsupported,

@@ -195,6 +195,57 @@ TEST(MegatronConfig, LatentAttention) {
   }
 }
 
+// The rules of core 0.19.2's dsa.py: which layer has an index, which epsilon its norm has, how its
+// channels turn.
+TEST(MegatronConfig, IndexOfLatentAttention) {
+  const std::string sparse = std::string(kLatent) + R"(  position_embedding_type: rope
+  experimental_attention_variant: dsa
+  dsa_indexer_n_heads: 3
+  dsa_indexer_head_dim: 128
+  dsa_indexer_topk: 5
+  layernorm_epsilon: 1.0e-3
+)";
+  const auto index = [&](const std::string& more, size_t layer = 0) {
+    return std::get<LatentAttention>(megatron(sparse + more).layers.at(layer).attention).index;
+  };
+  for (const size_t layer : {0, 1}) {
+    EXPECT_EQ(index("", layer).heads, 3);
+    EXPECT_EQ(index("", layer).dim, 128);
+    EXPECT_EQ(index("", layer).chosen, 5);
+    EXPECT_EQ(index("", layer).eps, 1e-3);
+    EXPECT_EQ(index("", layer).layout, RotaryLayout::kHalves);
+    EXPECT_FALSE(index("", layer).shared);
+  }
+  EXPECT_EQ(index("  dsa_indexer_k_norm_epsilon: 1.0e-6\n").eps, 1e-6);
+  EXPECT_EQ(index("  dsa_indexer_rope_interleaved: true\n").layout, RotaryLayout::kPairs);
+
+  const std::string shared = "  dsa_indexer_topk_freq: 2\n  dsa_indexer_skip_topk_offset: ";
+  EXPECT_FALSE(index(shared + "0\n", 0).shared);
+  EXPECT_TRUE(index(shared + "0\n", 1).shared);
+  EXPECT_TRUE(index(shared + "1\n", 1).shared);
+  EXPECT_EQ(index(shared + "1\n", 1).heads, 0);
+  EXPECT_EQ(index(shared + "1\n", 1).chosen, 5);
+  EXPECT_FALSE(index(shared + "2\n", 1).shared);
+  // The first depth is number 1 again.
+  const ModelConfig with_mtp = megatron(sparse + shared + "1\n  mtp_num_layers: 1\n");
+  EXPECT_EQ(std::get<LatentAttention>(with_mtp.mtp.at(0).attention).index.heads, 3);
+
+  const auto refused = [&](const std::string& more) {
+    return refusal([&] { megatron(sparse + more); });
+  };
+  EXPECT_EQ(
+      refused("  dsa_indexer_scoring_relu: false\n"),
+      "run_config.yaml: model: dsa_indexer_scoring_relu: scores below 0 are not computed here");
+  EXPECT_EQ(refused("  q_lora_rank: null\n"),
+            "run_config.yaml: model: the rank of the queries beside an index is 0, not in 1 to "
+            "16777216");
+  EXPECT_EQ(refused("  dsa_indexer_topk_freq: 0\n"),
+            "run_config.yaml: model: dsa_indexer_topk_freq: not positive");
+  EXPECT_EQ(refused(shared + "1\n  mtp_num_layers: 2\n"),
+            "run_config.yaml: model: a multi-token prediction depth without an index of its own is "
+            "not computed here");
+}
+
 // RotaryEmbedding has the llama3 scaling; the rotary embedding of mrope has none.
 TEST(MegatronConfig, MultiSectionRotaryHasNoScaling) {
   const auto scaling = [](const std::string& kind) {
