@@ -1,5 +1,5 @@
-"""Makes deepseek_v4.safetensors and qwen3_5.safetensors beside this file: what layers of transformers 5.23 make of an input, with
-random weights, and what is inside them. tests/models/{compressed,linear}_attention_test.cpp and hyper_connection_test.cpp read them;
+"""Makes deepseek_v4, qwen3_5 and token_index.safetensors beside this file: what layers of transformers 5.23 make of an input, with
+random weights, and what is inside them. The tests of tests/models/forward read them;
 tests/interop/test_forward_parts.py checks that transformers still gives it.
 Usage: python make_expected.py
 
@@ -11,8 +11,10 @@ import pathlib
 
 import safetensors.torch
 import torch
-from transformers import DeepseekV4Config
+from transformers import DeepseekV4Config, DeepseekV32Config, GlmMoeDsaConfig
 from transformers.models.deepseek_v4 import modeling_deepseek_v4 as v4
+from transformers.models.deepseek_v32 import modeling_deepseek_v32 as v32
+from transformers.models.glm_moe_dsa import modeling_glm_moe_dsa as glm
 from transformers.models.qwen3_5 import modeling_qwen3_5 as qwen
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5TextConfig
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe as qwen_moe
@@ -155,12 +157,44 @@ def qwen_mlp(generator):
     return out | _mlp_weights("gated", made.experts.gate_up_proj, made.experts.down_proj, made.shared_expert, QWEN_MOE.moe_intermediate_size)
 
 
+# ---- latent attention with an index ----
+
+_INDEXED = dict(vocab_size=29, hidden_size=20, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=6, q_lora_rank=10, kv_lora_rank=7, qk_nope_head_dim=5,
+                qk_rope_head_dim=4, v_head_dim=9, index_head_dim=8, index_topk=3, rope_parameters=dict(rope_type="default", rope_theta=50.0),
+                attn_implementation="eager")
+_LATENT = {"q_a_proj.weight": "q_down", "q_a_layernorm.weight": "q_down_norm", "q_b_proj.weight": "q_up", "kv_a_proj_with_mqa.weight": "kv_down",
+           "kv_a_layernorm.weight": "kv_down_norm", "kv_b_proj.weight": "kv_up", "o_proj.weight": "o", "indexer.wq_b.weight": "index.q", "indexer.wk.weight": "index.key",
+           "indexer.k_norm.weight": "index.key_norm", "indexer.k_norm.bias": "index.key_norm_bias", "indexer.weights_proj.weight": "index.weights"}
+
+
+def _indexed(case, made, x, **other):
+    """({CASE.*: tensor}, what the layer's index chose)"""
+    tokens = x.shape[1]
+    positions, mask = torch.arange(tokens)[None], torch.full((tokens, tokens), -torch.inf).triu(1).expand(len(x), 1, -1, -1)
+    rotation = v32.DeepseekV32RotaryEmbedding(made.config)(x, positions)
+    y, _, *chosen = made(x, position_embeddings=rotation, attention_mask=mask, **other)
+    return {f"{case}.x": x, f"{case}.y": y} | {f"{case}.layers.0.{_LATENT[name]}": tensor for name, tensor in made.state_dict().items()}, chosen
+
+
+def token_index(generator):
+    """Keys turned in halves (DeepSeek-V3.2) and in pairs (GLM-5), a layer that shares the choice of that with pairs, and an index of
+    one head, which gives every second token the score 0."""
+    x = random(generator, 2, 23, 20)
+    halves, _ = _indexed("halves", filled(v32.DeepseekV32Attention(DeepseekV32Config(**_INDEXED, index_n_heads=9), 0), generator), x)
+    config = GlmMoeDsaConfig(**_INDEXED, index_n_heads=9, indexer_types=["full", "shared"])
+    pairs, chosen = _indexed("pairs", filled(glm.GlmMoeDsaAttention(config, 0), generator), x)
+    shared, _ = _indexed("shared", filled(glm.GlmMoeDsaAttention(config, 1), generator), x, prev_topk_indices=chosen[0])
+    equal, _ = _indexed("equal", filled(v32.DeepseekV32Attention(DeepseekV32Config(**_INDEXED, index_n_heads=1), 0), generator), x)
+    return halves | pairs | shared | equal
+
+
 def tensors():
     """{file: {name: tensor}}"""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         made = {"deepseek_v4.safetensors": v4_attention(generator) | v4_hyper(generator) | v4_mlp(generator),
-                "qwen3_5.safetensors": qwen_full(generator) | qwen_linear(generator) | delta_rule(generator) | qwen_mlp(generator)}
+                "qwen3_5.safetensors": qwen_full(generator) | qwen_linear(generator) | delta_rule(generator) | qwen_mlp(generator),
+                "token_index.safetensors": token_index(generator)}
     return {file: {name: tensor.clone().contiguous() for name, tensor in values.items()} for file, values in made.items()}
 
 

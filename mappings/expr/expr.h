@@ -15,6 +15,7 @@
 //   8. ! -                   9. a.b  a[i]   absent where a is absent or null or has no such entry
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
 //      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
+//      sqrt(x): the root of x >= 0; round(x): the nearest integer
 //      [e for i in n if c]: the list of e for i = 0 .. n - 1, without those where c is false;
 //      at most one in an expression
 //

@@ -184,6 +184,10 @@ class Evaluator {
                                   present(visit(*node.operands[1])), "count"));
       case Node::Kind::kLn:
         return Value::of(logarithm_of(present(visit(*node.operands[0]))));
+      case Node::Kind::kSqrt:
+        return Value::of(root_of(present(visit(*node.operands[0]))));
+      case Node::Kind::kRound:
+        return Value::of(rounded(present(visit(*node.operands[0]))));
       case Node::Kind::kUnary:
         return unary(node);
       case Node::Kind::kBinary:
@@ -274,6 +278,20 @@ class Evaluator {
     const double x = static_cast<double>(number_of(json));
     if (!(x > 0)) bad_input(fmt::format("'ln' of {}, which is not positive", shown(json)));
     return real(std::log(x));
+  }
+
+  static Json root_of(const Json& json) {
+    const double x = static_cast<double>(number_of(json));
+    if (!(x >= 0)) bad_input(fmt::format("'sqrt' of {}, which is negative", shown(json)));
+    return real(std::sqrt(x));
+  }
+
+  static Json rounded(const Json& json) {
+    constexpr double kLargest = 1LL << 53;  // beyond it not every integer is a real
+    if (is_integer(json)) return json;
+    const double x = std::round(static_cast<double>(number_of(json)));
+    if (!(std::fabs(x) <= kLargest)) bad_input(fmt::format("'round' of {}", shown(json)));
+    return static_cast<int64_t>(x);
   }
 
   static int64_t count_of(const Json& item, const Json& list, std::string_view what) {

@@ -38,7 +38,9 @@ struct Expr::Node {
     kList,
     kListFor,  // operands: body, count, and a condition where there is one
     kCount,    // operands: value, list
-    kLn,       // operands: a number
+    kLn,       // operands: a number; kSqrt and kRound too
+    kSqrt,
+    kRound,
     kUnary,
     kBinary,
     kConditional

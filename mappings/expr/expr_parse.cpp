@@ -211,7 +211,9 @@ class Parser {
     if (is_digit(c)) return number();
     if (c == '\'') return quoted();
     if (accept_call("count")) return count();
-    if (accept_call("ln")) return ln();
+    if (accept_call("ln")) return of_number(Node::Kind::kLn);
+    if (accept_call("sqrt")) return of_number(Node::Kind::kSqrt);
+    if (accept_call("round")) return of_number(Node::Kind::kRound);
     if (starts_name(c)) return name_or_constant();
     if (accept("(")) {
       NodePtr inner = conditional();
@@ -322,9 +324,9 @@ class Parser {
     return make(std::move(node));
   }
 
-  NodePtr ln() {
+  NodePtr of_number(Node::Kind kind) {
     Node node;
-    node.kind = Node::Kind::kLn;
+    node.kind = kind;
     node.operands.push_back(conditional());
     expect(")");
     return make(std::move(node));

@@ -27,6 +27,16 @@ Json field(const Json& fields, const char* name) {
   return it == fields.end() ? Json() : *it;
 }
 
+// The specification of layers that are modules of Megatron-Bridge's own; empty: Megatron-Core's are.
+std::string own_layers(const Json& gpt) {
+  constexpr std::string_view kBridge = "megatron.bridge.models.";
+  const Json spec = field(gpt, "transformer_layer_spec");
+  const std::string target = spec.is_object() ? spec.value("_target_", "") : "";
+  const bool own =
+      target.starts_with(kBridge) && !target.substr(kBridge.size()).starts_with("gpt_provider.");
+  return own ? target : "";
+}
+
 // What a model has that the layout does not cover; empty: nothing.
 std::string uncovered(const Json& gpt) {
   const Json variant = field(gpt, "experimental_attention_variant");
@@ -36,6 +46,8 @@ std::string uncovered(const Json& gpt) {
   if (!variant.is_null()) return fmt::format("experimental_attention_variant {}", variant.dump());
   if (field(gpt, "multi_latent_attention") == true) return "multi-head latent attention (MLA)";
   if (!field(gpt, "vision_config").is_null()) return "a vision tower";
+  const std::string layers = own_layers(gpt);
+  if (!layers.empty()) return fmt::format("the layers of {}", layers);
   // HybridModel's rotary embedding is not told of it.
   if (field(gpt, "rope_scaling") == true) return "rope_scaling, which HybridModel does not have";
   // A layer's number in it is that of a GPTModel's layer.

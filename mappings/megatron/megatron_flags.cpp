@@ -45,6 +45,9 @@ constexpr Argument kArguments[] = {
     {"mrope_section", "--mrope-section", "", ""},
     {"attention_output_gate", "--attention-output-gate", "", "false"},
     {"activation_func_clamp_value", "--activation-func-clamp-value", "", ""},
+    {"quick_geglu", "--quick-geglu", "", "false"},
+    {"glu_linear_offset", "--glu-linear-offset", "", "0.0"},
+    {"softmax_type", "--softmax-type", "", "\"vanilla\""},
 
     {"multi_latent_attention", "--multi-latent-attention", "", "false"},
     {"q_lora_rank", "--q-lora-rank", "", "", Where::kLatent},
@@ -91,9 +94,16 @@ constexpr Argument kArguments[] = {
     {"csa_compress_ratios", "", "", ""},
     {"csa_compress_rotary_base", "", "", ""},
     {"csa_window_size", "", "", ""},
-    {"dsa_indexer_n_heads", "", "", ""},
-    {"dsa_indexer_head_dim", "", "", ""},
-    {"dsa_indexer_topk", "", "", ""},
+    {"dsa_indexer_n_heads", "--dsa-indexer-n-heads", "", ""},
+    {"dsa_indexer_head_dim", "--dsa-indexer-head-dim", "", ""},
+    {"dsa_indexer_topk", "--dsa-indexer-topk", "", ""},
+    {"dsa_indexer_topk_freq", "--dsa-indexer-topk-freq", "", "1"},
+    {"dsa_indexer_skip_topk_offset", "--dsa-indexer-skip-topk-offset", "", "0"},
+    {"dsa_indexer_rope_interleaved", "--dsa-indexer-rope-interleaved", "", "false"},
+    {"dsa_indexer_rotate_activation", "--dsa-indexer-rotate-activation", "", "true"},
+    {"dsa_indexer_k_norm_epsilon", "--dsa-indexer-k-norm-epsilon", "", ""},
+    {"dsa_indexer_loss_coeff", "--dsa-indexer-loss-coeff", "", ""},
+    {"dsa_indexer_use_sparse_loss", "--dsa-indexer-use-sparse-loss", "", "false"},
     {"o_groups", "", "", ""},
     {"o_lora_rank", "", "", ""},
     {"enable_hyper_connections", "", "", "false"},
@@ -201,8 +211,8 @@ MegatronFlags megatron_flags(const Json& args) {
     // Outside of latent attention, Bridge's provider has another name for these fields.
     const bool yarn_field = argument.where == Where::kYarn && !arguments.counts(Where::kLatent) &&
                             !argument.flag.empty();
-    // The spec decides it, not the configuration.
-    if (argument.name == "transformer_impl") continue;
+    // The spec decides the one, and the provider's activation_func says the other.
+    if (argument.name == "transformer_impl" || argument.name == "quick_geglu") continue;
     result.provider.emplace_back(yarn_field ? fmt::format("yarn_{}", field) : std::string(field),
                                  python(value));
   }

@@ -92,6 +92,7 @@ class Statement {
     copy("rotary_percent", 1.0);
     copy("rotary_interleaved", false);
     if (variant_ == "gated_delta_net") delta_attention();
+    if (variant_ == "dsa") sparse_attention();
     if (variant_ == "dsv4_hybrid") compressed_attention();
     experts();
     dense();
@@ -132,6 +133,13 @@ class Statement {
     }
     copy("attention_output_gate", false);
     copy("qk_l2_norm", false);
+    // Fields of single models: Gemma's.
+    for (const std::string_view name :
+         {"softmax_scale", "query_pre_attn_scalar", "interleaved_attn_pattern",
+          "attn_logit_softcapping", "final_logit_softcapping"}) {
+      const std::optional<Json> value = fields_.value(name, Json());
+      if (value && !value->is_null()) put(name, value);
+    }
     grouped_positions();
     window();
   }
@@ -153,19 +161,29 @@ class Statement {
     } else {
       const std::optional<bool> scaled = fields_.flag("rope_scaling", false);
       put("rope_scaling", scaled);
-      if (scaled.value_or(false)) copy("rope_scaling_factor", 8.0);
+      // Gemma 3 divides frequencies by it, whatever rope_scaling says.
+      const bool divides =
+          fields_.value("interleaved_attn_pattern", Json()).value_or(Json()) != Json();
+      if (scaled.value_or(false) || divides) copy("rope_scaling_factor", 8.0);
       copy("seq_len_interpolation_factor", nullptr);
     }
     copy("no_rope_freq", nullptr);
   }
 
-  // Writes [tokens before, tokens after]; a negative number means no window.
+  // Writes [tokens before, tokens after], where a negative number means no window, and which layers
+  // have one.
   void window() {
     std::optional<Json> size = fields_.value("window_size", Json());
     const bool none = size && size->is_array() && !size->empty() && size->at(0).is_number() &&
                       size->at(0).get<double>() < 0;
     put("window_size", none ? std::optional(Json()) : size);
-    if (!none && size && !size->is_null()) copy("window_attn_skip_freq", nullptr);
+    if (none || !size || size->is_null()) return;
+    const std::optional<Json> skipped = fields_.value("window_attn_skip_freq", Json());
+    put("window_attn_skip_freq",
+        skipped && skipped->is_null()
+            ? skipped
+            : pattern("window_attn_skip_freq", Json(),
+                      [](int64_t layer, int64_t every) { return (layer + 1) % every != 0; }));
   }
 
   void latent_attention() {
@@ -203,6 +221,20 @@ class Statement {
           "linear_num_key_heads", "linear_num_value_heads"}) {
       copy(name, nullptr);
     }
+  }
+
+  void sparse_attention() {
+    for (const std::string_view name :
+         {"dsa_indexer_n_heads", "dsa_indexer_head_dim", "dsa_indexer_topk"}) {
+      copy(name, nullptr);
+    }
+    copy("dsa_indexer_rope_interleaved", false);
+    copy("dsa_indexer_scoring_relu", true);
+    copy("dsa_indexer_topk_freq", 1);
+    // Without sharing the offset is read by nothing; 0 and 1 both mean the first layer.
+    if (fields_.value("dsa_indexer_topk_freq", 1) == 1) return;
+    const std::optional<Json> offset = fields_.value("dsa_indexer_skip_topk_offset", 0);
+    if (offset) put("dsa_indexer_skip_topk_offset", *offset == 0 ? std::optional<Json>(1) : offset);
   }
 
   void compressed_attention() {

@@ -10,6 +10,13 @@
 
 namespace mappings {
 
+// A range of elements of a part that strands take for a part of its own.
+struct Range {
+  size_t part = 0;
+  int64_t begin = 0;
+  int64_t length = 0;
+};
+
 // `count` blocks of `length` elements. Their starts are `stride` elements apart in the part; in the
 // Megatron tensor the blocks follow each other without gaps.
 struct Strand {
@@ -23,18 +30,21 @@ struct Strand {
 // The Megatron tensor is the strands in this order. With `repeats` > 1, every part is divided into
 // that many equal runs of elements; for each run in turn, the Megatron tensor has the strands,
 // whose `from` counts from the beginning of the run. Every element of a part is in exactly one
-// strand.
+// strand. If there are ranges, they are the parts of which strands speak; every element of an HF
+// part is in exactly one range.
 struct Strands {
   int64_t repeats = 1;
   std::vector<Strand> strands = {};
+  std::vector<Range> ranges = {};
 };
 
-// The only part has the shape [outer, inner, width], the Megatron tensor [inner, outer, width].
-struct Exchange {
-  int64_t outer = 0;
-  int64_t inner = 0;
+// The only part has the shape [axes..., width]. The Megatron tensor has the axis order[0], then
+// order[1], ..., each of them once, and last the width.
+struct Permutation {
+  std::vector<int64_t> axes = {};
+  std::vector<size_t> order = {};
 };
 
-using BlockLayout = std::variant<Strands, Exchange>;
+using BlockLayout = std::variant<Strands, Permutation>;
 
 }  // namespace mappings

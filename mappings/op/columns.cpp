@@ -23,7 +23,7 @@ bridge::Shape megatron_shape(const Operands& operands) {
 }
 
 BlockLayout layout(const Operands& operands) {
-  return Exchange{.outer = operands.parts[0][0], .inner = operands.numbers.groups};
+  return Permutation{.axes = {operands.parts[0][0], operands.numbers.groups}, .order = {1, 0}};
 }
 
 }  // namespace

@@ -12,11 +12,9 @@ namespace {
 
 Misfit misfit(const Operands& operands) {
   if (Misfit apart = query_groups_misfit(operands)) return apart;
+  if (Misfit misfit = heads_misfit(operands.numbers)) return misfit;
   const int64_t groups = operands.numbers.groups;
   const int64_t heads = operands.numbers.heads;
-  if (heads <= 0 || heads % groups != 0) {
-    return fmt::format("{} heads do not divide into {} query groups", heads, groups);
-  }
   const int64_t rows = operands.parts[0][0];
   const int64_t key_rows = operands.parts[1][0];
   const int64_t halves = bridge::checked_mul(heads, 2, "heads");

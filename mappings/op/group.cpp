@@ -19,7 +19,7 @@ Misfit misfit(const Operands& operands) {
 }
 
 BlockLayout layout(const Operands& operands) {
-  return Exchange{.outer = operands.numbers.blocks, .inner = operands.numbers.groups};
+  return Permutation{.axes = {operands.numbers.blocks, operands.numbers.groups}, .order = {1, 0}};
 }
 
 }  // namespace

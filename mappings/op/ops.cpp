@@ -8,9 +8,11 @@ namespace mappings {
 namespace {
 
 // Messages name the ops in this order.
-constexpr std::array kAll = {&ops::kCopy,     &ops::kConcat, &ops::kQkv,
-                             &ops::kGatedQkv, &ops::kGroup,  &ops::kUngroup,
-                             &ops::kColumns,  &ops::kVocab,  &ops::kMinusOne};
+constexpr std::array kAll = {&ops::kCopy,      &ops::kConcat,       &ops::kQkv,
+                             &ops::kGatedQkv,  &ops::kFusedQkv,     &ops::kGroup,
+                             &ops::kUngroup,   &ops::kColumns,      &ops::kSwapColumns,
+                             &ops::kTranspose, &ops::kDeinterleave, &ops::kTransposeDeinterleave,
+                             &ops::kVocab,     &ops::kMinusOne};
 
 }  // namespace
 

@@ -13,9 +13,14 @@ extern const Op kCopy;
 extern const Op kConcat;
 extern const Op kQkv;
 extern const Op kGatedQkv;
+extern const Op kFusedQkv;
 extern const Op kGroup;
 extern const Op kUngroup;
 extern const Op kColumns;
+extern const Op kSwapColumns;
+extern const Op kTranspose;
+extern const Op kDeinterleave;
+extern const Op kTransposeDeinterleave;
 extern const Op kVocab;
 extern const Op kMinusOne;
 }  // namespace ops

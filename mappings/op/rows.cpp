@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/dtype.h"
 
@@ -47,6 +49,21 @@ Misfit groups_misfit(const Operands& operands, int64_t groups, std::string_view 
 Misfit query_groups_misfit(const Operands& operands) {
   if (Misfit misfit = join_misfit(operands)) return misfit;
   return groups_misfit(operands, operands.numbers.groups, "query groups");
+}
+
+Misfit heads_misfit(const OpNumbers& numbers) {
+  if (numbers.heads > 0 && numbers.heads % numbers.groups == 0) return std::nullopt;
+  return fmt::format("{} heads do not divide into {} query groups", numbers.heads, numbers.groups);
+}
+
+Shape transposed_shape(const Operands& operands) {
+  Shape shape = operands.parts[0];
+  std::swap(shape.end()[-1], shape.end()[-2]);
+  return shape;
+}
+
+int64_t leading_elements(const Shape& shape, size_t but) {
+  return bridge::element_count(Shape(shape.begin(), shape.end() - static_cast<int64_t>(but)));
 }
 
 Strands rows_by_group(const Operands& operands, int64_t groups) {

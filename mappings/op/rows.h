@@ -19,6 +19,13 @@ Misfit groups_misfit(const Operands& operands, int64_t groups, std::string_view 
 // Requires that the parts can be joined by query group: numbers.groups is positive and divides
 // their rows.
 Misfit query_groups_misfit(const Operands& operands);
+// Requires that numbers.heads is positive and divides into numbers.groups, which is positive.
+Misfit heads_misfit(const OpNumbers& numbers);
+
+// The shape of the only part with its last two axes exchanged.
+bridge::Shape transposed_shape(const Operands& operands);
+// The number of elements on all axes but the last `but`, which the shape has.
+int64_t leading_elements(const bridge::Shape& shape, size_t but);
 
 // For each of `groups` groups: its rows of the first part, then of the second, ...
 Strands rows_by_group(const Operands& operands, int64_t groups);

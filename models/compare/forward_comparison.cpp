@@ -11,7 +11,6 @@
 #include "models/compare/bits.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
-#include "models/forward/linear.h"
 
 namespace models {
 namespace {
@@ -57,17 +56,26 @@ class HeadComparison {
     out_.name = std::move(name);
   }
 
-  // ours, theirs: [B S, D], the inputs of the head. a, b: a block of its weights that starts at row
-  // `first`. rows: how many rows are compared at once.
-  void add(const at::Tensor& ours, const at::Tensor& theirs, const at::Tensor& a,
-           const at::Tensor& b, int64_t first, int64_t rows) {
+  // A block of the weights of one side's output layer.
+  struct Block {
+    const OutputLayer& output;
+    const at::Tensor& weight;
+    at::Tensor logits(const at::Tensor& hidden) const {
+      return output.logits(hidden, weight).to(at::kCPU, at::kFloat);
+    }
+  };
+
+  // ours, theirs: [B S, D], the inputs of the head. a, b: blocks that start at row `first`. rows:
+  // how many rows are compared at once.
+  void add(const at::Tensor& ours, const at::Tensor& theirs, const Block& a, const Block& b,
+           int64_t first, int64_t rows) {
     out_.rows = ours.size(0);
     size_t part = 0;
     for (int64_t row = 0; row < out_.rows; row += rows, ++part) {
       const int64_t count = std::min(rows, out_.rows - row);
       if (part == parts_.size()) parts_.emplace_back();
-      add(linear(ours.narrow(0, row, count), a).to(at::kCPU, at::kFloat),
-          linear(theirs.narrow(0, row, count), b).to(at::kCPU, at::kFloat), first, part);
+      add(a.logits(ours.narrow(0, row, count)), b.logits(theirs.narrow(0, row, count)), first,
+          part);
     }
   }
 
@@ -133,8 +141,8 @@ void compare_heads(Weights& a, Weights& b, const Compute& compute,
     const at::Tensor block_a = output_a.block(first);
     const at::Tensor block_b = output_b.block(first);
     for (size_t head = 0; head < heads.size(); ++head) {
-      heads[head].add(ours[head].flatten(0, 1), theirs[head].flatten(0, 1), block_a, block_b, first,
-                      output_a.rows_at_once());
+      heads[head].add(ours[head].flatten(0, 1), theirs[head].flatten(0, 1), {output_a, block_a},
+                      {output_b, block_b}, first, output_a.rows_at_once());
     }
   }
   for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());

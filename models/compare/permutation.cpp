@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -23,6 +24,8 @@ constexpr size_t kParts = 4;
 constexpr size_t kRouterPart = 3;
 constexpr std::array<Role, kRouterPart> kMatrices = {Role::kExpertGate, Role::kExpertUp,
                                                      Role::kExpertDown};
+constexpr std::array<Role, kRouterPart> kBiases = {Role::kExpertGateBias, Role::kExpertUpBias,
+                                                   Role::kExpertDownBias};
 constexpr unsigned kEverything = 0b1111;
 constexpr unsigned kExpertsAlone = 0b0111;
 constexpr unsigned kRouterAlone = 0b1000;
@@ -54,15 +57,21 @@ std::string digest_of(Weights& weights, const TensorId& id) {
   return digest.hex();
 }
 
-std::array<Digests, kParts> digests_of(Weights& weights, const RouterConfig& router,
+std::array<Digests, kParts> digests_of(Weights& weights, const MixtureOfExperts& mlp,
                                        Section section, int64_t index) {
+  const RouterConfig& router = mlp.router;
   std::array<Digests, kParts> parts;
   for (int64_t expert = 0; expert < router.experts; ++expert) {
     for (size_t part = 0; part < kRouterPart; ++part) {
-      parts[part].push_back(digest_of(weights, {kMatrices[part], section, index, expert}));
+      std::string digest = digest_of(weights, {kMatrices[part], section, index, expert});
+      if (mlp.bias) digest += digest_of(weights, {kBiases[part], section, index, expert});
+      parts[part].push_back(std::move(digest));
     }
     bridge::Sha256 row;
     add_values(weights.rows({Role::kRouter, section, index}, expert, expert + 1), row);
+    if (router.logit_bias) {
+      add_values(weights.rows({Role::kRouterLogitBias, section, index}, expert, expert + 1), row);
+    }
     if (router.selection_bias) {
       add_values(weights.rows({Role::kRouterBias, section, index}, expert, expert + 1), row);
     }
@@ -146,7 +155,8 @@ bool same_table(Weights& a, Weights& b, Section section, int64_t index, const Or
 }
 
 bool is_arranged_by_experts(const TensorId& id) {
-  return id.expert >= 0 || id.role == Role::kRouter || id.role == Role::kRouterBias;
+  return id.expert >= 0 || id.role == Role::kRouter || id.role == Role::kRouterBias ||
+         id.role == Role::kRouterLogitBias;
 }
 
 }  // namespace
@@ -157,8 +167,8 @@ std::vector<std::string> permuted_experts(Weights& a, Weights& b, Section sectio
   if (ours == nullptr || theirs == nullptr || ours->router.experts != theirs->router.experts) {
     return {};
   }
-  const auto digests_a = digests_of(a, ours->router, section, index);
-  const auto digests_b = digests_of(b, theirs->router, section, index);
+  const auto digests_a = digests_of(a, *ours, section, index);
+  const auto digests_b = digests_of(b, *theirs, section, index);
 
   std::vector<unsigned> sets;
   for (unsigned set = 1; set <= kEverything; ++set) sets.push_back(set);

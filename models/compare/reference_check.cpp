@@ -15,7 +15,6 @@
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
 #include "models/forward/forward.h"
-#include "models/forward/linear.h"
 
 namespace models {
 namespace {
@@ -60,13 +59,14 @@ class HeadCheck {
 
   // block: rows of the output layer from `first` on, which has `vocab` rows in all. rows: how many
   // rows are checked at once.
-  void add(const at::Tensor& block, int64_t first, int64_t vocab, int64_t rows) {
+  void add(const OutputLayer& output, const at::Tensor& block, int64_t first, int64_t vocab,
+           int64_t rows) {
     size_t part = 0;
     const int64_t tokens = reference_.ids().size(1);
     for (int64_t sequence = 0; sequence < reference_.ids().size(0); ++sequence) {
       for (int64_t row = 0; row < tokens; row += rows, ++part) {
         if (part == parts_.size()) parts_.emplace_back();
-        add({block, first, vocab},
+        add({output, block, first, vocab},
             {.number = part,
              .row = sequence * tokens + row,
              .rows = std::min(rows, tokens - row),
@@ -96,6 +96,7 @@ class HeadCheck {
   };
 
   struct Block {
+    const OutputLayer& output;
     const at::Tensor& weight;
     int64_t first;
     int64_t vocab;
@@ -116,7 +117,7 @@ class HeadCheck {
     squares_ += reference.to(at::kDouble).pow(2).sum().item<double>();
     if (of.judged == 0) return;
     const at::Tensor ours =
-        linear(hidden_.narrow(0, of.row, std::min(of.judged, of.rows)), block.weight)
+        block.output.logits(hidden_.narrow(0, of.row, std::min(of.judged, of.rows)), block.weight)
             .to(at::kCPU, at::kFloat);
     const at::Tensor theirs = reference.narrow(0, 0, ours.size(0));
     add_block(ours, theirs, of.number, difference_, quartile_);
@@ -187,7 +188,8 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
   const OutputLayer output(weights, compute);
   for (int64_t first = 0; first < config.vocab; first += output.step()) {
     const at::Tensor block = output.block(first);
-    for (HeadCheck& head : heads) head.add(block, first, config.vocab, output.rows_at_once());
+    for (HeadCheck& head : heads)
+      head.add(output, block, first, config.vocab, output.rows_at_once());
   }
   for (HeadCheck& head : heads) differences.push_back(head.finish(compute));
   return differences;

@@ -1,12 +1,14 @@
 #include "models/forward/attention.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "models/forward/query_blocks.h"
+#include "models/forward/soft_cap.h"
 
 namespace models {
 namespace {
@@ -31,20 +33,30 @@ at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
   return delta_attention(config, norm, weights, x);
 }
 
-// q: [B, G, t, S, dk], the t queries of each key/value head; k, v: [B, G, S, dk or dv]. Gives
-// [B, G, t, S, dv].
+// The softmax over the keys of scores, [B, G, t, S, K]. sink: undefined, or [G, t].
+at::Tensor softmax_of(const at::Tensor& scores, const at::Tensor& sink) {
+  if (!sink.defined()) return scores.softmax(-1, at::kFloat);
+  const at::Tensor column = sink.unsqueeze(-1).unsqueeze(-1).to(scores.scalar_type());
+  const at::Tensor all =
+      at::cat({scores, column.expand({scores.size(0), -1, -1, scores.size(3), -1})}, -1);
+  return all.softmax(-1, at::kFloat).narrow(-1, 0, scores.size(-1));
+}
+
+// q: [B, G, t, S, dk], the t queries of each key/value head; k, v: [B, G, S, dk or dv]; sink:
+// undefined, or [G, t]. Gives [B, G, t, S, dv].
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                  int64_t window) {
+                  int64_t window, double cap, const at::Tensor& sink) {
   const int64_t times = q.size(2);
   std::vector<at::Tensor> sums;
-  for (const QueryBlock& block : query_blocks(q.size(3), window, q.size(0) * q.size(1) * times)) {
+  for (const QueryBlock& block :
+       query_blocks(q.size(3), window, q.size(0) * q.size(1) * times, sink.defined() ? 1 : 0)) {
     const at::Tensor queries = block.queries_of(q, 3).flatten(2, 3);
     const at::Tensor hidden = visible_keys(block, window, q.device()).logical_not_();
-    const at::Tensor scores = queries.matmul(block.keys_of(k, 2).transpose(2, 3))
-                                  .mul_(scale)
+    const at::Tensor products = queries.matmul(block.keys_of(k, 2).transpose(2, 3)).mul_(scale);
+    const at::Tensor scores = soft_cap(products, cap)
                                   .unflatten(2, {times, -1})
                                   .masked_fill_(hidden, -std::numeric_limits<float>::infinity());
-    const at::Tensor weights = scores.softmax(-1, at::kFloat).to(q.scalar_type()).flatten(2, 3);
+    const at::Tensor weights = softmax_of(scores, sink).to(q.scalar_type()).flatten(2, 3);
     sums.push_back(weights.matmul(block.keys_of(v, 2)).unflatten(2, {times, -1}));
   }
   return joined_blocks(sums, 3);
@@ -80,8 +92,9 @@ at::Tensor join_heads(const at::Tensor& x) {
 }
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            double scale, int64_t window) {
+                            double scale, int64_t window, double cap, const at::Tensor& sink) {
   const int64_t groups = k.size(1);
+  const at::Tensor sinks = sink.defined() ? sink.unflatten(0, {groups, -1}) : sink;
   const at::Tensor by_group = q.unflatten(1, {groups, -1});
   const at::Tensor keys = k.contiguous();
   const at::Tensor values = v.contiguous();
@@ -93,18 +106,24 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   for (int64_t group = 0; group < groups; group += step) {
     const int64_t count = std::min(step, groups - group);
     heads.push_back(attend(by_group.narrow(1, group, count), keys.narrow(1, group, count),
-                           values.narrow(1, group, count), scale, window)
+                           values.narrow(1, group, count), scale, window, cap,
+                           sinks.defined() ? sinks.narrow(0, group, count) : sinks)
                         .flatten(1, 2));
   }
   return joined_blocks(heads, 1);
 }
 
 at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          double scale, int64_t window, ForwardState& state) {
-  const auto part = [scale, window](ForwardState&, const std::vector<at::Tensor>& given) {
-    return std::vector<at::Tensor>{causal_attention(given[0], given[1], given[2], scale, window)};
+                          double scale, int64_t window, double cap, const at::Tensor& sink,
+                          ForwardState& state) {
+  const auto part = [scale, window, cap](ForwardState&, const std::vector<at::Tensor>& given) {
+    return std::vector<at::Tensor>{causal_attention(given[0], given[1], given[2], scale, window,
+                                                    cap,
+                                                    given.size() > 3 ? given[3] : at::Tensor())};
   };
-  return run_part(state.recomputed.core_attention, "core_attn", part, {q, k, v}, state)[0];
+  std::vector<at::Tensor> arguments = {q, k, v};
+  if (sink.defined()) arguments.push_back(sink);
+  return run_part(state.recomputed.core_attention, "core_attn", part, arguments, state)[0];
 }
 
 }  // namespace models

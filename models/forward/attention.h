@@ -17,8 +17,8 @@ namespace models {
 at::Tensor attention(const AttentionConfig& config, const NormConfig& norm,
                      const SectionWeights& weights, const at::Tensor& x, ForwardState& state);
 
-// Grouped-query attention (Llama, Qwen, Mixtral), with biases and query/key norms if the model has
-// them.
+// Grouped-query attention (Llama, Qwen, Mixtral, Gemma), with biases, query/key norms and a soft cap
+// of the scores if the model has them.
 at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& norm,
                              const SectionWeights& weights, const at::Tensor& x,
                              ForwardState& state);
@@ -39,15 +39,18 @@ at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);
 at::Tensor join_heads(const at::Tensor& x);
 
-// softmax(scale * q k^T) v, with the softmax in fp32. A token sees itself and the tokens before it
-// (window > 0: only the last `window` of these). q: [B, H, S, dk]; k, v: [B, G, S, dk or dv]; each
-// of the G serves H / G neighbouring heads.
+// softmax(soft_cap(scale * q k^T, cap)) v, with the softmax in fp32. A token sees itself and the
+// tokens before it (window > 0: only the last `window` of these). q: [B, H, S, dk]; k, v:
+// [B, G, S, dk or dv]; each of the G serves H / G neighbouring heads. sink: undefined, or [H] fp32,
+// a score that takes weight in every softmax of its head but has no value.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            double scale, int64_t window);
+                            double scale, int64_t window, double cap = 0,
+                            const at::Tensor& sink = {});
 
 // The same as a part of a layer, which the backward pass may run again.
 at::Tensor core_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          double scale, int64_t window, ForwardState& state);
+                          double scale, int64_t window, double cap, const at::Tensor& sink,
+                          ForwardState& state);
 
 // q: [B, H, S, d]; kv: [B, 1, K, d], the keys and values of all heads; visible: bool [B, S, K];
 // sink: [H] fp32, a score that takes weight in every softmax of its head but has no value.

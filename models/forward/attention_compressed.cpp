@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "models/forward/attention.h"
+#include "models/forward/index_scores.h"
 #include "models/forward/linear.h"
 #include "models/forward/norm.h"
 #include "models/forward/query_blocks.h"
@@ -141,7 +142,7 @@ class Layer {
     const at::Tensor scores = index_scores(block.queries_of(index.q, 1),
                                            index.keys.narrow(1, 0, block.last / config_.ratio),
                                            block.queries_of(index.weights, 1));
-    return best_summaries(scores, finished, config_.index_chosen);
+    return best_scored(scores, finished, config_.index_chosen);
   }
 
   // heads: [B, S, heads * head_dim]

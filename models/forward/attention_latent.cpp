@@ -4,7 +4,8 @@
 //   2. [latent, rotated key] = Wkv_down x; [key, value] of each head = Wkv_up norm(latent)
 //   3. all heads share the rotated key: the key of a head is [its own nope_dim channels, the shared
 //      rope_dim]
-//   4. o = causal attention with scale softmax_factor / sqrt(nope_dim + rope_dim)
+//   4. o = causal attention with scale softmax_factor / sqrt(nope_dim + rope_dim), or attention to
+//      the tokens that an index chooses (token_index.h)
 //   5. out = Wo o
 // Truth: transformers' DeepseekV3Attention; DeepSeek-V3 inference/model.py (MLA).
 #include <ATen/ops/cat.h>
@@ -14,20 +15,9 @@
 #include "models/forward/attention.h"
 #include "models/forward/linear.h"
 #include "models/forward/norm.h"
+#include "models/forward/token_index.h"
 
 namespace models {
-namespace {
-
-at::Tensor queries(const LatentAttention& config, const NormConfig& norm,
-                   const SectionWeights& weights, const at::Tensor& x) {
-  if (config.q_rank == 0) return linear(x, weights, Role::kQ);
-  const at::Tensor latent =
-      rms_norm(linear(x, weights, Role::kQDown), weights.get_f32(Role::kQDownNorm), norm);
-  return linear(latent, weights, Role::kQUp);
-}
-
-}  // namespace
-
 at::Tensor latent_attention(const LatentAttention& config, const NormConfig& norm,
                             const SectionWeights& weights, const at::Tensor& x,
                             ForwardState& state) {
@@ -35,7 +25,13 @@ at::Tensor latent_attention(const LatentAttention& config, const NormConfig& nor
   const RotaryTable table = state.rotary(config.rotary);
   const auto turned = [&](const at::Tensor& part) { return rotate(part, config.rotary, table); };
 
-  const at::Tensor q = split_heads(queries(config, latent_norm, weights, x), config.heads);
+  // What the queries are projected from.
+  const at::Tensor q_latent = config.q_rank == 0
+                                  ? x
+                                  : rms_norm(linear(x, weights, Role::kQDown),
+                                             weights.get_f32(Role::kQDownNorm), latent_norm);
+  const Role q_role = config.q_rank == 0 ? Role::kQ : Role::kQUp;
+  const at::Tensor q = split_heads(linear(q_latent, weights, q_role), config.heads);
   const at::Tensor q_whole = at::cat(
       {q.narrow(-1, 0, config.nope_dim), turned(q.narrow(-1, config.nope_dim, config.rope_dim))},
       -1);
@@ -52,7 +48,12 @@ at::Tensor latent_attention(const LatentAttention& config, const NormConfig& nor
 
   const double scale =
       config.softmax_factor / std::sqrt(static_cast<double>(config.nope_dim + config.rope_dim));
-  const at::Tensor sum = core_attention(q_whole, k, v, scale, 0, state);
+  const at::Tensor sum =
+      config.index.chooses()
+          ? chosen_attention(q_whole, k, v, scale,
+                             indexed_tokens(config, weights, x, q_latent, state),
+                             config.index.chosen, state)
+          : core_attention(q_whole, k, v, scale, /*window=*/0, /*cap=*/0, /*sink=*/{}, state);
   return linear(join_heads(sum), weights, Role::kO);
 }
 

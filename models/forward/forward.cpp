@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@
 #include "models/forward/mlp.h"
 #include "models/forward/norm.h"
 #include "models/forward/prompt.h"
+#include "models/forward/soft_cap.h"
 
 namespace models {
 namespace {
@@ -20,9 +22,28 @@ namespace {
 constexpr int64_t kOutputBlockBytes = 64 << 20;  // of fp32 weights
 constexpr int64_t kMostLogits = 1 << 20;         // at once: their statistics are sums of doubles
 
+Role bias_of(Role norm) {
+  switch (norm) {
+    case Role::kAttentionNorm:
+      return Role::kAttentionNormBias;
+    case Role::kMlpNorm:
+      return Role::kMlpNormBias;
+    default:
+      return Role::kFinalNormBias;
+  }
+}
+
 at::Tensor norm(const at::Tensor& x, const SectionWeights& weights, Role role,
                 const ModelConfig& config) {
-  return rms_norm(x, weights.get_f32(role), config.norm);
+  const at::Tensor weight = weights.get_f32(role);
+  if (!has_bias(config.norm.kind)) return rms_norm(x, weight, config.norm);
+  return layer_norm(x, weight, weights.get_f32(bias_of(role)), config.norm);
+}
+
+// What the residual stream takes of the result of a part.
+at::Tensor after(const at::Tensor& result, const SectionWeights& weights, Role role,
+                 const ModelConfig& config) {
+  return config.post_norms ? norm(result, weights, role, config) : result;
 }
 
 HyperWeights mapping(const SectionWeights& weights, Role mapping, Role base, Role scale) {
@@ -216,10 +237,14 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
   for (int64_t i = 0; i < flat.numel(); ++i) {
     place[i] = std::lower_bound(distinct.begin(), distinct.end(), tokens[i]) - distinct.begin();
   }
-  return weights_.chosen_rows({Role::kEmbedding}, distinct)
-      .to(compute_.device, compute_.dtype)
-      .index_select(0, places.to(compute_.device))
-      .view({ids.size(0), ids.size(1), config_.hidden});
+  const at::Tensor rows = weights_.chosen_rows({Role::kEmbedding}, distinct)
+                              .to(compute_.device, compute_.dtype)
+                              .index_select(0, places.to(compute_.device))
+                              .view({ids.size(0), ids.size(1), config_.hidden});
+  // The scale is rounded to the type of the rows, as in transformers.
+  return config_.embedding_scale == 1
+             ? rows
+             : rows * at::full({}, config_.embedding_scale, rows.options());
 }
 
 void ForwardPass::layer(const std::string& name, const LayerConfig& config,
@@ -228,13 +253,14 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
   const PartRunner run{parts, index};
   const at::Tensor attended =
       around(kAttentionSite, state.hidden, config_, weights, run, [&](const at::Tensor& normed) {
-        return attention(config.attention, config_.norm, weights, normed, state);
+        return after(attention(config.attention, config_.norm, weights, normed, state), weights,
+                     Role::kAttentionPostNorm, config_);
       });
   state.hidden = attended;
   int64_t routed = 0;
   state.routed_experts = &routed;
   state.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {
-    return mlp(config.mlp, weights, normed, state);
+    return after(mlp(config.mlp, weights, normed, state), weights, Role::kMlpPostNorm, config_);
   });
   state.routed_experts = nullptr;
   const auto* experts = std::get_if<MixtureOfExperts>(&config.mlp);
@@ -284,6 +310,10 @@ at::Tensor OutputLayer::block(int64_t first) const {
 
 at::Tensor OutputLayer::whole() const {
   return SectionWeights(weights_, compute_).get(role());
+}
+
+at::Tensor OutputLayer::logits(const at::Tensor& hidden, const at::Tensor& block) const {
+  return soft_cap(linear(hidden, block), weights_.config().logit_cap);
 }
 
 }  // namespace models

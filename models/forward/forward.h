@@ -1,8 +1,9 @@
 // The forward pass: from token numbers to logits of the main head and of every multi-token
 // prediction depth.
 //
-//   1. x = embedding rows of the prompt, gathered one by one
-//   2. each layer: x += attention(norm(x)); x += mlp(norm(x))
+//   1. x = embedding rows of the prompt, gathered one by one, times the model's scale
+//   2. each layer: x += attention(norm(x)); x += mlp(norm(x)); with norms of results,
+//      x += norm(attention(norm(x))); x += norm(mlp(norm(x)))
 //   3. h_0 = norm(x): the input of the main head
 //   4. depth k = 1 .. K: the prompt moves one to the left, and 0 comes in at its end;
 //      u = W [norm(embedding), norm(h_(k-1))]; u goes through the depth's layer; h_k = norm(u)
@@ -13,7 +14,8 @@
 //      4. each stream i of u is W_e norm(embedding) + W_h norm(x_i), with x the streams of the
 //         depth before; the input of the depth's head is norm(head(u)), with the depth's own norm
 //         and head
-//   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head
+//   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head,
+//      softly capped where the model says so
 // Memory holds one weight tensor at a time, and there is no autograd, unless the pass is one of a
 // training step (models/train): the same code then runs on weights that are leaves of autograd.
 // Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
@@ -144,6 +146,8 @@ class OutputLayer {
   at::Tensor block(int64_t first) const;
   // All of it, [V, D]; a gradient passes through it.
   at::Tensor whole() const;
+  // The logits of rows of hidden states, [..., D], by a block or the whole, [rows, D].
+  at::Tensor logits(const at::Tensor& hidden, const at::Tensor& block) const;
 
  private:
   Role role() const { return weights_.config().tied ? Role::kEmbedding : Role::kOutput; }

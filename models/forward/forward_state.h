@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -20,6 +21,13 @@ namespace models {
 
 using RouterLoss = std::function<at::Tensor(const RouterConfig& router, const at::Tensor& logits,
                                             const at::Tensor& left_out)>;
+
+// What an index ranks the tokens of a sequence by (token_index.h).
+struct IndexedTokens {
+  at::Tensor q;        // [B, S, index heads, d]
+  at::Tensor keys;     // [B, S, d]
+  at::Tensor weights;  // [B, S, index heads], fp32
+};
 
 struct ForwardState {
   // [B, S] int64. The prompt gives it, and each MTP depth shifts it by one. The embedding and the
@@ -54,6 +62,10 @@ struct ForwardState {
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
   // counted. The pass sets and reports it.
   int64_t* routed_experts = nullptr;
+
+  // By the first token of a sequence: what the last index of latent attention ranks tokens by. A
+  // layer with an index of its own makes it; layers that share it and the layer itself use it.
+  std::map<int64_t, IndexedTokens> indices;
 
   // The tables of the rotary encodings met so far, for the positions of all tokens. An attention
   // makes them on first use; the layers of a model share one or a few. It is a deque so that

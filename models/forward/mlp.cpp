@@ -1,9 +1,11 @@
 // Experts run one after the other, in the order of their numbers, so that memory holds the weights
 // of one expert at a time and sums have one order.
 // Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
-// DeepseekV4SparseMoeBlock.
+// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP, GptOssExperts.
 #include "models/forward/mlp.h"
 
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -19,9 +21,24 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
 }
 
-// limit: bounds both factors; 0: no limit.
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, double limit) {
-  return limit > 0 ? gated(gate.clamp_max(limit), up.clamp(-limit, limit)) : gated(gate, up);
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, const MixtureOfExperts& config) {
+  const double limit = config.limit;
+  const at::Tensor g = limit > 0 ? gate.clamp_max(limit) : gate;
+  const at::Tensor factor = limit > 0 ? up.clamp(-limit, limit) : up;
+  if (config.gain == 1 && config.offset == 0) return gated(g, factor);
+  return g * (config.gain * g).sigmoid() * (factor + config.offset);
+}
+
+at::Tensor activated(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kSquaredRelu:
+      return at::relu(x).square();
+  }
+  return {};
 }
 
 at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at::Tensor& x,
@@ -30,15 +47,19 @@ at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at:
     const at::Tensor out = linear(in, weights, weight);
     return config.bias ? out + weights.get(bias) : out;
   };
+  const at::Tensor up = projected(x, Role::kUp, Role::kUpBias);
   const at::Tensor inner =
-      gated(projected(x, Role::kGate, Role::kGateBias), projected(x, Role::kUp, Role::kUpBias));
+      config.gated ? activated(projected(x, Role::kGate, Role::kGateBias), config.activation) * up
+                   : activated(up, config.activation);
   return projected(inner, Role::kDown, Role::kDownBias);
 }
 
 // tokens: [tokens, D].
 Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
                    const at::Tensor& tokens, ForwardState& state) {
-  const at::Tensor logits = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
+  const at::Tensor plain = linear(tokens.to(at::kFloat), weights.get_f32(Role::kRouter));
+  const at::Tensor logits =
+      router.logit_bias ? plain + weights.get_f32(Role::kRouterLogitBias) : plain;
   if (state.router_loss) {
     state.router_losses.push_back(state.router_loss(router, logits, state.left_out));
   }
@@ -59,9 +80,13 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
     if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor x = tokens.index_select(0, rows);
-    const at::Tensor inner = gated(linear(x, weights, Role::kExpertGate, expert),
-                                   linear(x, weights, Role::kExpertUp, expert), config.limit);
-    const at::Tensor out = linear(inner, weights, Role::kExpertDown, expert);
+    const auto of_expert = [&](const at::Tensor& in, Role weight, Role bias) {
+      const at::Tensor out = linear(in, weights, weight, expert);
+      return config.bias ? out + weights.get(bias, expert) : out;
+    };
+    const at::Tensor inner = gated(of_expert(x, Role::kExpertGate, Role::kExpertGateBias),
+                                   of_expert(x, Role::kExpertUp, Role::kExpertUpBias), config);
+    const at::Tensor out = of_expert(inner, Role::kExpertDown, Role::kExpertDownBias);
     sum.index_add_(0, rows, (out * share.unsqueeze(-1)).to(sum.scalar_type()));
   }
   return sum;
@@ -69,8 +94,8 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
 
 at::Tensor shared_experts(const MixtureOfExperts& config, const SectionWeights& weights,
                           const at::Tensor& x) {
-  const at::Tensor inner = gated(linear(x, weights, Role::kSharedGate),
-                                 linear(x, weights, Role::kSharedUp), config.limit);
+  const at::Tensor inner =
+      gated(linear(x, weights, Role::kSharedGate), linear(x, weights, Role::kSharedUp), config);
   return linear(inner, weights, Role::kSharedDown);
 }
 

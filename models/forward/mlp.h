@@ -1,5 +1,6 @@
-// The feed-forward part of one layer: down(silu(gate x) * up x), once, or for the experts that a
-// router chooses. Truth: mlp.cpp.
+// The feed-forward part of one layer: down(activation(gate x) * up x) or, without a gate,
+// down(activation(up x)); or down(silu(gate x) * up x) of the experts that a router chooses. Truth:
+// mlp.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

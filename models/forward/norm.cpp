@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include "bridge/io/base/error.h"
+
 namespace models {
 
 namespace {
@@ -23,8 +25,19 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormCon
       return (weight * normed).to(x.scalar_type());
     case NormKind::kZeroCentred:
       return (normed * (weight + 1)).to(x.scalar_type());
+    case NormKind::kLayer:
+    case NormKind::kLayerZeroCentred:
+      break;
   }
-  return {};
+  bridge::internal_error("LayerNorm without a bias");
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      const NormConfig& norm) {
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor normed = by_rms(wide - wide.mean(-1, /*keepdim=*/true), norm.eps);
+  const at::Tensor scale = norm.kind == NormKind::kLayerZeroCentred ? weight + 1 : weight;
+  return (normed * scale + bias).to(x.scalar_type());
 }
 
 at::Tensor rms_unit(const at::Tensor& x, double eps) {

@@ -1,6 +1,7 @@
-// RMS norm over the last axis, computed in fp32. The kinds (NormKind) differ in whether 1 is added
-// to the weight and in whether the weight multiplies before or after the cast back.
-// Truth: transformers' LlamaRMSNorm, Qwen3_5RMSNorm.
+// RMS norm or LayerNorm over the last axis, computed in fp32. The kinds (NormKind) differ in whether
+// 1 is added to the weight and in whether the weight multiplies before or after the cast back.
+// Truth: transformers' LlamaRMSNorm, Qwen3_5RMSNorm, Gemma2RMSNorm, NemotronLayerNorm1P; torch's
+// LayerNorm.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,8 +10,13 @@
 
 namespace models {
 
-// weight: fp32, as long as the last axis. The result has x's type.
+// The kinds without a bias. weight: fp32, as long as the last axis. The result has x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm);
+
+// The kinds with a bias: subtracts the mean, divides by the standard deviation, which eps is added to
+// under the root. weight and bias: fp32, as long as the last axis. The result has x's type.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      const NormConfig& norm);
 
 // Without a weight.
 at::Tensor rms_unit(const at::Tensor& x, double eps);

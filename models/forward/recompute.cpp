@@ -111,17 +111,20 @@ std::vector<at::Tensor> run_part(bool again, const std::string& name, const Stat
   captured.router_losses.clear();
   captured.routed_experts = nullptr;
   const auto own = std::make_shared<size_t>(0);  // results of the part, before those of routers
-  const auto run = [part, captured, own](const std::vector<at::Tensor>& given) {
+  const auto indices = std::make_shared<decltype(state.indices)>();
+  const auto run = [part, captured, own, indices](const std::vector<at::Tensor>& given) {
     ForwardState copy = captured;
     copy.left_out = given.back();
     std::vector<at::Tensor> results = part(copy, {given.begin(), given.end() - 1});
     *own = results.size();
+    *indices = copy.indices;
     results.insert(results.end(), copy.router_losses.begin(), copy.router_losses.end());
     return results;
   };
   std::vector<at::Tensor> given = arguments;
   given.push_back(state.left_out);
   std::vector<at::Tensor> results = checkpoint(name, run, given, state.linears);
+  state.indices = *indices;
   const auto losses = results.begin() + static_cast<std::ptrdiff_t>(*own);
   state.router_losses.insert(state.router_losses.end(), losses, results.end());
   results.erase(losses, results.end());

@@ -66,9 +66,9 @@ using StatePart = std::function<std::vector<at::Tensor>(ForwardState& state,
                                                         const std::vector<at::Tensor>& arguments)>;
 
 // Runs a part of a pass on its state. If `again`, as a checkpoint: the padding mask becomes an
-// argument and the losses of routers results, and the part works on a copy of the state that has no
-// residual stream, which is an argument where it is needed. What the part refers to must then live
-// until the backward pass is done.
+// argument and the losses of routers results, the indices of the part come back in the state, and
+// the part works on a copy of the state that has no residual stream, which is an argument where it
+// is needed. What the part refers to must then live until the backward pass is done.
 std::vector<at::Tensor> run_part(bool again, const std::string& name, const StatePart& part,
                                  const std::vector<at::Tensor>& arguments, ForwardState& state);
 

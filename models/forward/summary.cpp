@@ -4,12 +4,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full_like.h>
-#include <ATen/ops/zeros_like.h>
 
-#include <algorithm>
-#include <cmath>
 #include <limits>
-#include <tuple>
 
 namespace models {
 namespace {
@@ -50,26 +46,6 @@ at::Tensor finished_summaries(int64_t first, int64_t last, int64_t ratio, at::De
   const at::TensorOptions numbers = at::TensorOptions().dtype(at::kLong).device(device);
   const at::Tensor finished = at::arange(first + 1, last + 1, numbers).floor_divide(ratio);
   return at::arange(last / ratio, numbers).unsqueeze(0) < finished.unsqueeze(1);
-}
-
-at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights) {
-  const double scale =
-      1 / std::sqrt(static_cast<double>(q.size(-1)) * static_cast<double>(q.size(-2)));
-  // All queries and heads have the same keys, so one product is enough.
-  const at::Tensor dots = q.to(at::kFloat)
-                              .flatten(1, 2)
-                              .matmul(keys.to(at::kFloat).transpose(1, 2))
-                              .relu_()
-                              .unflatten(1, {q.size(1), q.size(2)});
-  return dots.mul_((weights.to(at::kFloat) * scale).unsqueeze(-1)).sum(2);
-}
-
-at::Tensor best_summaries(const at::Tensor& scores, const at::Tensor& finished, int64_t chosen) {
-  const at::Tensor allowed = scores.masked_fill(finished.logical_not(), kNever);
-  const at::Tensor best = std::get<1>(allowed.topk(std::min(chosen, scores.size(-1)), -1));
-  const at::Tensor is_best =
-      at::zeros_like(scores, scores.options().dtype(at::kBool)).scatter(-1, best, true);
-  return is_best.logical_and(finished);
 }
 
 }  // namespace models

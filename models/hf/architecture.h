@@ -22,7 +22,8 @@
 
 namespace models {
 
-// Selects columns of a stored matrix that holds others beside them.
+// Selects columns of a stored matrix, which may hold others beside them. After the last column of
+// the matrix they go on at its first.
 struct HfColumns {
   int64_t first = 0;
   int64_t count = 0;  // 0: all columns
@@ -35,6 +36,7 @@ struct HfPlace {
   bool expert_axis = false;  // the expert's number is an index into a first axis
   RowPattern rows = {};
   HfColumns columns = {};
+  bool transposed = false;  // a matrix is stored [in, out]; `rows` are of its [out, in]
 };
 
 // What names depend on besides the architecture.

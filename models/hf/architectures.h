@@ -11,17 +11,34 @@
 namespace models {
 
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
+  LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
+  LINE(kDeepseekV32)                    \
   LINE(kDeepseekV4)                     \
+  LINE(kGemma2)                         \
+  LINE(kGemma3)                         \
+  LINE(kGlm4)                           \
   LINE(kGlm4Moe)                        \
   LINE(kGlm4MoeLite)                    \
+  LINE(kGlmMoeDsa)                      \
+  LINE(kGptOss)                         \
+  LINE(kHyV3)                           \
   LINE(kLlama)                          \
+  LINE(kMiMo)                           \
+  LINE(kMiniMaxM2)                      \
+  LINE(kMinistral)                      \
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
+  LINE(kNemotron)                       \
+  LINE(kOlmoe)                          \
+  LINE(kPhi3)                           \
   LINE(kQwen2)                          \
+  LINE(kQwen2Moe)                       \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
-  LINE(kQwen3Moe)
+  LINE(kQwen3Moe)                       \
+  LINE(kSeedOss)                        \
+  LINE(kStarcoder2)
 
 namespace architectures {
 #define CAUSEWAY_DECLARE(name) extern const HfArchitecture name;

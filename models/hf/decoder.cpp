@@ -14,6 +14,8 @@ namespace {
 constexpr HfName kEveryLayer[] = {
     {Role::kAttentionNorm, "input_layernorm.weight"},
     {Role::kMlpNorm, "post_attention_layernorm.weight"},
+    {Role::kAttentionNormBias, "input_layernorm.bias"},
+    {Role::kMlpNormBias, "post_attention_layernorm.bias"},
     {Role::kO, "self_attn.o_proj.weight"},
     {Role::kQ, "self_attn.q_proj.weight"},
     {Role::kK, "self_attn.k_proj.weight"},
@@ -50,14 +52,23 @@ int64_t head_dim_of(const Settings& config, int64_t heads, std::optional<int64_t
 
 ModelConfig hf_decoder_config(const Settings& config, double default_eps,
                               LayerConfig (*layer_of)(const Settings& config, int64_t layer)) {
-  if (config.text_or("hidden_act", "silu") != "silu") {
-    config.not_supported("hidden_act", "silu is the one that is computed here");
-  }
+  hf_check_activation(config, "hidden_act", "silu");
+  const NormConfig norm{NormKind::kCastThenScale, config.real_or("rms_norm_eps", default_eps)};
+  return hf_decoder_config(config, norm, /*tied=*/false, layer_of);
+}
+
+void hf_check_activation(const Settings& config, std::string_view name, std::string_view computed) {
+  if (config.text_or(name, computed) == computed) return;
+  config.not_supported(name, fmt::format("{} is the one that is computed here", computed));
+}
+
+ModelConfig hf_decoder_config(const Settings& config, const NormConfig& norm, bool tied,
+                              LayerConfig (*layer_of)(const Settings& config, int64_t layer)) {
   ModelConfig model;
   model.hidden = config.integer("hidden_size");
   model.vocab = config.integer("vocab_size");
-  model.tied = config.flag_or("tie_word_embeddings", false);
-  model.norm = {NormKind::kCastThenScale, config.real_or("rms_norm_eps", default_eps)};
+  model.tied = config.flag_or("tie_word_embeddings", tied);
+  model.norm = norm;
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
   for (int64_t layer = 0; layer < layers; ++layer) model.layers.push_back(layer_of(config, layer));
   return model;
@@ -71,6 +82,29 @@ GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaul
   attention.qkv_bias = config.flag_or("attention_bias", false);
   attention.output_bias = attention.qkv_bias;
   return attention;
+}
+
+bool hf_slides(const Settings& config, int64_t layer, bool absent) {
+  const std::vector<std::string> types = config.texts("layer_types");
+  if (types.empty()) return absent;
+  if (static_cast<size_t>(layer) >= types.size()) {
+    config.refuse("layer_types", fmt::format("{} of them, none for layer {}", types.size(), layer));
+  }
+  const std::string& type = types[static_cast<size_t>(layer)];
+  if (type != "full_attention" && type != "sliding_attention") {
+    config.not_supported("layer_types",
+                         fmt::format("'{}' is not computed here", bridge::printable(type)));
+  }
+  return type == "sliding_attention";
+}
+
+RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double absent,
+                               const HfRotaryDefaults& defaults) {
+  constexpr std::string_view kPart = "partial_rotary_factor";
+  const std::optional<Settings> rope = hf_rope_section(config);
+  const double top = config.real_or(kPart, absent);
+  const double part = rope ? rope->real_or(kPart, top) : top;
+  return hf_rotary_config(config, rope, part_of(head_dim, part), defaults);
 }
 
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
@@ -96,18 +130,20 @@ void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& mo
 }
 
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
-                                       std::span<const HfName> own) {
+                                       std::span<const HfName> own, std::string_view depths) {
   if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
   if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
+  if (id.role == Role::kFinalNormBias) return {{model.prefix + "norm.bias"}};
   if (id.role == Role::kOutput) return {{"lm_head.weight"}};
-  const bool further_layers = !hf_name(own, Role::kMtpProjection).empty();
+  const bool own_depths = !hf_name(own, Role::kMtpProjection).empty();
   const std::string_view frame = hf_mtp_frame_name(id.role);
-  if (!further_layers && !frame.empty()) return {{std::string(frame)}};
+  if (!own_depths && !frame.empty()) return {{std::string(frame)}};
   std::string layer = fmt::format("{}layers.{}.", model.prefix, id.index);
   if (id.section == Section::kMtp) {
     const int64_t layers = static_cast<int64_t>(model.config.layers.size());
-    layer = further_layers ? fmt::format("{}layers.{}.", model.prefix, layers + id.index)
-                           : fmt::format("mtp.layers.{}.", id.index);
+    layer = !own_depths      ? fmt::format("mtp.layers.{}.", id.index)
+            : depths.empty() ? fmt::format("{}layers.{}.", model.prefix, layers + id.index)
+                             : fmt::format("{}{}.{}.", model.prefix, depths, id.index);
   }
   std::vector<HfPlace> places;
   const auto add = [&](std::span<const HfName> names) {

@@ -21,6 +21,14 @@ namespace models {
 ModelConfig hf_decoder_config(const Settings& config, double default_eps,
                               LayerConfig (*layer_of)(const Settings& config, int64_t layer));
 
+// The same for a class with other norms or another activation. tied: the class's default of
+// tie_word_embeddings.
+ModelConfig hf_decoder_config(const Settings& config, const NormConfig& norm, bool tied,
+                              LayerConfig (*layer_of)(const Settings& config, int64_t layer));
+
+// Refuses another activation than `computed`, which is the class's default of the setting `name`.
+void hf_check_activation(const Settings& config, std::string_view name, std::string_view computed);
+
 // The class's defaults for settings that config.json lacks.
 struct HfHeadDefaults {
   std::optional<int64_t> kv_heads = std::nullopt;  // nullopt: one per query head
@@ -35,6 +43,15 @@ void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& mo
 // Reads the heads, and the biases from attention_bias; sets no window and no rotation.
 GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaults& defaults);
 
+// Whether this layer has a window, by layer_types; `absent` says it where there is no list. Errors:
+// kBadInput for a list that is too short, kUnsupported for another kind of layer.
+bool hf_slides(const Settings& config, int64_t layer, bool absent);
+
+// Reads rotary encodings of the first `partial_rotary_factor` of a head; `absent` is the class's
+// default of it.
+RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double absent,
+                               const HfRotaryDefaults& defaults);
+
 // Reads rotary encodings of whole heads and refuses partial ones.
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults);
@@ -44,11 +61,11 @@ RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
 int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent);
 
 // `own` lists the names that differ from the shared ones or are not among them, one or more for a
-// role; {} stands for the number of the expert. Experts may also lie in one tensor. Multi-token
-// prediction depths are further layers where `own` names what they add to a layer, else they are
-// spelled as in Qwen3-Next.
+// role; {} stands for the number of the expert. Experts may also lie in one tensor. Where `own` names
+// what multi-token prediction depths add to a layer, they are elements of the list `depths`, or
+// further layers if that is empty; else they are spelled as in Qwen3-Next.
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
-                                       std::span<const HfName> own);
+                                       std::span<const HfName> own, std::string_view depths = {});
 // The places for an architecture without names of its own.
 std::vector<HfPlace> hf_plain_places(const HfModel& model, const TensorId& id);
 

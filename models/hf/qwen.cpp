@@ -1,30 +1,20 @@
 #include "models/hf/qwen.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <string>
 #include <vector>
 
-#include "bridge/io/base/error.h"
+#include "models/hf/decoder.h"
 
 namespace models {
 namespace {
 
 bool layer_slides(const Settings& config, int64_t layer) {
-  const std::vector<std::string> types = config.texts("layer_types");
-  if (types.empty()) return layer >= config.integer_or("max_window_layers", 28);
-  if (static_cast<size_t>(layer) >= types.size()) {
-    config.refuse("layer_types", fmt::format("{} of them, none for layer {}", types.size(), layer));
+  const bool absent = layer >= config.integer_or("max_window_layers", 28);
+  const bool slides = hf_slides(config, layer, absent);
+  if (slides && !config.texts("layer_types").empty() && qwen_window(config) == 0) {
+    config.refuse("layer_types", "some slide, but there is no window");
   }
-  const std::string& type = types[static_cast<size_t>(layer)];
-  if (type == "full_attention") return false;
-  if (type != "sliding_attention") {
-    config.not_supported("layer_types",
-                         fmt::format("'{}' is not computed here", bridge::printable(type)));
-  }
-  if (qwen_window(config) == 0) config.refuse("layer_types", "some slide, but there is no window");
-  return true;
+  return slides;
 }
 
 }  // namespace

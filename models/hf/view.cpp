@@ -1,6 +1,7 @@
 #include "models/hf/view.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
@@ -132,6 +133,15 @@ void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t colum
   if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
 }
 
+at::Tensor columns_of(const at::Tensor& stored, const HfColumns& columns) {
+  if (columns.count == 0) return stored;
+  const int64_t to_the_last = std::min(columns.count, columns.total - columns.first);
+  const at::Tensor first = stored.narrow(1, columns.first, to_the_last);
+  return to_the_last == columns.count
+             ? first.contiguous()
+             : at::cat({first, stored.narrow(1, 0, columns.count - to_the_last)}, 1);
+}
+
 class HfWeights : public Weights {
  public:
   HfWeights(bridge::FileSystem& fs, const bridge::Path& path, bridge::MemoryBudget& budget,
@@ -164,7 +174,7 @@ class HfWeights : public Weights {
   std::vector<StoredPart> parts(const TensorId& id) override {
     const Location location = locate(id);
     return {{index_of(*location.tensor), location.first_row, location.rows, location.shape,
-             location.columns.first, location.columns.total}};
+             location.columns.first, location.columns.total, location.transposed}};
   }
   TrainingSettings training() override {
     return in(folder_.path, [&] { return hf_training(settings_); });
@@ -199,21 +209,22 @@ class HfWeights : public Weights {
     bridge::Shape shape;  // of the canonical tensor
     RowPattern rows;
     HfColumns columns = {};
+    bool transposed = false;  // then first_row counts rows of the stored [in, out]
   };
 
   // quantized_as: the dtype of a dequantized tensor.
   at::Tensor rows(const Location& location, int64_t begin, int64_t end,
                   at::ScalarType quantized_as = at::kBFloat16) {
     const HfTensor& found = *location.tensor;
-    return bridge::with_context(
-        [&] { return bridge::printable(found.name); },
-        [&] {
-          at::Tensor out = stored_rows(location, begin, end);
-          if (is_quantized(found)) out = dequantized(location, out, begin, end).to(quantized_as);
-          const HfColumns& columns = location.columns;
-          return columns.count == 0 ? out
-                                    : out.narrow(1, columns.first, columns.count).contiguous();
-        });
+    return bridge::with_context([&] { return bridge::printable(found.name); },
+                                [&] {
+                                  at::Tensor out = location.transposed
+                                                       ? transposed_rows(location, begin, end)
+                                                       : stored_rows(location, begin, end);
+                                  if (is_quantized(found))
+                                    out = dequantized(location, out, begin, end).to(quantized_as);
+                                  return columns_of(out, location.columns);
+                                });
   }
 
   Location locate_copy(const Copy& copy) const {
@@ -241,7 +252,7 @@ class HfWeights : public Weights {
   }
 
   Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
-    Location location{&tensor, 0, tensor.shape, place.rows, place.columns};
+    Location location{&tensor, 0, tensor.shape, place.rows, place.columns, place.transposed};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
       if (shape.empty() || shape[0] != experts_of(id)) {
@@ -252,8 +263,15 @@ class HfWeights : public Weights {
     }
     if (shape.empty()) return location;  // a number, which is never a canonical tensor
     if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
+    if (place.expert_axis) location.first_row = id.expert * shape[0];
+    if (place.transposed) {
+      if (shape.size() != 2) {
+        bridge::bad_input(
+            fmt::format("shape {}, but a matrix is expected", bridge::shape_text(tensor.shape)));
+      }
+      std::swap(shape[0], shape[1]);
+    }
     const int64_t stored = shape[0];
-    if (place.expert_axis) location.first_row = id.expert * stored;
     if (place.rows.count == 0) {
       location.rows = {stored, 0, std::max<int64_t>(stored, 1), stored, stored};
     } else if (stored != place.rows.total) {
@@ -364,6 +382,21 @@ class HfWeights : public Weights {
       file.read_at(payload + (location.first_row + stored) * row_bytes,
                    bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
                                  static_cast<size_t>(count * row_bytes)));
+    });
+    return out;
+  }
+
+  // Returns rows of a matrix that is stored [in, out], which is read whole.
+  at::Tensor transposed_rows(const Location& location, int64_t begin, int64_t end) {
+    const int64_t in = location.shape.at(1);
+    const at::Tensor matrix =
+        stored_rows(
+            {location.tensor, location.first_row, {in, location.rows.total}, {in, 0, in, in, in}},
+            0, in)
+            .t();
+    at::Tensor out = at::empty({end - begin, in}, matrix.options());
+    location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
+      out.narrow(0, row - begin, count).copy_(matrix.narrow(0, stored, count));
     });
     return out;
   }

@@ -53,6 +53,22 @@ void rename(Json& out, std::string_view from, std::string_view to) {
   if (found != out.end()) out[std::string(to)] = Json(*found);
 }
 
+// The flags of activation functions exclude each other. GELU, which the class has without them, is
+// fused where bias_gelu_fusion says so.
+void read_activation(Json& out) {
+  if (is_true(out, "swiglu")) {
+    out["gated_linear_unit"] = true;
+    out["activation_func"] = {{"_target_", "torch.nn.functional.silu"}};
+  } else if (is_true(out, "squared_relu")) {
+    out["activation_func"] = {{"_target_", "megatron.core.activations.squared_relu"}};
+  } else if (is_true(out, "quick_geglu")) {
+    out["gated_linear_unit"] = true;
+    out["activation_func"] = {{"_target_", std::string(kQuickGelu)}};
+  } else {
+    rename(out, "bias_gelu_fusion", "bias_activation_fusion");
+  }
+}
+
 }  // namespace
 
 Settings megatron_settings(const PickleNode& args) {
@@ -62,10 +78,7 @@ Settings megatron_settings(const PickleNode& args) {
       if (!out.contains(field)) rename(out, argument, field);
     }
     for (const auto& [argument, field] : kRenamed) rename(out, argument, field);
-    if (is_true(out, "swiglu")) {
-      out["gated_linear_unit"] = true;
-      out["activation_func"] = {{"_target_", "torch.nn.functional.silu"}};
-    }
+    read_activation(out);
     if (!is_true(out, "group_query_attention")) out["num_query_groups"] = nullptr;
     out["share_embeddings_and_output_weights"] =
         !is_true(out, "untie_embeddings_and_output_weights");

@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <optional>
 #include <string>
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
+#include "models/megatron/gemma.h"
 #include "models/megatron/hybrid.h"
 #include "models/megatron/vision.h"
 
@@ -57,7 +61,7 @@ double rotary_percent(const Settings& model) {
 RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   RotaryConfig rotary;
   rotary.channels = part_of(head_dim, rotary_percent(model));
-  rotary.base = model.real_or("rotary_base", 10000);
+  if (gemma_of(model) != Gemma::kGemma3) rotary.base = model.real_or("rotary_base", 10000);
   if (model.flag_or("rotary_interleaved", false)) rotary.layout = RotaryLayout::kPairs;
   const std::string kind = model.text_or("position_embedding_type", "learned_absolute");
   if (kind == "yarn") {
@@ -109,6 +113,21 @@ int64_t window_of(const Settings& model, int64_t layer) {
   return size[0] < 0 ? 0 : bridge::checked_add(size[0], 1, "window_size");
 }
 
+// Specifications of Megatron-Bridge whose attention norms the channels of all heads together.
+constexpr std::string_view kWholeNormSpecs[] = {".olmoe_layer_spec", ".minimax_m2_layer_spec"};
+
+bool has_whole_qk_norm(const Settings& model) {
+  const std::optional<Settings> spec = model.section("transformer_layer_spec");
+  const std::string target = spec ? spec->text_or("_target_", "") : "";
+  return std::any_of(std::begin(kWholeNormSpecs), std::end(kWholeNormSpecs),
+                     [&](std::string_view name) { return target.ends_with(name); });
+}
+
+// 0 where the scale is what heads of this size have anyway.
+double own_scale(double scale, int64_t head_dim) {
+  return scale == 1 / std::sqrt(static_cast<double>(head_dim)) ? 0 : scale;
+}
+
 GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   GroupedAttention attention;
   attention.heads = model.integer("num_attention_heads");
@@ -118,10 +137,18 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
       model.integer_or("kv_channels", model.integer("hidden_size") / attention.heads);
   attention.output_bias = model.flag_or("add_bias_linear", true);
   attention.qkv_bias = attention.output_bias || model.flag_or("add_qkv_bias", false);
-  attention.qk_norm = model.flag_or("qk_layernorm", false);
+  // These specifications do not ask qk_layernorm, which is false beside that of MiniMax-M2.
+  attention.whole_qk_norm = has_whole_qk_norm(model);
+  attention.qk_norm = attention.whole_qk_norm || model.flag_or("qk_layernorm", false);
   attention.gated = model.flag_or("attention_output_gate", false);
-  attention.window = window_of(model, layer);
+  attention.sinks = model.text_or("softmax_type", "vanilla") == "learnable";
+  const Gemma gemma = gemma_of(model);
+  if (gemma != Gemma::kGemma3) attention.window = window_of(model, layer);
+  if (model.has("softmax_scale")) {
+    attention.scale = own_scale(model.real("softmax_scale"), attention.head_dim);
+  }
   attention.rotary = grouped_rotary(model, attention.head_dim);
+  read_gemma_attention(gemma, model, layer, attention);
   return attention;
 }
 
@@ -146,7 +173,7 @@ DeltaAttention delta_attention_of(const Settings& model) {
           model.integer("linear_conv_kernel_dim")};
 }
 
-LatentAttention latent_attention_of(const Settings& model) {
+LatentAttention latent_attention_of(const Settings& model, int64_t layer) {
   if (!model.flag_or("qk_layernorm", false)) {
     model.not_supported("qk_layernorm", "latent attention without norms is not computed here");
   }
@@ -180,6 +207,9 @@ LatentAttention latent_attention_of(const Settings& model) {
   // multi_latent_attention.py scales the softmax by this for every type.
   const double mscale = yarn_mscale(factor, model.real_or("mscale_all_dim", 0));
   attention.softmax_factor = mscale * mscale;
+  if (attention_variant(model) == AttentionVariant::kSparse) {
+    attention.index = dsa_index(model, layer + 1);
+  }
   return attention;
 }
 
@@ -216,11 +246,9 @@ RouterConfig router_of(const Settings& model) {
 
 // hashed: a table gives the experts of each token.
 MixtureOfExperts experts_of(const Settings& model, bool hashed) {
-  if (model.flag_or("add_bias_linear", true)) {
-    model.not_supported("add_bias_linear", "experts with biases are not computed here");
-  }
   MixtureOfExperts mlp;
   mlp.router = router_of(model);
+  mlp.bias = mlp.router.logit_bias = model.flag_or("add_bias_linear", true);
   mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
                                                : model.integer("ffn_hidden_size");
   if (hashed) {
@@ -229,7 +257,12 @@ MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   }
   mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
   mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
+  if (mlp.bias && mlp.shared_width > 0) {
+    model.not_supported("add_bias_linear", "shared experts with biases are not computed here");
+  }
   mlp.limit = model.real_or("activation_func_clamp_value", 0);
+  mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
+  mlp.offset = model.real_or("glu_linear_offset", 0);
   return mlp;
 }
 
@@ -247,6 +280,17 @@ bool has_experts(const Settings& model, int64_t layer) {
   return layer % every == 0;
 }
 
+DenseMlp dense_of(const Settings& model) {
+  if (is_quick_gelu(model)) {
+    model.not_supported("activation_func", "quick_gelu is computed for experts only");
+  }
+  for (const std::string_view name : {"activation_func_clamp_value", "glu_linear_offset"}) {
+    if (model.real_or(name, 0) != 0) model.not_supported(name, "computed for experts only");
+  }
+  return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true),
+          activation_of(model), model.flag_or("gated_linear_unit", false)};
+}
+
 // experts: whether the layer's MLP is a mixture.
 LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   LayerConfig out;
@@ -255,28 +299,40 @@ LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
   } else if (is_linear(model, layer)) {
     out.attention = delta_attention_of(model);
   } else if (model.flag_or("multi_latent_attention", false)) {
-    out.attention = latent_attention_of(model);
+    out.attention = latent_attention_of(model, layer);
   } else {
     out.attention = grouped_attention_of(model, layer);
   }
   if (experts) {
     out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
   } else {
-    out.mlp = DenseMlp{model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true)};
+    out.mlp = dense_of(model);
   }
   return out;
 }
 
 // get_gpt_mtp_block_spec takes the specification of the last decoder layer. In it, dsv4_hybrid has
-// separate ratios for the depths and no table of experts.
-LayerConfig depth_layer_of(const Settings& model, int64_t layer, const LayerConfig& last) {
-  if (attention_variant(model) != AttentionVariant::kDsv4Hybrid) return last;
-  return {dsv4_hybrid_attention(model, layer), experts_of(model, /*hashed=*/false)};
+// separate ratios for the depths and no table of experts, and dsa numbers the depths by themselves.
+LayerConfig depth_layer_of(const Settings& model, int64_t layers, int64_t depth,
+                           const LayerConfig& last) {
+  switch (attention_variant(model)) {
+    case AttentionVariant::kDsv4Hybrid:
+      return {dsv4_hybrid_attention(model, layers + depth), experts_of(model, /*hashed=*/false)};
+    case AttentionVariant::kSparse:
+      return {latent_attention_of(model, depth), last.mlp};
+    default:
+      return last;
+  }
 }
 
 NormConfig norm_of(const Settings& model) {
   NormConfig norm;
-  if (model.flag_or("layernorm_zero_centered_gamma", false)) norm.kind = NormKind::kZeroCentred;
+  const bool centred = model.flag_or("layernorm_zero_centered_gamma", false);
+  if (model.text_or("normalization", "LayerNorm") == "LayerNorm") {
+    norm.kind = centred ? NormKind::kLayerZeroCentred : NormKind::kLayer;
+  } else if (centred) {
+    norm.kind = NormKind::kZeroCentred;
+  }
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
     norm.kind = NormKind::kScaleThenCast;
   }
@@ -307,18 +363,27 @@ AttentionVariant attention_variant(const Settings& model) {
   const std::string name = model.text_or("experimental_attention_variant", "");
   if (name.empty()) return AttentionVariant::kNone;
   if (name == "gdn" || name == "gated_delta_net") return AttentionVariant::kGatedDelta;
+  if (name == "dsa") return AttentionVariant::kSparse;
   if (name == "dsv4_hybrid") return AttentionVariant::kDsv4Hybrid;
   model.not_supported("experimental_attention_variant",
                       fmt::format("'{}' is not computed here", bridge::printable(name)));
 }
 
-ModelConfig megatron_model_config(const Settings& model) {
+bool is_quick_gelu(const Settings& model) {
+  const std::optional<Settings> activation = model.section("activation_func");
+  const std::string function = activation ? activation->text_or("_target_", "") : "";
+  return function == kQuickGelu || function == "megatron.core.activations.quick_gelu";
+}
+
+ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   check_computed(model);
   ModelConfig config;
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
   config.norm = norm_of(model);
+  config.post_norms = post_norms;
+  read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
   const std::optional<std::vector<bool>> hybrid = hybrid_layers(model);
   const int64_t layers = hybrid ? std::ssize(*hybrid) : model.integer("num_layers");
@@ -333,7 +398,7 @@ ModelConfig megatron_model_config(const Settings& model) {
     config.layers.push_back(layer_of(model, layer, experts));
   }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
-    config.mtp.push_back(depth_layer_of(model, layers + depth, config.layers.back()));
+    config.mtp.push_back(depth_layer_of(model, layers, depth, config.layers.back()));
   }
   config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });

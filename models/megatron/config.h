@@ -20,19 +20,31 @@ namespace models {
 Settings megatron_settings(std::string_view yaml);
 Settings megatron_settings(const bridge::PickleNode& args);
 
-// Errors: kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass
-// does not compute.
-ModelConfig megatron_model_config(const Settings& model);
+// post_norms: the checkpoint has norms of the results of attention and of the MLP. Megatron-Core has
+// no option for them: they are of other programs' modules, which no setting names. Errors: kBadInput
+// "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
+ModelConfig megatron_model_config(const Settings& model, bool post_norms = false);
 
 // Refuses settings that change the forward pass in ways that are not computed here (kUnsupported).
 void check_computed(const Settings& model);
 
+// The activation of the MLP. Errors: kUnsupported for one that is not computed, and for that of
+// --quick-geglu, which experts alone have.
+Activation activation_of(const Settings& model);
+
+// The activation of --quick-geglu, x * sigmoid(1.702 x).
+inline constexpr std::string_view kQuickGelu = "megatron.core.fusions.fused_bias_geglu.quick_gelu";
+bool is_quick_gelu(const Settings& model);
+
 // The value of experimental_attention_variant. Variants that are not computed are kUnsupported.
-enum class AttentionVariant { kNone, kGatedDelta, kDsv4Hybrid };
+enum class AttentionVariant { kNone, kGatedDelta, kSparse, kDsv4Hybrid };
 AttentionVariant attention_variant(const Settings& model);
 
 // The attention of a layer of the variant dsv4_hybrid. Multi-token prediction depths count as
 // layers after the last decoder layer.
 CompressedAttention dsv4_hybrid_attention(const Settings& model, int64_t layer);
+
+// The index of a layer of the variant dsa. number: of the layer or of the depth, counted from 1.
+TokenIndex dsa_index(const Settings& model, int64_t number);
 
 }  // namespace models

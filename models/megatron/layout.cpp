@@ -13,7 +13,8 @@ namespace models {
 namespace {
 
 // A tensor with a key of its own. Where there are two names, one is that of the local specification
-// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's.
+// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's; those of q
+// and k norms are Megatron-Core's and mcore-bridge's.
 struct Plain {
   Role role;
   std::string_view name;
@@ -26,11 +27,17 @@ constexpr Plain kLatentNorm = {Role::kAttentionNorm, "input_layernorm.weight"};
 
 constexpr Plain kPlain[] = {
     {Role::kFinalNorm, "decoder.final_layernorm.weight", "decoder.final_norm.weight"},
+    {Role::kFinalNormBias, "decoder.final_layernorm.bias", "decoder.final_norm.bias"},
+    {Role::kAttentionNormBias, "self_attention.linear_qkv.layer_norm_bias", "input_layernorm.bias"},
+    {Role::kMlpNormBias, "mlp.linear_fc1.layer_norm_bias", "pre_mlp_layernorm.bias"},
+    {Role::kAttentionPostNorm, "self_attention.linear_proj.post_layernorm.weight",
+     "self_attention.post_self_attn_layernorm.weight"},
+    {Role::kMlpPostNorm, "mlp.linear_fc2.post_layernorm.weight", "mlp.post_mlp_layernorm.weight"},
     {Role::kMlpNorm, "mlp.linear_fc1.layer_norm_weight", "pre_mlp_layernorm.weight"},
     {Role::kO, "self_attention.linear_proj.weight"},
     {Role::kOBias, "self_attention.linear_proj.bias"},
-    {Role::kQNorm, "self_attention.q_layernorm.weight"},
-    {Role::kKNorm, "self_attention.k_layernorm.weight"},
+    {Role::kQNorm, "self_attention.q_layernorm.weight", "self_attention.q_norm.weight"},
+    {Role::kKNorm, "self_attention.k_layernorm.weight", "self_attention.k_norm.weight"},
     {Role::kQDown, "self_attention.linear_q_down_proj.weight"},
     {Role::kQDownNorm, "self_attention.linear_q_up_proj.layer_norm_weight",
      "self_attention.q_layernorm.weight"},
@@ -43,11 +50,13 @@ constexpr Plain kPlain[] = {
     {Role::kDownBias, "mlp.linear_fc2.bias"},
     {Role::kRouter, "mlp.router.weight"},
     {Role::kRouterBias, "mlp.router.expert_bias"},
+    {Role::kRouterLogitBias, "mlp.router.bias"},
     {Role::kSharedDown, "mlp.shared_experts.linear_fc2.weight"},
     {Role::kSharedWeight, "mlp.shared_experts.gate_weight"},
     {Role::kKv, "self_attention.linear_kv_proj.weight"},
     {Role::kKvNorm, "self_attention.kv_layernorm.weight"},
-    {Role::kSink, "self_attention.core_attention.attn_sink"},
+    {Role::kSink, "self_attention.core_attention.attn_sink",
+     "self_attention.core_attention.softmax_offset"},
     {Role::kODown, "self_attention.linear_o_group_proj"},
     {Role::kOUp, "self_attention.linear_proj.weight"},
     {Role::kSummaryValue, "self_attention.core_attention.compressor.linear_wkv.weight"},
@@ -60,6 +69,9 @@ constexpr Plain kPlain[] = {
     {Role::kIndexGate, "self_attention.core_attention.indexer.compressor.linear_wgate.weight"},
     {Role::kIndexPlace, "self_attention.core_attention.indexer.compressor.ape"},
     {Role::kIndexNorm, "self_attention.core_attention.indexer.compressor.norm.weight"},
+    {Role::kIndexKey, "self_attention.core_attention.indexer.linear_wk.weight"},
+    {Role::kIndexKeyNorm, "self_attention.core_attention.indexer.k_norm.weight"},
+    {Role::kIndexKeyNormBias, "self_attention.core_attention.indexer.k_norm.bias"},
     {Role::kAttentionMapping, "self_attention_hyper_connection.mapping_proj.weight"},
     {Role::kAttentionMappingBase, "self_attention_hyper_connection.bias"},
     {Role::kMlpMapping, "mlp_hyper_connection.mapping_proj.weight"},
@@ -119,6 +131,14 @@ std::string_view singleton_suffix(bool up) {
 
 }  // namespace
 
+bool is_post_norm(std::string_view key) {
+  for (const Plain& plain : kPlain) {
+    if (plain.role != Role::kAttentionPostNorm && plain.role != Role::kMlpPostNorm) continue;
+    if (key.ends_with(plain.name) || key.ends_with(plain.other)) return true;
+  }
+  return false;
+}
+
 const LayerConfig& MegatronLayout::layer(const TensorId& id) const {
   return (id.section == Section::kMtp ? config_.mtp : config_.layers)
       .at(static_cast<size_t>(id.index));
@@ -171,7 +191,11 @@ std::vector<MegatronPlace> MegatronLayout::places_of_gated(const TensorId& id) c
     up = id.role == Role::kSharedUp;
     width = std::get<MixtureOfExperts>(layer(id).mlp).shared_width;
   } else {
-    width = std::get<DenseMlp>(layer(id).mlp).width;
+    const DenseMlp& mlp = std::get<DenseMlp>(layer(id).mlp);
+    width = mlp.width;
+    if (!mlp.gated) {
+      return {{id.role == Role::kUpBias ? "mlp.linear_fc1.bias" : "mlp.linear_fc1.weight"}};
+    }
     if (id.role == Role::kGateBias || id.role == Role::kUpBias) {
       kind = "bias";
       up = id.role == Role::kUpBias;
@@ -184,11 +208,14 @@ std::vector<MegatronPlace> MegatronLayout::places_of_gated(const TensorId& id) c
 
 std::vector<MegatronPlace> MegatronLayout::places_of_expert(const TensorId& id) const {
   const MixtureOfExperts& mlp = std::get<MixtureOfExperts>(layer(id).mlp);
-  const bool down = id.role == Role::kExpertDown;
-  const bool up = id.role == Role::kExpertUp;
-  const std::string_view linear = down ? "linear_fc2" : "linear_fc1";
-  const std::string together = fmt::format("mlp.experts.experts.{}.weight", linear);
-  const std::string alone = fmt::format("mlp.experts.experts.{}.{}.weight", id.expert, linear);
+  const bool bias = id.role == Role::kExpertGateBias || id.role == Role::kExpertUpBias ||
+                    id.role == Role::kExpertDownBias;
+  const bool down = id.role == Role::kExpertDown || id.role == Role::kExpertDownBias;
+  const bool up = id.role == Role::kExpertUp || id.role == Role::kExpertUpBias;
+  const std::string tensor =
+      fmt::format("{}.{}", down ? "linear_fc2" : "linear_fc1", bias ? "bias" : "weight");
+  const std::string together = fmt::format("mlp.experts.experts.{}", tensor);
+  const std::string alone = fmt::format("mlp.experts.experts.{}.{}", id.expert, tensor);
   if (glu_interleave_ < 0 || (glu_interleave_ > 0 && mlp.width % glu_interleave_ != 0)) {
     bridge::bad_input(
         fmt::format("moe_mlp_glu_interleave_size {} does not divide experts of {} rows",
@@ -260,6 +287,9 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
     case Role::kExpertGate:
     case Role::kExpertUp:
     case Role::kExpertDown:
+    case Role::kExpertGateBias:
+    case Role::kExpertUpBias:
+    case Role::kExpertDownBias:
       return places_of_expert(id);
     case Role::kAttentionNorm:
       return named(std::holds_alternative<GroupedAttention>(layer(id).attention) ? kGroupedNorm

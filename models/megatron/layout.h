@@ -8,6 +8,8 @@
 //            or X.experts.experts.5.linear_fc1.weight
 //   norms    modules in the local specification; part of the linear that follows in
 //            TransformerEngine's
+//            norms of results are modules of Megatron-Bridge (linear_proj.post_layernorm) and
+//            mcore-bridge (post_self_attn_layernorm)
 //   qkv      rows of linear_qkv, per key/value group: the queries of its heads, in gated attention
 //            the gates of its heads, then its key, then its value
 //   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key,
@@ -15,7 +17,8 @@
 //            norms are zero-centred
 //   hyper    the scales of a hyper-connection are three keys of one number each, or of one number a
 //            layer where layers are stacked
-//   fc1      gate rows, then up rows; or alternating blocks of moe_mlp_glu_interleave_size rows
+//   fc1      up rows alone, without a gate; else gate rows, then up rows; or alternating blocks of
+//            moe_mlp_glu_interleave_size rows
 //            (experts only); or separate keys, weight_w and weight_v (singleton_local_shards)
 //
 // Truth: megatron/core/transformer/attention.py (get_query_key_value_tensors), mlp.py,
@@ -25,6 +28,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/model/model_config.h"
@@ -41,6 +45,9 @@ struct MegatronPlace {
   std::vector<std::string> then = {};  // keys of one number each, to append to that of `inner`
   bool without_one = false;            // the tensor is stored minus one
 };
+
+// True for the key of a norm of the result of attention or of an MLP, in either program's spelling.
+bool is_post_norm(std::string_view key);
 
 class MegatronLayout {
  public:

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bridge/io/base/error.h"
 #include "models/megatron/config.h"
 
 namespace models {
@@ -22,8 +23,7 @@ constexpr std::string_view kFlags[] = {"mtp_use_repeated_layer",
                                        "moe_router_force_load_balancing",
                                        "use_mup"};
 
-constexpr std::string_view kSettings[] = {"softmax_scale",
-                                          "no_rope_freq",
+constexpr std::string_view kSettings[] = {"no_rope_freq",
                                           "rotary_base_per_layer",
                                           "moe_latent_size",
                                           "moe_expert_capacity_factor",
@@ -34,18 +34,37 @@ constexpr std::string_view kSettings[] = {"softmax_scale",
                                           "moe_shared_expert_glu_interleave_size",
                                           "mtp_hybrid_override_pattern"};
 
-void check_activation(const Settings& model, AttentionVariant variant) {
-  const std::optional<Settings> activation = model.section("activation_func");
-  const std::string function = activation ? activation->text_or("_target_", "") : "";
-  if (!model.flag_or("gated_linear_unit", false) || function != "torch.nn.functional.silu") {
+struct KnownActivation {
+  std::string_view function;
+  Activation activation;
+};
+constexpr KnownActivation kActivations[] = {
+    {"torch.nn.functional.silu", Activation::kSilu},
+    {"megatron.core.activations.fast_gelu", Activation::kGeluTanh},
+    {"megatron.bridge.models.gemma.gemma3_provider.openai_gelu", Activation::kGeluTanh},
+    {"megatron.core.activations.squared_relu", Activation::kSquaredRelu},
+};
+// The class's default. Its fused form with a bias is GELU with tanh, and the other one is not.
+constexpr std::string_view kGelu = "torch.nn.functional.gelu";
+
+void check_activation(const Settings& model) {
+  const bool is_gated = model.flag_or("gated_linear_unit", false);
+  const bool is_known = is_quick_gelu(model) || activation_of(model) == Activation::kSilu;
+  if (model.has("num_moe_experts") && !(is_gated && is_known)) {
     model.not_supported("activation_func",
-                        "a gated unit with torch.nn.functional.silu is what is computed here");
+                        "experts without a gated torch.nn.functional.silu or quick_gelu are not "
+                        "computed here");
   }
-  if (model.has("activation_func_clamp_value") && variant != AttentionVariant::kDsv4Hybrid) {
-    model.not_supported("activation_func_clamp_value", "computed for dsv4_hybrid only");
+}
+
+void check_softmax(const Settings& model, AttentionVariant variant) {
+  const std::string type = model.text_or("softmax_type", "vanilla");
+  if (type != "vanilla" && type != "learnable") {
+    model.not_supported("softmax_type", "'vanilla' and 'learnable' are computed here");
   }
-  if (model.real_or("glu_linear_offset", 0) != 0) {
-    model.not_supported("glu_linear_offset", "0 is the one that is computed here");
+  if (type == "learnable" && (variant == AttentionVariant::kDsv4Hybrid ||
+                              model.flag_or("multi_latent_attention", false))) {
+    model.not_supported("softmax_type", "'learnable' is not computed with this attention");
   }
 }
 
@@ -67,8 +86,8 @@ void check_own_rotary(const Settings& model) {
   if (model.flag_or("rotary_interleaved", false)) {
     model.not_supported("rotary_interleaved", "not computed with this attention");
   }
-  if (model.has("window_size")) {
-    model.not_supported("window_size", "not computed with this attention");
+  for (const std::string_view name : {"window_size", "softmax_scale"}) {
+    if (model.has(name)) model.not_supported(name, "not computed with this attention");
   }
 }
 
@@ -107,28 +126,60 @@ void check_main_hyper_connections(const Settings& model) {
   }
 }
 
+// Norms of other parts than the residual stream have no bias here.
+void check_norms(const Settings& model, AttentionVariant variant) {
+  const std::string norm = model.text_or("normalization", "LayerNorm");
+  if (norm == "RMSNorm") return;
+  const bool others = model.flag_or("qk_layernorm", false) || model.has("num_moe_experts") ||
+                      model.flag_or("multi_latent_attention", false) ||
+                      variant != AttentionVariant::kNone;
+  if (norm != "LayerNorm" || others) {
+    model.not_supported("normalization",
+                        "RMSNorm is computed here, and LayerNorm of dense models without norms of "
+                        "queries and keys");
+  }
+}
+
 }  // namespace
+
+Activation activation_of(const Settings& model) {
+  const std::optional<Settings> section = model.section("activation_func");
+  const std::string function = section ? section->text_or("_target_", "") : std::string(kGelu);
+  for (const auto& [name, activation] : kActivations) {
+    if (name == function) return activation;
+  }
+  const bool fused =
+      model.flag_or("bias_activation_fusion", false) && model.flag_or("add_bias_linear", true);
+  if (function == kGelu && fused && !model.flag_or("gated_linear_unit", false)) {
+    return Activation::kGeluTanh;
+  }
+  model.not_supported(
+      "activation_func",
+      fmt::format("'{}' is not computed here (silu, fast_gelu, squared_relu and the "
+                  "fused gelu are)",
+                  bridge::printable(function)));
+}
 
 void check_computed(const Settings& model) {
   const AttentionVariant variant = attention_variant(model);
-  if (model.text_or("normalization", "LayerNorm") != "RMSNorm") {
-    model.not_supported("normalization", "RMSNorm is the one that is computed here");
-  }
-  check_activation(model, variant);
+  check_norms(model, variant);
+  check_activation(model);
   for (const std::string_view flag : kFlags) {
     if (model.flag_or(flag, false)) model.not_supported(flag, "not computed here");
   }
   for (const std::string_view setting : kSettings) {
     if (model.has(setting)) model.not_supported(setting, "not computed here");
   }
-  if (model.text_or("softmax_type", "vanilla") != "vanilla") {
-    model.not_supported("softmax_type", "'vanilla' is the one that is computed here");
-  }
+  check_softmax(model, variant);
   if (model.flag_or("rope_scaling", false) && model.has("seq_len_interpolation_factor")) {
     model.not_supported("seq_len_interpolation_factor", "not computed with rope_scaling");
   }
   check_router(model);
   check_main_hyper_connections(model);
+  if (variant == AttentionVariant::kSparse && !model.flag_or("multi_latent_attention", false)) {
+    model.not_supported("experimental_attention_variant",
+                        "'dsa' is computed with multi_latent_attention only");
+  }
   const bool is_hybrid = variant == AttentionVariant::kDsv4Hybrid;
   if (model.flag_or("enable_hyper_connections", false) != is_hybrid) {
     model.not_supported("enable_hyper_connections", "what is computed is dsv4_hybrid with them");

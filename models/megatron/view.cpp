@@ -9,6 +9,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "bridge/io/base/error.h"
@@ -65,6 +66,36 @@ Settings read_settings(bridge::FileSystem& fs, const bridge::MegatronFolder& fol
       "--run-config FILE names a run_config.yaml for it");
 }
 
+// Arguments name no layer specification: there the width of the stored norm tells one of each head
+// from one of the channels of all heads together, which Megatron-Core itself does not have.
+void settle_qk_norm(const bridge::MegatronFolder& folder, ModelConfig& config) {
+  int64_t width = 0;
+  for (const DcpTensor& tensor : folder.metadata.tensors) {
+    const bool is_norm = tensor.key.ends_with(".self_attention.q_layernorm.weight") ||
+                         tensor.key.ends_with(".self_attention.q_norm.weight");
+    if (is_norm && !tensor.shape.empty()) width = tensor.shape.back();
+  }
+  for (std::vector<LayerConfig>* layers : {&config.layers, &config.mtp}) {
+    for (LayerConfig& layer : *layers) {
+      auto* const attention = std::get_if<GroupedAttention>(&layer.attention);
+      if (attention == nullptr || attention->heads == 1) continue;
+      if (width != attention->heads * attention->head_dim) continue;
+      attention->qk_norm = attention->whole_qk_norm = true;
+    }
+  }
+}
+
+bool has_post_norms(const bridge::MegatronFolder& folder) {
+  return std::any_of(folder.metadata.tensors.begin(), folder.metadata.tensors.end(),
+                     [](const DcpTensor& tensor) { return is_post_norm(tensor.key); });
+}
+
+ModelConfig config_of(const Settings& settings, const bridge::MegatronFolder& folder) {
+  ModelConfig config = megatron_model_config(settings, has_post_norms(folder));
+  if (!settings.has("transformer_layer_spec")) settle_qk_norm(folder, config);
+  return config;
+}
+
 // The text part of a vision-language model is a module with a prefix.
 std::string prefix_of(const bridge::MegatronFolder& folder) {
   return folder.find("embedding.word_embeddings.weight") != nullptr ? "" : "language_model.";
@@ -76,7 +107,7 @@ class MegatronWeights : public Weights {
                   bridge::MemoryBudget& budget, const bridge::Path& run_config)
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
         settings_(read_settings(fs, folder_, run_config)),
-        config_(in(folder_.dist_dir, [&] { return megatron_model_config(settings_); })),
+        config_(in(folder_.dist_dir, [&] { return config_of(settings_, folder_); })),
         is_hybrid_(hybrid_layers(settings_).has_value()),
         layout_(config_, in(folder_.dist_dir, [&] { return interleave_of(settings_); })),
         prefix_(prefix_of(folder_)),

@@ -40,8 +40,19 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("heads", &GroupedAttention::heads), field("kv_heads", &GroupedAttention::kv_heads),
     field("head_dim", &GroupedAttention::head_dim), field("qkv_bias", &GroupedAttention::qkv_bias),
     field("output_bias", &GroupedAttention::output_bias),
-    field("qk_norm", &GroupedAttention::qk_norm), field("gated", &GroupedAttention::gated),
-    field("window", &GroupedAttention::window), field("rotary", &GroupedAttention::rotary));
+    field("qk_norm", &GroupedAttention::qk_norm),
+    field("whole_qk_norm", &GroupedAttention::whole_qk_norm),
+    field("gated", &GroupedAttention::gated), field("sinks", &GroupedAttention::sinks),
+    field("window", &GroupedAttention::window), field("scale", &GroupedAttention::scale),
+    field("cap", &GroupedAttention::cap), field("rotary", &GroupedAttention::rotary));
+
+template <>
+inline constexpr auto kFields<TokenIndex> = all_fields(field("heads", &TokenIndex::heads),
+                                                       field("dim", &TokenIndex::dim),
+                                                       field("chosen", &TokenIndex::chosen),
+                                                       field("eps", &TokenIndex::eps),
+                                                       field("layout", &TokenIndex::layout),
+                                                       field("shared", &TokenIndex::shared));
 
 template <>
 inline constexpr std::string_view kKind<LatentAttention> = "latent";
@@ -52,7 +63,7 @@ inline constexpr auto kFields<LatentAttention> = all_fields(
     field("rope_dim", &LatentAttention::rope_dim), field("v_dim", &LatentAttention::v_dim),
     field("latent_eps", &LatentAttention::latent_eps),
     field("softmax_factor", &LatentAttention::softmax_factor),
-    field("rotary", &LatentAttention::rotary));
+    field("rotary", &LatentAttention::rotary), field("index", &LatentAttention::index));
 
 template <>
 inline constexpr std::string_view kKind<CompressedAttention> = "compressed";
@@ -82,7 +93,9 @@ template <>
 inline constexpr std::string_view kKind<DenseMlp> = "dense";
 template <>
 inline constexpr auto kFields<DenseMlp> = all_fields(field("width", &DenseMlp::width),
-                                                     field("bias", &DenseMlp::bias));
+                                                     field("bias", &DenseMlp::bias),
+                                                     field("activation", &DenseMlp::activation),
+                                                     field("gated", &DenseMlp::gated));
 
 template <>
 inline constexpr auto kFields<RouterConfig> = all_fields(
@@ -91,8 +104,8 @@ inline constexpr auto kFields<RouterConfig> = all_fields(
     field("chosen_groups", &RouterConfig::chosen_groups),
     field("ranked_by", &RouterConfig::ranked_by),
     field("selection_bias", &RouterConfig::selection_bias),
-    field("by_token", &RouterConfig::by_token), field("normalized", &RouterConfig::normalized),
-    field("factor", &RouterConfig::factor));
+    field("logit_bias", &RouterConfig::logit_bias), field("by_token", &RouterConfig::by_token),
+    field("normalized", &RouterConfig::normalized), field("factor", &RouterConfig::factor));
 
 template <>
 inline constexpr std::string_view kKind<MixtureOfExperts> = "experts";
@@ -100,8 +113,9 @@ template <>
 inline constexpr auto kFields<MixtureOfExperts> = all_fields(
     field("width", &MixtureOfExperts::width),
     field("shared_width", &MixtureOfExperts::shared_width),
-    field("shared_gated", &MixtureOfExperts::shared_gated),
-    field("limit", &MixtureOfExperts::limit), field("router", &MixtureOfExperts::router));
+    field("shared_gated", &MixtureOfExperts::shared_gated), field("bias", &MixtureOfExperts::bias),
+    field("limit", &MixtureOfExperts::limit), field("gain", &MixtureOfExperts::gain),
+    field("offset", &MixtureOfExperts::offset), field("router", &MixtureOfExperts::router));
 
 template <>
 inline constexpr auto kFields<HyperConnections> = all_fields(
@@ -124,7 +138,10 @@ template <>
 inline constexpr auto kFields<ModelConfig> =
     all_fields(field("hidden", &ModelConfig::hidden), field("vocab", &ModelConfig::vocab),
                field("tied", &ModelConfig::tied), field("norm", &ModelConfig::norm),
-               field("hyper", &ModelConfig::hyper), field("layers", &ModelConfig::layers),
-               field("mtp", &ModelConfig::mtp), field("vision", &ModelConfig::vision));
+               field("post_norms", &ModelConfig::post_norms),
+               field("embedding_scale", &ModelConfig::embedding_scale),
+               field("logit_cap", &ModelConfig::logit_cap), field("hyper", &ModelConfig::hyper),
+               field("layers", &ModelConfig::layers), field("mtp", &ModelConfig::mtp),
+               field("vision", &ModelConfig::vision));
 
 }  // namespace models

@@ -26,6 +26,22 @@ std::string_view name_of(NormKind kind) {
       return "scale, then cast";
     case NormKind::kZeroCentred:
       return "zero-centred";
+    case NormKind::kLayer:
+      return "layer";
+    case NormKind::kLayerZeroCentred:
+      return "layer, zero-centred";
+  }
+  return "";
+}
+
+std::string_view name_of(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return "silu";
+    case Activation::kGeluTanh:
+      return "gelu with tanh";
+    case Activation::kSquaredRelu:
+      return "squared relu";
   }
   return "";
 }

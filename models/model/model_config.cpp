@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "bridge/io/base/error.h"
@@ -18,6 +20,12 @@ void check_size(std::string_view what, int64_t value, int64_t at_least = 1,
                 int64_t at_most = kLargestSize) {
   if (value < at_least || value > at_most) {
     bridge::bad_input(fmt::format("{} is {}, not in {} to {}", what, value, at_least, at_most));
+  }
+}
+
+void check_not_negative(std::string_view what, double value) {
+  if (!std::isfinite(value) || value < 0) {
+    bridge::bad_input(fmt::format("{} is {}", what, value));
   }
 }
 
@@ -44,8 +52,27 @@ void check_part(const GroupedAttention& attention) {
     bridge::bad_input(fmt::format("{} heads cannot share {} key/value heads", attention.heads,
                                   attention.kv_heads));
   }
+  if (attention.whole_qk_norm && !attention.qk_norm) {
+    bridge::bad_input("a norm of all heads together, and none of queries and keys");
+  }
   check_size("the attention window", attention.window, 0);
+  check_not_negative("the scale of the scores", attention.scale);
+  check_not_negative("the soft cap of the scores", attention.cap);
   check_rotary(attention.rotary, attention.head_dim);
+}
+
+void check_index(const LatentAttention& attention) {
+  const TokenIndex& index = attention.index;
+  check_size("the number of index heads", index.heads, 0);
+  if (!index.chooses()) return;
+  check_size("the number of tokens that the index chooses", index.chosen);
+  if (index.heads == 0) return;
+  if (index.shared) bridge::bad_input("an index that is both a layer's own and shared");
+  check_size("the size of an index head", index.dim, attention.rope_dim);
+  check_size("the rank of the queries beside an index", attention.q_rank);
+  if (!(index.eps > 0)) {
+    bridge::bad_input(fmt::format("the epsilon of the index's norm is {}", index.eps));
+  }
 }
 
 void check_part(const LatentAttention& attention) {
@@ -55,6 +82,7 @@ void check_part(const LatentAttention& attention) {
   check_size("the number of unrotated channels", attention.nope_dim);
   check_size("the size of a value head", attention.v_dim);
   check_rotary(attention.rotary, attention.rope_dim);
+  check_index(attention);
 }
 
 void check_part(const CompressedAttention& attention) {
@@ -108,6 +136,7 @@ void check_part(const MixtureOfExperts& mlp) {
         fmt::format("{} experts do not make {} equal groups", router.experts, router.groups));
   }
   if (!(mlp.limit >= 0)) bridge::bad_input(fmt::format("the experts' limit is {}", mlp.limit));
+  if (!(mlp.gain > 0)) bridge::bad_input(fmt::format("the experts' gain is {}", mlp.gain));
   const int64_t group_size = router.experts / router.groups;
   if (router.chosen_groups < 1 || router.chosen_groups > router.groups) {
     bridge::bad_input(fmt::format("{} of {} expert groups cannot be chosen", router.chosen_groups,
@@ -123,6 +152,22 @@ void check_part(const MixtureOfExperts& mlp) {
   }
 }
 
+bool shares_index(const LayerConfig& layer) {
+  const auto* attention = std::get_if<LatentAttention>(&layer.attention);
+  return attention != nullptr && attention->index.shared;
+}
+
+// A layer takes the choice of one before it, and a multi-token prediction depth has none before it.
+void check_shared_indices(const ModelConfig& config) {
+  if (!config.layers.empty() && shares_index(config.layers.front())) {
+    bridge::bad_input("layer 0 shares an index, and no layer before it has one");
+  }
+  if (std::any_of(config.mtp.begin(), config.mtp.end(), shares_index)) {
+    bridge::unsupported(
+        "a multi-token prediction depth without an index of its own is not computed here");
+  }
+}
+
 }  // namespace
 
 int64_t part_of(int64_t size, double part) {
@@ -130,11 +175,24 @@ int64_t part_of(int64_t size, double part) {
   return is_sane ? static_cast<int64_t>(static_cast<double>(size) * part) : 0;
 }
 
+double score_scale(double divisor, int64_t head_dim) {
+  return divisor == static_cast<double>(head_dim) ? 0 : 1 / std::sqrt(divisor);
+}
+
 void check(const ModelConfig& config) {
   check_size("the hidden size", config.hidden);
   check_size("the vocabulary", config.vocab);
   if (!(config.norm.eps > 0)) {
     bridge::bad_input(fmt::format("the epsilon of the norms is {}", config.norm.eps));
+  }
+  check_not_negative("the scale of the embedding", config.embedding_scale);
+  check_not_negative("the soft cap of the logits", config.logit_cap);
+  if (has_bias(config.norm.kind) && (config.post_norms || !config.mtp.empty())) {
+    bridge::unsupported(
+        "LayerNorm with norms of results or multi-token prediction is not computed here");
+  }
+  if (config.hyper.streams > 0 && config.post_norms) {
+    bridge::unsupported("several residual streams with norms of results are not computed here");
   }
   check_size("the number of residual streams", config.hyper.streams, 0);
   if (config.hyper.streams > 0) {
@@ -153,6 +211,7 @@ void check(const ModelConfig& config) {
     }
   }
   if (config.layers.empty()) bridge::bad_input("no layers");
+  check_shared_indices(config);
   if (config.vision) check(*config.vision);
 }
 

@@ -19,13 +19,21 @@
 
 namespace models {
 
-// RMS norms. In fp32 the kinds differ only in the centre of the weight; below fp32 they also differ
-// in the order of cast and multiplication.
+// RMS norms, and LayerNorm, which subtracts the mean first and adds a bias. In fp32 the kinds of
+// either differ only in the centre of the weight; below fp32 they also differ in the order of cast
+// and multiplication.
 enum class NormKind {
-  kCastThenScale,  // w * (x / rms).to(dtype): Llama and its successors
-  kScaleThenCast,  // (w * (x / rms)).to(dtype): DeepSeek-V4
-  kZeroCentred,    // ((x / rms) * (1 + w)).to(dtype): stored as the weight minus one
+  kCastThenScale,     // w * (x / rms).to(dtype): Llama and its successors
+  kScaleThenCast,     // (w * (x / rms)).to(dtype): DeepSeek-V4
+  kZeroCentred,       // ((x / rms) * (1 + w)).to(dtype): stored as the weight minus one
+  kLayer,             // (w * (x - mean) / deviation + b).to(dtype): StarCoder2
+  kLayerZeroCentred,  // ((1 + w) * (x - mean) / deviation + b).to(dtype): Nemotron
 };
+
+// True for the kinds that have a bias.
+constexpr bool has_bias(NormKind kind) {
+  return kind == NormKind::kLayer || kind == NormKind::kLayerZeroCentred;
+}
 
 struct NormConfig {
   NormKind kind = NormKind::kCastThenScale;
@@ -64,10 +72,30 @@ struct GroupedAttention {
   bool qkv_bias = false;
   bool output_bias = false;
   bool qk_norm = false;  // of every query and key head, before the rotation
+  // Its mean is over the channels of all query heads together, and over those of all key heads.
+  bool whole_qk_norm = false;
   // Each channel of the result is multiplied by the sigmoid of a projection of its own.
   bool gated = false;
+  // A learned score of each head takes weight in every softmax, but has no value.
+  bool sinks = false;
   int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it
+  double scale = 0;    // of the scores; 0: 1 / sqrt(head_dim)
+  // Scores s become cap * tanh(s / cap) before the softmax; 0: they stay.
+  double cap = 0;
   RotaryConfig rotary;
+};
+
+// Chooses the tokens that a token attends to, by scores of its own.
+struct TokenIndex {
+  int64_t heads = 0;  // 0: no index of its own
+  int64_t dim = 0;    // of a head; its first channels, as many as the attention's, are rotated
+  int64_t chosen = 0;
+  double eps = 0;  // of the norm of the keys
+  RotaryLayout layout = RotaryLayout::kHalves;
+  // What the last layer before it with an index of its own chose.
+  bool shared = false;
+
+  bool chooses() const { return heads > 0 || shared; }
 };
 
 // Multi-head latent attention: keys and values are computed from one low-rank vector per token.
@@ -82,6 +110,7 @@ struct LatentAttention {
   double latent_eps = 0;
   double softmax_factor = 1;  // on top of 1 / sqrt(nope_dim + rope_dim)
   RotaryConfig rotary;
+  TokenIndex index;  // none: a token attends to all before it
 };
 
 // One head, whose keys are also its values, serves all query heads. A token sees the last `window`
@@ -115,9 +144,18 @@ struct DeltaAttention {
 using AttentionConfig =
     std::variant<GroupedAttention, LatentAttention, CompressedAttention, DeltaAttention>;
 
+enum class Activation {
+  kSilu,
+  kGeluTanh,     // GELU in its form with tanh
+  kSquaredRelu,  // max(x, 0)^2
+};
+
 struct DenseMlp {
   int64_t width = 0;
   bool bias = false;
+  Activation activation = Activation::kSilu;
+  // down(activation(gate x) * up x); without a gate, down(activation(up x)).
+  bool gated = true;
 };
 
 enum class RouterScore { kSoftmax, kSigmoid, kSqrtSoftplus };
@@ -130,6 +168,7 @@ struct RouterConfig {
   int64_t chosen_groups = 1;    // the number of best groups
   int64_t ranked_by = 0;        // the number of its best scores that rank a group; 0: no groups
   bool selection_bias = false;  // added to the scores for the choice, never to the weights
+  bool logit_bias = false;      // of the linear that gives the scores' logits
   bool by_token = false;        // a table gives the experts of each entry of the vocabulary
   bool normalized = false;      // the weights of a token's experts sum to one, before the factor
   double factor = 1;
@@ -140,8 +179,12 @@ struct MixtureOfExperts {
   int64_t width = 0;          // of one expert
   int64_t shared_width = 0;   // of all shared experts, which see every token; 0: none
   bool shared_gated = false;  // their result is multiplied by one sigmoid per token
+  bool bias = false;          // of every linear of an expert
   // Clamps gates from above and the other factor on both sides; 0: no limit.
   double limit = 0;
+  // A gate g counts g * sigmoid(gain * g): 1 is SiLU, 1.702 the quick GELU.
+  double gain = 1;
+  double offset = 0;  // added to the other factor
 };
 
 using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;
@@ -170,6 +213,11 @@ struct ModelConfig {
   int64_t vocab = 0;
   bool tied = false;  // the embedding is also the weight of the output layer
   NormConfig norm;    // of the residual stream, and of query and key heads
+  // The results of attention and of the MLP are normed too, before the residual stream takes them.
+  bool post_norms = false;
+  double embedding_scale = 1;  // what the rows of the embedding are multiplied by
+  // Logits x become logit_cap * tanh(x / logit_cap); 0: they stay.
+  double logit_cap = 0;
   HyperConnections hyper;
   std::vector<LayerConfig> layers;
   std::vector<LayerConfig> mtp;  // the transformer layer of each multi-token prediction depth
@@ -180,6 +228,10 @@ struct ModelConfig {
 // The most layers that a list is made for; a larger number is surely wrong.
 constexpr int64_t kMostLayers = 4096;
 
+// GroupedAttention::scale of scores that are divided by sqrt(divisor): 0 where that is what heads of
+// this size have anyway.
+double score_scale(double divisor, int64_t head_dim);
+
 // The number of rotated channels, the first ones of a head: `part` (0 to 1) of `size`, rounded
 // down. An invalid size or part gives 0, which check() refuses.
 int64_t part_of(int64_t size, double part);
@@ -187,7 +239,8 @@ int64_t part_of(int64_t size, double part);
 // Every field by name ("layers.3.attention.heads", "8"), in a fixed order.
 std::vector<std::pair<std::string, std::string>> describe(const ModelConfig& config);
 
-// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput).
+// Refuses sizes that no tensor could have and choices that contradict each other (kBadInput), and
+// choices that are not computed together (kUnsupported).
 void check(const ModelConfig& config);
 
 }  // namespace models

@@ -10,12 +10,22 @@ std::string_view role_name(Role role) {
     case Role::kFinalNorm:
     case Role::kMtpFinalNorm:
       return "final_norm";
+    case Role::kFinalNormBias:
+      return "final_norm_bias";
     case Role::kOutput:
       return "output";
     case Role::kAttentionNorm:
       return "attention_norm";
     case Role::kMlpNorm:
       return "mlp_norm";
+    case Role::kAttentionPostNorm:
+      return "attention_post_norm";
+    case Role::kMlpPostNorm:
+      return "mlp_post_norm";
+    case Role::kAttentionNormBias:
+      return "attention_norm_bias";
+    case Role::kMlpNormBias:
+      return "mlp_norm_bias";
     case Role::kQ:
       return "q";
     case Role::kK:
@@ -80,6 +90,12 @@ std::string_view role_name(Role role) {
       return "index.place";
     case Role::kIndexNorm:
       return "index.norm";
+    case Role::kIndexKey:
+      return "index.key";
+    case Role::kIndexKeyNorm:
+      return "index.key_norm";
+    case Role::kIndexKeyNormBias:
+      return "index.key_norm_bias";
     case Role::kZ:
       return "z";
     case Role::kBeta:
@@ -108,15 +124,20 @@ std::string_view role_name(Role role) {
     case Role::kExpertDown:
       return "down";
     case Role::kGateBias:
+    case Role::kExpertGateBias:
       return "gate_bias";
     case Role::kUpBias:
+    case Role::kExpertUpBias:
       return "up_bias";
     case Role::kDownBias:
+    case Role::kExpertDownBias:
       return "down_bias";
     case Role::kRouter:
       return "router";
     case Role::kRouterBias:
       return "router_bias";
+    case Role::kRouterLogitBias:
+      return "router_logit_bias";
     case Role::kRouterTable:
       return "router_table";
     case Role::kSharedGate:
@@ -155,10 +176,6 @@ std::string_view role_name(Role role) {
       return "embedding_projection";
     case Role::kMtpHiddenProjection:
       return "hidden_projection";
-    case Role::kAttentionNormBias:
-      return "attention_norm_bias";
-    case Role::kMlpNormBias:
-      return "mlp_norm_bias";
     case Role::kPatchEmbedding:
       return "patch_embedding";
     case Role::kPatchEmbeddingBias:

@@ -16,6 +16,8 @@ class LayerTensors {
         vocab_(config.vocab),
         streams_(config.hyper.streams),
         has_head_(config.hyper.dialect == HyperDialect::kDeepSeek),
+        biased_norms_(has_bias(config.norm.kind)),
+        post_norms_(config.post_norms),
         section_(section),
         index_(index),
         visit_(visit) {}
@@ -23,12 +25,14 @@ class LayerTensors {
   void all(const LayerConfig& layer) const {
     mapping(Role::kAttentionMapping, Role::kAttentionMappingBase, Role::kAttentionMappingScale,
             (2 + streams_) * streams_, 3);
-    add(Role::kAttentionNorm, {hidden_});
+    norm(Role::kAttentionNorm, Role::kAttentionNormBias);
     std::visit([&](const auto& kind) { part(kind); }, layer.attention);
+    if (post_norms_) add(Role::kAttentionPostNorm, {hidden_});
     mapping(Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale,
             (2 + streams_) * streams_, 3);
-    add(Role::kMlpNorm, {hidden_});
+    norm(Role::kMlpNorm, Role::kMlpNormBias);
     std::visit([&](const auto& kind) { part(kind); }, layer.mlp);
+    if (post_norms_) add(Role::kMlpPostNorm, {hidden_});
   }
 
   void head() const {
@@ -41,6 +45,11 @@ class LayerTensors {
   }
 
  private:
+  void norm(Role weight, Role bias) const {
+    add(weight, {hidden_});
+    if (biased_norms_) add(bias, {hidden_});
+  }
+
   // Adds nothing where there is one plain residual stream.
   void mapping(Role weight, Role base, Role scale, int64_t rows, int64_t scales) const {
     if (streams_ == 0) return;
@@ -62,9 +71,10 @@ class LayerTensors {
       add(Role::kVBias, {kv});
     }
     if (attention.qk_norm) {
-      add(Role::kQNorm, {attention.head_dim});
-      add(Role::kKNorm, {attention.head_dim});
+      add(Role::kQNorm, {attention.whole_qk_norm ? q : attention.head_dim});
+      add(Role::kKNorm, {attention.whole_qk_norm ? kv : attention.head_dim});
     }
+    if (attention.sinks) add(Role::kSink, {attention.heads});
     add(Role::kO, {hidden_, q});
     if (attention.output_bias) add(Role::kOBias, {hidden_});
   }
@@ -81,6 +91,14 @@ class LayerTensors {
     add(Role::kKvDown, {attention.kv_rank + attention.rope_dim, hidden_});
     add(Role::kKvDownNorm, {attention.kv_rank});
     add(Role::kKvUp, {attention.heads * (attention.nope_dim + attention.v_dim), attention.kv_rank});
+    const TokenIndex& index = attention.index;
+    if (index.heads > 0) {
+      add(Role::kIndexQ, {index.heads * index.dim, attention.q_rank});
+      add(Role::kIndexKey, {index.dim, hidden_});
+      add(Role::kIndexKeyNorm, {index.dim});
+      add(Role::kIndexKeyNormBias, {index.dim});
+      add(Role::kIndexWeights, {index.heads, hidden_});
+    }
     add(Role::kO, {hidden_, attention.heads * attention.v_dim});
   }
 
@@ -133,11 +151,11 @@ class LayerTensors {
   }
 
   void part(const DenseMlp& mlp) const {
-    add(Role::kGate, {mlp.width, hidden_});
+    if (mlp.gated) add(Role::kGate, {mlp.width, hidden_});
     add(Role::kUp, {mlp.width, hidden_});
     add(Role::kDown, {hidden_, mlp.width});
     if (mlp.bias) {
-      add(Role::kGateBias, {mlp.width});
+      if (mlp.gated) add(Role::kGateBias, {mlp.width});
       add(Role::kUpBias, {mlp.width});
       add(Role::kDownBias, {hidden_});
     }
@@ -145,12 +163,17 @@ class LayerTensors {
 
   void part(const MixtureOfExperts& mlp) const {
     add(Role::kRouter, {mlp.router.experts, hidden_});
+    if (mlp.router.logit_bias) add(Role::kRouterLogitBias, {mlp.router.experts});
     if (mlp.router.selection_bias) add(Role::kRouterBias, {mlp.router.experts});
     if (mlp.router.by_token) add(Role::kRouterTable, {vocab_, mlp.router.chosen});
     for (int64_t expert = 0; expert < mlp.router.experts; ++expert) {
       add(Role::kExpertGate, {mlp.width, hidden_}, expert);
       add(Role::kExpertUp, {mlp.width, hidden_}, expert);
       add(Role::kExpertDown, {hidden_, mlp.width}, expert);
+      if (!mlp.bias) continue;
+      add(Role::kExpertGateBias, {mlp.width}, expert);
+      add(Role::kExpertUpBias, {mlp.width}, expert);
+      add(Role::kExpertDownBias, {hidden_}, expert);
     }
     if (mlp.shared_width > 0) {
       add(Role::kSharedGate, {mlp.shared_width, hidden_});
@@ -164,6 +187,8 @@ class LayerTensors {
   int64_t vocab_;
   int64_t streams_;
   bool has_head_;
+  bool biased_norms_;
+  bool post_norms_;
   Section section_;
   int64_t index_;
   const TensorVisitor& visit_;
@@ -208,6 +233,7 @@ void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit) {
   }
   LayerTensors(config, Section::kModel, 0, visit).head();
   visit({Role::kFinalNorm}, {hidden});
+  if (has_bias(config.norm.kind)) visit({Role::kFinalNormBias}, {hidden});
   for (size_t i = 0; i < config.mtp.size(); ++i) {
     const LayerTensors depth(config, Section::kMtp, static_cast<int64_t>(i), visit);
     depth.add(Role::kMtpEmbeddingNorm, {hidden});

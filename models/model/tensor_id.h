@@ -26,10 +26,16 @@ enum class Role {
   // the model
   kEmbedding,
   kFinalNorm,
+  kFinalNormBias,
   kOutput,  // absent if tied to the embedding
   // any layer
   kAttentionNorm,
   kMlpNorm,
+  kAttentionPostNorm,  // of the result of attention
+  kMlpPostNorm,        // of the result of the MLP
+  // of norms that have one
+  kAttentionNormBias,
+  kMlpNormBias,
   // attention
   kQ,
   kK,
@@ -66,6 +72,10 @@ enum class Role {
   kIndexGate,
   kIndexPlace,
   kIndexNorm,
+  // the index of latent attention: kIndexQ, kIndexWeights, and
+  kIndexKey,
+  kIndexKeyNorm,
+  kIndexKeyNormBias,
   // linear attention: kQ, kK, kV of all heads, kO, and
   kZ,
   kBeta,
@@ -86,10 +96,14 @@ enum class Role {
   // experts
   kRouter,
   kRouterBias,
+  kRouterLogitBias,
   kRouterTable,  // integers: the experts of each token of the vocabulary
   kExpertGate,
   kExpertUp,
   kExpertDown,
+  kExpertGateBias,
+  kExpertUpBias,
+  kExpertDownBias,
   kSharedGate,
   kSharedUp,
   kSharedDown,
@@ -113,9 +127,7 @@ enum class Role {
   kMtpHiddenProjection,
   kMtpFinalNorm,
   // vision tower: a block has kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp and kDown, all with
-  // biases; the other roles are those of the tower
-  kAttentionNormBias,
-  kMlpNormBias,
+  // biases; these roles are those of the tower
   kPatchEmbedding,  // [width, channels, frames, patch, patch]
   kPatchEmbeddingBias,
   kPlaces,  // one row per place of the grid

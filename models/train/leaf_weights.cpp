@@ -15,10 +15,6 @@ bool is_trained(Role role) {
   return role != Role::kRouterTable && role != Role::kRouterBias;
 }
 
-bool is_expert(Role role) {
-  return role == Role::kExpertGate || role == Role::kExpertUp || role == Role::kExpertDown;
-}
-
 // Why a tensor of this role, which the pass did not reach, has no gradient.
 std::string_view reason_of(const TensorId& id) {
   switch (id.role) {
@@ -32,6 +28,9 @@ std::string_view reason_of(const TensorId& id) {
     case Role::kIndexGate:
     case Role::kIndexPlace:
     case Role::kIndexNorm:
+    case Role::kIndexKey:
+    case Role::kIndexKeyNorm:
+    case Role::kIndexKeyNormBias:
       return "the index only chooses";
     case Role::kSummaryValue:
     case Role::kSummaryGate:
@@ -106,7 +105,7 @@ std::string LeafWeights::without_gradient(size_t tensor) const {
   if (!stored_.at(tensor).unread.empty()) return stored_[tensor].unread;
   if (uses.empty()) return "not run";
   const bool has_one = std::any_of(uses.begin(), uses.end(), [&](const Use& use) {
-    return is_expert(use.id.role) || gradient_of(use).defined();
+    return use.id.expert >= 0 || gradient_of(use).defined();
   });
   return has_one ? "" : std::string(reason_of(uses.front().id));
 }
@@ -115,7 +114,7 @@ at::Tensor LeafWeights::gradient(size_t tensor) const {
   const at::Tensor whole = at::zeros(stored_.at(tensor).shape, at::kFloat);
   for (const Use& use : uses_.at(tensor)) {
     const at::Tensor part = gradient_of(use);
-    if (part.defined()) use.part.of(whole).copy_(part);
+    if (part.defined()) use.part.put(part, whole);
   }
   return whole;
 }

@@ -9,6 +9,7 @@
 
 #include "bridge/io/base/error.h"
 #include "models/forward/linear.h"
+#include "models/forward/soft_cap.h"
 
 namespace models {
 namespace {
@@ -57,9 +58,10 @@ Targets rolled_left(const Targets& targets, const Offsets& offsets) {
           rolled_left(targets.mask, sequences).values};
 }
 
-HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& output, const Targets& targets) {
+HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& output, const Targets& targets,
+                   double logit_cap) {
   check_labels(targets, output.size(0));
-  const at::Tensor logits = linear(hidden, output).to(at::kFloat);
+  const at::Tensor logits = soft_cap(linear(hidden, output), logit_cap).to(at::kFloat);
   // A label that does not count may be any number.
   const at::Tensor labels = targets.labels.clamp(0, output.size(0) - 1).unsqueeze(-1);
   const at::Tensor losses = -at::log_softmax(logits, -1).gather(-1, labels).squeeze(-1);

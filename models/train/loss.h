@@ -46,9 +46,10 @@ struct HeadLoss {
   at::Tensor count;  // of one number
 };
 
-// hidden: [B, S, D], the input of the head; output: [V, D], the output layer. Errors: kBadInput for
-// a label that counts and is outside the vocabulary.
-HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& output, const Targets& targets);
+// hidden: [B, S, D], the input of the head; output: [V, D], the output layer; logit_cap:
+// ModelConfig::logit_cap. Errors: kBadInput for a label that counts and is outside the vocabulary.
+HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& output, const Targets& targets,
+                   double logit_cap = 0);
 
 // The loss of the step.
 at::Tensor step_loss(const HeadLoss& main, const std::vector<HeadLoss>& depths, double scale);

@@ -23,13 +23,18 @@ double elements_of(const bridge::Shape& shape) {
   });
 }
 
-// Elements for one sequence of `tokens`: scores before and after the softmax and their gradients.
+// Elements for one sequence of `tokens`: scores before and after the softmax and their gradients; a
+// soft cap keeps those before it and its tanh too.
 double scores(const GroupedAttention& attention, double tokens) {
-  return 4 * static_cast<double>(attention.heads) * tokens * tokens;
+  const double copies = attention.cap > 0 ? 8 : 4;
+  return copies * static_cast<double>(attention.heads) * tokens * tokens;
 }
 
+// An index adds scores of its own and the mask of what it chose.
 double scores(const LatentAttention& attention, double tokens) {
-  return 4 * static_cast<double>(attention.heads) * tokens * tokens;
+  const double of_index =
+      attention.index.chooses() ? static_cast<double>(attention.index.heads + 2) : 0.0;
+  return (4 * static_cast<double>(attention.heads) + of_index) * tokens * tokens;
 }
 
 double scores(const CompressedAttention& attention, double tokens) {

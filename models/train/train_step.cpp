@@ -162,7 +162,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
     HeadLoss total;
     for (int64_t rank = 0; rank < layout.ranks(); ++rank) {
       const at::Tensor share = layout.share(hidden.transpose(1, 2), rank).transpose(1, 2);
-      const HeadLoss loss = head_loss(share, output, targets.of(rank));
+      const HeadLoss loss = head_loss(share, output, targets.of(rank), config.logit_cap);
       StepLosses& of_rank = result.of_ranks[static_cast<size_t>(rank)];
       if (is_main) {
         of_rank.main = value_of(loss);

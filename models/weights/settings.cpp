@@ -120,6 +120,18 @@ std::vector<int64_t> Settings::integers(std::string_view name) const {
   return numbers;
 }
 
+std::vector<double> Settings::reals(std::string_view name) const {
+  const Json::array_t* items = list(name);
+  if (items == nullptr) return {};
+  std::vector<double> numbers;
+  for (const Json& item : *items) {
+    if (!item.is_number()) refuse(name, "not a list of numbers");
+    numbers.push_back(item.get<double>());
+    if (!std::isfinite(numbers.back())) refuse(name, "not finite");
+  }
+  return numbers;
+}
+
 std::vector<std::string> Settings::texts(std::string_view name) const {
   const Json::array_t* items = list(name);
   if (items == nullptr) return {};

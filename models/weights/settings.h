@@ -41,8 +41,9 @@ class Settings {
   double real_or(std::string_view name, double absent) const;
   bool flag_or(std::string_view name, bool absent) const;
   std::string text_or(std::string_view name, std::string_view absent) const;
-  // Lists of integers or texts; empty if absent.
+  // Lists of integers, reals or texts; empty if absent.
   std::vector<int64_t> integers(std::string_view name) const;
+  std::vector<double> reals(std::string_view name) const;
   std::vector<std::string> texts(std::string_view name) const;
   bool is_list(std::string_view name) const;
   // A setting that is an object; nullopt if absent.

@@ -14,7 +14,7 @@ FOLDERS = {
     "qwen3_6_moe": DATA / "qwen3_6_moe" / "hf",
 }
 # Those that another architecture has the same fields and tensors as.
-ALIKE = {"llama_tied": ("llama", {"LlamaForCausalLM", "MistralForCausalLM"}),
+ALIKE = {"llama_tied": ("llama", {"LlamaForCausalLM", "MinistralForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM", "SeedOssForCausalLM"}),
          "qwen3_5_moe_text": ("qwen3_5", {"Qwen3_5MoeForCausalLM", "Qwen3NextForCausalLM"})}
 
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from oracles import fp8, hf_files, hf_models
-from oracles.arch import Arch, Mla, Moe, awkward
+from oracles.arch import Arch, Index, Mla, Moe, awkward
 from oracles.hf_files import read_safetensors
 
 
@@ -52,12 +52,14 @@ DENSE = {
     "qwen3": Case(awkward("qwen3", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 6),
     "qwen3_tied_fp32": Case(awkward("qwen3", tied=True, dtype="float32"), 7, shard_size="100KB"),
     "mistral": Case(awkward("mistral", tied=False, dtype="bfloat16", rope_base=1e6, hf=dict(sliding_window=None)), 20),
+    "phi3": Case(awkward("phi3", tied=False, dtype="bfloat16", rotary=0.5), 45),
 }
 
 MOE = {
     "qwen3_moe": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 8, shard_size="90KB"),
     "qwen3_moe_tied_fp32": Case(awkward("qwen3_moe", tied=True, dtype="float32"), 9),
     "qwen3_moe_some_dense": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", moe=Moe(experts=4, topk=2, ffn=36, dense=(1,))), 17),
+    "qwen2_moe": Case(awkward("qwen2_moe", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e6), 21, shard_size="90KB"),
     "mixtral": Case(awkward("mixtral", tied=False, dtype="bfloat16", rope_base=1e6), 10, shard_size="80KB"),
     "deepseek_v3": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1), 11, files=3, released=True),
     "deepseek_v3_mtp2_fp32": Case(awkward("deepseek_v3", tied=False, dtype="float32", mtp=2), 12),
@@ -70,7 +72,9 @@ MOE = {
 
 # Kin of the others, whose rows they share: not in every layout.
 KIN = {
+    "deepseek_v2": Case(awkward("deepseek_v2", tied=False, dtype="bfloat16"), 74),
     "glm4_moe_lite": Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16", mtp=1), 72),
+    "hy_v3": Case(awkward("hy_v3", tied=False, dtype="bfloat16", mtp=1), 73),
 }
 
 # Several blocks and partial ones both ways: 3 x 2 of them in embedding-sized matrices, fewer in the experts'.
@@ -86,16 +90,42 @@ FP8 = {
     "qwen3_moe_fp8": Case(awkward("qwen3_moe", tied=False, dtype="bfloat16", hidden=144), 16, files=2, fp8=Fp8((128, 128), torch.bfloat16)),
 }
 
-CASES = {**DENSE, **MOE, **KIN, **FP8}
+# Their modules in Megatron-Core are those of the ones above, or it has none: converted once each (test_convert_more).
+MORE = {
+    "seed_oss": Case(awkward("seed_oss", tied=False, dtype="bfloat16", eps=1e-6, rope_base=1e7), 22),
+    "ministral": Case(awkward("ministral", tied=False, dtype="bfloat16", rope_base=1e6), 25),
+    "olmoe": Case(awkward("olmoe", tied=False, dtype="bfloat16"), 23),
+    "minimax_m2": Case(awkward("minimax_m2", tied=False, dtype="bfloat16", rope_base=5e6), 24),
+}
+
+CASES = {**DENSE, **MOE, **KIN, **FP8, **MORE}
+
+# Latent attention with an index: megatron-core 0.16.1 refuses it (dsa), so that these are met by transformers alone.
+_GLM = dict(tied=False, dtype="bfloat16", mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+INDEXED = {
+    "deepseek_v32": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=2), 80, files=2),
+    "deepseek_v32_released": Case(awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=1), 81, files=2, released=True,
+                                  fp8=Fp8((48, 32), torch.float32, kept=("indexer.weights_proj.",))),
+    "glm_moe_dsa": Case(awkward("glm_moe_dsa", mtp=1, **_GLM), 82, files=2),
+    "glm_moe_dsa_shared": Case(awkward("glm_moe_dsa", mtp=1, index=Index(heads=3, dim=14, topk=5, shared=(1,)), **_GLM), 83),
+}
 
 # Choices that change no tensor, or only which tensors there are: for the forward pass. Positions are few enough for the
 # 24 tokens to feel every scaling of them.
 _YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 _LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
 
+# The limit and the window are small enough to count.
+_GPT_OSS = dict(rope_parameters=dict(_YARN, truncate=False), sliding_window=5, swiglu_limit=0.2)
+
 
 def _variant(family, seed, **hf):
     return Case(awkward(family, tied=False, dtype="bfloat16", hf=hf), seed)
+
+
+# Four layers, so that windows come and go; the caps are low enough to be felt, and scores have a divisor of their own.
+_GEMMA = dict(tied=True, dtype="bfloat16", layers=4, eps=1e-6)
+_GEMMA3_ROPE = dict(full_attention=dict(rope_type="linear", rope_theta=1e5, factor=4.0), sliding_attention=dict(rope_type="default", rope_theta=1e4))
 
 
 FORWARD = {
@@ -105,15 +135,34 @@ FORWARD = {
     "qwen3_yarn": _variant("qwen3", 34, rope_parameters=_YARN),
     "qwen3_yarn_mscales": _variant("qwen3", 35, rope_parameters=dict(_YARN, mscale=1.2, mscale_all_dim=0.7, beta_fast=8.0, beta_slow=2.0)),
     "qwen2_window": _variant("qwen2", 36, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "seed_oss_unbiased": _variant("seed_oss", 45, attention_bias=False),
+    "ministral_alike": Case(awkward("ministral", tied=False, dtype="bfloat16", window=7, sliding=(True,) * 3), 46),
     "mixtral_window": _variant("mixtral", 37, sliding_window=5),
     "mistral_window": _variant("mistral", 42, sliding_window=5),
+    "phi3_window": _variant("phi3", 46, sliding_window=5),
     "mistral_bare": Case(dataclasses.replace(awkward("mistral", tied=True, dtype="bfloat16"), head_dim=12), 43, bare=True),
+    "gpt_oss": Case(awkward("gpt_oss", tied=False, dtype="float32", hf=_GPT_OSS), 47),
+    # As the releases, where a matrix and its transpose have one shape.
+    "gpt_oss_square": Case(awkward("gpt_oss", tied=False, dtype="bfloat16", hf=_GPT_OSS, ffn=72, moe=Moe(experts=4, topk=2, ffn=72)), 48),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
+    # DeepSeek-V2-Lite.
+    "deepseek_v2_greedy": _variant("deepseek_v2", 75, topk_method="greedy", n_group=1, topk_group=1, q_lora_rank=None),
     # GLM-4.5-Air has no norms of queries and keys.
     "glm4_moe_plain": _variant("glm4_moe", 71, attention_bias=False, use_qk_norm=False),
+    "glm4": _variant("glm4", 60),
+    "glm4_plain": Case(awkward("glm4", tied=True, dtype="float32", eps=1e-6, hf=dict(attention_bias=False)), 61, bare=True),
+    "gemma2": Case(awkward("gemma2", **_GEMMA, hf=dict(sliding_window=5, query_pre_attn_scalar=24, attn_logit_softcapping=2.0,
+                                                       final_logit_softcapping=3.0)), 62, shard_size="60KB"),
+    "gemma3": Case(awkward("gemma3_text", **_GEMMA, hf=dict(sliding_window=5, query_pre_attn_scalar=20, rope_parameters=_GEMMA3_ROPE,
+                                                            layer_types=["sliding_attention", "full_attention"] * 2)), 63),
+    "nemotron": Case(awkward("nemotron", tied=False, dtype="bfloat16"), 64),
+    "starcoder2": Case(awkward("starcoder2", tied=True, dtype="bfloat16", head_dim=12), 65),
+    "starcoder2_window": Case(awkward("starcoder2", tied=False, dtype="bfloat16", head_dim=12, hf=dict(sliding_window=5)), 66),
     "deepseek_v3_eps": Case(awkward("deepseek_v3", tied=False, dtype="bfloat16", mtp=1, eps=1e-3), 40),
 }
+# Of these, architectures that are not above. megatron-core has the modules of the last three only.
+OTHERS = ["glm4", "glm4_plain", "gemma2", "gemma3", "nemotron", "starcoder2", "starcoder2_window"]
 SPECS = ["te", "local"]
 
 

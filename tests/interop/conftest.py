@@ -77,7 +77,7 @@ def _conversion(causeway, folder, root, *options):
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
-    return functools.cache(lambda name: cases.make((cases.CASES | cases.FORWARD)[name], tmp_path_factory.mktemp(f"hf-{name}")))
+    return functools.cache(lambda name: cases.make((cases.CASES | cases.FORWARD | cases.INDEXED)[name], tmp_path_factory.mktemp(f"hf-{name}")))
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,21 @@ _GLM = {
     "gate and up": _dense()["gate and up"], "embedding and output": _dense()["embedding and output"], **_BIASED["qwen2"], **_BIASED["qwen3"],
 }
 
+def as_op(megatron, op, **options):
+    def edit(table):
+        found = row(table, megatron)
+        found[1] = op
+        found[3] = {name: value for name, value in found[3].items() if name != "groups"} | options
+    return edit
+
+
+# Of experts in one tensor that is stored [in, out], gate and up in turns. (case, edit, what differs)
+_TURNS = {
+    "not transposed": ("gpt_oss_square", as_op("experts.linear_fc2.weight", "copy"), LAYER + r"experts\.\d+\.down"),
+    "gate and up in turns": ("gpt_oss", as_op("experts.linear_fc1.weight", "transpose"), LAYER + r"experts\.\d+\.(gate|up)"),
+    "biases in turns": ("gpt_oss", as_op("experts.linear_fc1.bias", "copy"), LAYER + r"experts\.\d+\.(gate|up)_bias"),
+}
+
 # What of the canonical tensors a key of Megatron's holds, for the keys that the tables' tests speak of.
 _HELD = {
     "experts.linear_fc1": LAYER + r"experts\.\d+\.(gate|up)", "experts.linear_fc2": LAYER + r"experts\.\d+\.down", "linear_qkv.weight": LAYER + "[qkv]",
@@ -140,12 +155,34 @@ _VISION = {
 }
 
 
+# Of dense tables, what others do not have.
+_OWN = {
+    ("glm4", "glm4"): {"norms of results": (exchange("post_self_attn_layernorm.weight", "post_mlp_layernorm.weight"), LAYER + "(attention|mlp)_post_norm")},
+    # As Llama names them: the norm after attention for the one before the MLP.
+    ("gemma2", "gemma2"): {"norms by Llama's names": (exchange("{L}.mlp.linear_fc1.layer_norm_weight", "linear_proj.post_layernorm.weight"),
+                                                      LAYER + "(attention_post_norm|mlp_norm)")},
+    ("gemma3", "gemma3"): {"norms of queries and keys": (exchange("q_layernorm.weight", "k_layernorm.weight"), LAYER + "[qk]_norm")},
+    ("nemotron", "nemotron"): {"biases of norms": (exchange("linear_qkv.layer_norm_bias", "linear_fc1.layer_norm_bias"), LAYER + "(attention|mlp)_norm_bias")},
+    ("starcoder2", "starcoder2"): {"biases of results": (exchange("linear_proj.bias", "linear_fc2.bias"), LAYER + "(o|down)_bias")},
+}
+
+
 def _all():
+    for (name, case), wrong in _OWN.items():
+        for what, (edit, shown) in wrong.items():
+            yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():
         for what, (edit, shown) in (_dense() | _BIASED[name]).items():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for what, (edit, shown) in _GLM.items():
         yield f"glm4_moe: {what}", Mutation("glm4_moe", "glm4_moe", edit, shown)
+    for what in ("groups as one", "norms of a layer", "layers exchanged", "embedding and output"):
+        yield f"phi3: {what}", Mutation("phi3", "phi3", *_dense()[what])
+    for what in ("groups as one", "layers exchanged", "embedding and output"):
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", "gpt_oss", *_dense()[what])
+    yield "gpt_oss: norms of a layer", Mutation("gpt_oss", "gpt_oss", _NORMS_OF_MOE, LAYER + "(attention|mlp)_norm")
+    for what, (case, edit, shown) in _TURNS.items():
+        yield f"gpt_oss: {what}", Mutation("gpt_oss", case, edit, shown)
     for i, (name, edit, where) in enumerate(tables.MISTAKES):
         if where != "router.expert_bias":  # a table that allows F32 finds the biases in BF16 itself
             yield f"{name}: {i} {where}", Mutation(name, tables.SOURCES[name], edit, _HELD[where])
@@ -166,6 +203,8 @@ def _all():
         yield f"{name}: embedding and output", Mutation(name, case, untied("lm_head.weight"), "embedding|output")
     yield "qwen3_next: gate and up", Mutation("qwen3_next", "next", qwen.exchange_parts("{e}.linear_fc1.weight", "gate_proj"), _HELD["experts.linear_fc1"])
     yield "qwen3_next: decays", Mutation("qwen3_next", "next", qwen.exchange(("A_log", "A_log"), ("dt_bias", "dt_bias")), _QWEN_HELD["A_log"])
+    yield "deepseek_v32: weight and bias of the index's norm", Mutation(
+        "deepseek_v32", "deepseek_v32", exchange("indexer.k_norm.weight", "indexer.k_norm.bias"), LAYER + r"index\.key_norm(_bias)?")
     for what, shown in _V4_SHOWN.items():
         # The first layer's streams are equal, so that it does not matter how they are mixed before and beside a sublayer.
         first = "hidden.1" if what == "alphas reversed" else None
@@ -214,10 +253,22 @@ SETTINGS = {
     "experts of a token": ("qwen3_moe", "qwen3_moe", setting("moe_router_topk", "2"), r"layers\.\d\.mlp\.router\.chosen"),
     "factor of the experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_topk_scaling_factor", "1.0"), r"(layers|mtp)\.\d\.mlp\.router\.factor"),
     "groups of experts": ("deepseek_v3", "deepseek_v3_mtp3", setting("moe_router_group_topk", "topk_group + 1"), r"(layers|mtp)\.\d\.mlp\.router\.(chosen_groups|ranked_by)"),
+    "channels of an index that turn": (
+        "deepseek_v32", "deepseek_v32", setting("dsa_indexer_rope_interleaved", "true"), r"(layers|mtp)\.\d\.attention\.index\.layout"),
+    "tokens that an index chooses": ("deepseek_v32", "deepseek_v32", setting("dsa_indexer_topk", "index_topk - 1"), r"(layers|mtp)\.\d\.attention\.index\.chosen"),
+    "epsilon of an index's norm": ("deepseek_v32", "deepseek_v32", setting("dsa_indexer_k_norm_epsilon", "1.0"), r"(layers|mtp)\.\d\.attention\.index\.eps"),
     "window": ("deepseek_v4", "fp8fp4", setting("csa_window_size", "sliding_window + 1"), r"(layers|mtp)\.\d\.attention\.window"),
     "rotary base of what is compressed": ("deepseek_v4", "fp8fp4", setting("csa_compress_rotary_base", "theta * 1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.base"),
     "limit of the experts": ("deepseek_v4", "fp8fp4", setting("activation_func_clamp_value", "0.01"), r"(layers|mtp)\.\d\.mlp\.limit"),
     "a part of a head that turns": ("glm4_moe", "glm4_moe", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
+    "cap of the scores": ("gemma2", "gemma2", setting("attn_logit_softcapping", "attn_logit_softcapping + 1"), r"layers\.\d\.attention\.cap"),
+    "cap of the logits": ("gemma2", "gemma2", setting("final_logit_softcapping", "final_logit_softcapping + 1"), r"logit_cap"),
+    "divisor of the scores": ("gemma2", "gemma2", setting("query_pre_attn_scalar", "head_dim + 1"), r"layers\.\d\.attention\.scale"),
+    "factor of layers without a window": ("gemma3", "gemma3", setting("rope_scaling_factor", "2.0"), r"layers\.[13]\.attention\.rotary\.factor"),
+    "pairs that turn": ("glm4", "glm4", setting("rotary_interleaved", "false"), r"layers\.\d\.attention\.rotary\.layout"),
+    "window of every layer": ("starcoder2", "starcoder2_window", setting("window_size", "[sliding_window, 0]"), r"layers\.\d\.attention\.window"),
+    "windows of every layer": ("gpt_oss", "gpt_oss", setting("window_attn_skip_freq", "null"), r"layers\.1\.attention\.window"),
+    "offset of the experts": ("gpt_oss", "gpt_oss", setting("glu_linear_offset", "0.0"), r"layers\.\d\.mlp\.offset"),
     "channels that turn": ("qwen3_5", "dense_text", setting("rotary_percent", "1.0"), r"(layers|mtp)\.\d\.attention\.rotary\.channels"),
 }
 

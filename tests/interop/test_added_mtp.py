@@ -11,7 +11,7 @@ from oracles import dcp, hf_files, hf_models, mapping, sharding
 from oracles.arch import Moe, awkward
 
 ARCHITECTURES = {
-    **{family: awkward(family, tied=False, dtype="bfloat16", mtp=1) for family in ("llama", "qwen2", "qwen3", "qwen3_moe", "mixtral")},
+    **{family: awkward(family, tied=False, dtype="bfloat16", mtp=1) for family in ("llama", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "mixtral")},
     "mistral": awkward("mistral", tied=False, dtype="bfloat16", mtp=1, hf=dict(sliding_window=None)),
     "qwen3_moe_some_dense": awkward("qwen3_moe", tied=False, dtype="bfloat16", mtp=1, moe=Moe(experts=4, topk=2, ffn=36, dense=(1,))),
 }

@@ -54,6 +54,21 @@ def test_logits(name, spec, sources, converted, pools):
     cases.close(logits, source.logits(ids))
 
 
+@pytest.mark.parametrize("name", ["nemotron", "starcoder2"])
+def test_layer_norms_and_mlps_without_a_gate(name, sources, converted, pools):
+    """Every key, every object and every tensor of a default-strict load, and the logits."""
+    source = sources(name)
+    directory = converted(name, "te") / "iter_0000000"
+    full = mapping.to_megatron(source.arch, source.state)
+    assert not dcp.different(sharding.dist_keys(source.arch, full), dcp.read_tensors(directory))
+    ((_, required),) = pools["te"].run("requested_keys", arch=source.arch)
+    assert dcp.object_keys(directory) == set(required)
+    ids = cases.tokens(source.arch)
+    ((loaded, logits),) = pools["te"].run("load_and_run", arch=source.arch, directory=str(directory), tokens=ids)
+    assert loaded.keys() == full.keys() and not dcp.different({key: value.float() for key, value in full.items()}, loaded)
+    cases.close(logits, source.logits(ids))
+
+
 def test_local_checkpoint_loads_where_transformer_engine_is_installed(sources, converted, pools):
     """`--spec local` names the layer spec of the training script; the process may have TransformerEngine all the same, and
     then megatron-core's final norm comes from it and requires an object of its own."""

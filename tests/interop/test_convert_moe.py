@@ -9,7 +9,7 @@ from oracles.layout import Layout
 
 # every case for a TransformerEngine model, some for the local spec
 CASE_AND_SPEC = [(name, "te") for name in (*cases.MOE, *cases.KIN, *cases.FP8)]
-CASE_AND_SPEC += [(name, "local") for name in ("qwen3_moe", "qwen3_moe_some_dense", "mixtral", "deepseek_v3_mtp3")]
+CASE_AND_SPEC += [(name, "local") for name in ("qwen2_moe", "qwen3_moe", "qwen3_moe_some_dense", "mixtral", "deepseek_v3_mtp3")]
 each_case = pytest.mark.parametrize("name, spec", CASE_AND_SPEC, ids=[f"{name}-{spec}" for name, spec in CASE_AND_SPEC])
 
 

@@ -12,9 +12,13 @@ from oracles.arch import awkward
 # DeepSeek-V3's and GLM's classes have no multi-token prediction, so their states have none.
 PLAIN = {
     "qwen3_moe": cases.CASES["qwen3_moe"], "qwen3_moe_some_dense": cases.CASES["qwen3_moe_some_dense"], "mixtral": cases.CASES["mixtral"],
+    "qwen2_moe": cases.CASES["qwen2_moe"], "olmoe": cases.CASES["olmoe"],
     "deepseek_v3": cases.Case(awkward("deepseek_v3", tied=False, dtype="bfloat16"), 60),
+    "deepseek_v2": cases.Case(awkward("deepseek_v2", tied=False, dtype="bfloat16"), 64),
+    "deepseek_v32": cases.Case(awkward("deepseek_v32", tied=False, dtype="bfloat16"), 62),
     "glm4_moe": cases.Case(awkward("glm4_moe", tied=False, dtype="bfloat16"), 61),
     "glm4_moe_lite": cases.Case(awkward("glm4_moe_lite", tied=False, dtype="bfloat16"), 62),
+    "hy_v3": cases.Case(awkward("hy_v3", tied=False, dtype="bfloat16"), 63),
 }
 NAMES = [*PLAIN, "next"]
 

@@ -65,7 +65,8 @@ def test_bridge_fixture(name, causeway, tmp_path):
 WRITTEN = {
     "llama-te-tp2": ("llama", "te", Layout(tp=2), 256), "qwen2-te-tp2": ("qwen2", "te", Layout(tp=2), 158), "qwen3-te-pp3": ("qwen3", "te", Layout(pp=3), 157),
     "qwen3_tied_fp32-te-tp2": ("qwen3_tied_fp32", "te", Layout(tp=2), 256), "llama_tied_fp32-local-pp3": ("llama_tied_fp32", "local", Layout(pp=3), 157),
-    "qwen2_tied-local-pp3": ("qwen2_tied", "local", Layout(pp=3), 256),
+    "qwen2_tied-local-pp3": ("qwen2_tied", "local", Layout(pp=3), 256), "nemotron-te-pp3": ("nemotron", "te", Layout(pp=3), 157),
+    "starcoder2-te-pp3": ("starcoder2", "te", Layout(pp=3), 157),
 }
 
 
@@ -85,7 +86,7 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     check_folder(tmp_path / "hf", source.arch, source.state)
 
 
-@pytest.mark.parametrize("name", [*cases.DENSE, *cases.MOE, *cases.KIN])
+@pytest.mark.parametrize("name", [*cases.DENSE, *cases.MOE, *cases.KIN, *cases.OTHERS, "gpt_oss", "gpt_oss_square"])
 def test_untouched_round_trip_gives_back_the_files(name, sources, converted, causeway, tmp_path):
     causeway("export-to-hf", converted(name, "te"), tmp_path / "hf")
     original = {path.name: path.read_bytes() for path in sources(name).folder.iterdir()}

@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 import torch
+import torch.distributed.checkpoint as torch_dcp
 import yaml
 from safetensors.torch import load_file, save_file
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import fixture_weights, hf_files, hf_models, mapping
+from oracles import dcp, fixture_weights, hf_files, hf_models, mapping
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +47,37 @@ def test_hugging_face_view(name, forward, sources, references):
 
 
 # Megatron-Core has no counterpart for what the others choose; the converter says so.
-CONVERTED = [*cases.CASES, "llama_biased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "mistral_window", "mistral_bare",
-             "qwen3_moe_not_normalized", "deepseek_v3_one_group", "glm4_moe_plain"]
+CONVERTED = [*cases.CASES, "llama_biased", "seed_oss_unbiased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "ministral_alike",
+             "mistral_window", "mistral_bare", "qwen3_moe_not_normalized", "deepseek_v3_one_group", "deepseek_v2_greedy", "glm4_moe_plain",
+             "phi3_window", "gpt_oss", "gpt_oss_square", *cases.OTHERS]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_megatron_view_of_what_was_converted(name, forward, converted, references):
     forward(converted(name, "te"), references(name))
+
+
+# The norms of results, as Megatron-Bridge and as mcore-bridge call them.
+POST_NORMS = {"self_attention.linear_proj.post_layernorm.": "self_attention.post_self_attn_layernorm.",
+              "mlp.linear_fc2.post_layernorm.": "mlp.post_mlp_layernorm."}
+
+
+@pytest.mark.parametrize("name", ["glm4", "gemma2"])
+def test_norms_of_results_in_the_other_spelling(name, forward, causeway, sources, converted, references, tmp_path):
+    """The converter writes one of them; a trained checkpoint may have the other."""
+    written, directory = converted(name, "te") / "iter_0000000", tmp_path / "root" / "iter_0000010"
+    other = POST_NORMS | {theirs: ours for ours, theirs in POST_NORMS.items()}
+    tensors = {}
+    for key, tensor in dcp.read_tensors(written).items():
+        tensors[next((key.replace(one, another) for one, another in other.items() if one in key), key)] = tensor
+    assert len(tensors.keys() - dcp.read_tensors(written).keys()) == 2
+    torch_dcp.save(tensors, storage_writer=torch_dcp.FileSystemWriter(directory), no_dist=True, planner=torch_dcp.DefaultSavePlanner(flatten_state_dict=False))
+    for file in ("common.pt", "metadata.json", "run_config.yaml"):
+        shutil.copy(written / file, directory)
+    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("10")
+    forward(tmp_path / "root", references(name))
+    causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", sources(name).folder)
+    assert not dcp.different(sources(name).state, cases.read_safetensors(tmp_path / "hf"))
 
 
 @pytest.mark.parametrize("name", ["qwen2", "qwen3_moe_some_dense", "deepseek_v3"])
@@ -88,8 +113,9 @@ def written_by_megatron(pools, source, folder, spec, **choices):
 
 WRITTEN = {
     "llama_tied_fp32": ("local", {}), "qwen2": ("te", {}), "qwen3": ("local", {"singleton": True}), "mixtral": ("te", {"grouped": True}),
+    "qwen2_moe": ("te", {"grouped": True}),
     "qwen3_moe": ("local", {}), "qwen3_moe_some_dense": ("te", {}), "deepseek_v3": ("te", {"grouped": True}), "deepseek_v3_mtp3": ("local", {}),
-    "deepseek_v3_full_queries": ("te", {}), "glm4_moe": ("te", {"grouped": True}),
+    "deepseek_v3_full_queries": ("te", {}), "glm4_moe": ("te", {"grouped": True}), "nemotron": ("te", {}), "starcoder2": ("te", {}),
 }
 
 

@@ -41,12 +41,24 @@ READ = {
     "yarn_without_turns": ("qwen2", {"rope_parameters": dict(YARN, original_max_position_embeddings=32, beta_fast=0, beta_slow=None)}, ()),
     "no_window_where_layers_are_not_listed": ("qwen2_window", {"sliding_window": None}, ("layer_types",)),
     "no_window_of_experts": ("qwen3_moe", {"use_sliding_window": True, "sliding_window": None}, ()),
+    "a_window_of_every_other_layer": ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 5}, ("layer_types",)),
+    "a_window_of_listed_layers": ("ministral", {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, ()),
+    "a_part_of_heads_in_words_of_the_release": ("minimax_m2", {"rotary_dim": 4, "rope_theta": 10000.0}, ("rope_parameters",)),
+    "biases_left_out": ("qwen2_moe", {}, ("qkv_bias",)),
     "no_window_of_any_layer": ("mistral_window", {"sliding_window": None}, ()),
     "layers_that_are_listed_beside_a_window_of_all": ("mistral_window", {"layer_types": ["sliding_attention"] * 3}, ()),
+    # Releases have both bases and the scaling at the top, and how often a layer has no window.
+    "two_bases_as_released": ("gemma3", {"rope_theta": 1e5, "rope_local_base_freq": 500.0, "rope_scaling": dict(LINEAR)}, ("rope_parameters",)),
+    "windows_by_a_period": ("gemma3", {"sliding_window_pattern": 3}, ("layer_types",)),
+    "no_caps": ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}, ()),
+    "windows_in_other_layers": ("gemma2", {"layer_types": ["full_attention"] * 3 + ["sliding_attention"]}, ()),
+    "whole_heads_that_turn": ("nemotron", {"rope_parameters": dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=1.0)}, ()),
+    "a_part_of_heads_that_the_class_knows": ("glm4", {}, ("rope_parameters",)),
     "heads_of_an_equal_part": ("mistral_bare", {"head_dim": None}, ("sliding_window",)),
     "listed_layers_before_counted_ones": ("qwen2_window", {"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, ()),
 }
-NO_CHANGE = ("an_empty_rope_section", "no_window_of_experts", "layers_that_are_listed_beside_a_window_of_all", "heads_of_an_equal_part")
+NO_CHANGE = ("biases_left_out", "a_part_of_heads_that_the_class_knows", "an_empty_rope_section", "no_window_of_experts",
+             "layers_that_are_listed_beside_a_window_of_all", "heads_of_an_equal_part")
 
 
 @pytest.mark.parametrize("name", READ)

@@ -79,7 +79,7 @@ MODELS = {
     "tied": (dict(share_embeddings_and_output_weights=True), 3, "output_layer.weight: the configured model has no such tensor"),
     "a_larger_vocabulary": (dict(vocab_size=158), 3, "word_embeddings.weight: shape [157, 72], but 158 rows are expected"),
     "biases": (dict(add_bias_linear=True), 3, "no key for self_attention.linear_qkv.bias"),
-    "layer_norms": (dict(normalization="LayerNorm"), 5, "RMSNorm is the one that is computed here"),
+    "layer_norms": (dict(normalization="LayerNorm"), 5, "and LayerNorm of dense models without norms of queries and keys"),
     "mtp": (dict(mtp_num_layers=1), 3, "mtp.0.embedding_norm is missing"),
 }
 
@@ -101,7 +101,7 @@ def test_megatron_without_configuration(forward, reference):
 
 
 def test_megatron_with_too_few_arguments(forward, reference):
-    refused(forward(DATA / "megatron_written" / "dense", reference, expect=5), "common state: args: normalization: RMSNorm is")
+    refused(forward(DATA / "megatron_written" / "dense", reference, expect=3), "common state: args: vocab_size: missing")
 
 
 def test_interleaving_that_does_not_divide(forward, causeway, sources, reference, tmp_path):

@@ -81,7 +81,7 @@ def test_deepseek_v4_configurations(name, forward, v4_sources, reference, tmp_pa
 
 
 MEGATRON = {
-    "an_unknown_variant": (dict(experimental_attention_variant="dsa"), 5, "'dsa' is not computed here"),
+    "an_unknown_variant": (dict(experimental_attention_variant="kda"), 5, "'kda' is not computed here"),
     "ratios_too_few": (dict(csa_compress_ratios=[0, 4, 128, 4]), 3, "csa_compress_ratios: 4 of them, none for layer 4"),
     "other_streams": (dict(num_residual_streams=3), 3, "mapping_proj.weight: layers.0.attention_mapping has shape [24, 384], the configuration asks for [15, 288]"),
     "no_streams": (dict(num_residual_streams=0), 3, "num_residual_streams: not positive"),

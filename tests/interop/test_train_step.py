@@ -89,7 +89,7 @@ PACKED = [11, 1, 17]
 
 
 @pytest.mark.parametrize("name, lengths", [("qwen3", None), ("qwen3", PACKED), ("qwen3_tied_fp32", PACKED), ("deepseek_v3", None), ("deepseek_v3_mtp2_fp32", PACKED),
-                                           ("deepseek_v3_mtp3", None), ("deepseek_v3_mtp3", PACKED), ("qwen3_moe", None)])
+                                           ("deepseek_v3_mtp3", None), ("deepseek_v3_mtp3", PACKED), ("qwen3_moe", None), ("nemotron", None), ("starcoder2", PACKED)])
 def test_megatron_core(name, lengths, step, sources, converted, pools, tmp_path):
     arch = sources(name).arch
     compare_with_megatron(step, pools["te"], arch, converted(name, "te"), batch(arch.vocab, lengths), tmp_path)

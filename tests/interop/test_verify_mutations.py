@@ -17,7 +17,7 @@ from interop.test_forward_views import EQUAL, verdicts
 from interop.test_table_mistakes import convert_with, read_table
 from oracles import dcp, hf_files
 
-TABLES = ["deepseek_v3", "deepseek_v4", "glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_5", "qwen3_moe", "qwen3_next"]
+TABLES = ["deepseek_v3", "deepseek_v4", "glm4_moe", "gpt_oss", "llama", "mixtral", "phi3", "qwen2", "qwen3", "qwen3_5", "qwen3_moe", "qwen3_next"]
 
 
 @pytest.fixture(scope="session")

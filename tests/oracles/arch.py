@@ -16,7 +16,13 @@ class Moe:
     score_groups: int = 0   # groups the router limits itself to; 0: softmax scores, no groups, no bias
     chosen_groups: int = 0
     scaling: float = 1.0    # of the routed experts' weights
+    greedy: bool = False    # softmax scores that are not normalized, no bias
     gated_ffn: int = 0      # of one more shared expert, whose output a sigmoid gate scales
+    normalized: bool = True  # the weights of a token's experts sum to one, before the scaling
+
+    @property
+    def biased(self):
+        return self.score_groups > 0 and not self.greedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,16 @@ class Mla:
     yarn_positions: int = 64
     mscale: float = 1.0
     mscale_all_dim: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What chooses the tokens that a token attends to, beside multi-head latent attention."""
+
+    heads: int
+    dim: int                # of one head; the first ones rotate, as many as in the attention
+    topk: int
+    shared: tuple[int, ...] = ()  # layers that take over what the last one before them chose that is not among these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +75,10 @@ class Gdn:
 @dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
-                           # "mixtral", "deepseek_v3", "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "qwen3_5", "qwen3_5_moe" or "qwen3_next"
+                           # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
+                           # names), "olmoe", "minimax_m2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "phi3", "gpt_oss",
+                           # "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
+                           # "nemotron" or "starcoder2"
     layers: int
     hidden: int
     heads: int
@@ -71,21 +90,53 @@ class Arch:
     dtype: str             # "bfloat16" or "float32": what the checkpoint stores
     eps: float = 1e-5
     rope_base: float = 10000.0
-    rotary: float = 1.0    # the part of a head that positions rotate
     positions: int = 128
     moe: Moe | None = None
     mla: Mla | None = None
+    index: Index | None = None
     gdn: Gdn | None = None
+    rotary: float = 1.0    # the part of a head that positions rotate, unless gdn says it
+    window: int = 0        # tokens that a query of a sliding layer sees
+    sliding: tuple[bool, ...] = ()  # for each layer, where some have the window
     mtp: int = 0           # multi-token prediction depths
     hf: dict = dataclasses.field(default_factory=dict)  # settings of the Hugging Face configuration besides, in its words
 
     @property
     def qkv_bias(self):
-        return self.family in ("qwen2", "glm4_moe")
+        return self.family in ("qwen2", "qwen2_moe", "seed_oss", "glm4_moe", "starcoder2", "gpt_oss")
+
+    @property
+    def layer_norm(self):
+        """LayerNorm, with biases, instead of RMSNorm; and an MLP without a gate."""
+        return self.family in ("nemotron", "starcoder2")
+
+    @property
+    def linear_bias(self):
+        return self.family == "starcoder2"
+
+    @property
+    def rotary_percent(self):
+        """Megatron's name for the part of a head that positions rotate."""
+        return self.gdn.rotary if self.gdn else self.rotary
+
+    @property
+    def sinks(self):
+        """Attention with sinks and a window in every other layer, biases of all linears, experts with a clamped quick GELU."""
+        return self.family == "gpt_oss"
 
     @property
     def qk_norm(self):
-        return self.family in ("qwen3", "qwen3_moe", "glm4_moe") or self.gdn is not None
+        return self.family in ("qwen3", "qwen3_moe", "glm4_moe", "hy_v3") or self.gdn is not None or self.whole_qk_norm
+
+    @property
+    def whole_qk_norm(self):
+        """Whether the norm of queries, and that of keys, is over the channels of all heads together."""
+        return self.family in ("olmoe", "minimax_m2")
+
+    @property
+    def norm_centre(self):
+        """What the weights of norms lie around in the files: some families store them minus one."""
+        return 0 if self.family in ("gemma2", "gemma3_text", "nemotron") else 1
 
     @property
     def stacked(self):
@@ -102,15 +153,34 @@ def awkward(family, *, tied, dtype, **other):
     sizes = dict(layers=3, hidden=72, heads=6, groups=2, head_dim=16, ffn=136, vocab=157)
     if family == "qwen3_moe":
         sizes.update(moe=Moe(experts=6, topk=3, ffn=28))
+    if family == "qwen2_moe":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=28, gated_ffn=20, normalized=False))
+    if family == "ministral":
+        sizes.update(window=5, sliding=(True, False, True))
+    if family == "olmoe":
+        sizes.update(groups=6, head_dim=12, ffn=28, moe=Moe(experts=6, topk=3, ffn=28, normalized=False))
+    if family == "minimax_m2":
+        sizes.update(ffn=28, eps=1e-6, rotary=0.5, moe=Moe(experts=6, topk=3, ffn=28, score_groups=1, chosen_groups=1))
+    if family == "nemotron":
+        sizes.update(rotary=0.5)
     if family == "mixtral":
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
-    if family == "deepseek_v3":
+    if family == "gpt_oss":
+        sizes.update(moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
+    if family in ("deepseek_v3", "deepseek_v32", "glm_moe_dsa"):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=4,
                      chosen_groups=2, scaling=2.5), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+    if family == "deepseek_v2":
+        sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=8, topk=2, ffn=20, dense=(0,), shared=2, score_groups=4, chosen_groups=2, scaling=3.0,
+                     greedy=True), mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, mscale=0.707, mscale_all_dim=0.707))
     if family == "glm4_moe_lite":
         sizes.update(heads=4, groups=4, head_dim=8, eps=1e-6, moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=1.8),
                      mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+    if family == "hy_v3":
+        sizes.update(moe=Moe(experts=6, topk=3, ffn=20, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.826))
+    if family in ("deepseek_v32", "glm_moe_dsa"):
+        sizes.update(index=Index(heads=3, dim=14, topk=5))
     if family == "glm4_moe":
         sizes.update(rotary=0.5, moe=Moe(experts=8, topk=4, ffn=20, dense=(0,), shared=2, score_groups=1, chosen_groups=1, scaling=1.5))
     if family.startswith(("qwen3_5", "qwen3_next")):

@@ -36,9 +36,18 @@ def _rms(x, weight, eps, zero_centered):
     return (x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps) * gain).to(x.dtype)
 
 
+def _layer(x, weight, bias, eps, zero_centered):
+    gain = weight.float() + 1 if zero_centered else weight.float()
+    return F.layer_norm(x.float(), (x.shape[-1],), gain, bias.float(), eps).to(x.dtype)
+
+
 class Linear(_Module):
-    def __init__(self, in_features, out_features, *, tp_size=1, init_method=None, bias=True, parallel_mode=None, params_dtype=None, device="cpu", **_):
+    """`return_bias`: the bias is returned beside the result, without being added."""
+
+    def __init__(self, in_features, out_features, *, tp_size=1, init_method=None, bias=True, return_bias=False, parallel_mode=None, params_dtype=None,
+                 device="cpu", **_):
         super().__init__()
+        self.return_bias = return_bias
         if parallel_mode == "column":
             out_features //= tp_size
         if parallel_mode == "row":
@@ -50,18 +59,24 @@ class Linear(_Module):
         self.register_parameter("bias", torch.nn.Parameter(torch.zeros(out_features, dtype=params_dtype, device=device)) if bias else None)
 
     def forward(self, x, is_first_microbatch=None):
+        if self.return_bias:
+            return F.linear(x, self.weight), self.bias
         return F.linear(x, self.weight, self.bias)
 
 
 class LayerNormLinear(Linear):
     def __init__(self, in_features, out_features, *, eps, zero_centered_gamma=False, normalization="LayerNorm", **kw):
         super().__init__(in_features, out_features, **kw)
-        assert normalization == "RMSNorm", "only RMSNorm is modelled"
         self.eps, self.zero_centered = eps, zero_centered_gamma
         self.layer_norm_weight = torch.nn.Parameter(torch.ones(in_features, dtype=kw["params_dtype"], device=kw["device"]))
+        self.layer_norm_bias = None
+        if normalization == "LayerNorm":
+            self.layer_norm_bias = torch.nn.Parameter(torch.zeros_like(self.layer_norm_weight))
 
     def forward(self, x, is_first_microbatch=None):
-        return super().forward(_rms(x, self.layer_norm_weight, self.eps, self.zero_centered))
+        if self.layer_norm_bias is None:
+            return super().forward(_rms(x, self.layer_norm_weight, self.eps, self.zero_centered))
+        return super().forward(_layer(x, self.layer_norm_weight, self.layer_norm_bias, self.eps, self.zero_centered))
 
 
 class GroupedLinear(_Module):
@@ -95,6 +110,15 @@ class RMSNorm(_Module):
 
     def forward(self, x):
         return _rms(x, self.weight, self.eps, self.zero_centered)
+
+
+class LayerNorm(RMSNorm):
+    def __init__(self, hidden_size, eps, **kw):
+        super().__init__(hidden_size, eps, **kw)
+        self.bias = torch.nn.Parameter(torch.zeros_like(self.weight))
+
+    def forward(self, x):
+        return _layer(x, self.weight, self.bias, self.eps, self.zero_centered)
 
 
 class DotProductAttention(_Module):
@@ -141,7 +165,7 @@ def _module(name, package=False, **names):
 
 
 def install():
-    absent = {name: type(name, (_NotModelled,), {}) for name in ("LayerNorm", "DelayedScaling", "CudaRNGStatesTracker", "QuantizedTensor")}
+    absent = {name: type(name, (_NotModelled,), {}) for name in ("DelayedScaling", "CudaRNGStatesTracker", "QuantizedTensor")}
     autocast = lambda *_, **__: contextlib.nullcontext()
     manager = type("FP8GlobalStateManager", (), {"is_fp8_enabled": staticmethod(lambda: False)})
     top = "transformer_engine"
@@ -149,7 +173,7 @@ def install():
     _module(top + ".common", True)
     _module(top + ".common.recipe", DelayedScaling=absent["DelayedScaling"])
     _module(top + ".pytorch", True, Linear=Linear, LayerNormLinear=LayerNormLinear, RMSNorm=RMSNorm, DotProductAttention=DotProductAttention,
-            GroupedLinear=GroupedLinear, LayerNorm=absent["LayerNorm"], fp8_autocast=autocast)
+            GroupedLinear=GroupedLinear, LayerNorm=LayerNorm, fp8_autocast=autocast)
     _module(top + ".pytorch.ops", Sequential=None, FusibleOperation=None)  # named in annotations
     _module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
     _module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,

@@ -10,24 +10,43 @@ import sys
 import transformers
 
 CLASSES = {
+    "gpt_oss": ("GptOssForCausalLM", transformers.GptOssConfig),
     "llama": ("LlamaForCausalLM", transformers.LlamaConfig),
     "mistral": ("MistralForCausalLM", transformers.MistralConfig),
+    "ministral": ("MinistralForCausalLM", transformers.MinistralConfig),
     "mixtral": ("MixtralForCausalLM", transformers.MixtralConfig),
+    "phi3": ("Phi3ForCausalLM", transformers.Phi3Config),
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", transformers.Qwen3Config),
     "qwen3_moe": ("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig),
+    "qwen2_moe": ("Qwen2MoeForCausalLM", transformers.Qwen2MoeConfig),
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "glm4": ("Glm4ForCausalLM", transformers.Glm4Config),
+    "gemma2": ("Gemma2ForCausalLM", transformers.Gemma2Config),
+    "gemma3": ("Gemma3ForCausalLM", transformers.Gemma3TextConfig),
+    "nemotron": ("NemotronForCausalLM", transformers.NemotronConfig),
+    "starcoder2": ("Starcoder2ForCausalLM", transformers.Starcoder2Config),
+    "deepseek_v2": ("DeepseekV2ForCausalLM", transformers.DeepseekV2Config),
+    "seed_oss": ("SeedOssForCausalLM", transformers.SeedOssConfig),
+    "olmoe": ("OlmoeForCausalLM", transformers.OlmoeConfig),
+    "minimax_m2": ("MiniMaxM2ForCausalLM", transformers.MiniMaxM2Config),
     "deepseek_v3": ("DeepseekV3ForCausalLM", transformers.DeepseekV3Config),
+    "deepseek_v32": ("DeepseekV32ForCausalLM", transformers.DeepseekV32Config),
     "glm4_moe": ("Glm4MoeForCausalLM", transformers.Glm4MoeConfig),
     "glm4_moe_lite": ("Glm4MoeLiteForCausalLM", transformers.Glm4MoeLiteConfig),
+    "hy_v3": ("HYV3ForCausalLM", transformers.HYV3Config),
+    "glm_moe_dsa": ("GlmMoeDsaForCausalLM", transformers.GlmMoeDsaConfig),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)
+# What a class has no number for.
+GIVEN = {"deepseek_v2": dict(num_experts_per_tok=6)}
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
 # layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
-NEVER_ABSENT = {"deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"],
+NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v32": ["num_key_value_heads"],
+                "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"], "glm_moe_dsa": ["num_key_value_heads"],
                 "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
 
 
@@ -36,6 +55,7 @@ def of(name):
     own = {field.name for field in dataclasses.fields(cls)} - {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)}
     own = {cls.attribute_map.get(key, key) for key in own} | {"tie_word_embeddings"}
     sizes = {key: value for key, value in SIZES.items() if key in own}
+    sizes.update(GIVEN.get(name, {}))
     values = cls(**sizes).to_dict()
     config = {key: values[key] for key in sorted(own) if key in values}
     config.update(architectures=[architecture], model_type=cls.model_type, dtype="bfloat16")

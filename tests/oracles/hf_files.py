@@ -61,22 +61,22 @@ def mtp_tensors(arch, state, seed):
     for depth in range(arch.mtp):
         h = f"model.layers.{arch.layers + depth}."
         out.update({h + name.removeprefix(last): like(name, tensor) for name, tensor in state.items() if name.startswith(last)})
-        out.update({h + name: like(name, norm) for name in ("enorm.weight", "hnorm.weight", "shared_head.norm.weight")})
+        out.update({h + name: like(name, norm) for name in ("enorm.weight", "hnorm.weight", mapping.mtp_final_norm(arch))})
         out[h + "eh_proj.weight"] = like("eh_proj", torch.empty(arch.hidden, 2 * arch.hidden, dtype=norm.dtype))
     out.update({name: state[original].clone() for name, original in mapping.duplicates(arch).items()})
     return out
 
 
 def released_config(folder, arch):
-    """Rewrites config.json as DeepSeek-V3 was released."""
+    """Rewrites config.json as DeepSeek-V3 and V3.2 were released."""
     file, mla = pathlib.Path(folder) / "config.json", arch.mla
     yarn = dict(type="yarn", factor=mla.yarn_factor, original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale,
                 mscale_all_dim=mla.mscale_all_dim)
     config = json.loads(file.read_text())
-    for key in ("rope_parameters", "dtype", "rope_interleave", "qk_head_dim", "head_dim"):
+    for key in ("rope_parameters", "dtype", "rope_interleave", "qk_head_dim", "head_dim", "layer_types", "mlp_layer_types"):
         config.pop(key, None)
     config.update(
-        architectures=["DeepseekV3ForCausalLM"], torch_dtype=arch.dtype, rope_theta=int(arch.rope_base), scoring_func="sigmoid", topk_method="noaux_tc",
+        torch_dtype=arch.dtype, rope_theta=int(arch.rope_base), scoring_func="sigmoid", topk_method="noaux_tc",
         moe_layer_freq=1, ep_size=1, seq_aux=True, aux_loss_alpha=0.001, num_nextn_predict_layers=arch.mtp, transformers_version="4.33.1",
         rope_scaling=yarn if mla.yarn_factor else None)
     file.write_text(json.dumps(config, indent=2))

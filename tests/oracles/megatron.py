@@ -70,16 +70,16 @@ _FUSED = {"input_layernorm.weight": "self_attention.linear_qkv.layer_norm_weight
 _FUSED_MLA = {"pre_mlp_layernorm.weight": "mlp.linear_fc1.layer_norm_weight",
               "self_attention.q_layernorm.weight": "self_attention.linear_q_up_proj.layer_norm_weight",
               "self_attention.kv_layernorm.weight": "self_attention.linear_kv_up_proj.layer_norm_weight"}
-_EXPERT = re.compile(r"mlp\.experts\.(?:local_experts\.(\d+)\.(linear_fc\d)\.weight|(linear_fc\d)\.weight(\d+))")
+_EXPERT = re.compile(r"mlp\.experts\.(?:local_experts\.(\d+)\.(linear_fc\d\.(?:weight|bias))|(linear_fc\d)\.weight(\d+))")
 
 
 def _global_inner(inner, arch, moe):
     """The name of a tensor of a layer: SequentialMLP's with the expert's global number, TransformerEngine's norms."""
     expert = _EXPERT.fullmatch(inner)
     if expert:
-        local, linear = int(expert[1] or expert[4]), expert[2] or expert[3]
+        local, tensor = int(expert[1] or expert[4]), expert[2] or expert[3] + ".weight"
         first = parallel_state.get_expert_model_parallel_rank() * arch.moe.experts // parallel_state.get_expert_model_parallel_world_size()
-        return f"mlp.experts.local_experts.{first + local}.{linear}.weight"
+        return f"mlp.experts.local_experts.{first + local}.{tensor}"
     if moe and inner == "pre_mlp_layernorm.weight":  # no linear follows it directly, so it is never fused
         return inner
     return (_FUSED_MLA if arch.mla else _FUSED).get(inner, inner)
@@ -291,10 +291,11 @@ def settings(arch, spec, grouped=False):
     model = build(arch, spec, arch.vocab, grouped=grouped)
     fields = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
     out = {name: value for name, value in fields.items() if isinstance(value, plain)}
-    out["activation_func"] = {"_target_": "torch.nn.functional.silu", "_call_": False}
-    assert fields["activation_func"] is torch.nn.functional.silu
+    function = fields["activation_func"]
+    module = "torch.nn.functional" if function in (torch.nn.functional.silu, torch.nn.functional.gelu) else function.__module__
+    out["activation_func"] = {"_target_": f"{module}.{function.__name__}", "_call_": False}
     out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
-               position_embedding_type=model.position_embedding_type, rotary_percent=1.0, rotary_base=arch.rope_base)
+               position_embedding_type=model.position_embedding_type, rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
     return out
 
 

@@ -50,6 +50,19 @@ MODELS = {
               f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias"),
     "qwen3": (dict(CONFIG, architectures=["Qwen3ForCausalLM"], model_type="qwen3"),
               f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm"),
+    "seed_oss": (dict(CONFIG, architectures=["SeedOssForCausalLM"], model_type="seed_oss", attention_bias=True, attention_dropout=0.0, residual_dropout=0.0),
+                 f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias"),
+    "ministral": (dict(CONFIG, architectures=["MinistralForCausalLM"], model_type="ministral", sliding_window=8, rms_norm_eps=1e-5,
+                       layer_types=["sliding_attention", "full_attention"] * 2),
+                  f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --window-size 7,0 --window-attn-skip-freq ([1,0]*2)"),
+    "olmoe": (dict(CONFIG, architectures=["OlmoeForCausalLM"], model_type="olmoe", intermediate_size=32, num_key_value_heads=4, num_experts=4, num_experts_per_tok=2,
+                   norm_topk_prob=False, router_aux_loss_coef=0.01),
+              f"{ALIKE} {SIZES.replace('96', '32')} --kv-channels 16 {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 4 --moe-router-topk 2 {MOE} "
+              "--moe-router-pre-softmax --moe-aux-loss-coeff 0.01"),
+    "minimax_m2": (dict(CONFIG, architectures=["MiniMaxM2ForCausalLM"], model_type="minimax_m2", intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
+                        rotary_dim=8, router_aux_loss_coef=0.001),
+                   f"{ALIKE} {SIZES.replace('96', '32')} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --rotary-percent 0.5 --num-experts 4 --moe-router-topk 2 {MOE} "
+                   "--moe-router-score-function sigmoid --moe-router-enable-expert-bias"),
     "mistral": (dict(CONFIG, architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=8, rms_norm_eps=1e-5),
                 f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --window-size 7,0"),
     "mixtral": (dict(CONFIG, architectures=["MixtralForCausalLM"], model_type="mixtral", num_local_experts=4, num_experts_per_tok=2, sliding_window=None, rms_norm_eps=1e-5),
@@ -57,6 +70,10 @@ MODELS = {
     "qwen3_moe": (dict(CONFIG, architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                        norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], router_aux_loss_coef=0.001),
                   f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 4 --moe-router-topk 2 {MOE}"),
+    "qwen2_moe": (dict(CONFIG, architectures=["Qwen2MoeForCausalLM"], model_type="qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                       shared_expert_intermediate_size=48, norm_topk_prob=False, decoder_sparse_step=1, mlp_only_layers=[], router_aux_loss_coef=0.001),
+                  f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --add-qkv-bias --num-experts 4 --moe-router-topk 2 --moe-router-pre-softmax {MOE} "
+                  "--moe-shared-expert-intermediate-size 48 --moe-shared-expert-gate"),
     "qwen3_next": (dict(CONFIG, **DELTA_CONFIG, architectures=["Qwen3NextForCausalLM"], model_type="qwen3_next", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                         shared_expert_intermediate_size=32, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[]),
                    f"{ALIKE} {SIZES} {GROUPED} {EPS} --rotary-base 1000000 {UNTIED} --qk-layernorm {DELTA} --num-experts 4 --moe-router-topk 2 {MOE} "
@@ -84,6 +101,20 @@ MODELS = {
                       f"{ALIKE} {SIZES} {EPS} --rotary-base 1000000 {UNTIED} {LATENT} --rotary-scaling-factor 1.0 --mscale 1.0 --mscale-all-dim 1.0 "
                       f"--num-experts 8 --moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} "
                       "--moe-router-topk-scaling-factor 1.8 --moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
+    "hy_v3": (dict(CONFIG, architectures=["HYV3ForCausalLM"], model_type="hy_v3", rms_norm_eps=1e-5, first_k_dense_replace=1, num_experts=8, num_shared_experts=1,
+                   moe_intermediate_size=32, num_experts_per_tok=2, router_scaling_factor=2.826, num_nextn_predict_layers=1,
+                   router_aux_loss_coef=0.001),
+              f"{ALIKE} {SIZES} {GROUPED} --norm-epsilon 1e-5 --rotary-base 1000000 {UNTIED} --qk-layernorm --num-experts 8 --moe-layer-freq ([0]*1+[1]*3) "
+              f"--moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 32 {BIASED_ROUTER} --moe-router-topk-scaling-factor 2.826 "
+              "--moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001 --mtp-num-layers 1"),
+    "deepseek_v2": (dict(CONFIG, architectures=["DeepseekV2ForCausalLM"], model_type="deepseek_v2", num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=32,
+                         qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, first_k_dense_replace=1, n_routed_experts=8, n_shared_experts=2, moe_intermediate_size=32,
+                         num_experts_per_tok=2, topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=16.0, norm_topk_prob=False,
+                         scoring_func="softmax", aux_loss_alpha=0.001, rope_theta=10000.0,
+                         rope_scaling=dict(type="yarn", factor=40, original_max_position_embeddings=4096, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707)),
+                    f"{ALIKE} {SIZES} {EPS} --rotary-base 10000 {UNTIED} {LATENT} --rotary-scaling-factor 40 --mscale 0.707 --mscale-all-dim 0.707 --num-experts 8 "
+                    f"--moe-layer-freq ([0]*1+[1]*3) --moe-router-topk 2 {MOE} --moe-shared-expert-intermediate-size 64 --moe-router-pre-softmax --moe-router-num-groups 4 "
+                    "--moe-router-group-topk 2 --moe-router-topk-scaling-factor 16.0 --moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.001"),
 }
 # The release's own configuration class has it; the one of transformers does not.
 MODELS["deepseek_v3"][0]["aux_loss_alpha"] = 0.0001

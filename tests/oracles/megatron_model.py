@@ -23,6 +23,7 @@ import torch._dynamo
 import torch.distributed as dist
 
 from megatron.core import parallel_state
+from megatron.core.activations import squared_relu
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.models import backends
 from megatron.core.models.gpt import experimental_attention_variant_module_specs, gpt_layer_specs
@@ -34,6 +35,7 @@ from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 import megatron.core.fusions.fused_softmax as fused_softmax
+from megatron.core.fusions.fused_bias_geglu import quick_gelu
 
 
 class _MlaDotProductAttention(DotProductAttention):
@@ -55,6 +57,7 @@ def _adapt():
     torch._dynamo.config.disable = True
     causal = lambda size: torch.ones(size, size, dtype=torch.bool).triu(1)
     transformer_utils.get_default_causal_mask = fused_softmax.get_default_causal_mask = causal
+    fused_softmax.get_sliding_window_causal_mask = lambda sq, sk, size: ~torch.ones(sq, sk, dtype=torch.bool).triu(sk - sq - size[0]).tril(sk - sq + size[1])
     # For this queue it would spawn a manager process that outlives the rank; a save that is not asynchronous reads the queue
     # in the process that filled it.
     filesystem_async._results_queue = queue.Queue()
@@ -80,8 +83,8 @@ def _moe_settings(arch, grouped):
     settings = dict(
         num_moe_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, moe_grouped_gemm=grouped,
         moe_router_load_balancing_type="none", moe_aux_loss_coeff=0.0, moe_token_dispatcher_type="allgather",
-        # softmax over the chosen logits only: the same as normalizing the chosen probabilities
-        moe_router_pre_softmax=False,
+        # after the choice, the softmax is over the chosen logits only: the same as normalizing the chosen probabilities
+        moe_router_pre_softmax=not moe.normalized,
     )
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
@@ -91,8 +94,8 @@ def _moe_settings(arch, grouped):
         settings["moe_layer_freq"] = [int(arch.is_moe(layer)) for layer in range(arch.layers)]
     if moe.score_groups:
         settings.update(
-            moe_router_num_groups=moe.score_groups, moe_router_group_topk=moe.chosen_groups, moe_router_score_function="sigmoid",
-            moe_router_enable_expert_bias=True, moe_router_topk_scaling_factor=moe.scaling, moe_router_dtype="fp32", moe_router_pre_softmax=True)
+            moe_router_num_groups=moe.score_groups, moe_router_group_topk=moe.chosen_groups, moe_router_score_function="sigmoid" if moe.biased else "softmax",
+            moe_router_enable_expert_bias=moe.biased, moe_router_topk_scaling_factor=moe.scaling, moe_router_dtype="fp32", moe_router_pre_softmax=True)
     return settings
 
 
@@ -114,29 +117,57 @@ def _gdn_settings(arch):
         linear_value_head_dim=gdn.value_dim, attention_output_gate=gdn.gated, layernorm_zero_centered_gamma=True, deterministic_mode=True)
 
 
+def _mlp_settings(arch):
+    """GELU is the one with tanh where megatron-core fuses it with a bias."""
+    if not arch.layer_norm:
+        return dict(normalization="RMSNorm", gated_linear_unit=True, activation_func=torch.nn.functional.silu, bias_activation_fusion=False)
+    if arch.family == "nemotron":
+        return dict(normalization="LayerNorm", gated_linear_unit=False, activation_func=squared_relu, bias_activation_fusion=False,
+                    layernorm_zero_centered_gamma=True)
+    return dict(normalization="LayerNorm", gated_linear_unit=False, activation_func=torch.nn.functional.gelu, bias_activation_fusion=True)
+
+
+def _sinks_settings(arch):
+    if not arch.sinks:
+        return {}
+    return dict(
+        add_bias_linear=True, softmax_type="learnable", window_size=(arch.hf["sliding_window"] - 1, 0), window_attn_skip_freq=2, activation_func=quick_gelu,
+        activation_func_clamp_value=arch.hf["swiglu_limit"], glu_linear_offset=1.0)
+
+
+def _set_yarn(arch, config):
+    """GPTModel reads these of its configuration, whose class does not have them."""
+    rope = arch.hf["rope_parameters"]
+    config.yarn_rotary_scaling_factor, config.yarn_original_max_position_embeddings = rope["factor"], rope["original_max_position_embeddings"]
+    config.yarn_beta_fast, config.yarn_beta_slow, config.yarn_mscale, config.yarn_mscale_all_dim = 32.0, 1.0, 1.0, 0.0
+    config.yarn_correction_range_round_to_int = rope["truncate"]
+
+
 def _config(arch, grouped, dtype, blocks):
     tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
         num_layers=blocks, hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups,
-        kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps, normalization="RMSNorm",
-        gated_linear_unit=True, activation_func=torch.nn.functional.silu, add_bias_linear=False, add_qkv_bias=arch.qkv_bias,
-        qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0, bias_activation_fusion=False,
+        kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps,
+        add_bias_linear=arch.linear_bias, add_qkv_bias=arch.qkv_bias,
+        qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0,
         bias_dropout_fusion=False, apply_rope_fusion=False, gradient_accumulation_fusion=False, persist_layer_norm=False,
         masked_softmax_fusion=False, use_cpu_initialization=True, params_dtype=dtype, pipeline_dtype=dtype, bf16=dtype == torch.bfloat16,
         tensor_model_parallel_size=tp, pipeline_model_parallel_size=pp, expert_model_parallel_size=parallel_state.get_expert_model_parallel_world_size(),
         expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size(), mtp_num_layers=arch.mtp or None,
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
-        **_moe_settings(arch, grouped), **_gdn_settings(arch),
+        window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
+        **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch),
     )
+    settings.update(_sinks_settings(arch))
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
 
 
 def _model_settings(arch, vocab_rows):
     return dict(
         vocab_size=vocab_rows, max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied, position_embedding_type="rope",
-        rotary_base=arch.rope_base, rotary_percent=arch.gdn.rotary if arch.gdn else arch.rotary, parallel_output=True)
+        post_process=parallel_state.is_pipeline_last_stage(), share_embeddings_and_output_weights=arch.tied,
+        position_embedding_type="yarn" if arch.sinks else "rope", rotary_base=arch.rope_base, rotary_percent=arch.rotary_percent, parallel_output=True)
 
 
 def hybrid_pattern(arch):
@@ -145,6 +176,8 @@ def hybrid_pattern(arch):
 
 def _gpt(arch, spec, vocab_rows, dtype, grouped):
     config, te = _config(arch, grouped, dtype, arch.layers), spec == "te"
+    if arch.sinks:
+        _set_yarn(arch, config)
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:

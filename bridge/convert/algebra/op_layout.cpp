@@ -11,7 +11,7 @@ OpLayout::OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
                    const mappings::OpNumbers& numbers)
     : value_change_(op.values), part_shapes_(parts) {
   if (parts.empty()) internal_error("an op without parts");
-  for (const Shape& part : parts) part_periods_.push_back(element_count(part));
+  for (size_t i = 0; i < parts.size(); ++i) sources_.push_back({{i, 0, element_count(parts[i])}});
   const mappings::Operands operands{part_shapes_, numbers};
   if (const mappings::Misfit misfit = op.misfit(operands)) bad_input(*misfit);
   shape_ = op.megatron_shape(operands);
@@ -20,7 +20,9 @@ OpLayout::OpLayout(const mappings::Op& op, const std::vector<Shape>& parts,
 }
 
 void OpLayout::place(const mappings::Strands& layout) {
-  for (int64_t& period : part_periods_) period /= layout.repeats;
+  if (!layout.ranges.empty()) sources_.clear();
+  for (const mappings::Range& range : layout.ranges) sources_.push_back({range});
+  for (Source& source : sources_) source.period = source.length / layout.repeats;
   for (const mappings::Strand& strand : layout.strands) {
     strands_.push_back({{strand}, period_});
     period_ = checked_add(period_, checked_mul(strand.length, strand.count));
@@ -28,28 +30,47 @@ void OpLayout::place(const mappings::Strands& layout) {
   zeros_from_ = std::min(elements_, checked_mul(period_, layout.repeats));
 }
 
-void OpLayout::place(const mappings::Exchange& layout) {
-  outer_ = layout.outer;
-  inner_ = layout.inner;
-  width_ = elements_ == 0 ? 0 : elements_ / (outer_ * inner_);
+void OpLayout::place(const mappings::Permutation& layout) {
   zeros_from_ = elements_;
+  if (elements_ == 0) return;
+  width_ = elements_;
+  for (const int64_t size : layout.axes) width_ /= size;
+  const size_t count = layout.axes.size();
+  part_axes_.resize(count);
+  megatron_axes_.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    part_axes_[i].size = layout.axes[i];
+    megatron_axes_[i].size = layout.axes[layout.order[i]];
+  }
+  int64_t distance = width_;
+  for (size_t i = count; i-- > 0; distance *= megatron_axes_[i].size) {
+    part_axes_[layout.order[i]].distance = distance;
+  }
+  distance = width_;
+  std::vector<int64_t> in_part(count);
+  for (size_t i = count; i-- > 0; distance *= part_axes_[i].size) in_part[i] = distance;
+  for (size_t i = 0; i < count; ++i) megatron_axes_[i].distance = in_part[layout.order[i]];
 }
 
-// The input is [outer, inner, width]; the runs make elements [begin, end) of [inner, outer, width].
-// Both directions use it.
-void OpLayout::exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+// Appends the runs that make elements [begin, end) of a side whose axes these are.
+void OpLayout::permuted(const std::vector<Axis>& axes, int64_t begin, int64_t end,
                         std::vector<Run>& runs) const {
   for (int64_t position = begin; position < end;) {
-    const int64_t block = position / width_;
     const int64_t within = position % width_;
+    int64_t from = within;
+    int64_t rest = position / width_;
+    for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+      from += rest % axis->size * axis->distance;
+      rest /= axis->size;
+    }
     const int64_t length = std::min(width_ - within, end - position);
-    runs.push_back({0, (block % outer * inner + block / outer) * width_ + within, length});
+    runs.push_back({0, from, length});
     position += length;
   }
 }
 
 void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (width_ > 0) return exchange(outer_, inner_, begin, end, runs);
+  if (width_ > 0) return permuted(megatron_axes_, begin, end, runs);
   int64_t position = begin;
   while (position < std::min(end, zeros_from_)) {
     const int64_t repeat = position / period_;
@@ -60,8 +81,9 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
     const int64_t in_block = within % strand->length;
     const int64_t length =
         std::min({strand->length - in_block, end - position, zeros_from_ - position});
-    runs.push_back({static_cast<int>(strand->part),
-                    repeat * part_periods_[strand->part] + strand->from +
+    const Source& source = sources_[strand->part];
+    runs.push_back({static_cast<int>(source.part),
+                    source.begin + repeat * source.period + strand->from +
                         within / strand->length * strand->stride + in_block,
                     length});
     position += length;
@@ -70,11 +92,16 @@ void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const
 }
 
 void OpLayout::inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const {
-  if (width_ > 0) return exchange(inner_, outer_, begin, end, runs);
-  const auto index = static_cast<size_t>(part);
+  if (width_ > 0) return permuted(part_axes_, begin, end, runs);
   for (int64_t position = begin; position < end;) {
-    const int64_t repeat = position / part_periods_[index];
-    const int64_t within = position % part_periods_[index];
+    const auto source =
+        std::find_if(sources_.begin(), sources_.end(), [&](const Source& candidate) {
+          return candidate.part == static_cast<size_t>(part) && position >= candidate.begin &&
+                 position - candidate.begin < candidate.length;
+        });
+    const auto index = static_cast<size_t>(source - sources_.begin());
+    const int64_t repeat = (position - source->begin) / source->period;
+    const int64_t within = (position - source->begin) % source->period;
     const auto in_block = [&](const PlacedStrand& strand) {
       return within % strand.stride - strand.from;
     };

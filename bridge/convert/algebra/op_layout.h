@@ -35,30 +35,43 @@ class OpLayout {
   // The change in the direction to Megatron.
   ValueChange value_change() const { return value_change_; }
 
+  // Whether neighbours on one side lie apart on the other, so that each run is one element. Then
+  // there is one part.
+  bool scattered() const { return width_ == 1; }
+
   // Slice rule, forward: appends the runs that make Megatron elements [begin, end), in order.
   void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
   // Slice rule, inverse: appends the Megatron runs that make elements [begin, end) of the HF part.
   void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
 
  private:
+  struct Axis {
+    int64_t size = 0;
+    int64_t distance = 0;  // of neighbours on the other side, in elements
+  };
   struct PlacedStrand : mappings::Strand {
     int64_t begin = 0;  // in Megatron's period
   };
+  // A range of an HF part, which is the whole part unless the op says otherwise.
+  struct Source : mappings::Range {
+    int64_t period = 0;
+  };
 
   void place(const mappings::Strands& layout);
-  void place(const mappings::Exchange& layout);
-  void exchange(int64_t outer, int64_t inner, int64_t begin, int64_t end,
+  void place(const mappings::Permutation& layout);
+  void permuted(const std::vector<Axis>& axes, int64_t begin, int64_t end,
                 std::vector<Run>& runs) const;
 
-  // Each side repeats its period. Megatron's period is the strands in order; the period of a part
+  // Each side repeats its period. Megatron's period is the strands in order; the period of a source
   // is its elements among them.
   std::vector<PlacedStrand> strands_;
-  std::vector<int64_t> part_periods_;
+  std::vector<Source> sources_;  // a strand's `part` is an index into them
   int64_t period_ = 0;
-  // The axes of an exchange, else 0: the part's elements are [outer, inner, width], Megatron's
-  // [inner, outer, width].
-  int64_t outer_ = 0;
-  int64_t inner_ = 0;
+  // The axes of a permutation, else none: in Megatron's order, with the distances in the part, and
+  // in the order of the part, with the distances in Megatron's tensor. Each side has stretches of
+  // width_ elements.
+  std::vector<Axis> megatron_axes_;
+  std::vector<Axis> part_axes_;
   int64_t width_ = 0;
   int64_t zeros_from_ = 0;  // elements from here on are padding
   int64_t elements_ = 0;

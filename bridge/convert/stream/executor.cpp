@@ -59,7 +59,10 @@ class SliceQueue {
   }
 
  private:
+  // Each element of a scattered layout costs a run, which is larger than the element.
   static int64_t elements(int64_t bytes, const Transfer& transfer) {
+    constexpr int64_t kScattered = 16;
+    if (transfer.layout->scattered()) bytes = std::max<int64_t>(bytes / kScattered, 16);
     return bytes * 8 / transfer.widest_bits() / 2 * 2;
   }
 

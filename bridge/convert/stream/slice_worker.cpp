@@ -53,6 +53,7 @@ void SliceWorker::run_elements(const Slice& slice) {
 }
 
 uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc) {
+  if (transfer.layout->scattered()) return gather_scattered(transfer, input, wants_crc);
   const bool need_crc = execution_.hooks.on_read || wants_crc;
   uint32_t crc = 0;
   size_t filled = 0;
@@ -79,6 +80,36 @@ uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> inpu
     crc = filled == into.size() ? run_crc : crc32_combine(crc, run_crc, length);
   }
   return crc;
+}
+
+uint32_t SliceWorker::gather_scattered(const Transfer& transfer, std::span<std::byte> input,
+                                       bool wants_crc) {
+  const TransferInput& from = transfer.inputs[0];
+  const auto size = static_cast<size_t>(bytes_of(from.dtype, 1));
+  scattered_.clear();
+  for (size_t i = 0; i < runs_.size(); ++i) scattered_.emplace_back(runs_[i].begin, i);
+  std::sort(scattered_.begin(), scattered_.end());
+  for (size_t first = 0; first < scattered_.size();) {
+    size_t last = first + 1;
+    while (last < scattered_.size() && scattered_[last].first == scattered_[last - 1].first + 1) {
+      ++last;
+    }
+    const int64_t begin = bytes_of(from.dtype, scattered_[first].first);
+    const std::span<std::byte> stretch =
+        sized(stretch_, static_cast<int64_t>((last - first) * size));
+    execution_.reader.read(static_cast<size_t>(from.tensor), begin, stretch);
+    if (execution_.hooks.on_read) {
+      execution_.hooks.on_read(static_cast<size_t>(from.tensor), begin, std::ssize(stretch),
+                               crc32(stretch));
+    }
+    for (size_t i = first; i < last; ++i) {
+      const auto element = stretch.subspan((i - first) * size, size);
+      std::copy(element.begin(), element.end(),
+                input.begin() + static_cast<std::ptrdiff_t>(scattered_[i].second * size));
+    }
+    first = last;
+  }
+  return wants_crc ? crc32(input) : 0;
 }
 
 int64_t SliceWorker::convert(const Transfer& transfer, std::span<const std::byte> input,

@@ -25,7 +25,7 @@ void expect_same(const Json& found, const Json& expected, const std::string& wha
 
 TEST(HfDefaults, AreThoseOfTheClass) {
   const Json all = Json::parse(std::ifstream(data_dir() + "/hf_defaults.json"));
-  ASSERT_EQ(all.size(), 13);
+  ASSERT_EQ(all.size(), 29);
   for (const auto& [name, entry] : all.items()) {
     const Json expected = provider_of(entry["config"]);
     Json none = entry["config"];

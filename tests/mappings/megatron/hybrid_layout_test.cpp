@@ -58,6 +58,9 @@ TEST(HybridLayout, WhatItDoesNotCoverIsNamed) {
       {R"({"experimental_attention_variant": "dsa"})", "(DSA)"},
       {R"({"experimental_attention_variant": "dsv4_hybrid"})", "DeepSeek-V4"},
       {R"({"mtp_num_layers": 1})", "(MTP)"},
+      {R"({"transformer_layer_spec":
+          {"_target_": "megatron.bridge.models.olmoe.olmoe_provider.olmoe_layer_spec"}})",
+       "the layers of megatron.bridge.models.olmoe.olmoe_provider.olmoe_layer_spec"},
       {R"({"rope_scaling": true})", "rope_scaling"},
       {R"({"window_attn_skip_freq": [0, 1, 1]})", "window"},
       {R"({"vision_config": {"depth": 2}})", "vision"},

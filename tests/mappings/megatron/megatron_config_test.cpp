@@ -259,6 +259,57 @@ TEST(Provider, RoutersOfSoftmax) {
   EXPECT_EQ(provider_of(mixtral.dump())["window_size"], Json({4095, 0}));
 }
 
+// residual_dropout is transformers' name for the dropout of what attention and MLP add.
+TEST(Provider, SeedOssTrainsWithItsDropouts) {
+  Json seed = Json::parse(kSeedOss36B);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["attention_dropout"], 0.1);
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], true);
+  seed["attention_bias"] = false;
+  seed["residual_dropout"] = 0.0;
+  EXPECT_EQ(provider_of(seed.dump())["add_qkv_bias"], false);
+  EXPECT_EQ(provider_of(seed.dump())["hidden_dropout"], 0.0);
+}
+
+// is_layer_window_attention: 1 is a layer with the window.
+TEST(Provider, MinistralSaysTheLayersWithTheWindow) {
+  Json ministral = Json::parse(kMinistral8B);
+  ministral["num_hidden_layers"] = 3;
+  EXPECT_EQ(provider_of(ministral.dump())["window_size"], Json({32767, 0}));
+  EXPECT_EQ(provider_of(ministral.dump())["window_attn_skip_freq"], nullptr);
+  ministral["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(provider_of(ministral.dump())["window_attn_skip_freq"], Json({1, 0, 1}));
+  EXPECT_EQ(megatron_args(provider_of(ministral.dump()), {})["window_attn_skip_freq"],
+            Json({1, 0, 1}));
+  ministral["layer_types"] = {"full_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(provider_of(ministral.dump())["window_size"], nullptr);
+  ministral["layer_types"] = {"sliding_attention", "chunked_attention", "full_attention"};
+  EXPECT_THROW(provider_of(ministral.dump()), bridge::Error);
+}
+
+constexpr char kGemma3[] = R"({
+  "model_type": "gemma3_text", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7,
+  "num_attention_heads": 4, "vocab_size": 128)";
+
+// As gemma3_bridge.py sets them: softmax_scale is 1 / sqrt(query_pre_attn_scalar).
+TEST(Provider, Gemma3HasTwoBasesAndAPattern) {
+  const auto with = [](const std::string& more) { return provider_of(kGemma3 + more + "}"); };
+  const Json released = with(
+      R"(, "sliding_window": 512, "query_pre_attn_scalar": 16, "rope_local_base_freq": 10000.0,
+      "rope_theta": 500000.0, "rope_scaling": {"rope_type": "linear", "factor": 8.0})");
+  EXPECT_EQ(released["window_size"], 512);
+  EXPECT_EQ(released["interleaved_attn_pattern"], Json({5, 1}));
+  EXPECT_EQ(released["softmax_scale"], 0.25);
+  EXPECT_EQ(released["rotary_base"], Json({10000.0, 500000.0}));
+  EXPECT_EQ(released["rope_scaling_factor"], 8.0);
+  EXPECT_EQ(with("")["rope_scaling_factor"], 1.0);
+  EXPECT_EQ(with(R"(, "sliding_window_pattern": 4)")["interleaved_attn_pattern"], Json({3, 1}));
+  const char* const types = R"(, "layer_types": ["sliding_attention", "full_attention",
+      "sliding_attention", "full_attention", "sliding_attention", "full_attention",
+      "sliding_attention"])";
+  EXPECT_EQ(with(types)["interleaved_attn_pattern"], Json({1, 1}));
+}
+
 TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   Json mistral = Json::parse(kMistral7B);
   EXPECT_EQ(provider_of(mistral.dump())["window_size"], Json({4095, 0}));
@@ -272,6 +323,41 @@ TEST(Provider, MistralHasAWindowWhereTheConfigurationSaysSo) {
   mistral["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 1e6}, {"factor", 16.0}};
   EXPECT_EQ(provider_of(mistral.dump())["yarn_rotary_scaling_factor"], 16.0);
   EXPECT_EQ(provider_of(mistral.dump())["rotary_base"], 1e6);
+}
+
+TEST(Provider, PhiTurnsThePartOfAHeadThatTheConfigurationSays) {
+  Json phi = Json::parse(kPhi4);
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 1.0);
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], nullptr);
+  EXPECT_EQ(provider_of(phi.dump())["num_query_groups"], 10);
+  phi["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.75);
+  phi["rope_parameters"] = {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}};
+  EXPECT_EQ(provider_of(phi.dump())["rotary_percent"], 0.5);
+  phi["sliding_window"] = 2047;
+  EXPECT_EQ(provider_of(phi.dump())["window_size"], Json({2046, 0}));
+}
+
+TEST(Provider, GptOssHasWhatItsLayersDo) {
+  Json oss = Json::parse(kGptOss20B);
+  const Json provider = provider_of(oss.dump());
+  EXPECT_EQ(provider["softmax_type"], "learnable");
+  EXPECT_EQ(provider["window_size"], Json({127, 0}));
+  EXPECT_EQ(provider["window_attn_skip_freq"], 2);
+  EXPECT_EQ(provider["activation_func"]["_target_"],
+            "megatron.core.fusions.fused_bias_geglu.quick_gelu");
+  EXPECT_EQ(provider["activation_func_clamp_value"], 7.0);
+  EXPECT_EQ(provider["glu_linear_offset"], 1.0);
+  EXPECT_EQ(provider["add_bias_linear"], true);
+  EXPECT_EQ(provider["moe_ffn_hidden_size"], 2880);
+  EXPECT_EQ(provider["moe_router_pre_softmax"], false);
+  EXPECT_EQ(provider["position_embedding_type"], "yarn");
+  EXPECT_EQ(provider["yarn_correction_range_round_to_int"], false);
+  EXPECT_EQ(megatron_args(provider, {})["quick_geglu"], true);
+  EXPECT_EQ(megatron_args(provider, {})["swiglu"], false);
+  oss["num_hidden_layers"] = 3;
+  oss["layer_types"] = {"full_attention", "sliding_attention", "sliding_attention"};
+  EXPECT_EQ(provider_of(oss.dump())["window_attn_skip_freq"], Json({0, 1, 1}));
 }
 
 TEST(Provider, FollowsTheDtype) {

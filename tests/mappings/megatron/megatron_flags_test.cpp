@@ -46,6 +46,19 @@ TEST(MegatronFlags, OfRopeScaling) {
   EXPECT_EQ(flags_of(R"({"use_rope_scaling": false, "rope_scaling_factor": 32.0})"), "");
 }
 
+TEST(MegatronFlags, OfSinksAndAClampedQuickGelu) {
+  const MegatronFlags found = megatron_flags(Json::parse(R"({"swiglu": false, "quick_geglu": true,
+      "activation_func_clamp_value": 7.0, "glu_linear_offset": 1.0, "softmax_type": "learnable"})"));
+  EXPECT_EQ(fmt::format("{}", fmt::join(found.flags, " ")),
+            "--activation-func-clamp-value 7.0 --quick-geglu --glu-linear-offset 1.0 "
+            "--softmax-type learnable");
+  EXPECT_EQ(pairs_of(found.provider),
+            "activation_func_clamp_value=7.0 glu_linear_offset=1.0 softmax_type='learnable' ");
+  EXPECT_EQ(
+      flags_of(R"({"quick_geglu": false, "glu_linear_offset": 0.0, "softmax_type": "vanilla"})"),
+      "");
+}
+
 TEST(MegatronFlags, OfYarnOutsideOfLatentAttention) {
   const MegatronFlags found = megatron_flags(Json::parse(R"({"position_embedding_type": "yarn",
       "rotary_scaling_factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.0,

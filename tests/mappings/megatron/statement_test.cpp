@@ -63,7 +63,7 @@ std::vector<RealModel> real_models() {
     arguments.update(file["arguments"]);
     models.push_back({entry.path().stem(), file["config"], arguments});
   }
-  EXPECT_EQ(models.size(), 12U);
+  EXPECT_EQ(models.size(), 19U);
   return models;
 }
 
@@ -211,10 +211,12 @@ struct Change {
 };
 
 TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
-  const std::vector<std::string> grouped = {"llama", "qwen2", "qwen3", "mixtral", "qwen3_moe"};
-  const std::vector<std::string> all = {"llama",     "qwen2",        "qwen3",   "mixtral",
-                                        "qwen3_moe", "qwen3_next",   "qwen3_5", "deepseek_v3",
-                                        "glm4_moe",  "glm4_moe_lite"};
+  const std::vector<std::string> grouped = {"llama",   "qwen2",     "qwen3",    "seed_oss",
+                                            "mixtral", "qwen2_moe", "qwen3_moe"};
+  const std::vector<std::string> all = {"llama",   "qwen2",       "qwen3",     "seed_oss",
+                                        "mixtral", "qwen2_moe",   "qwen3_moe", "qwen3_next",
+                                        "qwen3_5", "deepseek_v3", "glm4_moe",  "glm4_moe_lite",
+                                        "hy_v3",   "deepseek_v2"};
   const std::vector<Change> changes = {
       {{{"rotary_base", 123456.0}}, all},
       {{{"layernorm_epsilon", 3e-6}}, all},
@@ -235,14 +237,17 @@ TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
       {{{"rotary_scaling_factor", 20.0}, {"beta_fast", 16.0}, {"mscale", 0.7}}, {"deepseek_v3"}},
       {{{"rope_type", "rope"}}, {"deepseek_v3"}},
       {{{"moe_router_topk", 3}},
-       {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3", "glm4_moe", "glm4_moe_lite"}},
+       {"mixtral", "qwen2_moe", "qwen3_moe", "qwen3_next", "deepseek_v2", "deepseek_v3", "glm4_moe",
+        "glm4_moe_lite", "hy_v3"}},
       {{{"moe_router_pre_softmax", true}}, {"qwen3_moe", "qwen3_next"}},
+      {{{"moe_router_pre_softmax", false}}, {"qwen2_moe"}},
       {{{"moe_aux_loss_coeff", 0.25}},
-       {"mixtral", "qwen3_moe", "qwen3_next", "deepseek_v3", "glm4_moe", "glm4_moe_lite"}},
+       {"mixtral", "qwen2_moe", "qwen3_moe", "qwen3_next", "deepseek_v2", "deepseek_v3", "glm4_moe",
+        "glm4_moe_lite", "hy_v3"}},
       {{{"moe_router_topk_scaling_factor", 1.5},
         {"moe_router_num_groups", 2},
         {"moe_router_group_topk", 1}},
-       {"deepseek_v3", "glm4_moe", "glm4_moe_lite"}},
+       {"deepseek_v2", "deepseek_v3", "glm4_moe", "glm4_moe_lite"}},
       {{{"window_size", Json::parse("[31, 0]")}}, {"mixtral"}},
   };
   int tried = 0;
@@ -267,7 +272,7 @@ TEST(Statement, ConfigJsonTakesTheCheckpointsNumbers) {
     EXPECT_TRUE(bring_up_to_date(find_table(same, ""), meant, meant, same).empty());
     EXPECT_EQ(same, model.config);
   }
-  EXPECT_EQ(tried, 70);
+  EXPECT_EQ(tried, 98);
 }
 
 // A config.json out of the arguments alone means what they say, and what the model's own means.
@@ -376,6 +381,14 @@ TEST(Statement, AKeyIsWrittenWhereConfigJsonHasIt) {
   bring_up_to_date(table, {{"rotary_base", 5.0}, {"factor", 8}},
                    {{"rotary_base", 5.0}, {"factor", 2}}, config);
   EXPECT_EQ(config.dump(), R"({"rope_theta":2.0,"rope_scaling":{"factor":2}})");
+}
+
+// Megatron-Core gives every Nth layer no window where the field is a number N.
+TEST(Statement, LayersWithAWindowAreListed) {
+  const Json meaning = meaning_of(Json::parse(R"({"model_type": "gpt_oss", "hidden_size": 64,
+      "intermediate_size": 96, "num_attention_heads": 8, "num_hidden_layers": 3, "vocab_size": 128})"));
+  EXPECT_EQ(meaning.at("window_size"), Json({127, 0}));
+  EXPECT_EQ(meaning.at("window_attn_skip_freq"), Json({1, 0, 1}));
 }
 
 }  // namespace

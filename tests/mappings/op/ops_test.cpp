@@ -13,16 +13,17 @@ namespace mappings {
 namespace {
 
 TEST(Ops, AreFoundByTheirNames) {
-  EXPECT_EQ(all_ops().size(), 9U);
+  EXPECT_EQ(all_ops().size(), 14U);
   for (const Op* op : all_ops()) EXPECT_EQ(&op_named(op->name), op) << op->name;
   try {
-    op_named("transpose");
+    op_named("mirror");
     FAIL() << "found";
   } catch (const bridge::Error& e) {
     EXPECT_EQ(e.code(), bridge::Code::kBadInput);
-    EXPECT_EQ(e.message(), "unknown op 'transpose'");
+    EXPECT_EQ(e.message(), "unknown op 'mirror'");
     EXPECT_EQ(e.hint(),
-              "ops: copy, concat, qkv, gated_qkv, group, ungroup, columns, vocab, minus_one");
+              "ops: copy, concat, qkv, gated_qkv, fused_qkv, group, ungroup, columns, "
+              "swap_columns, transpose, deinterleave, transpose_deinterleave, vocab, minus_one");
   }
 }
 

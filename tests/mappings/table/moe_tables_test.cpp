@@ -134,6 +134,57 @@ TEST(Qwen3Moe, LayersWithoutExperts) {
   EXPECT_EQ(bound(renamed).dim("experts"), 16);  // the name that transformers 5 writes
 }
 
+// Qwen2MoeAttention has biases as qkv_bias says; norm_topk_prob normalizes after the softmax.
+TEST(Qwen2Moe, BiasesAndRouter) {
+  const auto biases = [](const Json& config) {
+    int count = 0;
+    bound(config).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      count += tensor.name.ends_with("linear_qkv.bias") ? 1 : 0;
+    });
+    return count;
+  };
+  const Json config = small(kQwen15MoeA27B);
+  EXPECT_EQ(biases(config), 4);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["add_qkv_bias"], true);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["moe_router_pre_softmax"], true);
+  const Json plain = with(with(config, "qkv_bias", "false"), "norm_topk_prob", "true");
+  EXPECT_EQ(biases(plain), 0);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["add_qkv_bias"], false);
+  EXPECT_EQ(bound(plain).megatron_config("bf16")["moe_router_pre_softmax"], false);
+}
+
+// The norms of Megatron-Bridge's FullDimQNorm and OLMoESelfAttention are as wide as all heads.
+TEST(WholeQkNorm, WidthsAndBothNames) {
+  for (const auto& [released, width_q, width_k] :
+       {std::tuple(kOlmoe1B7B, 2048, 2048), std::tuple(kMiniMaxM2, 48 * 128, 8 * 128)}) {
+    std::map<std::string, LogicalTensor> found;
+    bound(small(released)).for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      if (tensor.name.find("self_attention.q_layernorm") != std::string::npos ||
+          tensor.name.find("self_attention.k_layernorm") != std::string::npos) {
+        found.emplace(tensor.name, tensor);
+      }
+    });
+    ASSERT_EQ(found.size(), 8u);
+    const LogicalTensor& q = found.at("decoder.layers.3.self_attention.q_layernorm.weight");
+    const LogicalTensor& k = found.at("decoder.layers.3.self_attention.k_layernorm.weight");
+    EXPECT_EQ(q.hf[0].name, "model.layers.3.self_attn.q_norm.weight");
+    EXPECT_EQ(q.hf[0].shape, bridge::Shape{width_q});
+    EXPECT_EQ(k.hf[0].shape, bridge::Shape{width_k});
+    ASSERT_EQ(k.aliases.size(), 1u);
+    EXPECT_EQ(k.aliases[0], "decoder.layers.3.self_attention.k_norm.weight");
+  }
+}
+
+TEST(MiniMaxM2, RotatesThePartThatEitherNameSays) {
+  const Json config = small(kMiniMaxM2);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["rotary_percent"], 0.5);
+  EXPECT_EQ(bound(config).megatron_config("bf16")["rotary_base"], 5000000);
+  const Json section = with(config, "rope_parameters", R"({"partial_rotary_factor": 0.25})");
+  EXPECT_EQ(bound(section).megatron_config("bf16")["rotary_percent"], 0.25);
+  EXPECT_EQ(bound(without(config, "rotary_dim")).megatron_config("bf16")["rotary_percent"], 1.0);
+  EXPECT_EQ(bound(config).block_schemes()[0].block_rows, 128);  // fmt float8_e4m3fn
+}
+
 struct Requested {
   const char* file;
   const char* config;
@@ -258,6 +309,15 @@ TEST(ExpertTables, RefuseByName) {
        "without weight_block_size"},
       {kDeepSeekV3, "quantization_config", kBlocks, "fmt 'e5m2'"},
       {kDeepSeekV3, "quantization_config", kStatic, "activation_scheme 'static'"},
+      {kDeepSeekV32, "q_lora_rank", "null", "q_lora_rank null"},
+      {kDeepSeekV32, "attention_bias", "true", "attention_bias true"},
+      {kDeepSeekV32, "indexer_rope_interleave", "true", "indexer_rope_interleave true"},
+      {kDeepSeekV32, "mlp_layer_types", R"(["dense", "sparse", "dense", "sparse"])",
+       "dense layers before all others"},
+      {kDeepSeekV32, "scoring_func", "\"softmax\"", "scoring_func 'softmax'"},
+      {kGlm5, "indexer_rope_interleave", "false", "indexer_rope_interleave false"},
+      {kGlm5, "index_topk_pattern", "\"FSFS\"", "index_topk_pattern"},
+      {kGlm5, "indexer_types", R"(["shared", "full", "full", "full"])", "layer 0 shares an index"},
       {kGlm45Air, "first_k_dense_replace", "4", "first_k_dense_replace 4 of 4 layers with 1 MTP"},
       {kGlm45Air, "quantization_config", R"({"quant_method": "compressed-tensors"})",
        "quant_method 'compressed-tensors'"},
@@ -267,6 +327,13 @@ TEST(ExpertTables, RefuseByName) {
       {kQwen3_30B_A3B, "attention_bias", "true", "attention_bias true"},
       {kQwen3_30B_A3B, "num_experts", "0", "without experts"},
       {kQwen3_30B_A3B, "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
+      {kQwen15MoeA27B, "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
+      {kOlmoe1B7B, "clip_qkv", "8.0", "clip_qkv 8.0"},
+      {kOlmoe1B7B, "attention_bias", "true", "attention_bias true"},
+      {kMiniMaxM2, "use_qk_norm", "false", "use_qk_norm false"},
+      {kMiniMaxM2, "scoring_func", "\"softmax\"", "scoring_func 'softmax'"},
+      {kMiniMaxM2, "shared_intermediate_size", "1536", "shared_intermediate_size 1536"},
+      {kMiniMaxM2, "attn_type_list", "[0, 1]", "attn_type_list"},
       {kMixtral8x7B, "quantization_config", R"({"quant_method": "awq"})", "quant_method 'awq'"},
       {kMixtral8x7B, "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
   };
@@ -288,10 +355,13 @@ TEST(ExpertTables, WarnOfWhatMegatronLacks) {
       {kDeepSeekV3, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
       {kDeepSeekV3, "rms_norm_eps", "1e-05", "rms_norm_eps 1e-05"},
       {kDeepSeekV3, "rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
+      {kDeepSeekV32, "rms_norm_eps", "1e-05", "rms_norm_eps 1e-05"},
       {kGlm45Air, "rope_scaling", R"({"rope_type": "yarn", "factor": 2.0})", "rope type 'yarn'"},
       {kGlm45Air, "norm_topk_prob", "false", "norm_topk_prob false with num_experts_per_tok 8"},
       {kQwen3_30B_A3B, "num_experts_per_tok", "1", "norm_topk_prob with num_experts_per_tok 1"},
       {kQwen3_30B_A3B, "use_sliding_window", "true", "use_sliding_window"},
+      {kOlmoe1B7B, "num_key_value_heads", "8", "num_key_value_heads 8 of 16 heads"},
+      {kMiniMaxM2, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
       {kMixtral8x7B, "num_experts_per_tok", "1", "num_experts_per_tok 1"},
       {kMixtral8x7B, "rope_scaling", R"({"type": "dynamic", "factor": 2.0})",
        "rope type 'dynamic'"},

@@ -149,8 +149,15 @@ const Published kPublished[] = {
     {"qwen2_7b", kQwen2_7B, "qwen2.jsonc", 339, 7'615'616'512},
     {"qwen3_0_6b", kQwen3_06B, "qwen3.jsonc", 310, 596'049'920},
     {"qwen3_8b", kQwen3_8B, "qwen3.jsonc", 399, 8'190'735'360},
+    {"seed_oss_36b", kSeedOss36B, "seed_oss.jsonc", 771, 36'151'104'512},
     {"mistral_7b", kMistral7B, "mistral.jsonc", 291, 7'241'732'096},
+    {"gpt_oss_20b", kGptOss20B, "gpt_oss.jsonc", 411, 20'914'757'184},
+    {"phi_4", kPhi4, "phi3.jsonc", 243, 14'659'507'200},
     {"qwen3_30b_a3b", kQwen3_30B_A3B, "qwen3_moe.jsonc", 18'867, 30'532'122'624},
+    {"qwen1_5_moe_a2_7b", kQwen15MoeA27B, "qwen2_moe.jsonc", 4'659, 14'315'784'192},
+    {"ministral_8b", kMinistral8B, "ministral.jsonc", 327, 8'019'808'256},
+    {"olmoe_1b_7b", kOlmoe1B7B, "olmoe.jsonc", 3'219, 6'919'161'856},
+    {"minimax_m2", kMiniMaxM2, "minimax_m2.jsonc", 48'239, 228'689'764'864},
     {"mixtral_8x7b", kMixtral8x7B, "mixtral.jsonc", 995, 46'702'792'704},
 };
 
@@ -244,12 +251,37 @@ TEST(Tables, RefuseByName) {
       {"llama", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
       {"qwen2", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
       {"mistral", "quantization_config", "{\"quant_method\": \"fp8\"}", "quant_method 'fp8'"},
+      {"seed_oss", "attention_out_bias", "true", "attention_out_bias true"},
+      {"seed_oss", "mlp_bias", "true", "mlp_bias true"},
+      {"gpt_oss", "attention_bias", "false", "attention_bias false"},
+      {"gpt_oss", "swiglu_alpha", "2.5", "swiglu_alpha 2.5"},
+      {"gpt_oss", "layer_types", R"(["full_attention"])", "layer_types"},
+      {"gpt_oss", "sliding_window", "null", "sliding_window is null"},
+      {"gpt_oss", "quantization_config", R"({"quant_method": "mxfp4"})", "quant_method 'mxfp4'"},
+      {"phi3", "rope_scaling", R"({"type": "longrope"})", "LongRoPE (rope type 'longrope')"},
+      {"phi3", "rope_scaling", R"({"type": "su"})", "LongRoPE (rope type 'su')"},
+      {"phi3", "rope_scaling", R"({"type": "yarn", "factor": 2.0})", "LongRoPE (rope type 'yarn')"},
+      {"phi3", "rope_scaling", R"({"type": "linear", "factor": 2.0})", "rope type 'linear'"},
       {"qwen3", "attention_bias", "true", "attention_bias true"},
       {"qwen3", "quantization_config", "{\"quant_method\": \"fp8\"}", "without weight_block_size"},
       {"qwen3", "num_nextn_predict_layers", "2", "num_nextn_predict_layers 2"},
+      {"glm4", "hidden_act", "\"gelu\"", "hidden_act 'gelu'"},
+      {"gemma2", "hidden_activation", "\"silu\"", "'silu' is not supported (gelu_pytorch_tanh is)"},
+      {"gemma2", "tie_word_embeddings", "false", "no output layer of its own"},
+      {"gemma2", "sliding_window", "null", "sliding_window null"},
+      {"gemma2", "layer_types", R"(["full_attention", "full_attention", "full_attention"])",
+       "layer_types other than a window in every other layer"},
+      {"gemma3_text", "final_logit_softcapping", "30.0", "soft caps are not supported"},
+      {"gemma3_text", "rope_scaling", R"({"rope_type": "yarn", "factor": 8.0})", "'yarn'"},
+      {"gemma3_text", "layer_types", R"(["sliding_attention", "full_attention", "full_attention"])",
+       "after every 1 with one"},
+      {"nemotron", "mlp_bias", "true", "mlp_bias true"},
+      {"nemotron", "hidden_act", "\"gelu\"", "'gelu' is not supported (relu2 is)"},
+      {"starcoder2", "use_bias", "false", "use_bias false"},
   };
   for (const Refusal& refusal : kCases) {
     Json config = small_config(refusal.type);
+    if (std::string(refusal.type).starts_with("gemma")) config.erase("tie_word_embeddings");
     config[refusal.key] = Json::parse(refusal.value);
     try {
       const Binding binding(find_table(config, ""), config);
@@ -372,7 +404,11 @@ TEST(FindTable, RefusesTheUnknown) {
   const std::tuple<const char*, const char*, bridge::Code, const char*> kCases[] = {
       {R"({"architectures": ["LlamaForSequenceClassification"], "model_type": "llama"})", "",
        bridge::Code::kUnsupported,
-       "'LlamaForSequenceClassification' (there are tables for DeepseekV3ForCausalLM, "},
+       "'LlamaForSequenceClassification' (there are tables for DeepseekV2ForCausalLM, "},
+      {R"({"architectures": ["Qwen3ForSequenceClassification"], "model_type": "qwen3"})", "",
+       bridge::Code::kUnsupported, "GPTModel has no parameter for its head, score.weight"},
+      {R"({"architectures": ["Ministral3ForCausalLM"]})", "", bridge::Code::kUnsupported,
+       "Ministral 3 is another architecture"},
       {R"({"model_type": "bert"})", "", bridge::Code::kUnsupported, "model type 'bert'"},
       {"{}", "Bert", bridge::Code::kUnsupported, "'Bert'"},
       {"{}", "", bridge::Code::kBadInput, "neither architectures nor model_type"},

@@ -279,8 +279,12 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(with("  num_layers: 1\n  qk_l2_norm: true\n", bridge::Code::kUnsupported),
             "run_config.yaml: model: qk_l2_norm: not computed here");
   EXPECT_EQ(
+      with("  num_layers: 1\n  experimental_attention_variant: kda\n", bridge::Code::kUnsupported),
+      "run_config.yaml: model: experimental_attention_variant: 'kda' is not computed here");
+  EXPECT_EQ(
       with("  num_layers: 1\n  experimental_attention_variant: dsa\n", bridge::Code::kUnsupported),
-      "run_config.yaml: model: experimental_attention_variant: 'dsa' is not computed here");
+      "run_config.yaml: model: experimental_attention_variant: 'dsa' is computed with "
+      "multi_latent_attention only");
   EXPECT_EQ(with("  num_layers: 1\n  experimental_attention_variant: gdn\n"),
             "run_config.yaml: model: linear_attention_freq: missing");
   EXPECT_EQ(with("  num_layers: 1\n  enable_hyper_connections: true\n", bridge::Code::kUnsupported),

@@ -50,6 +50,9 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "tied false",
                                   "norm.kind cast, then scale",
                                   "norm.eps 1e-06",
+                                  "post_norms false",
+                                  "embedding_scale 1",
+                                  "logit_cap 0",
                                   "hyper.streams 0",
                                   "hyper.steps 0",
                                   "hyper.eps 0",
@@ -65,6 +68,8 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "layers.0.mlp.kind dense",
                                   "layers.0.mlp.width 6",
                                   "layers.0.mlp.bias true",
+                                  "layers.0.mlp.activation silu",
+                                  "layers.0.mlp.gated true",
                                   "mtp.0.attention.kind linear",
                                   "mtp.0.attention.key_heads 0",
                                   "mtp.0.attention.value_heads 0",
@@ -75,7 +80,10 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "mtp.0.mlp.width 0",
                                   "mtp.0.mlp.shared_width 0",
                                   "mtp.0.mlp.shared_gated false",
+                                  "mtp.0.mlp.bias false",
                                   "mtp.0.mlp.limit 2.5",
+                                  "mtp.0.mlp.gain 1",
+                                  "mtp.0.mlp.offset 0",
                                   "mtp.0.mlp.router.score root of softplus",
                                   "mtp.0.mlp.router.experts 0",
                                   "mtp.0.mlp.router.chosen 0",
@@ -83,6 +91,7 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "mtp.0.mlp.router.chosen_groups 1",
                                   "mtp.0.mlp.router.ranked_by 0",
                                   "mtp.0.mlp.router.selection_bias false",
+                                  "mtp.0.mlp.router.logit_bias false",
                                   "mtp.0.mlp.router.by_token false",
                                   "mtp.0.mlp.router.normalized false",
                                   "mtp.0.mlp.router.factor 1",
@@ -114,8 +123,12 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.attention.qkv_bias false",
       "layers.0.attention.output_bias false",
       "layers.0.attention.qk_norm false",
+      "layers.0.attention.whole_qk_norm false",
       "layers.0.attention.gated false",
+      "layers.0.attention.sinks false",
       "layers.0.attention.window 0",
+      "layers.0.attention.scale 0",
+      "layers.0.attention.cap 0",
       "layers.0.attention.rotary.channels 0",
       "layers.0.attention.rotary.layout pairs",
       "layers.0.attention.rotary.base 0",
@@ -131,9 +144,11 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.mlp.kind dense",
       "layers.0.mlp.width 0",
       "layers.0.mlp.bias false",
+      "layers.0.mlp.activation silu",
+      "layers.0.mlp.gated true",
   };
-  ASSERT_EQ(lines.size(), 10 + expected.size());
-  EXPECT_EQ(std::vector<std::string>(lines.begin() + 10, lines.end()), expected);
+  ASSERT_EQ(lines.size(), 13 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 13, lines.end()), expected);
 }
 
 }  // namespace

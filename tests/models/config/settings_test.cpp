@@ -100,9 +100,8 @@ ModelConfig megatron(const std::string& more) {
 // Each setting changes Megatron-Core's logits, and none is computed.
 TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
   for (const std::string line :
-       {"softmax_scale: 0.3", "softmax_type: off-by-one", "glu_linear_offset: 1.0",
-        "moe_expert_capacity_factor: 0.5", "moe_input_jitter_eps: 0.1",
-        "moe_router_load_balancing_type: sinkhorn",
+       {"softmax_type: off-by-one", "glu_linear_offset: 1.0", "moe_expert_capacity_factor: 0.5",
+        "moe_input_jitter_eps: 0.1", "moe_router_load_balancing_type: sinkhorn",
         "moe_router_load_balancing_type: [aux_loss, sinkhorn]", "moe_apply_probs_on_input: true",
         "moe_router_force_load_balancing: true", "use_mup: true", "heterogeneous_block_specs: true",
         "moe_shared_expert_glu_interleave_size: 32", "rotary_base_per_layer: [1.0e4, 1.0e6]"}) {
@@ -119,9 +118,64 @@ TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
             "run_config.yaml: model: yarn_rotary_scaling_factor: missing");
 }
 
+// The layer specifications of Megatron-Bridge's olmoe_provider.py and minimax_m2_provider.py.
+TEST(MegatronConfig, ASpecificationNamesTheNormOfAllHeadsTogether) {
+  const auto attention_of = [](const std::string& spec, const std::string& qk_layernorm) {
+    const ModelConfig config =
+        megatron("  position_embedding_type: rope\n  qk_layernorm: " + qk_layernorm +
+                 "\n  transformer_layer_spec: {_target_: megatron.bridge.models." + spec +
+                 ", _call_: false}\n");
+    return std::get<GroupedAttention>(config.layers.at(1).attention);
+  };
+  const GroupedAttention olmoe = attention_of("olmoe.olmoe_provider.olmoe_layer_spec", "true");
+  EXPECT_TRUE(olmoe.qk_norm && olmoe.whole_qk_norm);
+  const GroupedAttention minimax =
+      attention_of("minimax_m2.minimax_m2_provider.minimax_m2_layer_spec", "false");
+  EXPECT_TRUE(minimax.qk_norm && minimax.whole_qk_norm);
+  const GroupedAttention plain = attention_of("gpt_provider.default_layer_spec", "true");
+  EXPECT_TRUE(plain.qk_norm && !plain.whole_qk_norm);
+}
+
 constexpr const char* kLatent = R"(  multi_latent_attention: true
   qk_layernorm: true
 )";
+
+constexpr const char* kClampedExperts = R"(model:
+  hidden_size: 8
+  vocab_size: 10
+  num_layers: 2
+  num_attention_heads: 2
+  ffn_hidden_size: 12
+  normalization: RMSNorm
+  gated_linear_unit: true
+  activation_func: {_target_: megatron.core.fusions.fused_bias_geglu.quick_gelu}
+  activation_func_clamp_value: 7.0
+  glu_linear_offset: 1.0
+  softmax_type: learnable
+  position_embedding_type: rope
+  window_size: [4, 0]
+  window_attn_skip_freq: 2
+)";
+
+// As gpt-oss is trained: add_bias_linear, true by default, is for attention, router and experts.
+TEST(MegatronConfig, SinksAndExpertsWithBiases) {
+  const std::string experts = std::string(kClampedExperts) + "  num_moe_experts: 4\n";
+  const ModelConfig config = megatron_model_config(megatron_settings(experts));
+  EXPECT_TRUE(grouped(config).sinks && grouped(config).qkv_bias && grouped(config).output_bias);
+  EXPECT_EQ(std::get<GroupedAttention>(config.layers.at(0).attention).window, 5);
+  EXPECT_EQ(std::get<GroupedAttention>(config.layers.at(1).attention).window, 0);
+  const auto& mlp = std::get<MixtureOfExperts>(config.layers.at(1).mlp);
+  EXPECT_TRUE(mlp.bias && mlp.router.logit_bias);
+  EXPECT_EQ(mlp.limit, 7);
+  EXPECT_EQ(mlp.gain, 1.702);
+  EXPECT_EQ(mlp.offset, 1);
+  EXPECT_EQ(refusal([] { megatron_model_config(megatron_settings(kClampedExperts)); }),
+            "run_config.yaml: model: activation_func: quick_gelu is computed for experts only");
+  const std::string shared = experts + "  moe_shared_expert_intermediate_size: 6\n";
+  EXPECT_EQ(refusal([&] { megatron_model_config(megatron_settings(shared)); }),
+            "run_config.yaml: model: add_bias_linear: shared experts with biases are not computed "
+            "here");
+}
 
 // MLATransformerConfig's defaults, and the settings of a rotary embedding that latent attention
 // does not share with ordinary attention.
@@ -135,9 +189,61 @@ TEST(MegatronConfig, LatentAttention) {
   EXPECT_EQ(refusal([] { megatron(kLatent); }),
             "run_config.yaml: model: position_embedding_type: learned positions are not computed "
             "here");
-  for (const std::string line : {"rotary_interleaved: true", "window_size: [3, 0]"}) {
+  for (const std::string line :
+       {"rotary_interleaved: true", "window_size: [3, 0]", "softmax_scale: 0.3"}) {
     EXPECT_NE(refusal([&] { megatron(rope + "  " + line + "\n"); }), "accepted") << line;
   }
+}
+
+// The rules of core 0.19.2's dsa.py: which layer has an index, which epsilon its norm has, how its
+// channels turn.
+TEST(MegatronConfig, IndexOfLatentAttention) {
+  const std::string sparse = std::string(kLatent) + R"(  position_embedding_type: rope
+  experimental_attention_variant: dsa
+  dsa_indexer_n_heads: 3
+  dsa_indexer_head_dim: 128
+  dsa_indexer_topk: 5
+  layernorm_epsilon: 1.0e-3
+)";
+  const auto index = [&](const std::string& more, size_t layer = 0) {
+    return std::get<LatentAttention>(megatron(sparse + more).layers.at(layer).attention).index;
+  };
+  for (const size_t layer : {0, 1}) {
+    EXPECT_EQ(index("", layer).heads, 3);
+    EXPECT_EQ(index("", layer).dim, 128);
+    EXPECT_EQ(index("", layer).chosen, 5);
+    EXPECT_EQ(index("", layer).eps, 1e-3);
+    EXPECT_EQ(index("", layer).layout, RotaryLayout::kHalves);
+    EXPECT_FALSE(index("", layer).shared);
+  }
+  EXPECT_EQ(index("  dsa_indexer_k_norm_epsilon: 1.0e-6\n").eps, 1e-6);
+  EXPECT_EQ(index("  dsa_indexer_rope_interleaved: true\n").layout, RotaryLayout::kPairs);
+
+  const std::string shared = "  dsa_indexer_topk_freq: 2\n  dsa_indexer_skip_topk_offset: ";
+  EXPECT_FALSE(index(shared + "0\n", 0).shared);
+  EXPECT_TRUE(index(shared + "0\n", 1).shared);
+  EXPECT_TRUE(index(shared + "1\n", 1).shared);
+  EXPECT_EQ(index(shared + "1\n", 1).heads, 0);
+  EXPECT_EQ(index(shared + "1\n", 1).chosen, 5);
+  EXPECT_FALSE(index(shared + "2\n", 1).shared);
+  // The first depth is number 1 again.
+  const ModelConfig with_mtp = megatron(sparse + shared + "1\n  mtp_num_layers: 1\n");
+  EXPECT_EQ(std::get<LatentAttention>(with_mtp.mtp.at(0).attention).index.heads, 3);
+
+  const auto refused = [&](const std::string& more) {
+    return refusal([&] { megatron(sparse + more); });
+  };
+  EXPECT_EQ(
+      refused("  dsa_indexer_scoring_relu: false\n"),
+      "run_config.yaml: model: dsa_indexer_scoring_relu: scores below 0 are not computed here");
+  EXPECT_EQ(refused("  q_lora_rank: null\n"),
+            "run_config.yaml: model: the rank of the queries beside an index is 0, not in 1 to "
+            "16777216");
+  EXPECT_EQ(refused("  dsa_indexer_topk_freq: 0\n"),
+            "run_config.yaml: model: dsa_indexer_topk_freq: not positive");
+  EXPECT_EQ(refused(shared + "1\n  mtp_num_layers: 2\n"),
+            "run_config.yaml: model: a multi-token prediction depth without an index of its own is "
+            "not computed here");
 }
 
 // RotaryEmbedding has the llama3 scaling; the rotary embedding of mrope has none.

@@ -2,8 +2,12 @@
 // several blocks.
 #include "models/forward/query_blocks.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/zeros.h>
 
 #include "models/forward/attention.h"
 #include "tests/models/stored_weights.h"
@@ -38,6 +42,32 @@ void expect_attention(int64_t heads, int64_t groups, int64_t tokens, int64_t win
       q, for_every_head(k), for_every_head(v), visible, 0, false, 3.0);
   EXPECT_LT(largest_difference(causal_attention(q, k, v, 3.0, window), expected), 1e-5)
       << heads << " heads, " << groups << " groups, " << tokens << " tokens, window " << window;
+}
+
+// A sink is one more key with its own score and a value of zeros. Here the key is a channel that is
+// 1 in every query, and the score of the sink in it.
+TEST(QueryBlocks, SinksTakeWeightAlone) {
+  for (const int64_t tokens : {5, 1501}) {
+    const int64_t heads = 4;
+    const at::Tensor q = spread({1, heads, tokens, 8}, 0.1);
+    const at::Tensor k = spread({1, 2, tokens, 8}, 0.2);
+    const at::Tensor v = spread({1, 2, tokens, 6}, 0.3);
+    const at::Tensor sink = spread({heads}, 0.4) * 3;
+    const at::Tensor wide_q = at::cat({q, at::ones({1, heads, tokens, 1})}, -1);
+    const at::Tensor no_score = at::zeros({1, heads, tokens, 1});
+    const at::Tensor score = sink.view({1, heads, 1, 1}) / 3.0;
+    const at::Tensor sink_key = at::cat({at::zeros({1, heads, 1, 8}), score}, -1);
+    const at::Tensor keys =
+        at::cat({at::cat({k.repeat_interleave(2, 1), no_score}, -1), sink_key}, 2);
+    const at::Tensor values = at::cat({v.repeat_interleave(2, 1), at::zeros({1, heads, 1, 6})}, 2);
+    const at::Tensor positions = at::arange(tokens, at::kLong);
+    const at::Tensor visible =
+        at::cat({positions.unsqueeze(1) >= positions, at::ones({tokens, 1}, at::kBool)}, 1);
+    const at::Tensor expected =
+        at::scaled_dot_product_attention(wide_q, keys, values, visible, 0, false, 3.0);
+    EXPECT_LT(largest_difference(causal_attention(q, k, v, 3.0, 0, 0, sink), expected), 1e-5)
+        << tokens << " tokens";
+  }
 }
 
 TEST(QueryBlocks, GiveTheSameAsTheWhole) {

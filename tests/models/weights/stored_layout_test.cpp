@@ -54,6 +54,27 @@ TEST(StoredPart, InStackedTensors) {
   EXPECT_TRUE(StoredPart::joined(vector.of(vectors)).equal(vectors[1]));
 }
 
+// The odd rows of the second of two matrices, which are stored [in, out].
+TEST(StoredPart, Transposed) {
+  const at::Tensor whole = at::arange(24, at::kLong).view({2, 3, 4});
+  const StoredPart up{0, 3, {2, 1, 1, 2, 4}, {2, 3}, 0, 0, true};
+  const at::Tensor rows = StoredPart::joined(up.of(whole));
+  EXPECT_TRUE(rows.equal(at::tensor({13, 17, 21, 15, 19, 23}, at::kLong).view({2, 3})));
+  const at::Tensor back = at::zeros({2, 3, 4}, at::kLong);
+  up.put(up.by_run(rows), back);
+  EXPECT_TRUE(StoredPart::joined(up.of(back)).equal(rows));
+  EXPECT_TRUE(back.sum().equal(rows.sum()));
+}
+
+// All columns from the fourth on, then the first three.
+TEST(StoredPart, ColumnsThatGoOnAtTheFirst) {
+  const at::Tensor whole = at::zeros({2, 6}, at::kLong);
+  const StoredPart part{0, 0, {2, 0, 2, 2, 2}, {2, 6}, 3, 6};
+  part.put(part.by_run(at::arange(12, at::kLong).view({2, 6})), whole);
+  EXPECT_TRUE(
+      whole.equal(at::tensor({3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8}, at::kLong).view({2, 6})));
+}
+
 TEST(StoredPart, Columns) {
   const at::Tensor whole = at::arange(12, at::kLong).view({2, 6});
   const StoredPart part{0, 0, {2, 0, 2, 2, 2}, {2, 2}, 3, 6};
