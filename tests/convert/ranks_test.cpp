@@ -20,7 +20,7 @@ namespace {
 
 namespace stdfs = std::filesystem;
 
-constexpr int64_t kFile = 1200;
+constexpr int64_t kFile = 300;
 
 Change as_rank(int index, int count, bool resume = false, int timeout = 60) {
   return [=](OutputOptions& options) {

@@ -193,6 +193,18 @@ std::vector<Portion> Resumption::start_or_go_on(const std::function<void(bool an
     }
     portions.push_back(std::move(portion));
   }
+  // A journal that nobody continues is of what is written; this process still checks its last part.
+  for (Journal& journal : journals) {
+    const auto continues = [&](const Section& section) {
+      return section.journal == journal.header.first && section.first != section.journal;
+    };
+    const auto any_continues = [&](const std::vector<Section>& share) {
+      return std::any_of(share.begin(), share.end(), continues);
+    };
+    if (std::any_of(shares.begin(), shares.end(), any_continues)) continue;
+    const int64_t end = journal.last->next;
+    portions.push_back({end, end, journal.header.first, journal.end, std::move(journal.last)});
+  }
   if (work_.transfers.empty()) portions.push_back({});
   is_alone_ = !launch_.is_shared() && journals.size() <= 1 && portions.size() == 1 &&
               portions.front().journal == 0 && portions.front().last == header_.transfers;

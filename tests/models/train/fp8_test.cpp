@@ -261,7 +261,9 @@ TEST(Fp8Linears, RecomputedIsKeptBitForBit) {
         EXPECT_EQ(kept.result.losses.main.sum, recomputed.result.losses.main.sum) << mode << step;
         ASSERT_EQ(kept.gradients.size(), recomputed.gradients.size());
         for (const auto& [name, gradient] : kept.gradients) {
-          EXPECT_TRUE(recomputed.gradients.at(name).equal(gradient)) << mode << step << " " << name;
+          EXPECT_TRUE(recomputed.gradients.at(name).equal(gradient))
+              << mode << step << " " << name << " "
+              << part_that_differs(recomputed.gradients.at(name), gradient);
         }
       }
     }

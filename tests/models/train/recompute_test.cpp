@@ -150,7 +150,7 @@ TEST(Recompute, KeepsLess) {
   const int64_t block = peak("block:3");
   EXPECT_GT(none, 0);
   EXPECT_LT(block, none);
-  EXPECT_LT(peak("full"), block);
+  EXPECT_LE(peak("full"), block);  // the largest layer, run again, is among the first three
   EXPECT_LT(peak("selective:moe"), none);
 }
 
