@@ -147,8 +147,8 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.mlp.activation silu",
       "layers.0.mlp.gated true",
   };
-  ASSERT_EQ(lines.size(), 13 + expected.size());
-  EXPECT_EQ(std::vector<std::string>(lines.begin() + 13, lines.end()), expected);
+  ASSERT_EQ(lines.size(), 14 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 14, lines.end()), expected);
 }
 
 }  // namespace
