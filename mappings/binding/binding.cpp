@@ -156,10 +156,11 @@ std::vector<std::string> Binding::warnings() const {
 }
 
 // Calls fn(namer, scope, family, layer) for every place of a row, drop or module where its
-// condition holds.
+// condition holds. The scope holds the whole configuration and is too large to be copied for each
+// item.
 template <typename Item, typename Fn>
 void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
-                             const Fn& fn) const {
+                             Scope& scope, const Fn& fn) const {
   const auto where = [&] {
     return fmt::format("{}: {} at {}", printable(table_->file), kind, item.place.text());
   };
@@ -167,7 +168,6 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
     const Family* const family = item.family.empty() ? nullptr : table_->find_family(item.family);
     if (walk.mtp_only && (family == nullptr || !family->mtp)) return;
     Namer namer(*table_, walk.spelling.value_or(walk.dialect), family);
-    Scope scope = dialect_scope(walk.dialect);
     if (family == nullptr) {
       if (item.when.evaluate_bool(scope)) fn(namer, scope, family, int64_t{-1});
       return;
@@ -184,6 +184,7 @@ void Binding::for_each_layer(const Item& item, std::string_view kind, const Walk
       namer.enter_layer(layer, scope);
       fn(namer, scope, family, layer);
     }
+    scope.variables.resize(shared);
   });
 }
 
@@ -194,12 +195,13 @@ void Binding::for_each_tensor(size_t dialect, bool local_spec,
 
 void Binding::walk_tensors(const Walk& walk,
                            const std::function<void(const LogicalTensor&)>& fn) const {
+  Scope scope = dialect_scope(walk.dialect);
   for (const Row& row : table_->rows) {
     const int64_t experts = expert_count(row.experts);
     for_each_layer(
-        row, "row", walk,
-        [&](const Namer& namer, const Scope& scope, const Family* family, int64_t layer) {
-          RowInLayer in_layer(row, namer, scope, walk.local_spec);
+        row, "row", walk, scope,
+        [&](const Namer& namer, const Scope& in_scope, const Family* family, int64_t layer) {
+          RowInLayer in_layer(row, namer, in_scope, walk.local_spec);
           LogicalTensor& tensor = in_layer.tensor();
           tensor.family = family;
           tensor.layer = layer;
@@ -225,8 +227,9 @@ void Binding::for_each_drop(size_t dialect,
 
 void Binding::walk_drops(const Walk& walk,
                          const std::function<void(const DroppedTensor&)>& fn) const {
+  Scope scope = dialect_scope(walk.dialect);
   for (const Drop& drop : table_->drops) {
-    for_each_layer(drop, "drop", walk,
+    for_each_layer(drop, "drop", walk, scope,
                    [&](const Namer& namer, const Scope&, const Family*, int64_t) {
                      DroppedTensor tensor{&drop, namer.fill(drop.hf).before, {}};
                      if (!drop.equals.empty()) tensor.equals = namer.fill(drop.equals).before;
@@ -238,10 +241,12 @@ void Binding::walk_drops(const Walk& walk,
 void Binding::for_each_extra_state(bool local_spec,
                                    const std::function<void(const ExtraStateModule&)>& fn) const {
   const std::string_view other = local_spec && !table_->one_spec ? "te" : "local";
+  const Walk walk;
+  Scope scope = dialect_scope(walk.dialect);
   for (const ExtraState& state : table_->extra_state) {
     if (state.spec == other) continue;
     const int64_t experts = expert_count(state.experts);
-    for_each_layer(state, "extra_state", Walk{},
+    for_each_layer(state, "extra_state", walk, scope,
                    [&](const Namer& namer, const Scope&, const Family* family, int64_t layer) {
                      const Name name = namer.fill(state.module);
                      ExtraStateModule module{name.text(0), family, layer,
@@ -315,21 +320,17 @@ void Binding::check_names() const {
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
     // Names of experts differ only by number, so checking all experts in one dialect is enough.
     const Walk walk{.dialect = dialect, .few_experts = dialect > 0};
-    check_unique(file + ": Megatron name", [&](const NameSink& sink) {
+    check_unique(file, [&](const NameSink& megatron, const NameSink& hf) {
       walk_tensors(walk, [&](const LogicalTensor& tensor) {
         const auto sink_keys = [&](const std::string& name) {
-          if (tensor.row->split.empty()) sink(name);
-          for (const std::string& suffix : tensor.row->split) sink(name + suffix);
+          if (tensor.row->split.empty()) megatron(name);
+          for (const std::string& suffix : tensor.row->split) megatron(name + suffix);
         };
         sink_keys(tensor.name);
         for (const std::string& alias : tensor.aliases) sink_keys(alias);
+        for (const HfTensorSpec& spec : tensor.hf) hf(spec.name);
       });
-    });
-    check_unique(file + ": HF name", [&](const NameSink& sink) {
-      walk_tensors(walk, [&](const LogicalTensor& tensor) {
-        for (const HfTensorSpec& spec : tensor.hf) sink(spec.name);
-      });
-      for_each_drop(dialect, [&](const DroppedTensor& tensor) { sink(tensor.name); });
+      for_each_drop(dialect, [&](const DroppedTensor& tensor) { hf(tensor.name); });
     });
   }
 }

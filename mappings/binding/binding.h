@@ -133,8 +133,9 @@ class Binding {
     bool mtp_only = false;     // skips the other families
     bool few_experts = false;  // only the first and the last of each layer
   };
+  // scope: the dialect's, of which each walk makes one; it is left as it was found.
   template <typename Item, typename Fn>
-  void for_each_layer(const Item& item, std::string_view kind, const Walk& walk,
+  void for_each_layer(const Item& item, std::string_view kind, const Walk& walk, Scope& scope,
                       const Fn& fn) const;
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void walk_drops(const Walk& walk, const std::function<void(const DroppedTensor&)>& fn) const;

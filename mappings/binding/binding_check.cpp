@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
@@ -70,6 +71,29 @@ void check_chunks(const LogicalTensor& tensor, const bridge::Shape& shape) {
   }
 }
 
+NameSink hashing_into(std::vector<size_t>& hashes) {
+  return [&hashes](const std::string& name) { hashes.push_back(std::hash<std::string>()(name)); };
+}
+
+std::set<size_t> repeated(std::vector<size_t> hashes) {
+  std::sort(hashes.begin(), hashes.end());
+  std::set<size_t> result;
+  for (size_t i = 1; i < hashes.size(); ++i) {
+    if (hashes[i] == hashes[i - 1]) result.insert(hashes[i]);
+  }
+  return result;
+}
+
+// Looks only at names with one of these hashes.
+NameSink refusing_repeated(const std::set<size_t>& hashes, std::string what) {
+  return [&hashes, what = std::move(what),
+          seen = std::set<std::string>()](const std::string& name) mutable {
+    if (hashes.contains(std::hash<std::string>()(name)) && !seen.insert(name).second) {
+      bad_input(fmt::format("{} '{}' twice with this config.json", what, printable(name)));
+    }
+  };
+}
+
 }  // namespace
 
 void settle_shapes(LogicalTensor& tensor) {
@@ -85,23 +109,16 @@ void settle_shapes(LogicalTensor& tensor) {
   check_chunks(tensor, shape);
 }
 
-void check_unique(std::string_view what,
-                  const std::function<void(const NameSink&)>& for_each_name) {
-  const std::hash<std::string> hash_of;
-  std::vector<size_t> hashes;
-  for_each_name([&](const std::string& name) { hashes.push_back(hash_of(name)); });
-  std::sort(hashes.begin(), hashes.end());
-  std::set<size_t> repeated;
-  for (size_t i = 1; i < hashes.size(); ++i) {
-    if (hashes[i] == hashes[i - 1]) repeated.insert(hashes[i]);
-  }
-  if (repeated.empty()) return;
-  std::set<std::string> seen;
-  for_each_name([&](const std::string& name) {
-    if (repeated.contains(hash_of(name)) && !seen.insert(name).second) {
-      bad_input(fmt::format("{} '{}' twice with this config.json", what, printable(name)));
-    }
-  });
+void check_unique(std::string_view file, const NameWalk& walk) {
+  std::vector<size_t> megatron_hashes;
+  std::vector<size_t> hf_hashes;
+  walk(hashing_into(megatron_hashes), hashing_into(hf_hashes));
+  const std::set<size_t> megatron = repeated(std::move(megatron_hashes));
+  const std::set<size_t> hf = repeated(std::move(hf_hashes));
+  if (megatron.empty() && hf.empty()) return;
+  const NameSink none = [](const std::string&) {};
+  walk(refusing_repeated(megatron, fmt::format("{}: Megatron name", file)), none);
+  walk(none, refusing_repeated(hf, fmt::format("{}: HF name", file)));
 }
 
 }  // namespace mappings

@@ -18,9 +18,13 @@ constexpr int64_t kMostLayers = 100'000;  // in a family
 void settle_shapes(LogicalTensor& tensor);
 
 using NameSink = std::function<void(const std::string&)>;
+// Passes the names of both sides to their sinks in one walk, because the walk costs more than the
+// check.
+using NameWalk = std::function<void(const NameSink& megatron, const NameSink& hf)>;
 
-// Refuses a name that for_each_name passes to its sink twice. check_unique may call for_each_name a
-// second time, which must give the same names. Memory: 8 bytes per name.
-void check_unique(std::string_view what, const std::function<void(const NameSink&)>& for_each_name);
+// Refuses a name that the walk passes to one sink twice. file: that of the table, as printed.
+// check_unique may walk again, which must give the same names. Memory: 8 bytes per name. Errors:
+// kBadInput.
+void check_unique(std::string_view file, const NameWalk& walk);
 
 }  // namespace mappings

@@ -231,11 +231,10 @@ class Evaluator {
     const Json& at = present(position);
     if (!is_integer(at)) bad_input(fmt::format("index {} is not an integer", shown(at)));
     const int64_t i = integer_of(at);
-    const std::string what = fmt::format("[{}]", i);
-    if (owner.is_absent()) return Value::absent(owner.absent_path + what);
+    if (owner.is_absent()) return Value::absent(fmt::format("{}[{}]", owner.absent_path, i));
     const Json& json = owner.get();
-    if (json.is_null()) return Value::absent(what);
-    if (!json.is_array()) bad_input(fmt::format("{} of {}, which is no list", what, shown(json)));
+    if (json.is_null()) return Value::absent(fmt::format("[{}]", i));
+    if (!json.is_array()) bad_input(fmt::format("[{}] of {}, which is no list", i, shown(json)));
     if (i < 0 || i >= static_cast<int64_t>(json.size())) {
       return Value::absent(fmt::format("entry {} of a list of {}", i, json.size()));
     }

@@ -20,13 +20,17 @@ inline Json with(Json config, const std::string& key, const std::string& value) 
   return config;
 }
 
-// A small model of the same kind.
-inline Json small(const char* released) {
-  Json config = Json::parse(released);
-  config["num_hidden_layers"] = 4;
+inline Json with_few_experts(Json config) {
   for (const char* experts : {"num_experts", "num_local_experts", "n_routed_experts"}) {
     if (config.contains(experts)) config[experts] = 16;
   }
+  return config;
+}
+
+// A small model of the same kind.
+inline Json small(const char* released) {
+  Json config = with_few_experts(Json::parse(released));
+  config["num_hidden_layers"] = 4;
   return config;
 }
 
