@@ -12,6 +12,7 @@
 #include "models/forward/index_scores.h"
 #include "models/forward/prompt.h"
 #include "models/forward/query_blocks.h"
+#include "models/forward/recompute.h"
 #include "models/train/leaf_weights.h"
 #include "tests/models/made_weights.h"
 #include "tests/models/stored_weights.h"
@@ -189,6 +190,32 @@ TEST(TokenIndex, HasNoGradient) {
     const bool of_index = stored[i].key.find(".index.") != std::string::npos;
     EXPECT_EQ(leaves.without_gradient(i), of_index ? "the index only chooses" : "")
         << stored[i].key;
+  }
+}
+
+// Layers that run again hand their index on, and take the one that they share as it was.
+TEST(TokenIndex, IsSharedByLayersThatRunAgain) {
+  const ModelConfig config = sharing_model();
+  MadeWeights weights(config);
+  const auto gradients_with = [&](const char* recompute) {
+    LeafWeights leaves(weights);
+    PassOptions options;
+    options.gradients = true;
+    options.recompute = parse_recompute(recompute);
+    ForwardPass pass(leaves, {}, seeded_prompt(config.vocab, 20, 3), options);
+    at::Tensor last;
+    while (std::optional<HiddenState> state = pass.next()) last = state->hidden;
+    last.pow(2).sum().backward();
+    std::vector<at::Tensor> gradients;
+    for (size_t i = 0; i < leaves.stored().size(); ++i) gradients.push_back(leaves.gradient(i));
+    return gradients;
+  };
+  const std::vector<at::Tensor> expected = gradients_with("none");
+  for (const char* recompute : {"full", "full:2", "block:1", "selective"}) {
+    const std::vector<at::Tensor> found = gradients_with(recompute);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_LT(largest_difference(found[i], expected[i]), 1e-5) << recompute << " " << i;
+    }
   }
 }
 
