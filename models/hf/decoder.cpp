@@ -98,15 +98,6 @@ bool hf_slides(const Settings& config, int64_t layer, bool absent) {
   return type == "sliding_attention";
 }
 
-RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double absent,
-                               const HfRotaryDefaults& defaults) {
-  constexpr std::string_view kPart = "partial_rotary_factor";
-  const std::optional<Settings> rope = hf_rope_section(config);
-  const double top = config.real_or(kPart, absent);
-  const double part = rope ? rope->real_or(kPart, top) : top;
-  return hf_rotary_config(config, rope, part_of(head_dim, part), defaults);
-}
-
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults) {
   const std::optional<Settings> rope = hf_rope_section(config);

@@ -47,11 +47,6 @@ GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaul
 // kBadInput for a list that is too short, kUnsupported for another kind of layer.
 bool hf_slides(const Settings& config, int64_t layer, bool absent);
 
-// Reads rotary encodings of the first `partial_rotary_factor` of a head; `absent` is the class's
-// default of it.
-RotaryConfig hf_partial_rotary(const Settings& config, int64_t head_dim, double absent,
-                               const HfRotaryDefaults& defaults);
-
 // Reads rotary encodings of whole heads and refuses partial ones.
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults);

@@ -4,6 +4,7 @@
 // Truth: transformers' configuration_glm4.py, modeling_glm4.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
+#include "models/hf/rotary.h"
 
 namespace models {
 namespace {

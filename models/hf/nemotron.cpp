@@ -3,6 +3,7 @@
 // Truth: transformers' configuration_nemotron.py, modeling_nemotron.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"
+#include "models/hf/rotary.h"
 
 namespace models {
 namespace {
