@@ -23,7 +23,7 @@ struct Members {
   std::optional<VisionTower> tower;
 };
 static_assert(member_count<Members>() == 8);
-static_assert(member_count<ModelConfig>() == 8 && member_count<RotaryConfig>() == 12);
+static_assert(member_count<ModelConfig>() == 11 && member_count<RotaryConfig>() == 12);
 
 std::vector<std::string> lines_of(const ModelConfig& config) {
   std::vector<std::string> lines;
