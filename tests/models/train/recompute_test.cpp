@@ -13,7 +13,9 @@
 namespace models {
 namespace {
 
-constexpr double kTolerance = 1e-5;
+// Sums of three and more gradients are added in another order; linear attention, which the made
+// models have, makes that larger.
+constexpr double kTolerance = 5e-5;
 
 bridge::Code code_of(const std::string& text) {
   try {
