@@ -250,6 +250,9 @@ Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
       // What was there before, of a process that is gone, is of an earlier launch.
       const bool is_news = state == State::kAlive || said->nonce != old_nonce;
       if (said->state == kFailed && may_be_ours && is_news) rethrow(0, *said);
+      if (said->state == kWorking && may_be_ours && is_news && state == State::kGone) {
+        throw Error(Code::kIo, fmt::format("{}: rank 0 has died", rank_name(rank_.index)));
+      }
       if (lease_ != nullptr && said->state == kWorking && may_be_ours && state == State::kAlive) {
         nonce_ = said->nonce;
         start = clock_.now();  // it has come, and prepares the output

@@ -220,6 +220,14 @@ TEST_F(LaunchTest, TheDeathOfRankZeroEndsTheOthers) {
   });
 }
 
+// It wrote the launch file, and nobody has read that yet.
+TEST_F(LaunchTest, RankZeroThatDiesBeforeTheOthersJoinEndsThem) {
+  auto next = std::async(std::launch::async, [&] { return join(rank(1, 2)); });
+  std::this_thread::sleep_for(milliseconds(200));
+  put_lease(0, "fresh working 0 -", true);
+  expect_error(Code::kIo, "rank 1 of 2: rank 0 has died", [&] { next.get(); });
+}
+
 // --- what an earlier launch left -----------------------------------------------------------------
 
 TEST_F(LaunchTest, FilesOfRanksThatAreGoneAreRemoved) {
