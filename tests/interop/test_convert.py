@@ -140,7 +140,7 @@ def test_common_state(name, sources, converted, pools):
     expected = dict(
         num_layers=arch.layers, hidden_size=arch.hidden, ffn_hidden_size=arch.ffn, seq_length=arch.positions, num_attention_heads=arch.heads,
         num_query_groups=arch.groups, group_query_attention=True, kv_channels=arch.head_dim, max_position_embeddings=arch.positions,
-        position_embedding_type="rope", rotary_base=arch.rope_base, rotary_percent=1.0, add_bias_linear=False, add_qkv_bias=arch.qkv_bias,
+        position_embedding_type="rope", rotary_base=arch.rope_base, rotary_percent=arch.rotary_percent, add_bias_linear=False, add_qkv_bias=arch.qkv_bias,
         swiglu=True, untie_embeddings_and_output_weights=not arch.tied, normalization="RMSNorm", norm_epsilon=arch.eps, qk_layernorm=arch.qk_norm,
         padded_vocab_size=arch.vocab, ckpt_format="torch_dist", tensor_model_parallel_size=1, pipeline_model_parallel_size=1,
     )

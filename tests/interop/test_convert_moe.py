@@ -165,7 +165,7 @@ def test_common_state(name, sources, converted, pools):
         max_position_embeddings=arch.positions, untie_embeddings_and_output_weights=not arch.tied, padded_vocab_size=arch.vocab, swiglu=True,
         num_experts=moe.experts, moe_router_topk=moe.topk, moe_ffn_hidden_size=moe.ffn, mtp_num_layers=arch.mtp or None,
         moe_layer_freq=1 if arch.stacked else [int(arch.is_moe(layer)) for layer in range(arch.layers)],
-        moe_shared_expert_intermediate_size=moe.shared * moe.ffn or None, no_save_optim=True, no_save_rng=True)
+        moe_shared_expert_intermediate_size=moe.shared * moe.ffn or moe.gated_ffn or None, no_save_optim=True, no_save_rng=True)
     if arch.mla is None:
         expected.update(num_query_groups=arch.groups, group_query_attention=True, kv_channels=arch.head_dim, qk_layernorm=arch.qk_norm)
     assert {key: args.get(key) for key in expected} == expected

@@ -25,7 +25,8 @@ def test_conversions_are_equal_bit_for_bit(name, causeway_verify, sources, conve
     assert verdicts(done) == EQUAL and "equal, bit for bit" in done.stdout
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+# No argument of Megatron-LM names the GELU of Gemma.
+@pytest.mark.parametrize("name", [name for name in CONVERTED if not name.startswith("gemma")])
 def test_the_arguments_say_what_run_config_says(name, causeway_verify, converted, tmp_path):
     """Megatron-LM writes no run_config.yaml; its arguments are in the common state."""
     shutil.copytree(converted(name, "te"), tmp_path / "root", symlinks=True)

@@ -17,8 +17,12 @@ def run(pool, arch, state, **options):
     return logits
 
 
-@pytest.mark.parametrize("spec", cases.SPECS)
-@pytest.mark.parametrize("name", cases.CASES)
+# megatron-core has no norm over all heads, and the stand-in of TransformerEngine no window.
+NOT_RUN = [(name, spec) for name, case in cases.CASES.items() for spec in cases.SPECS
+           if case.arch.whole_qk_norm or (name == "ministral" and spec == "te")]
+
+
+@pytest.mark.parametrize("name, spec", [(name, spec) for name in cases.CASES for spec in cases.SPECS if (name, spec) not in NOT_RUN])
 def test_mapped_weights_give_the_logits_of_transformers(name, spec, sources, pools):
     """The main logits and, where there are any, those of every depth of multi-token prediction."""
     source = sources(name)

@@ -49,7 +49,7 @@ def test_prompts_as_short_as_the_choice(length, forward, sources, converted, ref
 def test_without_mtp(causeway, causeway_verify, sources, tmp_path):
     causeway("convert-hf", sources("deepseek_v32").folder, tmp_path / "root", "--mtp", "drop")
     assert not [key for key in dcp.read_tensors(tmp_path / "root" / "iter_0000000") if key.startswith("mtp.")]
-    causeway_verify(sources("deepseek_v32").folder, tmp_path / "root")
+    causeway_verify(sources("deepseek_v32").folder, tmp_path / "root", "--mtp", "drop")
 
 
 @pytest.mark.parametrize("name", [name for name in cases.INDEXED if "released" not in name])

@@ -86,7 +86,7 @@ def test_run_config_where_there_is_no_use_for_it(causeway_verify, sources, conve
 # ---- options ----
 
 
-@pytest.mark.parametrize("option", ["--html", "--dump", "--recompute", "--context-parallel", "--fp8", "--device-memory"])
+@pytest.mark.parametrize("option", ["--dump", "--recompute", "--context-parallel", "--fp8", "--device-memory"])
 def test_options_of_other_versions(option, sources, converted):
     one_line(ended(CAUSEWAY, "verify", sources("qwen3").folder, converted("qwen3", "te"), option, "x"), 2, option, "see causeway verify --help")
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 import megatron.core
 from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.activations import squared_relu
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedObject, ShardedTensorFactory
 from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
@@ -194,7 +195,7 @@ def _save(model, directory, iteration, singleton=False, **more):
     args = argparse.Namespace(  # the kinds of value a real Megatron-LM args holds
         num_layers=model.config.num_layers, hidden_size=model.config.hidden_size, num_attention_heads=model.config.num_attention_heads,
         params_dtype=model.config.params_dtype, attention_backend=AttnBackend.auto, save=pathlib.PosixPath("checkpoints"), adam_beta1=0.9,
-        seed=1234, swiglu=True, num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size(),
+        seed=1234, swiglu=model.config.gated_linear_unit, squared_relu=model.config.activation_func is squared_relu, num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size(),
         hybrid_layer_pattern=getattr(model, "hybrid_layer_pattern", None))
     state = {"model": _sharded(model, content), "checkpoint_version": 3.0, "iteration": iteration, "args": args, **more}
     if dist.get_rank() == 0:
