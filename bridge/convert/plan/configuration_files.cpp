@@ -46,10 +46,10 @@ void pickle_json(PickleWriter& out, const Json& value) {
       return;
     case Json::value_t::object:
       out.empty_dict().mark();
-      for (const auto& [key, item] : value.items()) {
-        with_context(key, [&] {
-          out.string(key);
-          pickle_json(out, item);
+      for (const auto& entry : value.items()) {
+        with_context(entry.key(), [&] {
+          out.string(entry.key());
+          pickle_json(out, entry.value());
         });
       }
       out.set_items();

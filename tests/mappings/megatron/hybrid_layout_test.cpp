@@ -65,9 +65,9 @@ TEST(HybridLayout, WhatItDoesNotCoverIsNamed) {
       {R"({"window_attn_skip_freq": [0, 1, 1]})", "window"},
       {R"({"vision_config": {"depth": 2}})", "vision"},
   };
-  for (const auto& [more, what] : models) {
-    const std::string message = unsupported_by([&] { hybrid_provider(gpt_fields(more)); });
-    EXPECT_NE(message.find(what), std::string::npos) << message;
+  for (const auto& model : models) {
+    const std::string message = unsupported_by([&] { hybrid_provider(gpt_fields(model.first)); });
+    EXPECT_NE(message.find(model.second), std::string::npos) << message;
     EXPECT_NE(message.find("--layout hybrid"), std::string::npos) << message;
   }
 }
