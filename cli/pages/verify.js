@@ -5,8 +5,9 @@ const verdict = (equal) => (equal ? "equal" : "different");
 
 function head() {
   const equal = data.exit_status === 0;
-  main.append(element("h1", {class: equal ? "good" : "bad"}, equal ? "The checkpoints are equal" :
-      data.exit_status === 1 ? "The checkpoints differ" : "The comparison did not end"));
+  const good = data.converted ? "The checkpoints are equal" : "One training step";
+  const bad = data.converted ? "The checkpoints differ" : "The training step differs from itself, computed in another way";
+  main.append(element("h1", {class: equal ? "good" : "bad"}, equal ? good : data.exit_status === 1 ? bad : "The comparison did not end"));
   const one = (name, path) => path && element("p", {}, element("span", {class: "faint"}, `${name} `), element("code", {}, path));
   main.append(...[one("source", data.source), one("converted", data.converted)].filter(Boolean));
   const partial = logits.partial;

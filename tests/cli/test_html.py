@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from helpers import convert, copy_tree, hf_fixture, run
+from helpers import DATA, convert, copy_tree, hf_fixture, run
 
 
 def shown(page):
@@ -78,6 +78,13 @@ def test_hash_mode_has_a_page_too(converted, tmp_path):
     run("verify", *converted, "--mode", "hash", "--html", page, expect=0)
     text = shown(page)
     assert "bytes, source to Megatron" in text and "bytes, and back" in text and "identical" in text
+
+
+def test_a_training_step_of_one_checkpoint(tmp_path):
+    page = tmp_path / "step.html"
+    run("verify", DATA / "mistral" / "hf", "--mode", "train-step", "--html", page, expect=0)
+    text = shown(page)
+    assert "One training step" in text and "Losses of the training step" in text and "checkpoints" not in text
 
 
 @pytest.mark.parametrize("kind", ["hf", "megatron"])
