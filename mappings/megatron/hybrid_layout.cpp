@@ -27,7 +27,8 @@ Json field(const Json& fields, const char* name) {
   return it == fields.end() ? Json() : *it;
 }
 
-// The specification of layers that are modules of Megatron-Bridge's own; empty: Megatron-Core's are.
+// The specification of layers that are modules of Megatron-Bridge's own; empty: Megatron-Core's
+// are.
 std::string own_layers(const Json& gpt) {
   constexpr std::string_view kBridge = "megatron.bridge.models.";
   const Json spec = field(gpt, "transformer_layer_spec");

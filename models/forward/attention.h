@@ -12,13 +12,13 @@
 
 namespace models {
 
-// x: [B, S, D]. state provides the rotary tables and the sequences of a packed row, each of which is
-// computed as if it were alone.
+// x: [B, S, D]. state provides the rotary tables and the sequences of a packed row, each of which
+// is computed as if it were alone.
 at::Tensor attention(const AttentionConfig& config, const NormConfig& norm,
                      const SectionWeights& weights, const at::Tensor& x, ForwardState& state);
 
-// Grouped-query attention (Llama, Qwen, Mixtral, Gemma), with biases, query/key norms and a soft cap
-// of the scores if the model has them.
+// Grouped-query attention (Llama, Qwen, Mixtral, Gemma), with biases, query/key norms and a soft
+// cap of the scores if the model has them.
 at::Tensor grouped_attention(const GroupedAttention& config, const NormConfig& norm,
                              const SectionWeights& weights, const at::Tensor& x,
                              ForwardState& state);

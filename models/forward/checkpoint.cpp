@@ -66,8 +66,8 @@ class SecondRun {
   const Region& region_;
 };
 
-// Operations are numbered as they are recorded, and leaves have the highest number: what was recorded
-// before the second run began came in by the closure.
+// Operations are numbered as they are recorded, and leaves have the highest number: what was
+// recorded before the second run began came in by the closure.
 void refuse_captured(const std::string& name, const std::vector<at::Tensor>& results,
                      uint64_t first_of_run) {
   std::vector<const Node*> waiting;

@@ -1,16 +1,18 @@
-// Activation checkpoint: a part of a pass runs without being recorded, and runs again in the backward
-// pass. Between the two, memory holds its arguments only.
+// Activation checkpoint: a part of a pass runs without being recorded, and runs again in the
+// backward pass. Between the two, memory holds its arguments only.
 //
-//   1. The first run has no gradients. The arguments are saved: tensors, or undefined ones for none.
-//   2. The backward pass cuts the arguments from what made them, runs the part again with gradients,
-//      and goes backward through it. Weights are leaves and gather their gradients there; the
-//      gradients of the arguments are the result.
+//   1. The first run has no gradients. The arguments are saved: tensors, or undefined ones for
+//      none.
+//   2. The backward pass cuts the arguments from what made them, runs the part again with
+//      gradients, and goes backward through it. Weights are leaves and gather their gradients
+//      there; the gradients of the arguments are the result.
 // Everything else that the part needs comes in by its closure: configurations, offsets, tables,
 // weights. A tensor that a gradient must pass through may not come in that way, because the second
 // run would lose the gradient, or go backward twice through what made the tensor. It is an error:
-// of the first run if no argument needs a gradient, as the result then has none, else of the second.
-// Nothing in a pass is random, so that no state of a generator is kept.
-// Truth: megatron/core/tensor_parallel/random.py (CheckpointFunction); Megatron-LM pull request 4593.
+// of the first run if no argument needs a gradient, as the result then has none, else of the
+// second. Nothing in a pass is random, so that no state of a generator is kept.
+// Truth: megatron/core/tensor_parallel/random.py (CheckpointFunction); Megatron-LM pull request
+// 4593.
 #pragma once
 
 #include <ATen/core/Tensor.h>

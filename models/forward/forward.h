@@ -16,8 +16,8 @@
 //         and head
 //   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head,
 //      softly capped where the model says so
-// Memory holds one weight tensor at a time, and there is no autograd, unless the pass is one of a
-// training step (models/train): the same code then runs on weights that are leaves of autograd.
+// Memory holds one weight tensor at a time, and nothing is recorded for gradients. In a training
+// step (models/train) the same code runs on weights that are leaves of autograd.
 // Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
 // DeepSeek-V4 inference/model.py.
 #pragma once
@@ -70,8 +70,8 @@ struct PassOptions {
   // Records the operations for autograd. The decoder's layers are then one place, "hidden.N" of the
   // last one.
   bool gradients = false;
-  // With gradients: the parts that the backward pass runs again. Whatever the pass refers to, and the
-  // pass itself, must then live until the backward pass is done.
+  // With gradients: the parts that the backward pass runs again. Whatever the pass refers to, and
+  // the pass itself, must then live until the backward pass is done.
   Recompute recompute = {};
   // The sequences of a packed row (check_offsets must have passed); empty: every row is one.
   Offsets offsets = {};

@@ -36,8 +36,8 @@ struct ForwardState {
   // The residual stream: [B, S, D], or [B, S, n, D] with n streams. The embedding makes it; each
   // layer adds to it.
   at::Tensor hidden;
-  // The sequences of a packed row, which is the only row then; empty: every row is one sequence. The
-  // pass sets it. Attention stays inside each, and MTP depths shift each by itself.
+  // The sequences of a packed row, which is the only row then; empty: every row is one sequence.
+  // The pass sets it. Attention stays inside each, and MTP depths shift each by itself.
   Offsets offsets;
   // [S] int64: the position of every token; undefined: 0 .. S - 1. The pass sets it, and the rotary
   // tables are made for it.
@@ -48,16 +48,17 @@ struct ForwardState {
     int64_t count = 0;
   };
   std::optional<Tokens> tokens;
-  // [B, S] bool, or undefined: tokens that the losses of routers leave out. The pass sets it, and each
-  // MTP depth shifts it by one.
+  // [B, S] bool, or undefined: tokens that the losses of routers leave out. The pass sets it, and
+  // each MTP depth shifts it by one.
   at::Tensor left_out;
-  // If set, every router adds to `router_losses` what this gives for its logits, [B S, experts] fp32,
-  // and `left_out`. The pass sets it.
+  // If set, every router adds to `router_losses` what this gives for its logits, [B S, experts]
+  // fp32, and `left_out`. The pass sets it.
   RouterLoss router_loss;
   std::vector<at::Tensor> router_losses;
   // The parts of a layer that the backward pass runs again. The pass sets it.
   RecomputedParts recomputed;
-  // What computes the linears, and must know of a second run of a part; null: x W^T. The pass sets it.
+  // What computes the linears, and must know of a second run of a part; null: x W^T. The pass sets
+  // it.
   LinearRule* linears = nullptr;
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
   // counted. The pass sets and reports it.

@@ -13,8 +13,8 @@ namespace models {
 // q: [B, S, heads, d]; keys: [B, K, d]; weights: [B, S, heads]. Gives fp32 [B, S, K].
 at::Tensor index_scores(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& weights);
 
-// Bool [B, S, K]: true for the allowed keys with the best `chosen` scores, for all of them if there
-// are no more. allowed: bool [S, K].
+// Returns bool [B, S, K], true for the `chosen` allowed keys with the best scores, or for every
+// allowed key if there are at most that many. allowed: bool [S, K].
 at::Tensor best_scored(const at::Tensor& scores, const at::Tensor& allowed, int64_t chosen);
 
 }  // namespace models

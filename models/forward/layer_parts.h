@@ -27,8 +27,8 @@ class LayerParts {
 
   virtual ~LayerParts() = default;
 
-  // Gives function(inputs). The function gives a new tensor, reads no tensor but its inputs, and may
-  // be called again after the pass.
+  // Gives function(inputs). The function gives a new tensor, reads no tensor but its inputs, and
+  // may be called again after the pass.
   virtual at::Tensor run(int64_t layer, LayerPart part, const Function& function,
                          const Inputs& inputs) = 0;
   // The layer is done. streams: what it leaves to the next one.

@@ -1,8 +1,8 @@
 // The linear layer y = x W^T (+ b), with the weight as [out, in].
 //
-// A training step may compute those linears of a model that Megatron-Core gives to TransformerEngine
-// in other numbers (LinearRule); linear() with a role is one of them. The output layer, routers,
-// embeddings, gates of shared experts and products by group of heads are none.
+// A training step may compute those linears of a model that Megatron-Core gives to
+// TransformerEngine in other numbers (LinearRule); linear() with a role is one of them. The output
+// layer, routers, embeddings, gates of shared experts and products by group of heads are none.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -19,9 +19,9 @@ inline at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
   return x.matmul(weight.t());
 }
 
-// How linears are computed in regions of a pass; outside of them it is x W^T. A region may lie within
-// another. It is told of parts that run twice, as it may keep something of the first run for the
-// second. For one thread.
+// How linears are computed in regions of a pass; outside of them it is x W^T. A region may lie
+// within another. It is told of parts that run twice, as it may keep something of the first run for
+// the second. For one thread.
 class LinearRule : public RunObserver {
  public:
   // module: the canonical name of the weight. x: [..., in]; weight: [out, in]; gives [..., out].

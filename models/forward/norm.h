@@ -1,5 +1,6 @@
-// RMS norm or LayerNorm over the last axis, computed in fp32. The kinds (NormKind) differ in whether
-// 1 is added to the weight and in whether the weight multiplies before or after the cast back.
+// RMS norm or LayerNorm over the last axis, computed in fp32. The kinds (NormKind) differ in
+// whether 1 is added to the weight and in whether the weight multiplies before or after the cast
+// back.
 // Truth: transformers' LlamaRMSNorm, Qwen3_5RMSNorm, Gemma2RMSNorm, NemotronLayerNorm1P; torch's
 // LayerNorm.
 #pragma once
@@ -13,8 +14,8 @@ namespace models {
 // The kinds without a bias. weight: fp32, as long as the last axis. The result has x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormConfig& norm);
 
-// The kinds with a bias: subtracts the mean, divides by the standard deviation, which eps is added to
-// under the root. weight and bias: fp32, as long as the last axis. The result has x's type.
+// The kinds with a bias: subtracts the mean, divides by the standard deviation, which eps is added
+// to under the root. weight and bias: fp32, as long as the last axis. The result has x's type.
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const NormConfig& norm);
 

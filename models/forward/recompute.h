@@ -2,7 +2,8 @@
 // they computed (checkpoint.h).
 //
 //   none              all is kept
-//   full, full:N      the decoder's layers N at a time (uniform; without a number 1), the last chunk
+//   full, full:N      the decoder's layers N at a time (uniform; without a number 1), the last
+//   chunk
 //                     may be shorter; every multi-token prediction depth as a whole: projection,
 //                     layer and last norm. With such depths N is 1
 //   block:N           each of the first N decoder layers; multi-token prediction depths are kept

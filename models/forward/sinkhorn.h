@@ -1,5 +1,5 @@
-// The Sinkhorn iteration: makes matrices [..., n, n] whose columns sum to one, and whose rows nearly
-// do, out of logits.
+// The Sinkhorn iteration: makes matrices [..., n, n] whose columns sum to one, and whose rows
+// nearly do, out of logits.
 //
 //   DeepSeek       softmax of each row, + eps; each column is divided by (its sum + eps), and then,
 //                  steps - 1 times, each row and each column

@@ -2,8 +2,8 @@
 //   1. q of each index head = Wq c, c the normed latent vector of the queries; k = norm(Wk x), one
 //      for all heads, with a LayerNorm that has a bias
 //   2. the first channels of each are turned by position, as the attention's own or in halves
-//   3. a token attends to the best scored (index_scores.h) of itself and the tokens before it, to
-//      all of them if there are no more; the weights of the heads are Ww x, in fp32
+//   3. a token attends to the best scored (index_scores.h) of itself and the tokens before it, or
+//      to all of these where they are few; the weights of the heads are Ww x, in fp32
 //   4. a layer may take over what the last layer with an index of its own chose
 // A Hadamard rotation of q and k, which Megatron-Core has as an option, changes no product of them.
 // Truth: transformers' DeepseekV32Indexer, GlmMoeDsaIndexer; Megatron-Core 0.19 dsa.py.

@@ -43,8 +43,9 @@ void hf_add_trained_depth(const Settings& config, bool drop_mtp, ModelConfig& mo
 // Reads the heads, and the biases from attention_bias; sets no window and no rotation.
 GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaults& defaults);
 
-// Whether this layer has a window, by layer_types; `absent` says it where there is no list. Errors:
-// kBadInput for a list that is too short, kUnsupported for another kind of layer.
+// Returns whether this layer has a window, as layer_types says; `absent` is returned if config.json
+// has no such list. Errors: kBadInput for a list that is too short, kUnsupported for another kind
+// of layer.
 bool hf_slides(const Settings& config, int64_t layer, bool absent);
 
 // Reads rotary encodings of whole heads and refuses partial ones.
@@ -56,9 +57,9 @@ RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
 int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent);
 
 // `own` lists the names that differ from the shared ones or are not among them, one or more for a
-// role; {} stands for the number of the expert. Experts may also lie in one tensor. Where `own` names
-// what multi-token prediction depths add to a layer, they are elements of the list `depths`, or
-// further layers if that is empty; else they are spelled as in Qwen3-Next.
+// role; {} stands for the number of the expert. Experts may also lie in one tensor. Where `own`
+// names what multi-token prediction depths add to a layer, they are elements of the list `depths`,
+// or further layers if that is empty; else they are spelled as in Qwen3-Next.
 std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
                                        std::span<const HfName> own, std::string_view depths = {});
 // The places for an architecture without names of its own.

@@ -1,7 +1,8 @@
 // Gemma 2 and Gemma 3 (text): norms around both parts of a layer, stored as the weight minus one;
 // an embedding that is scaled by sqrt(hidden_size); scores divided by sqrt(query_pre_attn_scalar);
-// soft caps of scores and logits, which Gemma 3 has only where config.json sets them; windows in some
-// layers. Gemma 3 norms queries and keys, and turns heads with another base where there is a window.
+// soft caps of scores and logits, which Gemma 3 has only where config.json sets them; windows in
+// some layers. Gemma 3 norms queries and keys, and turns heads with another base where there is a
+// window.
 // Truth: transformers' configuration_gemma2.py, modeling_gemma2.py, configuration_gemma3.py,
 // modeling_gemma3.py.
 #include <cmath>

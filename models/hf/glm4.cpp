@@ -1,6 +1,6 @@
-// GLM-4-0414 and GLM-Z1, dense: the results of attention and of the feed-forward part are normed too,
-// half of each head turns, in pairs of neighbouring channels; gate and up are one tensor. Queries,
-// keys and values have biases where attention_bias says so, the output never has.
+// GLM-4-0414 and GLM-Z1, dense: the results of attention and of the feed-forward part are normed
+// too, half of each head turns, in pairs of neighbouring channels; gate and up are one tensor.
+// Queries, keys and values have biases where attention_bias says so, the output never has.
 // Truth: transformers' configuration_glm4.py, modeling_glm4.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"

@@ -1,5 +1,5 @@
-// StarCoder2: LayerNorm, GELU with tanh without a gate, biases of all linear layers where use_bias says
-// so, one window for all layers where config.json sets it.
+// StarCoder2: LayerNorm, GELU with tanh without a gate, biases of all linear layers where use_bias
+// says so, one window for all layers where config.json sets it.
 // Truth: transformers' configuration_starcoder2.py, modeling_starcoder2.py.
 #include "models/hf/architectures.h"
 #include "models/hf/decoder.h"

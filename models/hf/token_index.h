@@ -10,8 +10,8 @@
 
 namespace models {
 
-// Latent attention with an index of its own. heads: the class's default of index_n_heads; layout: how
-// the class turns the index's channels. Refuses queries that are not compressed, and an
+// Latent attention with an index of its own. heads: the class's default of index_n_heads; layout:
+// how the class turns the index's channels. Refuses queries that are not compressed, and an
 // indexer_rope_interleave or a rope_interleave that the class does not read.
 LatentAttention hf_with_index(const Settings& config, LatentAttention attention, int64_t heads,
                               RotaryLayout layout);

@@ -6,9 +6,9 @@
 
 namespace models {
 
-// The losses of multi-token prediction and of routers have no settings here: how a model was trained
-// is not part of its configuration. Error: kUnsupported for dropout and for noise in routers, which a
-// step here does not have.
+// The losses of multi-token prediction and of routers have no settings here: how a model was
+// trained is not part of its configuration. Error: kUnsupported for dropout and for noise in
+// routers, which a step here does not have.
 // Truth: transformers' configuration_*.py.
 TrainingSettings hf_training(const Settings& config);
 

@@ -20,9 +20,10 @@ namespace models {
 Settings megatron_settings(std::string_view yaml);
 Settings megatron_settings(const bridge::PickleNode& args);
 
-// post_norms: the checkpoint has norms of the results of attention and of the MLP. Megatron-Core has
-// no option for them: they are of other programs' modules, which no setting names. Errors: kBadInput
-// "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not compute.
+// post_norms: the checkpoint has norms of the results of attention and of the MLP. Megatron-Core
+// has no option for them: they are of other programs' modules, which no setting names. Errors:
+// kBadInput "run_config.yaml: model: name: what", kUnsupported for what the forward pass does not
+// compute.
 ModelConfig megatron_model_config(const Settings& model, bool post_norms = false);
 
 // Refuses settings that change the forward pass in ways that are not computed here (kUnsupported).

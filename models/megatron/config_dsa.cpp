@@ -4,7 +4,8 @@
 //     dsa_indexer_topk_freq-th has an index, which those between them share; the layers before have
 //     one each. Multi-token prediction depths count from 1 again
 //   - its keys are normed with the epsilon of the other norms unless it has one of its own
-// Whether q and k are rotated by a Hadamard matrix (dsa_indexer_rotate_activation) changes no score.
+// Whether q and k are rotated by a Hadamard matrix (dsa_indexer_rotate_activation) changes no
+// score.
 // Truth: core 0.19.2, transformer/experimental_attention_variant/dsa.py, transformer_config.py.
 #include <algorithm>
 

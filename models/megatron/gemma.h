@@ -1,11 +1,13 @@
 // What the modules of Megatron-Bridge's Gemma 2 and Gemma 3 compute otherwise than Megatron-Core's.
-// Megatron-Core has no such option; the providers have fields of their own, by which they are known:
-// query_pre_attn_scalar (Gemma 2), interleaved_attn_pattern (Gemma 3).
+// Megatron-Core has no such option; the providers have fields of their own, by which they are
+// known: query_pre_attn_scalar (Gemma 2), interleaved_attn_pattern (Gemma 3).
 //
 //             Gemma 2                               Gemma 3
-//   window    every other layer, from the first     all but every Nth layer, N the sum of the pattern
-//   rotation  one                                   two bases, of layers with and without a window;
-//                                                   without, rope_scaling_factor divides frequencies
+//   window    every other layer, from the first     all but every Nth layer, N the sum of the
+//   pattern rotation  one                                   two bases, of layers with and without a
+//   window;
+//                                                   without, rope_scaling_factor divides
+//                                                   frequencies
 //   scores    / sqrt(query_pre_attn_scalar),        * softmax_scale
 //             soft cap
 //   logits    soft cap                              as they are

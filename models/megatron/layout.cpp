@@ -13,8 +13,8 @@ namespace models {
 namespace {
 
 // A tensor with a key of its own. Where there are two names, one is that of the local specification
-// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's; those of q
-// and k norms are Megatron-Core's and mcore-bridge's.
+// and the other that of TransformerEngine, or one GPTModel's and the other HybridModel's; those of
+// q and k norms are Megatron-Core's and mcore-bridge's.
 struct Plain {
   Role role;
   std::string_view name;

@@ -228,8 +228,8 @@ struct ModelConfig {
 // The most layers that a list is made for; a larger number is surely wrong.
 constexpr int64_t kMostLayers = 4096;
 
-// GroupedAttention::scale of scores that are divided by sqrt(divisor): 0 where that is what heads of
-// this size have anyway.
+// GroupedAttention::scale of scores that are divided by sqrt(divisor): 0 where that is what heads
+// of this size have anyway.
 double score_scale(double divisor, int64_t head_dim);
 
 // The number of rotated channels, the first ones of a head: `part` (0 to 1) of `size`, rounded

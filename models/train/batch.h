@@ -45,8 +45,8 @@ struct Batch {
 };
 
 // Errors: kBadInput naming the tensor for shapes, offsets and lengths that do not fit;
-// kUnsupported for position_ids whose three sections differ: they are places in images, and a vision
-// tower does not run here.
+// kUnsupported for position_ids whose three sections differ: they are places in images, and a
+// vision tower does not run here.
 Batch batch_of(const BatchTensors& given);
 
 // True if the file holds a batch in one of the two formats, false if it holds numbers as text.

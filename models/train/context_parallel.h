@@ -11,7 +11,7 @@
 //        chunk 1, r = 0           0: the sequence ends here
 //   3. Rank r therefore sends the first elements of its chunks 0 to rank r - 1 and those of its
 //      chunks 1 to rank r + 1, one message each for all sequences.
-// With one rank there are no chunks: a share is the whole row, and sequences have any length.
+// A single rank holds the whole row, and sequences may then have any length.
 // Truth: megatron/core/transformer/multi_token_prediction.py (_roll_tensor_packed_seq).
 #pragma once
 

@@ -1,8 +1,9 @@
-// Numbers of FP8 training, emulated: a value is rounded to eight bits under a scale and read back, and
-// products are computed in fp32. What TransformerEngine's kernels add up in another order or type is
-// not imitated.
+// Numbers of FP8 training, emulated: a value is rounded to eight bits under a scale and read back,
+// and products are computed in fp32. What TransformerEngine's kernels add up in another order or
+// type is not imitated.
 //
-//   formats    e4m3 up to 448 for inputs and weights; e5m2 up to 57344 for gradients, which by blocks
+//   formats    e4m3 up to 448 for inputs and weights; e5m2 up to 57344 for gradients, which by
+//   blocks
 //              are e4m3 too
 //   rounding   cast(clamp(x * scale, -max, max)) / scale, to the nearest, ties to even
 //   scale      max / amax / 2^margin with amax the largest |x|. An amax of 0, infinity or NaN gives

@@ -15,8 +15,8 @@ namespace models {
 // path that names something other than a file or that lies in no folder.
 void check_gradient_file(bridge::FileSystem& fs, const bridge::Path& path);
 
-// Writes the file whole or not at all; it replaces one that is there. Memory holds one gradient at a
-// time. Error: kIo.
+// Writes the file whole or not at all; it replaces one that is there. Memory holds one gradient at
+// a time. Error: kIo.
 void write_gradients(bridge::FileSystem& fs, const bridge::Path& path, const StepLosses& losses,
                      LeafWeights& weights);
 

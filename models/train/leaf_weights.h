@@ -2,7 +2,7 @@
 //
 //   1. The first time that the pass asks for a canonical tensor, its values become leaves in fp32:
 //      one for each stored tensor that it lies in. The pass gets a view of them.
-//   2. Tables of integers and selection biases are no leaves: gradients do not move them.
+//   2. Tables of integers and selection biases do not become leaves, as no gradient moves them.
 //   3. After the backward pass, the gradient of a stored tensor is put together in the checkpoint's
 //      own shape: every part of it that the pass used, and zeros elsewhere (rows of a padded
 //      vocabulary, experts that no token was sent to).

@@ -1,9 +1,10 @@
-// The losses of a training step: of the main head, and of every multi-token prediction depth through
-// the same output layer.
+// The losses of a training step: of the main head, and of every multi-token prediction depth
+// through the same output layer.
 //
-//   targets   labels[i] is the token that should follow token i, and mask[i] what it counts: 0 or 1,
-//             or another weight. A label -100 does not count. Without labels, a token's label is the
-//             next token of its sequence, whose last place does not count; a mask that is given
+//   targets   labels[i] is the token that should follow token i, and mask[i] what it counts: 0 or
+//   1,
+//             or another weight. A label -100 does not count. Without labels, a token's label is
+//             the next token of its sequence, whose last place does not count; a mask that is given
 //             without labels applies to these
 //   depth k   (from 1) labels and mask are shifted once more for each depth, every sequence by
 //             itself (models/forward/sequences.h): 0 comes in, so the last k places do not count
@@ -12,8 +13,9 @@
 //               + sum over the D depths of scale / D * sum_k / max(count_k, 1)
 // Megatron-Core's calculate_per_token_loss multiplies all of the step by the main count and divides
 // the gradients by it at the end, so it gives the same step.
-// Truth: megatron/core/transformer/multi_token_prediction.py (process_mtp_loss, 0.19); NeMo Automodel
-// pull request 2191, whose loss of a depth is sum_k / main.count: the report has both numbers.
+// Truth: megatron/core/transformer/multi_token_prediction.py (process_mtp_loss, 0.19); NeMo
+// Automodel pull request 2191, whose loss of a depth is sum_k / main.count: the report has both
+// numbers.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,8 +35,8 @@ struct Targets {
 };
 
 // ids: [B, S] int64. labels: [B, S] int64 or undefined; mask: [B, S] or undefined. offsets: the
-// sequences of the row; empty: every row is one. ends: where the tokens of each sequence end that are
-// no padding, one number a sequence; empty: there is no padding.
+// sequences of the row; empty: every row is one. ends: for each sequence, where its padding
+// begins; empty: nothing is padded.
 Targets targets_of(const at::Tensor& ids, const at::Tensor& labels, const at::Tensor& mask,
                    const Offsets& offsets, const std::vector<int64_t>& ends);
 

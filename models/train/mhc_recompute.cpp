@@ -41,8 +41,8 @@ class DroppedResult : public torch::CustomClassHolder {
  public:
   explicit DroppedResult(LayerParts::Function function) : function_(std::move(function)) {}
 
-  // context: of the node of this result; it saved the inputs and outlives every call that uses them,
-  // as the hook that computes again hangs on a node behind it.
+  // context: of the node of this result; it saved the inputs and outlives every call that uses
+  // them, as the hook that computes again hangs on a node behind it.
   at::Tensor first(const AutogradContext* context, at::TensorList inputs) {
     context_ = context;
     at::Tensor result = function_(inputs.vec());

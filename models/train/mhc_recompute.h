@@ -1,12 +1,12 @@
 // Recomputation of hyper-connections: a step with less memory and the same gradients.
 //
 //   1. The layers form blocks. Of every layer these results are dropped when its block ends: the
-//      input of attention and MLP that is read from the streams, the norms of the two where they are
-//      steps of their own (a checkpoint of TransformerEngine's linears has them inside), and the
-//      streams after each part. The streams after a block's last MLP are kept: the next block begins
-//      with them. What the streams say about mixing them (HyperMix) is kept too.
-//   2. When the gradient of a block's last streams is known, before any layer of the block needs its
-//      results, all of them are computed again, in the order of the pass: each may read the one
+//      input of attention and MLP that is read from the streams, the norms of the two where they
+//      are steps of their own (a checkpoint of TransformerEngine's linears has them inside), and
+//      the streams after each part. The streams after a block's last MLP are kept: the next block
+//      begins with them. What the streams say about mixing them (HyperMix) is kept too.
+//   2. When the gradient of a block's last streams is known, before any layer of the block needs
+//      its results, all of them are computed again, in the order of the pass: each may read the one
 //      before. They return into the memory objects that they left, so that whoever saved a view of
 //      one sees it.
 //   3. The gradient of each part is that of its second computation.
@@ -31,8 +31,8 @@ class DroppedResult;
 // True for each layer that ends a block: every `block`th, and the last.
 std::vector<bool> mhc_block_ends(int64_t layers, int64_t block);
 
-// For one pass with gradients, and one thread. What it leaves in the graph of that pass does not need
-// it, so it may go before the backward pass.
+// For one pass with gradients, and one thread. What it leaves in the graph of that pass does not
+// need it, so it may go before the backward pass.
 class MhcRecompute : public LayerParts {
  public:
   // block: layers of a block, from 1 on. weights must outlive the object.

@@ -1,6 +1,7 @@
 // The auxiliary loss of routers, which pulls the experts' shares of the tokens together.
 //
-//   1. scores, fp32: softmax of the logits; sigmoid or root of softplus divided by their sum + 1e-20
+//   1. scores, fp32: softmax of the logits; sigmoid or root of softplus divided by their sum +
+//      1e-20
 //   2. each token counts for its `chosen` best experts by these scores: without groups, selection
 //      bias or table
 //   3. loss = E * weight / (chosen * T^2) * sum over experts of (sum of its scores * its count)

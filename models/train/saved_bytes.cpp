@@ -80,8 +80,8 @@ class CountedTensor : public torch::autograd::SavedVariableHooks {
   bool counted_ = false;
 };
 
-// The engine of LibTorch, which asks itself for the hooks of a tensor that is kept. Python sets hooks
-// in the same way.
+// The engine of LibTorch, which asks itself for the hooks of a tensor that is kept. Python sets
+// hooks in the same way.
 class CountingEngine : public torch::autograd::Engine {
  public:
   ~CountingEngine() override { stop(); }

@@ -1,10 +1,11 @@
-// Counts the bytes of activations that autograd keeps for the backward pass, and the most at any time.
+// Counts the bytes of activations that autograd keeps for the backward pass, and the most at any
+// time.
 //
 // Autograd hands every tensor that it keeps to a hook, and drops what the hook gave for it when it
 // keeps it no longer: so the sum of the memory of all tensors that hooks hold is exact at any time,
-// and nothing else is in it (an allocator would count gradients and intermediate results too). Memory
-// that several kept tensors share counts once, and that of weights (leaves and views of them) not at
-// all. Arguments of checkpoints are kept like others.
+// and nothing else is in it (an allocator would count gradients and intermediate results too).
+// Memory that several kept tensors share counts once, and that of weights (leaves and views of
+// them) not at all. Arguments of checkpoints are kept like others.
 // Truth: torch/csrc/autograd/saved_variable.cpp.
 #pragma once
 

@@ -7,8 +7,8 @@
 namespace models {
 namespace {
 
-// Sizes are limited (check of ModelConfig), but their products are not: doubles do not overflow, and
-// sums of what they are cut to do not either.
+// Sizes are limited (check of ModelConfig), but their products are not: doubles do not overflow,
+// and sums of what they are cut to do not either.
 constexpr double kElement = sizeof(float);
 constexpr double kMostBytes = 1e18;
 constexpr double kDeltaChunk = 64;

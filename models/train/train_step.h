@@ -4,8 +4,8 @@
 //      without dropout.
 //   2. The targets are shifted once for each multi-token prediction depth, and every head has its
 //      loss (loss.h). Under context parallelism every rank shifts its share of them and has the
-//      losses of its share of tokens (context_parallel.h); attention sees the whole row, which is in
-//      this process.
+//      losses of its share of tokens (context_parallel.h); attention sees the whole row, which is
+//      in this process.
 //   3. The gradient is that of the step's loss, plus the routers' losses if asked for
 //      (router_loss.h).
 //   4. Parts that the options name run twice instead of keeping what they computed

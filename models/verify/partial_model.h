@@ -1,5 +1,5 @@
-// A part of a model: the same weights without a vision tower, for a comparison with a checkpoint that
-// was made without it, or without multi-token prediction, for a step that leaves it out.
+// A part of a model: the same weights without a vision tower, for a comparison with a checkpoint
+// that was made without it, or without multi-token prediction, for a step that leaves it out.
 #pragma once
 
 #include <memory>

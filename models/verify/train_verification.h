@@ -22,8 +22,8 @@
 
 namespace models {
 
-// The row that the options name: a file of one (models/train/batch.h), numbers, or a prompt from the
-// seed. Errors: kUsage for more than one prompt; those of reading.
+// The row that the options name: a file of one (models/train/batch.h), numbers, or a prompt from
+// the seed. Errors: kUsage for more than one prompt; those of reading.
 Batch training_batch(bridge::FileSystem& fs, const VerificationOptions& options, int64_t vocab,
                      bridge::MemoryBudget& budget);
 

@@ -1,5 +1,5 @@
-// How the canonical tensors lie in the tensors of a checkpoint's files, so that gradients can be given
-// in the checkpoint's own keys and shapes.
+// How the canonical tensors lie in the tensors of a checkpoint's files, so that gradients can be
+// given in the checkpoint's own keys and shapes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,16 +26,17 @@ struct StoredPart {
   RowPattern rows;        // in the matrix; count is not 0
   bridge::Shape shape;    // of the part: [rows.count, ...]
   int64_t first_column = 0;
-  // Of the stored matrix; 0: the part has all of them, in order. After the last one the part's go on
-  // at the first.
+  // Of the stored matrix; 0: the part has all of them, in order. After the last one the part's go
+  // on at the first.
   int64_t columns = 0;
-  // The stored matrix is [in, out], and `rows` are of [out, in]; first_row is one of the stored rows.
+  // The stored matrix is [in, out], and `rows` are of [out, in]; first_row is one of the stored
+  // rows.
   bool transposed = false;
 
   // The rows lie in runs of equal length: this many.
   int64_t runs() const { return rows.count / rows.run; }
-  // The part as a view of the stored tensor, [runs, rows.run, ...]. whole: contiguous, of the stored
-  // shape. Not for columns that go on at the first.
+  // The part as a view of the stored tensor, [runs, rows.run, ...]. whole: contiguous, of the
+  // stored shape. Not for columns that go on at the first.
   at::Tensor of(const at::Tensor& whole) const;
   // Copies values, [runs, rows.run, ...], to where the part lies in the stored tensor.
   void put(const at::Tensor& values, const at::Tensor& whole) const;

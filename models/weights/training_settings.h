@@ -7,8 +7,8 @@
 namespace models {
 
 struct TrainingSettings {
-  // The factor of the mean over the depths of multi-token prediction losses; nullopt: the checkpoint
-  // has no setting of it.
+  // The factor of the mean over the depths of multi-token prediction losses; nullopt: the
+  // checkpoint has no setting of it.
   std::optional<double> mtp_loss_scale;
   // Megatron-Core's moe_router_load_balancing_type and moe_aux_loss_coeff; nullopt: the checkpoint
   // has no such settings.

@@ -412,7 +412,7 @@ TEST(TwoRenamesTest, TheSecondIsDoneByTheNextRun) {
       << "it wrote more than names";
 }
 
-// Somebody else's folder under the name is no part of that commit.
+// A folder that somebody else put under the name is refused, not completed.
 TEST(TwoRenamesTest, AnotherFolderIsNotTakenForTheNewOne) {
   const TempDir dir;
   kDense.write(dir / "hf");

@@ -37,9 +37,9 @@ struct CheckpointMatchOptions {
   int64_t glu_interleave = 0;  // block size of routed experts' rows; 0: not interleaved
 };
 
-// Refuses the hyper-connections of Megatron-LM main (kUnsupported). Main and dev give their modules the
-// same names, but only dev computes what DeepSeek-V4 does. Main has no learned head and names its
-// configuration otherwise.
+// Refuses the hyper-connections of Megatron-LM main (kUnsupported). Main and dev give their modules
+// the same names, but only dev computes what DeepSeek-V4 does. Main has no learned head and names
+// its configuration otherwise.
 // Truth: megatron/core/transformer/hyper_connection.py of both.
 void refuse_other_hyper_connections(const MegatronFolder& folder);
 

@@ -80,7 +80,7 @@ void WitnessWriter::append_file(FileSystem& fs, const Path& path, const Mark& ma
   const auto damaged = [&] {
     bad_input(printable(path.native()) + ": not the bytes that were written");
   };
-  // Opened as it was written: it is no input.
+  // Our own file, so it is opened as an output is: never through a symlink.
   const std::unique_ptr<File> file = fs.open_write(path);
   const auto begin = std::ssize(kMagic);
   if (mark.size < begin || file->size() < mark.size) damaged();

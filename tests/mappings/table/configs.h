@@ -642,7 +642,8 @@ inline constexpr char kDeepSeekV32[] = R"({
   "vocab_size": 129280
 })";
 
-// Glm4MoeConfig's defaults, which are GLM-4.5-Air's sizes, with the biases and the base that Air has.
+// Glm4MoeConfig's defaults, which are GLM-4.5-Air's sizes, with the biases and the base that Air
+// has.
 inline constexpr char kGlm45Air[] = R"({
   "architectures": ["Glm4MoeForCausalLM"],
   "attention_bias": true,

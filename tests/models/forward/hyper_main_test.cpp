@@ -1,5 +1,5 @@
-// One site of Megatron-LM main's hyper-connections, values and gradients, against what the real module
-// computed (data/megatron_main_mhc, made by tests/oracles/megatron_main_mhc.py).
+// One site of Megatron-LM main's hyper-connections, values and gradients, against what the real
+// module computed (data/megatron_main_mhc, made by tests/oracles/megatron_main_mhc.py).
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// The Sinkhorn iteration against what Megatron-LM main computed, and its gradient against autograd and
-// finite differences.
+// The Sinkhorn iteration against what Megatron-LM main computed, and its gradient against autograd
+// and finite differences.
 #include "models/forward/sinkhorn.h"
 
 #include <ATen/TensorOperators.h>

@@ -1,5 +1,5 @@
-// The activation checkpoint by itself: gradients against those without one, arguments that are none,
-// and tensors that come in by the closure, which Megatron-LM's pull request 4593 was about.
+// The activation checkpoint by itself: gradients against those without one, arguments that are
+// none, and tensors that come in by the closure, which Megatron-LM's pull request 4593 was about.
 #include "models/forward/checkpoint.h"
 
 #include <ATen/TensorOperators.h>
@@ -94,8 +94,8 @@ TEST(Checkpoint, ArgumentsThatAreNone) {
   EXPECT_EQ(runs, 2);
 }
 
-// What TransformerEngine's checkpoint does with tensors that it is given by keyword: all of them are
-// in the closure, and the result has no gradient at all. The values are right.
+// What TransformerEngine's checkpoint does with tensors that it is given by keyword: all of them
+// are in the closure, and the result has no gradient at all. The values are right.
 TEST(Checkpoint, AllTensorsCaptured) {
   const Example example;
   const at::Tensor hidden = example.x * 2;
@@ -124,8 +124,8 @@ TEST(Checkpoint, TablesMayBeCaptured) {
   EXPECT_TRUE(example.x.grad().defined());
 }
 
-// Bytes that are kept: of the argument alone, or of the result of each of three layers, which are the
-// inputs of the next ones too.
+// Bytes that are kept: of the argument alone, or of the result of each of three layers, which are
+// the inputs of the next ones too.
 TEST(SavedBytes, OfAPart) {
   constexpr int64_t kTensor = 50 * 4 * 4;
   const Example example;

@@ -1,5 +1,5 @@
-// Gradients of linear attention against a recurrence over tokens in float64, for packed sequences: no
-// real implementation of it packs on a CPU.
+// Gradients of linear attention against a recurrence over tokens in float64, for packed sequences:
+// no real implementation of it packs on a CPU.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>

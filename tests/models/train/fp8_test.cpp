@@ -1,5 +1,6 @@
-// Emulated FP8: rounding, scales and three steps of delayed scaling against numbers computed by hand;
-// and recomputation, which must round as the first run did. There is no other implementation on a CPU.
+// Emulated FP8: rounding, scales and three steps of delayed scaling against numbers computed by
+// hand; and recomputation, which must round as the first run did. There is no other implementation
+// on a CPU.
 #include "models/train/fp8.h"
 
 #include <ATen/TensorOperators.h>
@@ -101,7 +102,8 @@ struct Step {
 
 // Weight (0.4375, 0.0003), of scale 1 and then 448 / 0.4375 = 1024, by which 0.3072 becomes 10/32.
 //   1  x (3.5, 0.001) of scale 1: (3.5, 2^-9). weight (0.4375, 0). gradient 7 of scale 1: 7
-//   2  x (7, 0.001) of scale 128: 896 is cut to 448, 0.128 becomes 1/8: (3.5, 2^-10). gradient 14 of
+//   2  x (7, 0.001) of scale 128: 896 is cut to 448, 0.128 becomes 1/8: (3.5, 2^-10). gradient 14
+//   of
 //      scale 57344 / 7 = 8192 is cut: 7
 //   3  the same of scale 64 and 4096: (7, 2^-10), 14
 TEST(Fp8Linears, ThreeStepsOfDelayedScaling) {
@@ -244,9 +246,9 @@ TEST(Fp8Linears, OuterRegionOfOtherRecipes) {
   }
 }
 
-// Three steps of every recipe, recomputed and kept: losses bit for bit the same, although the scales
-// of delayed scaling have moved on when parts are computed again, and gradients but for the order of
-// sums.
+// Three steps of every recipe, recomputed and kept: losses bit for bit the same, although the
+// scales of delayed scaling have moved on when parts are computed again, and gradients but for the
+// order of sums.
 TEST(Fp8Linears, RecomputedIsKept) {
   const ModelConfig config = mixed_config();
   const Batch batch = made_batch(config, {0, 9, 10, 22});

@@ -76,8 +76,8 @@ TEST(MhcRecompute, EndsOfBlocks) {
   EXPECT_EQ(mhc_block_ends(0, 2), Ends{});
 }
 
-// 4 T D (2 L + n (2 L - B)), and 4 T D 2 L more where norms are steps of their own. If a block's last
-// merge were dropped too, n 2 L streams would be.
+// 4 T D (2 L + n (2 L - B)), and 4 T D 2 L more where norms are steps of their own. If a block's
+// last merge were dropped too, n 2 L streams would be.
 TEST(MhcRecompute, DroppedBytes) {
   const ModelConfig config = config_with_streams(HyperDialect::kDeepSeek);
   const auto layers = std::ssize(config.layers);
@@ -273,9 +273,9 @@ TEST(MhcRecompute, RefusesAModelWithoutStreams) {
   }
 }
 
-// The main head is made to read the first stream alone. What the last layer puts into the others then
-// matters to multi-token prediction only, which reads every stream before the head. Fed with what the
-// head reads, it would not matter at all.
+// The main head is made to read the first stream alone. What the last layer puts into the others
+// then matters to multi-token prediction only, which reads every stream before the head. Fed with
+// what the head reads, it would not matter at all.
 TEST(MhcRecompute, MtpReadsEveryStream) {
   MadeWeights weights(config_with_streams(HyperDialect::kDeepSeek));
   const at::Tensor mapping = weights.rows({Role::kHeadMapping}, 0, kStreams);

@@ -119,8 +119,8 @@ TEST(Recompute, EveryModeIsTheStepThatKeeps) {
   }
 }
 
-// The padding mask arrives in recomputed layers and depths: losses of routers without it are others,
-// and so are the gradients of the router of a depth.
+// The padding mask arrives in recomputed layers and depths: losses of routers without it are
+// others, and so are the gradients of the router of a depth.
 TEST(Recompute, ThePaddingMaskArrives) {
   const ModelConfig config = mixed_config();
   const Batch batch = padded_batch(config);
