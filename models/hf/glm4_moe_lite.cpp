@@ -20,14 +20,8 @@ MixtureOfExperts experts_of(const Settings& config) {
 }
 
 LayerConfig layer_of(const Settings& config, int64_t layer) {
-  LayerConfig out;
-  out.attention = attention_of(config);
-  if (hf_is_sparse(config, layer, 1)) {
-    out.mlp = experts_of(config);
-  } else {
-    out.mlp = DenseMlp{config.integer("intermediate_size"), false};
-  }
-  return out;
+  if (hf_is_sparse(config, layer, 1)) return {attention_of(config), experts_of(config)};
+  return {attention_of(config), DenseMlp{config.integer("intermediate_size"), false}};
 }
 
 ModelConfig config_of(const Settings& config, bool drop_mtp) {
