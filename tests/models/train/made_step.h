@@ -3,6 +3,7 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -17,9 +18,9 @@ struct MadeStep {
   std::map<std::string, at::Tensor> gradients;  // of the tensors that have one
 };
 
-inline Batch made_batch(const ModelConfig& config, const Offsets& offsets) {
+inline Batch made_batch(const ModelConfig& config, const Offsets& offsets, uint64_t seed = 7) {
   Batch batch;
-  batch.ids = seeded_prompt(config.vocab, offsets.back(), 7);
+  batch.ids = seeded_prompt(config.vocab, offsets.back(), seed);
   batch.offsets = offsets;
   batch.targets = targets_of(batch.ids, {}, {}, offsets, {});
   return batch;

@@ -18,6 +18,7 @@
 #include "models/forward/prompt.h"
 #include "models/train/train_step.h"
 #include "tests/models/made_weights.h"
+#include "tests/models/train/made_step.h"
 
 namespace models {
 namespace {
@@ -43,14 +44,6 @@ class WeightsOfLinears : public MadeWeights {
   }
 };
 
-Batch batch_of_tokens(const ModelConfig& config, const Offsets& offsets) {
-  Batch batch;
-  batch.ids = seeded_prompt(config.vocab, offsets.back(), 7);
-  batch.offsets = offsets;
-  batch.targets = targets_of(batch.ids, {}, {}, offsets, {});
-  return batch;
-}
-
 StepOptions options_of(int64_t block) {
   StepOptions options;
   options.mtp_loss_scale = 0.3;
@@ -60,7 +53,7 @@ StepOptions options_of(int64_t block) {
 
 int64_t dropped_bytes(Weights& weights, int64_t block) {
   LeafWeights leaves(weights);
-  const Batch batch = batch_of_tokens(weights.config(), {0, kTokens});
+  const Batch batch = made_batch(weights.config(), {0, kTokens});
   return train_step(leaves, batch, options_of(block)).dropped_bytes;
 }
 
@@ -130,7 +123,7 @@ void expect_same(const Step& found, const Step& expected) {
 TEST(MhcRecompute, SameLossesAndGradients) {
   for (const HyperDialect dialect : {HyperDialect::kDeepSeek, HyperDialect::kMegatronMain}) {
     const ModelConfig config = config_with_streams(dialect);
-    const Batch batch = batch_of_tokens(config, {0, 7, 7, 8, 20});
+    const Batch batch = made_batch(config, {0, 7, 7, 8, 20});
     const Step plain = step(config, batch, options_of(0));
     for (const int64_t block : {1, 2, 3, 4})
       expect_same(step(config, batch, options_of(block)), plain);
@@ -140,7 +133,7 @@ TEST(MhcRecompute, SameLossesAndGradients) {
 // Their gradients reach the routers from the step's loss, not through the layers after.
 TEST(MhcRecompute, WithTheLossesOfRouters) {
   const ModelConfig config = config_with_streams(HyperDialect::kDeepSeek);
-  const Batch batch = batch_of_tokens(config, {0, kTokens});
+  const Batch batch = made_batch(config, {0, kTokens});
   StepOptions options = options_of(0);
   options.router_loss = TrainingSettings{{}, "seq_aux_loss", 0.5};
   const Step plain = step(config, batch, options);
@@ -168,7 +161,7 @@ class PeakMemory : public c10::MemoryReportingInfoBase {
 std::shared_ptr<PeakMemory> measured(const ModelConfig& config, const StepOptions& options) {
   const auto memory = std::make_shared<PeakMemory>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, memory);
-  step(config, batch_of_tokens(config, {0, 40}), options);
+  step(config, made_batch(config, {0, 40}), options);
   return memory;
 }
 
@@ -179,13 +172,13 @@ TEST(MhcRecompute, ThePeakFalls) {
   config.layers.assign(8, layer);
   config.hyper.streams = 4;
   const int64_t dropped =
-      step(config, batch_of_tokens(config, {0, 40}), options_of(1)).result.dropped_bytes;
+      step(config, made_batch(config, {0, 40}), options_of(1)).result.dropped_bytes;
   EXPECT_EQ(dropped, 4 * 40 * config.hidden * (4 * 8 + 4 * (2 * 8 - 8)));
   const auto plain = measured(config, options_of(0));
   const auto recomputed = measured(config, options_of(1));
   EXPECT_LT(recomputed->peak(), plain->peak() - dropped / 2);
   // The report's number knows what was dropped and came back.
-  const Batch batch = batch_of_tokens(config, {0, 40});
+  const Batch batch = made_batch(config, {0, 40});
   EXPECT_LT(step(config, batch, options_of(1)).result.peak_activation_bytes,
             step(config, batch, options_of(0)).result.peak_activation_bytes - dropped / 2);
   // What holds a result is not held by it.
@@ -235,7 +228,7 @@ TEST(MhcRecompute, RefusesOtherRecomputation) {
     options.recompute = parse_recompute(recompute);
     try {
       const ModelConfig config = config_with_streams(dialect);
-      step(config, batch_of_tokens(config, {0, kTokens}), options);
+      step(config, made_batch(config, {0, kTokens}), options);
       return std::string("accepted");
     } catch (const bridge::Error& error) {
       EXPECT_EQ(error.code(), bridge::Code::kUsage);
@@ -255,7 +248,7 @@ TEST(MhcRecompute, RefusesOtherRecomputation) {
 
 TEST(MhcRecompute, TogetherWithAttention) {
   const ModelConfig config = config_with_streams(HyperDialect::kDeepSeek);
-  const Batch batch = batch_of_tokens(config, {0, 7, 8, 20});
+  const Batch batch = made_batch(config, {0, 7, 8, 20});
   StepOptions options = options_of(2);
   options.recompute = parse_recompute("selective:core_attn,moe");
   expect_same(step(config, batch, options), step(config, batch, options_of(0)));
@@ -284,7 +277,7 @@ TEST(MhcRecompute, MtpReadsEveryStream) {
   base = -base - 200;  // the sigmoid of it is 0, and of 200 it is 1
   base.select(0, 0).add_(400);
   weights.added["head_mapping.base"] = base;
-  const Batch batch = batch_of_tokens(weights.config(), {0, kTokens});
+  const Batch batch = made_batch(weights.config(), {0, kTokens});
   const auto of_third_stream = [&](double mtp_loss_scale) {
     LeafWeights leaves(weights);
     StepOptions options = options_of(1);

@@ -13,9 +13,10 @@
 namespace models {
 namespace {
 
-// Sums of three and more gradients are added in another order; linear attention, which the made
-// models have, makes that larger.
-constexpr double kTolerance = 5e-5;
+// Sums of three and more gradients are added in another order.
+constexpr double kTolerance = 1e-5;
+// The gates of linear attention, whose gradients are small sums of large numbers.
+constexpr double kToleranceOfGates = 2e-5;
 
 bridge::Code code_of(const std::string& text) {
   try {
@@ -94,7 +95,9 @@ void expect_same(const MadeStep& recomputed, const MadeStep& kept, const std::st
   EXPECT_EQ(recomputed.result.router_loss, kept.result.router_loss) << mode;
   ASSERT_EQ(recomputed.gradients.size(), kept.gradients.size()) << mode;
   for (const auto& [name, gradient] : kept.gradients) {
-    EXPECT_LE(part_that_differs(recomputed.gradients.at(name), gradient), kTolerance)
+    const bool of_gate = name.ends_with(".beta") || name.ends_with(".decay");
+    EXPECT_LE(part_that_differs(recomputed.gradients.at(name), gradient),
+              of_gate ? kToleranceOfGates : kTolerance)
         << mode << ": " << name;
   }
 }

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "bridge/io/base/error.h"
-#include "models/forward/prompt.h"
 #include "models/train/step_memory.h"
 #include "tests/models/made_weights.h"
+#include "tests/models/train/made_step.h"
 
 namespace models {
 namespace {
@@ -29,14 +29,6 @@ ModelConfig smooth_config() {
   }
   for (LayerConfig& layer : config.mtp) layer.mlp = dense;
   return config;
-}
-
-Batch batch_of_tokens(const ModelConfig& config, const Offsets& offsets, uint64_t seed = 7) {
-  Batch batch;
-  batch.ids = seeded_prompt(config.vocab, offsets.back(), seed);
-  batch.offsets = offsets;
-  batch.targets = targets_of(batch.ids, {}, {}, offsets, {});
-  return batch;
 }
 
 // Sequence i of a packed batch.
@@ -101,7 +93,7 @@ void expect_close(const Gradients& found, const Gradients& expected, double rela
 // Each tensor is moved along its own gradient, where the loss grows by the gradient's length.
 TEST(TrainStep, GradientsAreThoseOfTheLoss) {
   const ModelConfig config = smooth_config();
-  const Batch batch = batch_of_tokens(config, {0, 9, 14});
+  const Batch batch = made_batch(config, {0, 9, 14});
   const StepOptions options{0.4, 1};
   const Step here = step(config, batch, options);
   EXPECT_TRUE(here.without.empty()) << here.without.begin()->first;
@@ -124,7 +116,7 @@ TEST(TrainStep, GradientsAreThoseOfTheLoss) {
 // Sums over a packed row are those of its sequences, and so are the gradients of sums.
 TEST(TrainStep, PackedIsTheSumOfItsSequences) {
   const ModelConfig config = mixed_config();
-  const Batch packed = batch_of_tokens(config, {0, 9, 10, 10, 13, 26});
+  const Batch packed = made_batch(config, {0, 9, 10, 10, 13, 26});
   const Step main_only = step(config, packed, {0, 1});
   const Step with_depths = step(config, packed, {1, 1});
   const LossValue& main = main_only.result.losses.main;
@@ -161,7 +153,7 @@ TEST(TrainStep, PackedIsTheSumOfItsSequences) {
 // With the counts of the row, the gradients of its sequences add up in the leaves.
 TEST(TrainStep, CountsThatAreGiven) {
   const ModelConfig config = mixed_config();
-  const Batch packed = batch_of_tokens(config, {0, 9, 10, 22});
+  const Batch packed = made_batch(config, {0, 9, 10, 22});
   const Step together = step(config, packed, {0.3, 1});
   StepOptions options{0.3, 1};
   options.counts = {together.result.losses.main.count};
@@ -180,7 +172,7 @@ TEST(TrainStep, CountsThatAreGiven) {
 // A shift of the whole row gives the last tokens of sequences another target.
 TEST(TrainStep, WithoutOffsetsTheLossesDiffer) {
   const ModelConfig config = mixed_config();
-  const Batch packed = batch_of_tokens(config, {0, 9, 20});
+  const Batch packed = made_batch(config, {0, 9, 20});
   Batch whole = packed;
   whole.offsets.clear();
   const StepResult found = step(config, packed, {0.1, 1}).result;
@@ -197,7 +189,7 @@ ModelConfig config_that_is_cut() {
 
 TEST(TrainStep, RanksAddUp) {
   const ModelConfig config = config_that_is_cut();
-  Batch batch = batch_of_tokens(config, {0, 8, 8, 24});
+  Batch batch = made_batch(config, {0, 8, 8, 24});
   batch.targets.mask.select(1, 3).zero_();
   const Step one = step(config, batch, {0.3, 1});
   for (const int64_t ranks : {2, 4}) {
@@ -227,7 +219,7 @@ TEST(TrainStep, RanksAddUp) {
 TEST(TrainStep, LayersThatAreNotCut) {
   const ModelConfig config = mixed_config();
   try {
-    step(config, batch_of_tokens(config, {0, 8}), {0.1, 2});
+    step(config, made_batch(config, {0, 8}), {0.1, 2});
     FAIL();
   } catch (const bridge::Error& error) {
     EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
@@ -238,7 +230,7 @@ TEST(TrainStep, LayersThatAreNotCut) {
 
 TEST(TrainStep, TensorsWithoutAGradient) {
   const ModelConfig config = mixed_config();
-  const Step long_enough = step(config, batch_of_tokens(config, {0, 12}), {0.1, 1});
+  const Step long_enough = step(config, made_batch(config, {0, 12}), {0.1, 1});
   for (const auto& [key, reason] : long_enough.without) {
     const bool chooses = key.find(".index.") != std::string::npos;
     const bool buffer = key.ends_with("router_bias");
@@ -248,7 +240,7 @@ TEST(TrainStep, TensorsWithoutAGradient) {
   EXPECT_TRUE(long_enough.without.at("stored.layers.1.router_bias").starts_with("a buffer"));
   EXPECT_TRUE(long_enough.gradients.contains("stored.layers.2.summary.value"));
   // Three tokens make no run of four.
-  const Step too_short = step(config, batch_of_tokens(config, {0, 3, 6}), {0.1, 1});
+  const Step too_short = step(config, made_batch(config, {0, 3, 6}), {0.1, 1});
   EXPECT_EQ(too_short.without.at("stored.layers.2.summary.value"),
             "no sequence has a complete window");
 }
@@ -256,7 +248,7 @@ TEST(TrainStep, TensorsWithoutAGradient) {
 // Experts that no token was sent to have a gradient, which is zero.
 TEST(TrainStep, UnroutedExpertsAreZero) {
   const ModelConfig config = mixed_config();
-  const Step one_token = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1});
+  const Step one_token = step(config, made_batch(config, {0, 2}), {0.1, 1});
   int64_t zero = 0;
   for (int64_t expert = 0; expert < 5; ++expert) {
     const std::string key = "stored." + to_string({Role::kExpertUp, Section::kLayer, 1, expert});
@@ -268,7 +260,7 @@ TEST(TrainStep, UnroutedExpertsAreZero) {
 
 TEST(TrainStep, MtpThatNoTokenCountsForHasZeroGradients) {
   const ModelConfig config = mixed_config();
-  const Step step_of_two = step(config, batch_of_tokens(config, {0, 2}), {0.1, 1});
+  const Step step_of_two = step(config, made_batch(config, {0, 2}), {0.1, 1});
   EXPECT_EQ(step_of_two.result.losses.mtp[0].count, 0);
   EXPECT_EQ(step_of_two.result.losses.mtp[0].sum, 0);
   EXPECT_EQ(norm_of(step_of_two.gradients.at("stored.mtp.0.projection")), 0);
@@ -279,7 +271,7 @@ TEST(TrainStep, MtpThatNoTokenCountsForHasZeroGradients) {
 // The routers' losses move the routers' weights and are off unless asked for.
 TEST(TrainStep, RouterLoss) {
   const ModelConfig config = mixed_config();
-  const Batch batch = batch_of_tokens(config, {0, 12});
+  const Batch batch = made_batch(config, {0, 12});
   const Step off = step(config, batch, {0.1, 1});
   const Step on = step(config, batch, {0.1, 1, TrainingSettings{{}, "seq_aux_loss", 0.5}});
   EXPECT_EQ(off.result.router_loss, 0);
