@@ -22,6 +22,7 @@ namespace bridge {
 constexpr std::string_view kHybridOutputState = "output_layer._extra_state/shard_0_1";
 
 // Returns the key that a HybridModel has for one of GPTModel's, which has the number of its layer.
+// Errors: kUnsupported for norms of the results of attention and MLP, which no HybridModel has.
 std::string hybrid_key(const std::string& gpt);
 
 // Opens a checkpoint as open_megatron() does; the tensors of a HybridModel's have GPTModel's keys.

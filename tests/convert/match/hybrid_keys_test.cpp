@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "bridge/convert/match/key_naming.h"
+#include "tests/convert/fixtures.h"
 
 namespace bridge {
 namespace {
@@ -24,6 +27,16 @@ TEST(HybridKeys, AttentionAndMlpAreLayersOfTheirOwn) {
       {"output_layer.weight", "output_layer.weight"},
   };
   for (const auto& [gpt, hybrid] : keys) EXPECT_EQ(hybrid_key(gpt), hybrid) << gpt;
+}
+
+TEST(HybridKeys, NormsOfResultsAreRefused) {
+  for (const char* norm :
+       {"self_attention.post_self_attn_layernorm.weight", "mlp.post_mlp_layernorm.weight",
+        "self_attention.linear_proj.post_layernorm.weight",
+        "mlp.linear_fc2.post_layernorm._extra_state"}) {
+    const std::string key = std::string("decoder.layers.3.") + norm;
+    expect_error(Code::kUnsupported, key, [&] { hybrid_key(key); });
+  }
 }
 
 TEST(HybridKeys, AreWrittenAfterThePrefixAndWithAnAxisOfExperts) {
