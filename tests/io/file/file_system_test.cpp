@@ -214,7 +214,9 @@ TEST_F(FileSystemTest, LockAndRemoveDoNotRace) {
     std::vector<std::jthread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        for (int i = 0; i < 500; ++i) {
+        // A try that finds the lock held is no turn: how many there are of those is the
+        // scheduler's affair, so we count turns.
+        while (turns < 500) {
           const auto lock = fs_.try_lock(dir_ / "lock");
           if (lock == nullptr) continue;
           most = std::max(most.load(), ++inside);
@@ -226,7 +228,6 @@ TEST_F(FileSystemTest, LockAndRemoveDoNotRace) {
     }
   }
   EXPECT_EQ(most, 1);
-  EXPECT_GT(turns, 100);
 }
 
 TEST_F(FileSystemTest, FreeBytesIsWhatTheKernelSays) {
