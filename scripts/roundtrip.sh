@@ -3,6 +3,8 @@
 # (tests/oracles/respell.py), through convert-hf, verify and export-to-hf: each file must come back byte for byte.
 # A line each: table, dialect, tensors, bytes, what verify compared, what it is. Needs the release build and Python without
 # packages; verify compares logits too where causeway-verify was built.
+#   scripts/roundtrip.sh                           the programs of build/release
+#   scripts/roundtrip.sh --preset asan-verify      those of another build
 #
 # A checkpoint is skipped only where `causeway mappings list` has no table for its architecture, and a table only where
 # no checkpoint is of it; a refusal of one that has, and a dialect that nothing is spelled in, is a failure. Ends with
@@ -10,8 +12,14 @@
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-causeway=$ROOT/build/release/bin/causeway
-[ -x "$causeway" ] || scripts/build.sh release causeway || exit 1
+preset=release
+case "$#:${1:-}" in
+  0:) ;;
+  2:--preset) preset=$2 ;;
+  *) die "usage: scripts/roundtrip.sh [--preset PRESET]" ;;
+esac
+causeway=$ROOT/build/$preset/bin/causeway
+[ -x "$causeway" ] || scripts/build.sh "$preset" causeway || exit 1
 scripts/packed_data.py || die "data/packed could not be unpacked"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

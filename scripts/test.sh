@@ -91,6 +91,8 @@ if [ "$all" -eq 1 ]; then
   unit_suite "conversion, ASan + UBSan" asan convert_tests
   python_suite "command line, ASan + UBSan" tests/cli asan "${workers[@]}"
   python_suite "readers against Python's, ASan + UBSan" tests/differential asan
+  check_suite "ASan + UBSan build of causeway-verify" scripts/build.sh asan-verify causeway causeway-verify
+  counts_suite "round trips, ASan + UBSan" scripts/roundtrip.sh --preset asan-verify
   check_suite "static build" scripts/build.sh static
   python_suite "static binary" tests/portability static
   check_suite "no precompiled headers" scripts/build.sh plain

@@ -15,6 +15,7 @@
 #include "bridge/convert/commit/resumption.h"
 #include "bridge/convert/commit/sections.h"
 #include "bridge/convert/commit/text_form.h"
+#include "bridge/convert/export_counts.h"
 #include "bridge/convert/export_summary.h"
 #include "bridge/convert/match/derived_config.h"
 #include "bridge/convert/match/export_config.h"
@@ -53,9 +54,7 @@ class Export {
         origin_(origin),
         plan_(plan),
         budget_(budget),
-        casts_(options.dtype_asked || options.dtype.has_value(),
-               [&plan](int32_t target) { return plan.outputs[static_cast<size_t>(target)].name; }) {
-  }
+        counts_(options.dtype_asked || options.dtype.has_value(), plan) {}
 
   // Refuses, beyond what the plan refuses, whatever can be refused before a byte is copied. config:
   // the config.json to write; nullopt: the origin's as it is.
@@ -78,8 +77,7 @@ class Export {
     resumption.guard([&] { write(output, resumption); });
     if (!resumption.leads()) return;
     resumption.finish();
-    describe_blocks(report);
-    describe_casts(report);
+    counts_.describe(report);
     for (std::string& text : warnings_) report.warn(std::move(text));
   }
 
@@ -215,7 +213,7 @@ class Export {
   void copy_portion(const Path& dir, const Portion& portion, Resumption& resumption,
                     Progress& progress) {
     const std::optional<Watermark>& before = portion.before;
-    forget_counts();
+    counts_.clear();
     // The sink writes headers, so it comes before the buffers take what is left of the budget.
     SafetensorsSink sink(
         fs_, dir, plan_, origin_,
@@ -225,14 +223,14 @@ class Export {
     ExportReader reader(fs_, checkpoint_, plan_, origin_);
     if (before) {
       check_written(sink, *before, dir);
-      add_counts(*before);
+      counts_.add(before->counts);
       reader.items().restore(before->open, without_crc(*before));
     }
     const Resumption::Wait wait(resumption);
-    ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, blocks_);
+    ExecutorHooks hooks = origin_hooks(plan_, origin_, reader, counts_.blocks());
     hooks.on_slice = [this, witnesses = std::move(hooks.on_slice)](const SliceView& slice) {
       if (witnesses) witnesses(slice);
-      casts_.see(slice);
+      counts_.casts().see(slice);
     };
     hooks.overflow_hint = overflow_hint;
     hooks.on_watermark = [&](size_t next) {
@@ -246,7 +244,7 @@ class Export {
       for (const int64_t item : reader.items().take_without_crc()) {
         mark.complete.push_back({item, 0});
       }
-      mark.counts = counts();
+      mark.counts = counts_.numbers();
       resumption.record(
           std::move(mark), [&sink] { sink.sync(); }, executor.threads > 1);
     };
@@ -264,12 +262,12 @@ class Export {
   // Makes what all processes and runs have counted into what one would have, and verifies the items
   // of the checkpoint that several of them have read.
   void merge(Resumption& resumption) {
-    forget_counts();
+    counts_.clear();
     std::vector<NumberedPart> open;
     std::vector<int64_t> items;
     for (const Journal& journal : resumption.gather()) {
       const Watermark& last = *journal.last;
-      add_counts(last);
+      counts_.add(last.counts);
       open.insert(open.end(), last.open.begin(), last.open.end());
       const std::vector<int64_t> more = without_crc(last);
       items.insert(items.end(), more.begin(), more.end());
@@ -309,75 +307,12 @@ class Export {
         items));
   }
 
-  // Returns what the summary counts, so that the summary covers all runs and processes.
-  std::vector<int64_t> counts() const {
-    std::vector<int64_t> all = {blocks_.kept, blocks_.fresh, blocks_.clipped, blocks_.witnesses};
-    for (const auto& [dtypes, count] : casts_.counts()) {
-      for (const int64_t number :
-           {static_cast<int64_t>(dtypes.first), static_cast<int64_t>(dtypes.second), count.tensors,
-            count.values, count.changed}) {
-        all.push_back(number);
-      }
-    }
-    return all;
-  }
-
-  void forget_counts() {
-    blocks_.kept = blocks_.fresh = blocks_.clipped = blocks_.witnesses = 0;
-    casts_.clear();
-  }
-
-  void add_counts(const Watermark& mark) {
-    constexpr size_t kPlain = 4;
-    constexpr size_t kOfCast = 5;
-    const std::vector<int64_t>& all = mark.counts;
-    const auto is_float = [](int64_t number) {
-      return number <= UINT8_MAX && is_plain_float(static_cast<Dtype>(number));
-    };
-    if (all.size() < kPlain || (all.size() - kPlain) % kOfCast != 0) {
-      bad_input("the journal counts something else");
-    }
-    blocks_.kept += all[0];
-    blocks_.fresh += all[1];
-    blocks_.clipped += all[2];
-    blocks_.witnesses += all[3];
-    for (size_t i = kPlain; i < all.size(); i += kOfCast) {
-      if (!is_float(all[i]) || !is_float(all[i + 1])) {
-        bad_input("the journal counts something else");
-      }
-      casts_.restore({static_cast<Dtype>(all[i]), static_cast<Dtype>(all[i + 1])},
-                     {all[i + 2], all[i + 3], all[i + 4]});
-    }
-  }
-
   void copy_side_files(const Path& dir) {
     if (config_) write_whole_file(fs_, dir / kConfigFile, *config_);
     for (const OriginFile& file : origin_.side_files) {
       if (is_index(file) || is_own_config(file)) continue;
       make_dirs(fs_, (dir / file.name).parent_path());
       copy_file(fs_, file.path, dir / file.name);
-    }
-  }
-
-  void describe_blocks(ExportSummary& report) const {
-    report.blocks = {blocks_.kept, blocks_.fresh, blocks_.clipped};
-    report.witnesses = blocks_.witnesses;
-    report.json["blocks"] = {{"kept", report.blocks.kept},
-                             {"new", report.blocks.fresh},
-                             {"clipped", report.blocks.clipped}};
-    report.json["witnesses"] = report.witnesses;
-  }
-
-  void describe_casts(ExportSummary& report) const {
-    report.json["casts"] = nlohmann::ordered_json::array();
-    for (const auto& [dtypes, count] : casts_.counts()) {
-      const auto& [from, to] = dtypes;
-      report.casts.push_back({from, to, count.tensors, count.values, count.changed});
-      report.json["casts"].push_back({{"from", safetensors_name(from)},
-                                      {"to", safetensors_name(to)},
-                                      {"tensors", count.tensors},
-                                      {"values", count.values},
-                                      {"changed", count.changed}});
     }
   }
 
@@ -411,8 +346,7 @@ class Export {
   std::optional<std::string> config_;
   const ExportPlan& plan_;
   MemoryBudget& budget_;
-  BlockCounts blocks_;
-  CastCheck casts_;
+  ExportCounts counts_;
   std::vector<std::string> warnings_;
 };
 
