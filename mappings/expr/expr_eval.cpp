@@ -182,6 +182,11 @@ class Evaluator {
       case Node::Kind::kCount:
         return Value::of(count_of(present(visit(*node.operands[0])),
                                   present(visit(*node.operands[1])), "count"));
+      case Node::Kind::kEndsWith:
+        return Value::of(text_of(visit(*node.operands[0]), "ends_with")
+                             .ends_with(text_of(visit(*node.operands[1]), "ends_with")));
+      case Node::Kind::kLength:
+        return Value::of(length_of(present(visit(*node.operands[0]))));
       case Node::Kind::kLn:
         return Value::of(logarithm_of(present(visit(*node.operands[0]))));
       case Node::Kind::kSqrt:
@@ -291,6 +296,19 @@ class Evaluator {
     const double x = std::round(static_cast<double>(number_of(json)));
     if (!(std::fabs(x) <= kLargest)) bad_input(fmt::format("'round' of {}", shown(json)));
     return static_cast<int64_t>(x);
+  }
+
+  static std::string text_of(const Value& value, std::string_view what) {
+    const Json& json = present(value);
+    if (!json.is_string())
+      bad_input(fmt::format("'{}' of {}, which is no text", what, shown(json)));
+    return json.get<std::string>();
+  }
+
+  static int64_t length_of(const Json& json) {
+    if (json.is_string()) return std::ssize(json.get_ref<const std::string&>());
+    if (json.is_structured()) return std::ssize(json);
+    bad_input(fmt::format("'length' of {}, which has no entries", shown(json)));
   }
 
   static int64_t count_of(const Json& item, const Json& list, std::string_view what) {

@@ -36,9 +36,11 @@ struct Expr::Node {
     kMember,
     kIndex,
     kList,
-    kListFor,  // operands: body, count, and a condition where there is one
-    kCount,    // operands: value, list
-    kLn,       // operands: a number; kSqrt and kRound too
+    kListFor,   // operands: body, count, and a condition where there is one
+    kCount,     // operands: value, list
+    kEndsWith,  // operands: text, end
+    kLength,    // operands: list, text or object
+    kLn,        // operands: a number; kSqrt and kRound too
     kSqrt,
     kRound,
     kUnary,

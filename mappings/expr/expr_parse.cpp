@@ -210,10 +210,12 @@ class Parser {
     const char c = text_[at_];
     if (is_digit(c)) return number();
     if (c == '\'') return quoted();
-    if (accept_call("count")) return count();
-    if (accept_call("ln")) return of_number(Node::Kind::kLn);
-    if (accept_call("sqrt")) return of_number(Node::Kind::kSqrt);
-    if (accept_call("round")) return of_number(Node::Kind::kRound);
+    if (accept_call("count")) return of_two(Node::Kind::kCount);
+    if (accept_call("ends_with")) return of_two(Node::Kind::kEndsWith);
+    if (accept_call("length")) return of_one(Node::Kind::kLength);
+    if (accept_call("ln")) return of_one(Node::Kind::kLn);
+    if (accept_call("sqrt")) return of_one(Node::Kind::kSqrt);
+    if (accept_call("round")) return of_one(Node::Kind::kRound);
     if (starts_name(c)) return name_or_constant();
     if (accept("(")) {
       NodePtr inner = conditional();
@@ -314,9 +316,9 @@ class Parser {
     return false;
   }
 
-  NodePtr count() {
+  NodePtr of_two(Node::Kind kind) {
     Node node;
-    node.kind = Node::Kind::kCount;
+    node.kind = kind;
     node.operands.push_back(conditional());
     expect(",");
     node.operands.push_back(conditional());
@@ -324,7 +326,7 @@ class Parser {
     return make(std::move(node));
   }
 
-  NodePtr of_number(Node::Kind kind) {
+  NodePtr of_one(Node::Kind kind) {
     Node node;
     node.kind = kind;
     node.operands.push_back(conditional());

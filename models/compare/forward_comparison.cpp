@@ -24,6 +24,7 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   };
   for (std::string reason :
        {differ("the hidden size", a.hidden, b.hidden), differ("the vocabulary", a.vocab, b.vocab),
+        differ("labels", a.labels, b.labels),
         differ("residual streams", a.hyper.streams, b.hyper.streams),
         differ("layers", a.layers.size(), b.layers.size()),
         heads ? differ("MTP depths", a.mtp.size(), b.mtp.size()) : ""}) {
@@ -137,7 +138,7 @@ void compare_heads(Weights& a, Weights& b, const Compute& compute,
   }
   const OutputLayer output_a(a, compute);
   const OutputLayer output_b(b, compute);
-  for (int64_t first = 0; first < a.config().vocab; first += output_a.step()) {
+  for (int64_t first = 0; first < a.config().output_rows(); first += output_a.step()) {
     const at::Tensor block_a = output_a.block(first);
     const at::Tensor block_b = output_b.block(first);
     for (size_t head = 0; head < heads.size(); ++head) {

@@ -186,10 +186,10 @@ std::vector<Difference> check_against(Weights& weights, const Compute& compute,
     if (head == 0 || reference.has(name)) heads.emplace_back(name, pass.heads()[head], reference);
   }
   const OutputLayer output(weights, compute);
-  for (int64_t first = 0; first < config.vocab; first += output.step()) {
+  for (int64_t first = 0; first < config.output_rows(); first += output.step()) {
     const at::Tensor block = output.block(first);
     for (HeadCheck& head : heads)
-      head.add(output, block, first, config.vocab, output.rows_at_once());
+      head.add(output, block, first, config.output_rows(), output.rows_at_once());
   }
   for (HeadCheck& head : heads) differences.push_back(head.finish(compute));
   return differences;

@@ -299,13 +299,13 @@ int64_t OutputLayer::step() const {
 }
 
 int64_t OutputLayer::rows_at_once() const {
-  return std::max<int64_t>(1, kMostLogits / std::min(step(), weights_.config().vocab));
+  return std::max<int64_t>(1, kMostLogits / std::min(step(), weights_.config().output_rows()));
 }
 
 at::Tensor OutputLayer::block(int64_t first) const {
   const c10::InferenceMode no_autograd;
   return SectionWeights(weights_, compute_)
-      .rows(role(), first, std::min(first + step(), weights_.config().vocab));
+      .rows(role(), first, std::min(first + step(), weights_.config().output_rows()));
 }
 
 at::Tensor OutputLayer::whole() const {

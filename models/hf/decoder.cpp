@@ -67,7 +67,8 @@ ModelConfig hf_decoder_config(const Settings& config, const NormConfig& norm, bo
   ModelConfig model;
   model.hidden = config.integer("hidden_size");
   model.vocab = config.integer("vocab_size");
-  model.tied = config.flag_or("tie_word_embeddings", tied);
+  model.labels = hf_label_count(config);
+  model.tied = model.labels == 0 && config.flag_or("tie_word_embeddings", tied);
   model.norm = norm;
   const int64_t layers = hf_layer_count(config, "num_hidden_layers");
   for (int64_t layer = 0; layer < layers; ++layer) model.layers.push_back(layer_of(config, layer));
@@ -107,6 +108,13 @@ RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
   return hf_rotary_config(config, rope, channels, defaults);
 }
 
+int64_t hf_label_count(const Settings& config) {
+  const std::vector<std::string> classes = config.texts("architectures");
+  if (classes.empty() || !classes.front().ends_with("ForSequenceClassification")) return 0;
+  const std::optional<Settings> names = config.section("id2label");
+  return names ? static_cast<int64_t>(names->size()) : config.integer_or("num_labels", 2);
+}
+
 int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent) {
   return config.has(name) ? config.integer(name) : config.integer_or("num_local_experts", absent);
 }
@@ -125,7 +133,9 @@ std::vector<HfPlace> hf_decoder_places(const HfModel& model, const TensorId& id,
   if (id.role == Role::kEmbedding) return {{model.prefix + "embed_tokens.weight"}};
   if (id.role == Role::kFinalNorm) return {{model.prefix + "norm.weight"}};
   if (id.role == Role::kFinalNormBias) return {{model.prefix + "norm.bias"}};
-  if (id.role == Role::kOutput) return {{"lm_head.weight"}};
+  if (id.role == Role::kOutput) {
+    return {{model.config.labels > 0 ? "score.weight" : "lm_head.weight"}};
+  }
   const bool own_depths = !hf_name(own, Role::kMtpProjection).empty();
   const std::string_view frame = hf_mtp_frame_name(id.role);
   if (!own_depths && !frame.empty()) return {{std::string(frame)}};

@@ -52,6 +52,10 @@ bool hf_slides(const Settings& config, int64_t layer, bool absent);
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults);
 
+// The number of labels of a classifier, which config.json names in id2label; 0: a language model.
+// Its head, score.weight, is tied to nothing.
+int64_t hf_label_count(const Settings& config);
+
 // The number of experts, read from `name`, the class's own setting, or else from num_local_experts;
 // absent: the class's default.
 int64_t hf_expert_count(const Settings& config, std::string_view name, int64_t absent);

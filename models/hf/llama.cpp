@@ -7,7 +7,8 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"llama"};
-constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "LlamaModel"};
+constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "LlamaModel",
+                                         "LlamaForSequenceClassification"};
 
 LayerConfig layer_of(const Settings& config, int64_t /*layer*/) {
   GroupedAttention attention = hf_grouped_attention(config, {});

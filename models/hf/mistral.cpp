@@ -14,7 +14,8 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"mistral"};
-constexpr std::string_view kClasses[] = {"MistralForCausalLM", "MistralModel"};
+constexpr std::string_view kClasses[] = {"MistralForCausalLM", "MistralModel",
+                                         "MistralForSequenceClassification"};
 
 int64_t window_of(const Settings& config) {
   const int64_t absent = config.mentions("sliding_window") ? 0 : 4096;

@@ -9,7 +9,8 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen2"};
-constexpr std::string_view kClasses[] = {"Qwen2ForCausalLM", "Qwen2Model"};
+constexpr std::string_view kClasses[] = {"Qwen2ForCausalLM", "Qwen2Model",
+                                         "Qwen2ForSequenceClassification"};
 
 LayerConfig layer_of(const Settings& config, int64_t layer) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 32});

@@ -9,7 +9,8 @@ namespace models {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3"};
-constexpr std::string_view kClasses[] = {"Qwen3ForCausalLM", "Qwen3Model"};
+constexpr std::string_view kClasses[] = {"Qwen3ForCausalLM", "Qwen3Model",
+                                         "Qwen3ForSequenceClassification"};
 
 LayerConfig layer_of(const Settings& config, int64_t layer) {
   GroupedAttention attention = hf_grouped_attention(config, {.kv_heads = 32, .head_dim = 128});

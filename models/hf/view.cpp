@@ -73,7 +73,7 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
                   [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
   if (!has_tower) model.vision.reset();
   // A bare model has no output layer. Its embedding stands in for one, as in its conversion.
-  model.tied = model.tied || !has_output_layer(folder);
+  model.tied = model.tied || (model.labels == 0 && !has_output_layer(folder));
   const HfArchitecture& architecture = hf_architecture(config);
   if (drop_mtp || architecture.settle_mtp == nullptr) return model;
   const HfNames names(architecture, model, prefix_of(folder));

@@ -256,7 +256,9 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
                false,
                {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
     case Role::kOutput:
-      return {{"output_layer.weight", false, {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
+      return {{"output_layer.weight",
+               false,
+               {config_.output_rows(), 0, config_.output_rows(), config_.output_rows(), 0}}};
     case Role::kRouterTable:
       return {{"mlp.router.tid2eid", false, {config_.vocab, 0, config_.vocab, config_.vocab, 0}}};
     case Role::kAttentionMappingScale:

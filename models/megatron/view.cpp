@@ -90,15 +90,24 @@ bool has_post_norms(const bridge::MegatronFolder& folder) {
                      [](const DcpTensor& tensor) { return is_post_norm(tensor.key); });
 }
 
-ModelConfig config_of(const Settings& settings, const bridge::MegatronFolder& folder) {
-  ModelConfig config = megatron_model_config(settings, has_post_norms(folder));
-  if (!settings.has("transformer_layer_spec")) settle_qk_norm(folder, config);
-  return config;
-}
-
 // The text part of a vision-language model is a module with a prefix.
 std::string prefix_of(const bridge::MegatronFolder& folder) {
   return folder.find("embedding.word_embeddings.weight") != nullptr ? "" : "language_model.";
+}
+
+// Megatron-Core's arguments know no classifiers. What gives a model such a head keeps the key, so
+// an output layer of its own with fewer rows than there are tokens is one.
+void settle_labels(const bridge::MegatronFolder& folder, ModelConfig& config) {
+  const DcpTensor* const output = folder.find(prefix_of(folder) + "output_layer.weight");
+  if (config.tied || output == nullptr || output->shape.empty()) return;
+  if (output->shape[0] < config.vocab) config.labels = output->shape[0];
+}
+
+ModelConfig config_of(const Settings& settings, const bridge::MegatronFolder& folder) {
+  ModelConfig config = megatron_model_config(settings, has_post_norms(folder));
+  if (!settings.has("transformer_layer_spec")) settle_qk_norm(folder, config);
+  settle_labels(folder, config);
+  return config;
 }
 
 class MegatronWeights : public Weights {

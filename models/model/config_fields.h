@@ -137,8 +137,8 @@ inline constexpr auto kFields<VisionTower> =
 template <>
 inline constexpr auto kFields<ModelConfig> =
     all_fields(field("hidden", &ModelConfig::hidden), field("vocab", &ModelConfig::vocab),
-               field("tied", &ModelConfig::tied), field("norm", &ModelConfig::norm),
-               field("post_norms", &ModelConfig::post_norms),
+               field("labels", &ModelConfig::labels), field("tied", &ModelConfig::tied),
+               field("norm", &ModelConfig::norm), field("post_norms", &ModelConfig::post_norms),
                field("embedding_scale", &ModelConfig::embedding_scale),
                field("logit_cap", &ModelConfig::logit_cap), field("hyper", &ModelConfig::hyper),
                field("layers", &ModelConfig::layers), field("mtp", &ModelConfig::mtp),

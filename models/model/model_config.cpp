@@ -182,6 +182,10 @@ double score_scale(double divisor, int64_t head_dim) {
 void check(const ModelConfig& config) {
   check_size("the hidden size", config.hidden);
   check_size("the vocabulary", config.vocab);
+  check_size("the number of labels", config.labels, 0);
+  if (config.labels > 0 && !config.mtp.empty()) {
+    bridge::unsupported("a classifier with multi-token prediction is not computed here");
+  }
   if (!(config.norm.eps > 0)) {
     bridge::bad_input(fmt::format("the epsilon of the norms is {}", config.norm.eps));
   }

@@ -211,8 +211,9 @@ struct LayerConfig {
 struct ModelConfig {
   int64_t hidden = 0;
   int64_t vocab = 0;
-  bool tied = false;  // the embedding is also the weight of the output layer
-  NormConfig norm;    // of the residual stream, and of query and key heads
+  int64_t labels = 0;  // of a classifier, whose output layer has a row for each; 0: for each token
+  bool tied = false;   // the embedding is also the weight of the output layer
+  NormConfig norm;     // of the residual stream, and of query and key heads
   // The results of attention and of the MLP are normed too, before the residual stream takes them.
   bool post_norms = false;
   double embedding_scale = 1;  // what the rows of the embedding are multiplied by
@@ -223,6 +224,8 @@ struct ModelConfig {
   std::vector<LayerConfig> mtp;  // the transformer layer of each multi-token prediction depth
   // The tower of a multimodal model. The forward pass computes only the text model.
   std::optional<VisionTower> vision;
+
+  int64_t output_rows() const { return labels > 0 ? labels : vocab; }
 };
 
 // The most layers that a list is made for; a larger number is surely wrong.

@@ -248,7 +248,7 @@ void for_each_tensor(const ModelConfig& config, const TensorVisitor& visit) {
     depth.head();
     depth.add(Role::kMtpFinalNorm, {hidden});
   }
-  if (!config.tied) visit({Role::kOutput}, {config.vocab, hidden});
+  if (!config.tied) visit({Role::kOutput}, {config.output_rows(), hidden});
   if (config.vision) for_each_vision_tensor(*config.vision, visit);
 }
 

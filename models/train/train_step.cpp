@@ -32,6 +32,12 @@ std::string_view reason_against_ranks(const AttentionConfig& attention) {
   return std::holds_alternative<CompressedAttention>(attention) ? "compressed attention" : "";
 }
 
+void check_head(const ModelConfig& config) {
+  if (config.labels == 0) return;
+  bridge::unsupported("train-step: a classifier has no next token to be trained on",
+                      "--mode logits compares it");
+}
+
 void check_ranks(const ModelConfig& config, int64_t ranks) {
   if (ranks == 1) return;
   for (size_t i = 0; i < config.layers.size(); ++i) {
@@ -128,6 +134,7 @@ at::Tensor sum_of(const std::vector<at::Tensor>& losses) {
 
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options) {
   const ModelConfig& config = weights.config();
+  check_head(config);
   check_ranks(config, options.ranks);
   check(options.recompute, config);
   check_mhc_block(config, options.mhc_block, options.recompute);

@@ -32,6 +32,7 @@ class Settings {
   // True if the key is present, even when null, for readers that tell null from absence.
   bool mentions(std::string_view name) const { return values_->contains(name); }
   bool empty() const { return values_->empty(); }
+  size_t size() const { return values_->size(); }
   // True if some setting is an object.
   bool has_sections() const;
   // Without a default, an absent setting is kBadInput. Text or a number of another kind always is.

@@ -10,7 +10,8 @@ import large_model
 import pytest
 from helpers import convert, export, hashes, start
 
-KILLS = 30  # of each command
+KILLS = 30  # of each command, or more until so many runs went on:
+RESUMED = 10
 WATERMARKS = ("--watermark-every", "20MB")  # about twenty of them
 COMMANDS = ("convert-hf", "export-to-hf")
 
@@ -35,15 +36,16 @@ def test_sixty_kills(command, models, tmp_path):
     source, expected, seconds = models[command]
     clock = random.Random(command)
     kills = resumed = finished = 0
-    while kills < KILLS or (tmp_path / "out").exists() or os.listdir(tmp_path):
+    while (killing := kills < KILLS or resumed < RESUMED) or os.listdir(tmp_path):
+        assert kills < 10 * KILLS, f"{resumed} of {kills} went on"
         process = start(command, source, tmp_path / "out", "--resume", *WATERMARKS, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if kills < KILLS:
+        if killing:
             time.sleep(clock.uniform(0, 0.6 * seconds))
             process.kill()
         _, err = process.communicate(timeout=120)
         resumed += b"goes on from" in err
         if process.returncode != 0:
-            assert kills < KILLS and process.returncode == -9, err
+            assert killing and process.returncode == -9, err
             kills += 1
         # Killed after the commit, or at its end: whole in either case.
         if (tmp_path / "out").exists():
@@ -54,4 +56,4 @@ def test_sixty_kills(command, models, tmp_path):
                 path = tmp_path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     print(f"{kills} kills, {resumed} runs went on, {finished} came to their end")
-    assert resumed >= KILLS // 3 and finished > 0, f"{resumed} of {kills} went on, {finished} came to their end"
+    assert finished > 0
