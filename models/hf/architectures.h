@@ -11,6 +11,7 @@
 namespace models {
 
 #define CAUSEWAY_HF_ARCHITECTURES(LINE) \
+  LINE(kBailingMoeV2)                   \
   LINE(kDeepseekV2)                     \
   LINE(kDeepseekV3)                     \
   LINE(kDeepseekV32)                    \

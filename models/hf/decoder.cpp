@@ -99,6 +99,25 @@ bool hf_slides(const Settings& config, int64_t layer, bool absent) {
   return type == "sliding_attention";
 }
 
+RowPattern part_of_qkv(const GroupedAttention& attention, Role role) {
+  const int64_t q = attention.heads * attention.head_dim;
+  const int64_t kv = attention.kv_heads * attention.head_dim;
+  const int64_t all = q + 2 * kv;
+  switch (role) {
+    case Role::kQ:
+    case Role::kQBias:
+      return {q, 0, q, q, all};
+    case Role::kK:
+    case Role::kKBias:
+      return {kv, q, kv, kv, all};
+    case Role::kV:
+    case Role::kVBias:
+      return {kv, q + kv, kv, kv, all};
+    default:
+      return {};
+  }
+}
+
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults) {
   const std::optional<Settings> rope = hf_rope_section(config);

@@ -48,6 +48,10 @@ GroupedAttention hf_grouped_attention(const Settings& config, const HfHeadDefaul
 // of layer.
 bool hf_slides(const Settings& config, int64_t layer, bool absent);
 
+// The rows of a role in a tensor that holds queries, keys and values one after the other; all rows
+// for another role.
+RowPattern part_of_qkv(const GroupedAttention& attention, Role role);
+
 // Reads rotary encodings of whole heads and refuses partial ones.
 RotaryConfig hf_whole_rotary(const Settings& config, int64_t channels,
                              const HfRotaryDefaults& defaults);

@@ -23,9 +23,9 @@ struct HfLatentDefaults {
 };
 
 struct HfExpertDefaults {
-  int64_t experts;
+  int64_t experts = 0;
   int64_t chosen = 8;
-  int64_t width;
+  int64_t width = 0;
   int64_t groups = 1;
   int64_t chosen_groups = 1;
   double factor = 1;

@@ -40,22 +40,10 @@ ModelConfig config_of(const Settings& config, bool /*drop_mtp*/) {
 }
 
 RowPattern rows_of(const LayerConfig& layer, Role role) {
-  const auto& attention = std::get<GroupedAttention>(layer.attention);
-  const int64_t q = attention.heads * attention.head_dim;
-  const int64_t kv = attention.kv_heads * attention.head_dim;
-  switch (role) {
-    case Role::kQ:
-      return {q, 0, q, q, q + 2 * kv};
-    case Role::kK:
-      return {kv, q, kv, kv, q + 2 * kv};
-    case Role::kV:
-      return {kv, q + kv, kv, kv, q + 2 * kv};
-    case Role::kGate:
-    case Role::kUp:
-      return gate_or_up(std::get<DenseMlp>(layer.mlp).width, role == Role::kUp);
-    default:
-      return {};
+  if (role == Role::kGate || role == Role::kUp) {
+    return gate_or_up(std::get<DenseMlp>(layer.mlp).width, role == Role::kUp);
   }
+  return part_of_qkv(std::get<GroupedAttention>(layer.attention), role);
 }
 
 std::vector<HfPlace> places_of(const HfModel& model, const TensorId& id) {

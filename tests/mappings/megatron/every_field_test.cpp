@@ -42,7 +42,7 @@ std::vector<Json> configurations() {
         kQwen3_30B_A3B, kMistral7B,  kQwen15MoeA27B, kSeedOss36B,      kMinistral8B,
         kOlmoe1B7B,     kMiniMaxM2,  kPhi4,          kMiMo7B,          kGptOss20B,
         kMixtral8x7B,   kDeepSeekV3, kDeepSeekV32,   kDeepSeekV4Flash, kGlm45Air,
-        kGlm5}) {
+        kGlm5,          kLingMini}) {
     all.push_back(Json::parse(released));
   }
   for (const char* released : {kLlama31_8B, kQwen25_05B, kQwen3_8B}) {

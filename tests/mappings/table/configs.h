@@ -216,6 +216,43 @@ inline constexpr char kMiMo7B[] = R"({
   "vocab_size": 151680
 })";
 
+// Ling-mini-2.0 with its multi-token prediction.
+inline constexpr char kLingMini[] = R"({
+  "architectures": ["BailingMoeV2ForCausalLM"],
+  "attention_dropout": 0.0,
+  "embedding_dropout": 0.0,
+  "first_k_dense_replace": 1,
+  "head_dim": 128,
+  "hidden_act": "silu",
+  "hidden_size": 2048,
+  "initializer_range": 0.02,
+  "intermediate_size": 5120,
+  "max_position_embeddings": 32768,
+  "model_type": "bailing_moe_v2",
+  "moe_intermediate_size": 512,
+  "n_group": 8,
+  "norm_topk_prob": true,
+  "num_attention_heads": 16,
+  "num_experts": 256,
+  "num_experts_per_tok": 8,
+  "num_hidden_layers": 20,
+  "num_key_value_heads": 4,
+  "num_nextn_predict_layers": 1,
+  "num_shared_experts": 1,
+  "partial_rotary_factor": 0.5,
+  "rms_norm_eps": 1e-06,
+  "rope_scaling": null,
+  "rope_theta": 600000,
+  "routed_scaling_factor": 2.5,
+  "tie_word_embeddings": false,
+  "topk_group": 4,
+  "torch_dtype": "bfloat16",
+  "use_bias": false,
+  "use_qk_norm": true,
+  "use_qkv_bias": false,
+  "vocab_size": 157184
+})";
+
 inline constexpr char kLlama32_1B[] = R"({
   "architectures": ["LlamaForCausalLM"],
   "attention_bias": false,
