@@ -97,7 +97,8 @@ def test_heads_that_are_not_regrouped(ling, causeway, causeway_verify, tmp_path)
     """A table that copies q, k and v as they lie passes every check of shapes and bytes; the views show it."""
     folder, _, _, _ = ling
     wrong = tmp_path / "wrong.jsonc"
-    wrong.write_text(full_text("bailing_moe_v2").replace('"fused_qkv"', '"copy"').replace('"groups": "kv_heads", "heads": "heads"', '"chunks": ["1"]'))
+    text = full_text("bailing_moe_v2").replace('"fused_qkv"', '"copy"')
+    wrong.write_text(text.replace(', {"groups": "kv_heads", "heads": "heads"}', "").replace('"groups": "kv_heads", "heads": "heads", ', ""))
     causeway("convert-hf", folder, tmp_path / "root", "--mapping", wrong)
     causeway("verify", folder, tmp_path / "root", "--mode", "hash")
     done = causeway_verify(folder, tmp_path / "root", expect=1)
