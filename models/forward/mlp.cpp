@@ -1,7 +1,7 @@
 // Experts run one after the other, in the order of their numbers, so that memory holds the weights
 // of one expert at a time and sums have one order.
 // Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
-// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP, GptOssExperts.
+// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP, GptOssExperts, Llama4TextMoe.
 #include "models/forward/mlp.h"
 
 #include <ATen/ops/gelu.h>
@@ -79,7 +79,10 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
     if (rows.numel() == 0) continue;
     if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
-    const at::Tensor x = tokens.index_select(0, rows);
+    const at::Tensor chosen_tokens = tokens.index_select(0, rows);
+    const at::Tensor x = config.weighted_input
+                             ? (chosen_tokens * share.unsqueeze(-1)).to(tokens.scalar_type())
+                             : chosen_tokens;
     const auto of_expert = [&](const at::Tensor& in, Role weight, Role bias) {
       const at::Tensor out = linear(in, weights, weight, expert);
       return config.bias ? out + weights.get(bias, expert) : out;
@@ -87,7 +90,8 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
     const at::Tensor inner = gated(of_expert(x, Role::kExpertGate, Role::kExpertGateBias),
                                    of_expert(x, Role::kExpertUp, Role::kExpertUpBias), config);
     const at::Tensor out = of_expert(inner, Role::kExpertDown, Role::kExpertDownBias);
-    sum.index_add_(0, rows, (out * share.unsqueeze(-1)).to(sum.scalar_type()));
+    const at::Tensor weighted = config.weighted_input ? out : out * share.unsqueeze(-1);
+    sum.index_add_(0, rows, weighted.to(sum.scalar_type()));
   }
   return sum;
 }

@@ -25,6 +25,7 @@ namespace models {
   LINE(kGptOss)                         \
   LINE(kHyV3)                           \
   LINE(kLlama)                          \
+  LINE(kLlama4)                         \
   LINE(kMiMo)                           \
   LINE(kMiniMaxM2)                      \
   LINE(kMinistral)                      \

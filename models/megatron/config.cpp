@@ -113,6 +113,21 @@ int64_t window_of(const Settings& model, int64_t layer) {
   return size[0] < 0 ? 0 : bridge::checked_add(size[0], 1, "window_size");
 }
 
+// no_rope_freq is N, where every Nth layer has no positions, or a list of 1 (none) and 0.
+bool has_positions(const Settings& model, int64_t layer) {
+  if (!model.has("no_rope_freq")) return true;
+  if (model.is_list("no_rope_freq")) {
+    const std::vector<int64_t> pattern = model.integers("no_rope_freq");
+    if (static_cast<size_t>(layer) >= pattern.size()) {
+      model.refuse("no_rope_freq", fmt::format("none for layer {}", layer));
+    }
+    return pattern[static_cast<size_t>(layer)] == 0;
+  }
+  const int64_t every = model.integer("no_rope_freq");
+  if (every < 1) model.refuse("no_rope_freq", "not positive");
+  return (layer + 1) % every != 0;
+}
+
 // Specifications of Megatron-Bridge whose attention norms the channels of all heads together.
 constexpr std::string_view kWholeNormSpecs[] = {".olmoe_layer_spec", ".minimax_m2_layer_spec"};
 
@@ -147,7 +162,12 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   if (model.has("softmax_scale")) {
     attention.scale = own_scale(model.real("softmax_scale"), attention.head_dim);
   }
-  attention.rotary = grouped_rotary(model, attention.head_dim);
+  // Llama-4: mcore-bridge leaves layers without positions without this norm too; Megatron-Core's own
+  // specifications do not, and nothing in a checkpoint tells them apart.
+  if (has_positions(model, layer)) {
+    attention.rotary = grouped_rotary(model, attention.head_dim);
+    attention.unit_qk = model.flag_or("qk_l2_norm", false);
+  }
   read_gemma_attention(gemma, model, layer, attention);
   return attention;
 }
@@ -263,6 +283,10 @@ MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   mlp.limit = model.real_or("activation_func_clamp_value", 0);
   mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
   mlp.offset = model.real_or("glu_linear_offset", 0);
+  mlp.weighted_input = model.flag_or("moe_apply_probs_on_input", false);
+  if (mlp.weighted_input && mlp.router.chosen != 1) {
+    model.refuse("moe_apply_probs_on_input", "Megatron-Core takes it with moe_router_topk 1 only");
+  }
   return mlp;
 }
 

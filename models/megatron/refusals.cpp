@@ -14,17 +14,11 @@
 namespace models {
 namespace {
 
-constexpr std::string_view kFlags[] = {"mtp_use_repeated_layer",
-                                       "qk_l2_norm",
-                                       "apply_residual_connection_post_layernorm",
-                                       "head_wise_attn_gate",
-                                       "heterogeneous_block_specs",
-                                       "moe_apply_probs_on_input",
-                                       "moe_router_force_load_balancing",
-                                       "use_mup"};
+constexpr std::string_view kFlags[] = {
+    "mtp_use_repeated_layer",    "apply_residual_connection_post_layernorm", "head_wise_attn_gate",
+    "heterogeneous_block_specs", "moe_router_force_load_balancing",          "use_mup"};
 
-constexpr std::string_view kSettings[] = {"no_rope_freq",
-                                          "rotary_base_per_layer",
+constexpr std::string_view kSettings[] = {"rotary_base_per_layer",
                                           "moe_latent_size",
                                           "moe_expert_capacity_factor",
                                           "moe_expert_rank_capacity_factor",

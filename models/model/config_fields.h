@@ -42,9 +42,12 @@ inline constexpr auto kFields<GroupedAttention> = all_fields(
     field("output_bias", &GroupedAttention::output_bias),
     field("qk_norm", &GroupedAttention::qk_norm),
     field("whole_qk_norm", &GroupedAttention::whole_qk_norm),
-    field("gated", &GroupedAttention::gated), field("sinks", &GroupedAttention::sinks),
-    field("window", &GroupedAttention::window), field("scale", &GroupedAttention::scale),
-    field("cap", &GroupedAttention::cap), field("rotary", &GroupedAttention::rotary));
+    field("unit_qk", &GroupedAttention::unit_qk), field("gated", &GroupedAttention::gated),
+    field("sinks", &GroupedAttention::sinks), field("window", &GroupedAttention::window),
+    field("chunk", &GroupedAttention::chunk), field("sharpening", &GroupedAttention::sharpening),
+    field("sharpened_from", &GroupedAttention::sharpened_from),
+    field("scale", &GroupedAttention::scale), field("cap", &GroupedAttention::cap),
+    field("rotary", &GroupedAttention::rotary));
 
 template <>
 inline constexpr auto kFields<TokenIndex> = all_fields(field("heads", &TokenIndex::heads),
@@ -110,12 +113,14 @@ inline constexpr auto kFields<RouterConfig> = all_fields(
 template <>
 inline constexpr std::string_view kKind<MixtureOfExperts> = "experts";
 template <>
-inline constexpr auto kFields<MixtureOfExperts> = all_fields(
-    field("width", &MixtureOfExperts::width),
-    field("shared_width", &MixtureOfExperts::shared_width),
-    field("shared_gated", &MixtureOfExperts::shared_gated), field("bias", &MixtureOfExperts::bias),
-    field("limit", &MixtureOfExperts::limit), field("gain", &MixtureOfExperts::gain),
-    field("offset", &MixtureOfExperts::offset), field("router", &MixtureOfExperts::router));
+inline constexpr auto kFields<MixtureOfExperts> =
+    all_fields(field("width", &MixtureOfExperts::width),
+               field("shared_width", &MixtureOfExperts::shared_width),
+               field("shared_gated", &MixtureOfExperts::shared_gated),
+               field("bias", &MixtureOfExperts::bias), field("limit", &MixtureOfExperts::limit),
+               field("gain", &MixtureOfExperts::gain), field("offset", &MixtureOfExperts::offset),
+               field("weighted_input", &MixtureOfExperts::weighted_input),
+               field("router", &MixtureOfExperts::router));
 
 template <>
 inline constexpr auto kFields<HyperConnections> = all_fields(

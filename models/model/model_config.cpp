@@ -56,9 +56,14 @@ void check_part(const GroupedAttention& attention) {
     bridge::bad_input("a norm of all heads together, and none of queries and keys");
   }
   check_size("the attention window", attention.window, 0);
+  check_size("the size of a chunk", attention.chunk, 0);
+  check_not_negative("the sharpening of queries", attention.sharpening);
+  if (attention.sharpening > 0) {
+    check_size("the first sharpened position", attention.sharpened_from);
+  }
   check_not_negative("the scale of the scores", attention.scale);
   check_not_negative("the soft cap of the scores", attention.cap);
-  check_rotary(attention.rotary, attention.head_dim);
+  if (attention.rotary != RotaryConfig{}) check_rotary(attention.rotary, attention.head_dim);
 }
 
 void check_index(const LatentAttention& attention) {

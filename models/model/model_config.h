@@ -47,7 +47,7 @@ enum class RotaryLayout {
 };
 
 struct RotaryConfig {
-  int64_t channels = 0;  // the first ones of a head; the others are not rotated
+  int64_t channels = 0;  // the first ones of a head; the others are not rotated. 0: no positions
   RotaryLayout layout = RotaryLayout::kHalves;
   double base = 0;
   RotaryScaling scaling = RotaryScaling::kNone;
@@ -74,12 +74,20 @@ struct GroupedAttention {
   bool qk_norm = false;  // of every query and key head, before the rotation
   // Its mean is over the channels of all query heads together, and over those of all key heads.
   bool whole_qk_norm = false;
+  // After the rotation every query and key head is divided by its root mean square, with the
+  // epsilon of the norms.
+  bool unit_qk = false;
   // Each channel of the result is multiplied by the sigmoid of a projection of its own.
   bool gated = false;
   // A learned score of each head takes weight in every softmax, but has no value.
   bool sinks = false;
   int64_t window = 0;  // tokens that a query sees, itself included; 0: all before it
-  double scale = 0;    // of the scores; 0: 1 / sqrt(head_dim)
+  // Sequences are cut into chunks of so many tokens, and a query sees none of another; 0: whole.
+  int64_t chunk = 0;
+  // The query at position p counts 1 + sharpening * ln(1 + floor((p + 1) / sharpened_from)) times.
+  double sharpening = 0;
+  int64_t sharpened_from = 0;
+  double scale = 0;  // of the scores; 0: 1 / sqrt(head_dim)
   // Scores s become cap * tanh(s / cap) before the softmax; 0: they stay.
   double cap = 0;
   RotaryConfig rotary;
@@ -185,6 +193,8 @@ struct MixtureOfExperts {
   // A gate g counts g * sigmoid(gain * g): 1 is SiLU, 1.702 the quick GELU.
   double gain = 1;
   double offset = 0;  // added to the other factor
+  // An expert's weight multiplies what goes in, not what comes out.
+  bool weighted_input = false;
 };
 
 using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;

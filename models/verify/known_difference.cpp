@@ -1,6 +1,8 @@
 #include "models/verify/known_difference.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <variant>
 
 namespace models {
@@ -18,15 +20,31 @@ bool has_one_epsilon(const ModelConfig& hf, const ModelConfig& megatron) {
          std::all_of(megatron.mtp.begin(), megatron.mtp.end(), is_of_norms);
 }
 
+// True if the difference is one of long sequences, which Megatron-Core treats like short ones.
+bool is_of_long_sequences(const ModelConfig& megatron, const FieldDifference& item) {
+  constexpr std::string_view kNames[] = {".attention.chunk", ".attention.sharpening",
+                                         ".attention.sharpened_from"};
+  const bool named = std::any_of(std::begin(kNames), std::end(kNames),
+                                 [&](auto name) { return item.field.ends_with(name); });
+  return named &&
+         std::all_of(megatron.layers.begin(), megatron.layers.end(), [](const LayerConfig& layer) {
+           const auto* grouped = std::get_if<GroupedAttention>(&layer.attention);
+           return grouped == nullptr || (grouped->chunk == 0 && grouped->sharpening == 0);
+         });
+}
+
 }  // namespace
 
 std::vector<FieldDifference> take_known_differences(const ModelConfig& hf,
                                                     const ModelConfig& megatron,
                                                     std::vector<FieldDifference>& found) {
-  if (!has_one_epsilon(hf, megatron)) return {};
-  const auto first = std::stable_partition(
-      found.begin(), found.end(),
-      [](const FieldDifference& item) { return !item.field.ends_with(".latent_eps"); });
+  const bool one_epsilon = has_one_epsilon(hf, megatron);
+  const auto first =
+      std::stable_partition(found.begin(), found.end(), [&](const FieldDifference& item) {
+        const bool is_known = (one_epsilon && item.field.ends_with(".latent_eps")) ||
+                              is_of_long_sequences(megatron, item);
+        return !is_known;
+      });
   std::vector<FieldDifference> known(first, found.end());
   found.erase(first, found.end());
   return known;

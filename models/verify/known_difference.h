@@ -4,6 +4,9 @@
 //
 //   latent_eps    transformers' DeepseekV3RMSNorm of latent attention has its own epsilon (1e-6),
 //                 whatever rms_norm_eps says; Megatron-Core has one epsilon for all norms
+//   chunk, sharpening, sharpened_from
+//                 Llama-4 cuts long sequences into chunks and sharpens queries far in them;
+//                 Megatron-Core does neither
 #pragma once
 
 #include <vector>

@@ -38,6 +38,7 @@ CLASSES = {
     "glm4_moe_lite": ("Glm4MoeLiteForCausalLM", transformers.Glm4MoeLiteConfig),
     "hy_v3": ("HYV3ForCausalLM", transformers.HYV3Config),
     "glm_moe_dsa": ("GlmMoeDsaForCausalLM", transformers.GlmMoeDsaConfig),
+    "llama4": ("Llama4ForCausalLM", transformers.Llama4TextConfig),
     "deepseek_v4": ("DeepseekV4ForCausalLM", transformers.DeepseekV4Config),
 }
 SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_layers=4, num_attention_heads=64)

@@ -15,6 +15,7 @@ In-memory Megatron names of a TransformerEngine model with SequentialMLP experts
   modeling_starcoder2.py     c_proj(gelu(c_fc(x))): the same, with biases.
   modeling_gpt_oss.py        x @ gate_up_proj[expert] + its bias, of which [::2] is the gate and [1::2] the other factor; x @ down_proj[expert].
   dot_product_attention.py   softmax_offset is one more score of each head; router.py: the bias of the gate is added to its logits.
+  modeling_llama4.py         x @ gate_up_proj[expert], whose columns are [gate; up]; x @ down_proj[expert].
   modeling_phi3.py           qkv_proj's rows are [queries; keys; values], gate_up_proj's are [gate; up].
 """
 import torch
@@ -183,10 +184,27 @@ def _experts_of_gpt_oss(arch, hf):
     return out
 
 
+def _as_qwen2_moe(arch, hf):
+    """Llama-4's tensors under the names of others, experts one by one."""
+    out = {}
+    for name, tensor in hf.items():
+        name = name.replace("feed_forward.", "mlp.").replace("mlp.shared_expert.", "mlp.shared_experts.").replace("mlp.router.", "mlp.gate.")
+        for e in range(arch.moe.experts if ".mlp.experts." in name else 0):
+            each, prefix = tensor[e].T.contiguous(), f"{name.rpartition('.')[0]}.{e}."
+            if name.endswith("down_proj"):
+                out[prefix + "down_proj.weight"] = each
+            else:
+                out[prefix + "gate_proj.weight"], out[prefix + "up_proj.weight"] = each.chunk(2)
+        out[name] = tensor
+    return out
+
+
 def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
     if arch.sinks:
         hf = {**hf, **_experts_of_gpt_oss(arch, hf)}
+    if arch.family == "llama4":
+        hf = _as_qwen2_moe(arch, hf)
     for name, parts in _fused(arch).items():
         hf = {**hf, **dict(zip((part for part, _ in parts), hf[name].split([rows for _, rows in parts])))}
     out = {m: hf[h] for m, h in _same(arch).items()}

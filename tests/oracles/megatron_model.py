@@ -11,6 +11,7 @@ What has to be stood in for, and why:
 5. torch.compile, which megatron-core decorates small functions with, would start a C++ compiler for each.
 """
 import contextlib
+import copy
 import os
 import queue
 
@@ -32,6 +33,7 @@ from megatron.core.tensor_parallel import random as tp_random
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker
 from megatron.core.transformer import multi_latent_attention, utils as transformer_utils
 from megatron.core.transformer.dot_product_attention import DotProductAttention
+from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 import megatron.core.fusions.fused_softmax as fused_softmax
@@ -86,6 +88,8 @@ def _moe_settings(arch, grouped):
         # after the choice, the softmax is over the chosen logits only: the same as normalizing the chosen probabilities
         moe_router_pre_softmax=not moe.normalized,
     )
+    if arch.family == "llama4":
+        settings.update(moe_router_score_function="sigmoid", moe_router_pre_softmax=False, moe_apply_probs_on_input=True)
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
     if moe.gated_ffn:
@@ -135,6 +139,20 @@ def _sinks_settings(arch):
         activation_func_clamp_value=arch.hf["swiglu_limit"], glu_linear_offset=1.0)
 
 
+def _llama4_settings(arch):
+    if arch.family != "llama4":
+        return {}
+    return dict(qk_l2_norm=True, rotary_interleaved=True, no_rope_freq=[int(not turned) for turned in arch.turned])
+
+
+def _without_norm(layer):
+    """As mcore-bridge makes a layer of Llama-4 that has no positions."""
+    layer = copy.deepcopy(layer)
+    attention = layer.submodules.self_attention.submodules
+    attention.q_layernorm = attention.k_layernorm = IdentityOp
+    return layer
+
+
 def _set_yarn(arch, config):
     """GPTModel reads these of its configuration, whose class does not have them."""
     rope = arch.hf["rope_parameters"]
@@ -157,7 +175,7 @@ def _config(arch, grouped, dtype, blocks):
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
         window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
-        **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch),
+        **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch), **_llama4_settings(arch),
     )
     settings.update(_sinks_settings(arch))
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
@@ -181,7 +199,10 @@ def _gpt(arch, spec, vocab_rows, dtype, grouped):
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:
-        layers = gpt_layer_specs.get_gpt_decoder_block_spec(config, use_transformer_engine=te, normalization=None if te else "RMSNorm")
+        unit = arch.family == "llama4"
+        layers = gpt_layer_specs.get_gpt_decoder_block_spec(config, use_transformer_engine=te, normalization=None if te else "RMSNorm", qk_l2_norm=unit)
+        if unit:
+            layers.layer_specs = [spec if turned else _without_norm(spec) for spec, turned in zip(layers.layer_specs, arch.turned)]
     elif te:
         layers = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(qk_layernorm=arch.qk_norm)
     else:
