@@ -23,7 +23,7 @@ struct Members {
   std::optional<VisionTower> tower;
 };
 static_assert(member_count<Members>() == 8);
-static_assert(member_count<ModelConfig>() == 11 && member_count<RotaryConfig>() == 12);
+static_assert(member_count<ModelConfig>() == 12 && member_count<RotaryConfig>() == 12);
 
 std::vector<std::string> lines_of(const ModelConfig& config) {
   std::vector<std::string> lines;
@@ -47,6 +47,7 @@ TEST(Describe, EveryFieldInAFixedOrder) {
   EXPECT_EQ(lines_of(config), (std::vector<std::string>{
                                   "hidden 8",
                                   "vocab 0",
+                                  "labels 0",
                                   "tied false",
                                   "norm.kind cast, then scale",
                                   "norm.eps 1e-06",
@@ -84,6 +85,7 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "mtp.0.mlp.limit 2.5",
                                   "mtp.0.mlp.gain 1",
                                   "mtp.0.mlp.offset 0",
+                                  "mtp.0.mlp.weighted_input false",
                                   "mtp.0.mlp.router.score root of softplus",
                                   "mtp.0.mlp.router.experts 0",
                                   "mtp.0.mlp.router.chosen 0",
@@ -124,9 +126,13 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.attention.output_bias false",
       "layers.0.attention.qk_norm false",
       "layers.0.attention.whole_qk_norm false",
+      "layers.0.attention.unit_qk false",
       "layers.0.attention.gated false",
       "layers.0.attention.sinks false",
       "layers.0.attention.window 0",
+      "layers.0.attention.chunk 0",
+      "layers.0.attention.sharpening 0",
+      "layers.0.attention.sharpened_from 0",
       "layers.0.attention.scale 0",
       "layers.0.attention.cap 0",
       "layers.0.attention.rotary.channels 0",
