@@ -153,8 +153,8 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
       "layers.0.mlp.activation silu",
       "layers.0.mlp.gated true",
   };
-  ASSERT_EQ(lines.size(), 14 + expected.size());
-  EXPECT_EQ(std::vector<std::string>(lines.begin() + 14, lines.end()), expected);
+  ASSERT_EQ(lines.size(), 15 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 15, lines.end()), expected);
 }
 
 }  // namespace
