@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/crc32.h"
@@ -24,8 +23,6 @@ namespace {
 constexpr double kLossTolerance = 1e-5;      // relative
 constexpr double kGradientTolerance = 1e-4;  // of the gradient's norm
 constexpr double kGradientFloor = 1e-7;
-// Sums in another order: what a part passes back, it passes back at once.
-constexpr double kRecomputedTolerance = 1e-5;
 constexpr double kDefaultMtpLossScale = 0.1;
 
 double norm_of(const at::Tensor& x) {
@@ -66,25 +63,7 @@ std::vector<LossValue> heads_of(const StepLosses& losses) {
 // Compares two steps, number by number.
 class Comparison {
  public:
-  explicit Comparison(bool bit_for_bit) {
-    out_.bit_for_bit = bit_for_bit;
-    out_.losses_bit_for_bit = bit_for_bit;
-  }
-
-  // With and without recomputation: the losses are of the same numbers in the same order. Where FP8
-  // rounds, another order of sums would show as other codes.
-  // The same numbers are computed twice, but gradients of three and more parts are added in another
-  // order, which the state of linear attention makes larger.
-  static Comparison of_recomputed(const ModelConfig& config) {
-    const bool is_linear =
-        std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
-          return std::holds_alternative<DeltaAttention>(layer.attention);
-        });
-    Comparison comparison(/*bit_for_bit=*/false);
-    comparison.out_.losses_bit_for_bit = true;
-    comparison.gradient_tolerance_ = is_linear ? kGradientTolerance : kRecomputedTolerance;
-    return comparison;
-  }
+  explicit Comparison(bool bit_for_bit) { out_.bit_for_bit = bit_for_bit; }
 
   void losses(const std::vector<LossValue>& a, const std::vector<LossValue>& b) {
     if (a.size() != b.size()) return differs("losses");
@@ -96,7 +75,7 @@ class Comparison {
       const bool counted = std::abs(a[head].count - b[head].count) <= 1e-6 * a[head].count;
       const bool close = same || (counted && distance <= kLossTolerance);
       if (!same) out_.largest_loss = std::max(out_.largest_loss, distance);
-      if (!(out_.losses_bit_for_bit ? same : close)) {
+      if (!(out_.bit_for_bit ? same : close)) {
         differs(head == 0 ? "loss.main" : fmt::format("loss.mtp.{}", head - 1));
       }
     }
@@ -115,7 +94,7 @@ class Comparison {
       out_.largest = relative;
       out_.largest_of = name;
     }
-    const bool close = distance <= gradient_tolerance_ * norm + kGradientFloor;
+    const bool close = distance <= kGradientTolerance * norm + kGradientFloor;
     if (out_.bit_for_bit || !close) differs(name);
   }
 
@@ -128,7 +107,6 @@ class Comparison {
   }
 
   StepComparison out_;
-  double gradient_tolerance_ = kGradientTolerance;
 };
 
 StepComparison packed_against_alone(Weights& weights, const Batch& batch, StepOptions options,
@@ -163,21 +141,6 @@ std::unique_ptr<Fp8Linears> fp8_of(const VerificationOptions& options) {
   return recipe ? std::make_unique<Fp8Linears>(*recipe) : nullptr;
 }
 
-StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, StepOptions options,
-                                       Fp8Linears* fp8, const StepResult& recomputed,
-                                       LeafWeights& of_recomputed) {
-  options.recompute = {};
-  options.fp8 = fp8;
-  LeafWeights leaves(weights);
-  const StepResult kept = train_step(leaves, batch, options);
-  Comparison comparison = Comparison::of_recomputed(weights.config());
-  comparison.losses(heads_of(kept.losses), heads_of(recomputed.losses));
-  for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape&) {
-    comparison.gradient(to_string(id), leaves.gradient(id), of_recomputed.gradient(id));
-  });
-  return comparison.result();
-}
-
 StepComparison compare_steps(const StepResult& a, LeafWeights& first, const StepResult& b,
                              LeafWeights& second, bool bit_for_bit) {
   Comparison comparison(bit_for_bit);
@@ -188,14 +151,17 @@ StepComparison compare_steps(const StepResult& a, LeafWeights& first, const Step
   return comparison.result();
 }
 
-StepComparison without_mhc_recompute(Weights& weights, const Batch& batch, StepOptions options,
-                                     Fp8Linears* fp8, const StepResult& recomputed,
-                                     LeafWeights& of_recomputed) {
+// A step that computes parts or hyper-connections again against the one that keeps everything: sums
+// have the same order in both (run_part), and FP8 would show another one as other codes.
+StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, StepOptions options,
+                                       Fp8Linears* fp8, const StepResult& recomputed,
+                                       LeafWeights& of_recomputed) {
+  options.recompute = {};
   options.mhc_block = 0;
   options.fp8 = fp8;
   LeafWeights leaves(weights);
-  const StepResult plain = train_step(leaves, batch, options);
-  return compare_steps(plain, leaves, recomputed, of_recomputed, /*bit_for_bit=*/false);
+  const StepResult kept = train_step(leaves, batch, options);
+  return compare_steps(kept, leaves, recomputed, of_recomputed, /*bit_for_bit=*/true);
 }
 
 void summarize(TrainVerdict& verdict, LeafWeights& weights) {
@@ -318,18 +284,16 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   LeafWeights leaves(second == nullptr ? first : *second);
   if (second == nullptr) {
     verdict.result = train_step(leaves, batch, step);
-    if (recomputes(step)) {
+    if (recomputes(step) || step.mhc_block > 0) {
       const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
-      verdict.recomputed =
+      const StepComparison against_kept =
           recomputed_against_kept(first, batch, step, fresh.get(), verdict.result, leaves);
+      if (recomputes(step)) verdict.recomputed = against_kept;
+      if (step.mhc_block > 0) verdict.mhc = against_kept;
     }
     // Sequences alone have other scales.
     if (has_several_sequences(batch) && !step.router_loss && !fp8) {
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
-    }
-    if (step.mhc_block > 0) {
-      const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
-      verdict.mhc = without_mhc_recompute(first, batch, step, fresh.get(), verdict.result, leaves);
     }
   } else {
     LeafWeights leaves_of_first(first);

@@ -37,11 +37,10 @@ struct GradientSummary {
 struct StepComparison {
   bool equal = true;
   bool bit_for_bit = false;  // had to be identical
-  bool losses_bit_for_bit = false;
-  int64_t gradients = 0;    // compared
-  double largest_loss = 0;  // relative difference of a sum
-  double largest = 0;       // of a gradient: |d| / |g|
-  std::string largest_of;   // its tensor
+  int64_t gradients = 0;     // compared
+  double largest_loss = 0;   // relative difference of a sum
+  double largest = 0;        // of a gradient: |d| / |g|
+  std::string largest_of;    // its tensor
   std::vector<std::string> different;
 };
 
