@@ -196,12 +196,18 @@ class Settled {
   TrainingSettings router_;
 };
 
+// Options that say what is computed again replace what the checkpoint says of it.
+int64_t mhc_block_of(const VerificationOptions& options, const TrainingSettings& own,
+                     const ModelConfig& config) {
+  if (options.mhc_block > 0 || !options.recompute.empty()) return options.mhc_block;
+  return std::min(own.mhc_block.value_or(0), std::ssize(config.layers));
+}
+
 StepOptions step_options(const VerificationOptions& options, const Settled& settings) {
   StepOptions step;
   step.mtp_loss_scale = settings.scale();
   step.ranks = options.ranks;
   if (!options.recompute.empty()) step.recompute = parse_recompute(options.recompute);
-  step.mhc_block = options.mhc_block;
   if (!options.router_loss) return step;
   if (!settings.router().router_loss) {
     bridge::unsupported("--aux-loss: config.json does not say which loss routers are trained with",
@@ -271,12 +277,16 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.scale_from = settings.scale_from();
   verdict.router_loss = options.router_loss;
   StepOptions step = step_options(options, settings);
+  step.mhc_block =
+      mhc_block_of(options, of_second, second == nullptr ? first.config() : second->config());
   const std::unique_ptr<Fp8Linears> fp8 = fp8_of(options);
   step.fp8 = fp8.get();
   verdict.recompute = options.recompute.empty() ? "none" : options.recompute;
   verdict.recompute_note = note_on(step.recompute, first.config());
   verdict.fp8 = options.fp8;
   verdict.mhc_block = step.mhc_block;
+  verdict.mhc_from =
+      options.mhc_block > 0 ? "--mhc-recompute-layers" : "the checkpoint's recompute_modules";
   const bool in_two_ways = has_several_sequences(batch) || recomputes(step) || step.mhc_block > 0;
   verdict.bytes_needed = bytes_needed(batch, first, second, in_two_ways);
   budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
@@ -298,6 +308,7 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   } else {
     LeafWeights leaves_of_first(first);
     StepOptions step_of_first = step_options(options, Settled(of_first, of_second));
+    step_of_first.mhc_block = mhc_block_of(options, of_first, first.config());
     const std::unique_ptr<Fp8Linears> fp8_of_first = fp8_of(options);
     step_of_first.fp8 = fp8_of_first.get();
     const StepResult result = train_step(leaves_of_first, batch, step_of_first);

@@ -59,6 +59,7 @@ struct TrainVerdict {
   std::optional<StepComparison> recomputed;  // against the step without recomputation
   std::optional<StepComparison> packed;      // a packed row against its sequences alone
   int64_t mhc_block = 0;                     // 0: nothing is computed again
+  std::string mhc_from;                      // what says so
   std::optional<StepComparison> mhc;         // with it against without, of one checkpoint
   std::optional<StepComparison> sides;       // the second checkpoint against the first
   bool equal() const {

@@ -1,6 +1,7 @@
 // What a training step reads of a checkpoint's configuration and a forward pass does not.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,9 @@ struct TrainingSettings {
   // has no such settings.
   std::optional<std::string> router_loss;
   double router_loss_weight = 0;
+  // Layers of a block whose hyper-connections the backward pass computes again, where Megatron-LM's
+  // recompute_modules have mhc; kMostLayers: all are one block; nullopt: nothing is.
+  std::optional<int64_t> mhc_block = std::nullopt;
 };
 
 }  // namespace models

@@ -9,6 +9,7 @@
 
 #include "bridge/io/base/error.h"
 #include "models/megatron/training.h"
+#include "models/model/model_config.h"
 
 namespace models {
 namespace {
@@ -82,6 +83,25 @@ TEST(MegatronTraining, RefusesRecomputationThatDoesNotGoWithHyperConnections) {
            "enable_mhc_connections": true, "mhc_recompute_layer_num": 2)"}) {
     EXPECT_NO_THROW(megatron_training(settings(with(accepted).c_str()))) << accepted;
   }
+}
+
+// Megatron-LM's build_mhc_recompute_layer_plan: only with mhc among the modules of selective
+// recomputation; without a number all layers are one block.
+TEST(MegatronTraining, BlocksOfHyperConnections) {
+  const auto block = [](const std::string& more) {
+    const std::string text = R"({"hidden_dropout": 0.0, "attention_dropout": 0.0,
+                                 "enable_mhc_connections": true)" +
+                             more + "}";
+    return megatron_training(settings(text.c_str())).mhc_block;
+  };
+  const std::string selective = R"(, "recompute_granularity": "selective")";
+  const std::string mhc = R"(, "recompute_modules": ["core_attn", "mhc"])";
+  const std::string two = R"(, "mhc_recompute_layer_num": 2)";
+  EXPECT_EQ(block(selective + mhc + two), 2);
+  EXPECT_EQ(block(selective + mhc), kMostLayers);
+  EXPECT_EQ(block(mhc + two), std::nullopt);
+  EXPECT_EQ(block(selective + two), std::nullopt);
+  EXPECT_EQ(block(""), std::nullopt);
 }
 
 TEST(HfTraining, HasNoLossSettings) {
