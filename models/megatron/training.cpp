@@ -44,6 +44,23 @@ std::optional<int64_t> mhc_block_of(const Settings& model) {
   return layers;
 }
 
+// Megatron-Bridge's models of Qwen3-VL and Qwen3.5 have a rotary embedding of their own.
+bool interleaves(const Settings& model) {
+  const std::string target = model.text_or("_target_", "");
+  return target.find(".qwen3_vl_provider.") != std::string::npos ||
+         target.find(".qwen35_vl_provider.") != std::string::npos;
+}
+
+std::optional<RotarySections> sections_of(const Settings& model) {
+  constexpr std::string_view kSections = "mrope_section";
+  if (model.text_or("position_embedding_type", "learned_absolute") != "mrope") return std::nullopt;
+  if (!model.has(kSections)) return std::nullopt;
+  const std::optional<RotarySections> sections =
+      rotary_sections(model.integers(kSections), interleaves(model));
+  if (!sections) model.refuse(kSections, "not three numbers of pairs");
+  return sections;
+}
+
 }  // namespace
 
 TrainingSettings megatron_training(const Settings& model) {
@@ -57,6 +74,7 @@ TrainingSettings megatron_training(const Settings& model) {
   }
   TrainingSettings settings;
   settings.mhc_block = mhc_block_of(model);
+  settings.sections = sections_of(model);
   settings.mtp_loss_scale = model.real_or("mtp_loss_scaling_factor", kDefaultMtpLossScale);
   // A list has an entry for each of several losses at once.
   constexpr std::string_view kRouterLoss = "moe_router_load_balancing_type";

@@ -49,7 +49,7 @@ Batch alone(const Batch& packed, int64_t first, int64_t count) {
   batch.ids = packed.ids.narrow(1, first, count);
   batch.targets = {packed.targets.labels.narrow(1, first, count),
                    packed.targets.mask.narrow(1, first, count)};
-  if (packed.positions.defined()) batch.positions = packed.positions.narrow(0, first, count);
+  if (packed.positions.defined()) batch.positions = packed.positions.narrow(-1, first, count);
   return batch;
 }
 
@@ -277,6 +277,7 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.scale_from = settings.scale_from();
   verdict.router_loss = options.router_loss;
   StepOptions step = step_options(options, settings);
+  step.sections = of_second.sections;
   step.mhc_block =
       mhc_block_of(options, of_second, second == nullptr ? first.config() : second->config());
   const std::unique_ptr<Fp8Linears> fp8 = fp8_of(options);
@@ -308,6 +309,7 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   } else {
     LeafWeights leaves_of_first(first);
     StepOptions step_of_first = step_options(options, Settled(of_first, of_second));
+    step_of_first.sections = of_first.sections;
     step_of_first.mhc_block = mhc_block_of(options, of_first, first.config());
     const std::unique_ptr<Fp8Linears> fp8_of_first = fp8_of(options);
     step_of_first.fp8 = fp8_of_first.get();

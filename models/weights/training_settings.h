@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "models/model/rotary_sections.h"
+
 namespace models {
 
 struct TrainingSettings {
@@ -18,6 +20,8 @@ struct TrainingSettings {
   // Layers of a block whose hyper-connections the backward pass computes again, where Megatron-LM's
   // recompute_modules have mhc; kMostLayers: all are one block; nullopt: nothing is.
   std::optional<int64_t> mhc_block = std::nullopt;
+  // How tokens with three positions turn; nullopt: the model has one position for each.
+  std::optional<RotarySections> sections = std::nullopt;
 };
 
 }  // namespace models
