@@ -161,8 +161,8 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       ->group(kTraining)
       ->check(CLI::Range(int64_t{1}, int64_t{1024}));
   add("--mhc-recompute-layers", "N",
-      "Drop results of hyper-connections after every N layers and compute them again (default: "
-      "keep them)")
+      "Drop results of hyper-connections after every N layers and compute them again (default: as "
+      "the checkpoint's recompute_modules say)")
       ->group(kTraining)
       ->check(CLI::Range(int64_t{1}, int64_t{4096}));
   add("--mtp", "WHAT", "keep, or drop: leave multi-token prediction out of the step (default keep)")

@@ -124,6 +124,7 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
   state_.ids = ids;
   state_.offsets = options.offsets;
   state_.positions = options.positions;
+  state_.sections = options.sections;
   if (!state_.offsets.empty() && !state_.positions.defined()) {
     state_.positions = places_in_sequence(state_.offsets);
   }

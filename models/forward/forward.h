@@ -75,8 +75,10 @@ struct PassOptions {
   Recompute recompute = {};
   // The sequences of a packed row (check_offsets must have passed); empty: every row is one.
   Offsets offsets = {};
-  // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence.
+  // [S] int64: positions of the tokens; undefined: they begin with 0 in each sequence. [3, S]:
+  // three of each, for which `sections` must be set.
   at::Tensor positions = {};
+  std::optional<RotarySections> sections = std::nullopt;
   // If set, it runs the small parts of decoder layers with hyper-connections; other layers and
   // multi-token prediction do not know it.
   LayerParts* parts = nullptr;

@@ -39,9 +39,11 @@ struct ForwardState {
   // The sequences of a packed row, which is the only row then; empty: every row is one sequence.
   // The pass sets it. Attention stays inside each, and MTP depths shift each by itself.
   Offsets offsets;
-  // [S] int64: the position of every token; undefined: 0 .. S - 1. The pass sets it, and the rotary
-  // tables are made for it.
+  // [S] int64: the position of every token, or [3, S]: its three; undefined: 0 .. S - 1. The pass
+  // sets it, and the rotary tables are made for it.
   at::Tensor positions;
+  // How tokens with three positions turn. The pass sets it.
+  std::optional<RotarySections> sections;
   // The tokens of the one sequence that attention works on; nullopt: all. Attention sets it.
   struct Tokens {
     int64_t first = 0;
@@ -86,11 +88,16 @@ struct ForwardState {
     for (const auto& [known, table] : rotary_tables) {
       if (known == config) return table;
     }
+    return rotary_tables.emplace_back(config, made_table(config)).second;
+  }
+
+  RotaryTable made_table(const RotaryConfig& config) const {
     const at::TensorOptions options = hidden.options();
-    return rotary_tables
-        .emplace_back(config, positions.defined() ? rotary_table_at(config, positions, options)
-                                                  : rotary_table(config, hidden.size(1), options))
-        .second;
+    if (!positions.defined()) return rotary_table(config, hidden.size(1), options);
+    const at::Tensor places = positions.dim() == 1
+                                  ? positions
+                                  : positions_of_pairs(positions, *sections, config.channels / 2);
+    return rotary_table_at(config, places, options);
   }
 };
 

@@ -65,6 +65,17 @@ RecomputedParts parts_of(std::string_view list) {
   }
 }
 
+// The same values behind a node of their own, which adds up what the part gives for them before what
+// others give comes to it.
+std::vector<at::Tensor> apart(const std::vector<at::Tensor>& arguments) {
+  std::vector<at::Tensor> views;
+  for (const at::Tensor& argument : arguments) {
+    const bool passes = argument.defined() && argument.requires_grad();
+    views.push_back(passes ? argument.alias() : argument);
+  }
+  return views;
+}
+
 }  // namespace
 
 Recompute parse_recompute(std::string_view text) {
@@ -104,7 +115,7 @@ std::vector<LayerChunk> chunks_of(const Recompute& recompute, int64_t begin, int
 
 std::vector<at::Tensor> run_part(bool again, const std::string& name, const StatePart& part,
                                  const std::vector<at::Tensor>& arguments, ForwardState& state) {
-  if (!again) return part(state, arguments);
+  if (!again) return part(state, apart(arguments));
   ForwardState captured = state;
   captured.hidden.reset();
   captured.left_out.reset();

@@ -70,6 +70,8 @@ using StatePart = std::function<std::vector<at::Tensor>(ForwardState& state,
 // argument and the losses of routers results, the indices of the part come back in the state, and
 // the part works on a copy of the state that has no residual stream, which is an argument where it
 // is needed. What the part refers to must then live until the backward pass is done.
+// In both cases the gradients of an argument are added up within the part first and then handed out
+// as one: gradients are the same bit for bit whether a part runs again or not.
 std::vector<at::Tensor> run_part(bool again, const std::string& name, const StatePart& part,
                                  const std::vector<at::Tensor>& arguments, ForwardState& state);
 

@@ -3,13 +3,17 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include "bridge/io/base/error.h"
 
 namespace models {
 namespace {
@@ -75,9 +79,23 @@ RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
 
 RotaryTable rotary_table_at(const RotaryConfig& rotary, const at::Tensor& positions,
                             const at::TensorOptions& options) {
-  const at::Tensor angles = positions.to(at::kFloat).outer(rotary_frequencies(rotary));
+  const at::Tensor places = positions.to(at::kFloat);
+  const at::Tensor frequencies = rotary_frequencies(rotary);
+  const at::Tensor angles = places.dim() == 1 ? places.outer(frequencies) : places * frequencies;
   return {(angles.cos() * rotary.magnitude).to(options),
           (angles.sin() * rotary.magnitude).to(options)};
+}
+
+at::Tensor positions_of_pairs(const at::Tensor& positions, const RotarySections& sections,
+                              int64_t pairs) {
+  if (!sections.fits(pairs)) {
+    bridge::bad_input(fmt::format("mrope_section: {} + {} + {} pairs of channels, a head turns {}",
+                                  sections.pairs[0], sections.pairs[1], sections.pairs[2], pairs));
+  }
+  at::Tensor rows = at::empty({pairs}, at::kLong);
+  int64_t* row = rows.mutable_data_ptr<int64_t>();
+  for (int64_t pair = 0; pair < pairs; ++pair) row[pair] = sections.position_of(pair);
+  return positions.index_select(0, rows).t();
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryConfig& rotary, const RotaryTable& table) {

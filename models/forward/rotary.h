@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "models/model/model_config.h"
+#include "models/model/rotary_sections.h"
 
 namespace models {
 
@@ -35,9 +36,15 @@ struct RotaryTable {
 RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
                          const at::TensorOptions& options);
 
-// The same for these positions: [count], integers on the CPU.
+// The same for these positions, integers on the CPU: [count], or [count, channels / 2] for each
+// pair.
 RotaryTable rotary_table_at(const RotaryConfig& rotary, const at::Tensor& positions,
                             const at::TensorOptions& options);
+
+// The positions of all pairs, [count, pairs], where a token has three: [3, count]. Error: kBadInput
+// for sections of another number of pairs.
+at::Tensor positions_of_pairs(const at::Tensor& positions, const RotarySections& sections,
+                              int64_t pairs);
 
 // x: [..., positions, head]. The first `channels` of a head turn; every channel keeps its place.
 at::Tensor rotate(const at::Tensor& x, const RotaryConfig& rotary, const RotaryTable& table);

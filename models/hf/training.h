@@ -7,9 +7,10 @@
 namespace models {
 
 // The losses of multi-token prediction and of routers have no settings here: how a model was
-// trained is not part of its configuration. Error: kUnsupported for dropout and for noise in
-// routers, which a step here does not have.
-// Truth: transformers' configuration_*.py.
+// trained is not part of its configuration. Errors: kUnsupported for dropout and for noise in
+// routers, which a step here does not have; kBadInput for sections of the rotary encoding that are
+// none.
+// Truth: transformers' configuration_*.py, modeling_qwen3_5.py.
 TrainingSettings hf_training(const Settings& config);
 
 }  // namespace models

@@ -64,18 +64,15 @@ std::vector<int64_t> ends_of(const Offsets& lengths, const Offsets& padded) {
 at::Tensor positions_of(const at::Tensor& given, int64_t tokens) {
   if (!given.defined()) return given;
   const at::Tensor numbers = integers("position_ids", given);
-  at::Tensor row = numbers;
-  if (numbers.dim() == 3) {
-    row = numbers.select(0, 0);
-    if (numbers.size(0) != 3) bridge::bad_input("position_ids: neither one section nor three");
-    if (!numbers.eq(row).all().item<bool>()) {
-      bridge::unsupported("position_ids: three sections that differ are places in images",
-                          "the vision tower does not run here; text has three equal sections");
-    }
+  const bool has_sections = numbers.dim() == 3;
+  if (has_sections && numbers.size(0) != 3) {
+    bridge::bad_input("position_ids: neither one section nor three");
   }
-  row = one_row("position_ids", row, tokens).select(0, 0);
-  if (row.min().item<int64_t>() < 0) bridge::bad_input("position_ids: a negative position");
-  return row;
+  const at::Tensor first = has_sections ? numbers.select(0, 0) : numbers;
+  const at::Tensor row = one_row("position_ids", first, tokens).select(0, 0);
+  if (numbers.min().item<int64_t>() < 0) bridge::bad_input("position_ids: a negative position");
+  const bool differ = has_sections && !numbers.eq(first).all().item<bool>();
+  return differ ? numbers.select(1, 0) : row;
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 //   cu_seqlens          [sequences + 1] integers, optional: the offsets of a packed row
 //   cu_seqlens_padded   of the same length, optional beside cu_seqlens: the offsets in the row of
 //                       sequences that were padded; cu_seqlens then says how long they are without
-//   position_ids        [1, T] or [3, 1, T] integers, optional
+//   position_ids        [1, T] integers, optional, or [3, 1, T]: in time, height and width
 //   padding_mask        [1, T], optional: true for a token that routers' losses leave out
 // A file is safetensors, or JSON: an object with lists of numbers under these names. [T] stands for
 // [1, T].
@@ -40,13 +40,11 @@ struct Batch {
   at::Tensor ids;        // [B, S] int64
   Targets targets;       // of the main head
   Offsets offsets;       // of the sequences in the row, padding included; empty: not packed
-  at::Tensor positions;  // [S] int64, or undefined
+  at::Tensor positions;  // [S] int64, or undefined; [3, S]: three of a token, which differ
   at::Tensor left_out;   // [B, S] bool, or undefined: tokens that routers' losses leave out
 };
 
-// Errors: kBadInput naming the tensor for shapes, offsets and lengths that do not fit;
-// kUnsupported for position_ids whose three sections differ: they are places in images, and a
-// vision tower does not run here.
+// Error: kBadInput naming the tensor for shapes, offsets and lengths that do not fit.
 Batch batch_of(const BatchTensors& given);
 
 // True if the file holds a batch in one of the two formats, false if it holds numbers as text.

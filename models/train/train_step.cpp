@@ -83,6 +83,13 @@ void check_mhc_block(const ModelConfig& config, int64_t block, const Recompute& 
       "leave it out");
 }
 
+void check_positions(const Batch& batch, const StepOptions& options) {
+  if (!batch.positions.defined() || batch.positions.dim() == 1 || options.sections) return;
+  bridge::unsupported(
+      "position_ids: three sections that differ, but the model has no mrope_section",
+      "text has three equal sections");
+}
+
 // The targets of every rank.
 class SharedTargets {
  public:
@@ -138,6 +145,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   check_ranks(config, options.ranks);
   check(options.recompute, config);
   check_mhc_block(config, options.mhc_block, options.recompute);
+  check_positions(batch, options);
   const ContextLayout layout(row_offsets(batch), options.ranks);
   const c10::AutoGradMode records(true);
 
@@ -146,6 +154,7 @@ StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOption
   pass_options.gradients = true;
   pass_options.offsets = batch.offsets;
   pass_options.positions = batch.positions;
+  pass_options.sections = options.sections;
   pass_options.recompute = options.recompute;
   pass_options.left_out = batch.left_out;
   pass_options.router_loss = loss_of_routers(options.router_loss);

@@ -36,6 +36,8 @@ struct StepOptions {
   // the counts of a packed row, the gradients of its sequences alone add up to those of the row.
   std::vector<double> counts = {};
   Recompute recompute = {};
+  // How tokens with three positions turn.
+  std::optional<RotarySections> sections = std::nullopt;
   // Computes the linears, and keeps the scales of delayed scaling from step to step; null: fp32.
   Fp8Linears* fp8 = nullptr;
 };
@@ -62,7 +64,8 @@ struct StepResult {
 
 // Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
 // outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
-// layer for context parallelism of linear or compressed attention; kUsage for a recomputation that
+// layer for context parallelism of linear or compressed attention, and for three positions of a
+// token in a model that turns by one; kUsage for a recomputation that
 // the model does not allow, and for two that exclude each other.
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);
 

@@ -83,7 +83,7 @@ void add_training_options(CLI::App& app, models::VerificationOptions& options) {
       ->type_name("N");
   app.add_option("--mhc-recompute-layers", options.mhc_block,
                  "train-step: drop results of hyper-connections after every N layers and compute "
-                 "them again (default: keep them)")
+                 "them again (default: as the checkpoint's recompute_modules say)")
       ->check(CLI::Range(int64_t{1}, models::kMostLayers))
       ->type_name("N");
   app.add_flag("--aux-loss", options.router_loss,

@@ -73,6 +73,7 @@ Json json_of(const TrainVerdict& verdict) {
   if (verdict.packed) json["packed"] = json_of(*verdict.packed);
   if (verdict.mhc_block > 0) {
     json["mhc_recompute"] = {{"layers", verdict.mhc_block},
+                             {"from", verdict.mhc_from},
                              {"dropped_bytes", verdict.result.dropped_bytes}};
     if (verdict.mhc) json["mhc_recompute"].update(json_of(*verdict.mhc));
   }
@@ -157,8 +158,9 @@ bool VerifyReport::train_step(const TrainVerdict& verdict) {
     list(*verdict.packed);
   }
   if (verdict.mhc_block > 0) {
-    print_line(fmt::format("mhc            {} of results dropped in blocks of {} layers{}",
+    print_line(fmt::format("mhc            {} of results dropped in blocks of {} layers ({}){}",
                            bridge::size_text(verdict.result.dropped_bytes), verdict.mhc_block,
+                           verdict.mhc_from,
                            verdict.mhc ? ", against keeping them " + text_of(*verdict.mhc) : ""));
     if (verdict.mhc) list(*verdict.mhc);
   }

@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/crc32.h"
@@ -24,8 +23,6 @@ namespace {
 constexpr double kLossTolerance = 1e-5;      // relative
 constexpr double kGradientTolerance = 1e-4;  // of the gradient's norm
 constexpr double kGradientFloor = 1e-7;
-// Sums in another order: what a part passes back, it passes back at once.
-constexpr double kRecomputedTolerance = 1e-5;
 constexpr double kDefaultMtpLossScale = 0.1;
 
 double norm_of(const at::Tensor& x) {
@@ -52,7 +49,7 @@ Batch alone(const Batch& packed, int64_t first, int64_t count) {
   batch.ids = packed.ids.narrow(1, first, count);
   batch.targets = {packed.targets.labels.narrow(1, first, count),
                    packed.targets.mask.narrow(1, first, count)};
-  if (packed.positions.defined()) batch.positions = packed.positions.narrow(0, first, count);
+  if (packed.positions.defined()) batch.positions = packed.positions.narrow(-1, first, count);
   return batch;
 }
 
@@ -66,25 +63,7 @@ std::vector<LossValue> heads_of(const StepLosses& losses) {
 // Compares two steps, number by number.
 class Comparison {
  public:
-  explicit Comparison(bool bit_for_bit) {
-    out_.bit_for_bit = bit_for_bit;
-    out_.losses_bit_for_bit = bit_for_bit;
-  }
-
-  // With and without recomputation: the losses are of the same numbers in the same order. Where FP8
-  // rounds, another order of sums would show as other codes.
-  // The same numbers are computed twice, but gradients of three and more parts are added in another
-  // order, which the state of linear attention makes larger.
-  static Comparison of_recomputed(const ModelConfig& config) {
-    const bool is_linear =
-        std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
-          return std::holds_alternative<DeltaAttention>(layer.attention);
-        });
-    Comparison comparison(/*bit_for_bit=*/false);
-    comparison.out_.losses_bit_for_bit = true;
-    comparison.gradient_tolerance_ = is_linear ? kGradientTolerance : kRecomputedTolerance;
-    return comparison;
-  }
+  explicit Comparison(bool bit_for_bit) { out_.bit_for_bit = bit_for_bit; }
 
   void losses(const std::vector<LossValue>& a, const std::vector<LossValue>& b) {
     if (a.size() != b.size()) return differs("losses");
@@ -96,7 +75,7 @@ class Comparison {
       const bool counted = std::abs(a[head].count - b[head].count) <= 1e-6 * a[head].count;
       const bool close = same || (counted && distance <= kLossTolerance);
       if (!same) out_.largest_loss = std::max(out_.largest_loss, distance);
-      if (!(out_.losses_bit_for_bit ? same : close)) {
+      if (!(out_.bit_for_bit ? same : close)) {
         differs(head == 0 ? "loss.main" : fmt::format("loss.mtp.{}", head - 1));
       }
     }
@@ -115,7 +94,7 @@ class Comparison {
       out_.largest = relative;
       out_.largest_of = name;
     }
-    const bool close = distance <= gradient_tolerance_ * norm + kGradientFloor;
+    const bool close = distance <= kGradientTolerance * norm + kGradientFloor;
     if (out_.bit_for_bit || !close) differs(name);
   }
 
@@ -128,7 +107,6 @@ class Comparison {
   }
 
   StepComparison out_;
-  double gradient_tolerance_ = kGradientTolerance;
 };
 
 StepComparison packed_against_alone(Weights& weights, const Batch& batch, StepOptions options,
@@ -163,21 +141,6 @@ std::unique_ptr<Fp8Linears> fp8_of(const VerificationOptions& options) {
   return recipe ? std::make_unique<Fp8Linears>(*recipe) : nullptr;
 }
 
-StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, StepOptions options,
-                                       Fp8Linears* fp8, const StepResult& recomputed,
-                                       LeafWeights& of_recomputed) {
-  options.recompute = {};
-  options.fp8 = fp8;
-  LeafWeights leaves(weights);
-  const StepResult kept = train_step(leaves, batch, options);
-  Comparison comparison = Comparison::of_recomputed(weights.config());
-  comparison.losses(heads_of(kept.losses), heads_of(recomputed.losses));
-  for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape&) {
-    comparison.gradient(to_string(id), leaves.gradient(id), of_recomputed.gradient(id));
-  });
-  return comparison.result();
-}
-
 StepComparison compare_steps(const StepResult& a, LeafWeights& first, const StepResult& b,
                              LeafWeights& second, bool bit_for_bit) {
   Comparison comparison(bit_for_bit);
@@ -188,14 +151,17 @@ StepComparison compare_steps(const StepResult& a, LeafWeights& first, const Step
   return comparison.result();
 }
 
-StepComparison without_mhc_recompute(Weights& weights, const Batch& batch, StepOptions options,
-                                     Fp8Linears* fp8, const StepResult& recomputed,
-                                     LeafWeights& of_recomputed) {
+// A step that computes parts or hyper-connections again against the one that keeps everything: sums
+// have the same order in both (run_part), and FP8 would show another one as other codes.
+StepComparison recomputed_against_kept(Weights& weights, const Batch& batch, StepOptions options,
+                                       Fp8Linears* fp8, const StepResult& recomputed,
+                                       LeafWeights& of_recomputed) {
+  options.recompute = {};
   options.mhc_block = 0;
   options.fp8 = fp8;
   LeafWeights leaves(weights);
-  const StepResult plain = train_step(leaves, batch, options);
-  return compare_steps(plain, leaves, recomputed, of_recomputed, /*bit_for_bit=*/false);
+  const StepResult kept = train_step(leaves, batch, options);
+  return compare_steps(kept, leaves, recomputed, of_recomputed, /*bit_for_bit=*/true);
 }
 
 void summarize(TrainVerdict& verdict, LeafWeights& weights) {
@@ -230,12 +196,18 @@ class Settled {
   TrainingSettings router_;
 };
 
+// Options that say what is computed again replace what the checkpoint says of it.
+int64_t mhc_block_of(const VerificationOptions& options, const TrainingSettings& own,
+                     const ModelConfig& config) {
+  if (options.mhc_block > 0 || !options.recompute.empty()) return options.mhc_block;
+  return std::min(own.mhc_block.value_or(0), std::ssize(config.layers));
+}
+
 StepOptions step_options(const VerificationOptions& options, const Settled& settings) {
   StepOptions step;
   step.mtp_loss_scale = settings.scale();
   step.ranks = options.ranks;
   if (!options.recompute.empty()) step.recompute = parse_recompute(options.recompute);
-  step.mhc_block = options.mhc_block;
   if (!options.router_loss) return step;
   if (!settings.router().router_loss) {
     bridge::unsupported("--aux-loss: config.json does not say which loss routers are trained with",
@@ -305,12 +277,17 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   verdict.scale_from = settings.scale_from();
   verdict.router_loss = options.router_loss;
   StepOptions step = step_options(options, settings);
+  step.sections = of_second.sections;
+  step.mhc_block =
+      mhc_block_of(options, of_second, second == nullptr ? first.config() : second->config());
   const std::unique_ptr<Fp8Linears> fp8 = fp8_of(options);
   step.fp8 = fp8.get();
   verdict.recompute = options.recompute.empty() ? "none" : options.recompute;
   verdict.recompute_note = note_on(step.recompute, first.config());
   verdict.fp8 = options.fp8;
   verdict.mhc_block = step.mhc_block;
+  verdict.mhc_from =
+      options.mhc_block > 0 ? "--mhc-recompute-layers" : "the checkpoint's recompute_modules";
   const bool in_two_ways = has_several_sequences(batch) || recomputes(step) || step.mhc_block > 0;
   verdict.bytes_needed = bytes_needed(batch, first, second, in_two_ways);
   budget.reserve(verdict.bytes_needed, "values, gradients and activations of a training step");
@@ -318,22 +295,22 @@ TrainVerdict verify_train_step(bridge::FileSystem& fs, const VerificationOptions
   LeafWeights leaves(second == nullptr ? first : *second);
   if (second == nullptr) {
     verdict.result = train_step(leaves, batch, step);
-    if (recomputes(step)) {
+    if (recomputes(step) || step.mhc_block > 0) {
       const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
-      verdict.recomputed =
+      const StepComparison against_kept =
           recomputed_against_kept(first, batch, step, fresh.get(), verdict.result, leaves);
+      if (recomputes(step)) verdict.recomputed = against_kept;
+      if (step.mhc_block > 0) verdict.mhc = against_kept;
     }
     // Sequences alone have other scales.
     if (has_several_sequences(batch) && !step.router_loss && !fp8) {
       verdict.packed = packed_against_alone(first, batch, step, verdict.result, leaves);
     }
-    if (step.mhc_block > 0) {
-      const std::unique_ptr<Fp8Linears> fresh = fp8_of(options);
-      verdict.mhc = without_mhc_recompute(first, batch, step, fresh.get(), verdict.result, leaves);
-    }
   } else {
     LeafWeights leaves_of_first(first);
     StepOptions step_of_first = step_options(options, Settled(of_first, of_second));
+    step_of_first.sections = of_first.sections;
+    step_of_first.mhc_block = mhc_block_of(options, of_first, first.config());
     const std::unique_ptr<Fp8Linears> fp8_of_first = fp8_of(options);
     step_of_first.fp8 = fp8_of_first.get();
     const StepResult result = train_step(leaves_of_first, batch, step_of_first);

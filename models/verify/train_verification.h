@@ -37,11 +37,10 @@ struct GradientSummary {
 struct StepComparison {
   bool equal = true;
   bool bit_for_bit = false;  // had to be identical
-  bool losses_bit_for_bit = false;
-  int64_t gradients = 0;    // compared
-  double largest_loss = 0;  // relative difference of a sum
-  double largest = 0;       // of a gradient: |d| / |g|
-  std::string largest_of;   // its tensor
+  int64_t gradients = 0;     // compared
+  double largest_loss = 0;   // relative difference of a sum
+  double largest = 0;        // of a gradient: |d| / |g|
+  std::string largest_of;    // its tensor
   std::vector<std::string> different;
 };
 
@@ -60,6 +59,7 @@ struct TrainVerdict {
   std::optional<StepComparison> recomputed;  // against the step without recomputation
   std::optional<StepComparison> packed;      // a packed row against its sequences alone
   int64_t mhc_block = 0;                     // 0: nothing is computed again
+  std::string mhc_from;                      // what says so
   std::optional<StepComparison> mhc;         // with it against without, of one checkpoint
   std::optional<StepComparison> sides;       // the second checkpoint against the first
   bool equal() const {

@@ -1,8 +1,11 @@
 // What a training step reads of a checkpoint's configuration and a forward pass does not.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+
+#include "models/model/rotary_sections.h"
 
 namespace models {
 
@@ -14,6 +17,11 @@ struct TrainingSettings {
   // has no such settings.
   std::optional<std::string> router_loss;
   double router_loss_weight = 0;
+  // Layers of a block whose hyper-connections the backward pass computes again, where Megatron-LM's
+  // recompute_modules have mhc; kMostLayers: all are one block; nullopt: nothing is.
+  std::optional<int64_t> mhc_block = std::nullopt;
+  // How tokens with three positions turn; nullopt: the model has one position for each.
+  std::optional<RotarySections> sections = std::nullopt;
 };
 
 }  // namespace models

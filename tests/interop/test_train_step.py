@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from interop import cases
 from interop import test_forward_deepseek_v4 as v4
-from oracles import dcp, deepseek_v4_reference
+from oracles import dcp, deepseek_v4_reference, qwen3_5_reference
 from oracles.pool import JobError
 
 BUFFERS = ("expert_bias", "tid2eid")
@@ -45,6 +45,8 @@ def write_batch(path, given):
     tensors = {"input_ids": given["ids"][None], "labels": given["labels"][None], "loss_mask": given["mask"][None]}
     if given["cu_seqlens"] is not None:
         tensors["cu_seqlens"] = given["cu_seqlens"]
+    if "padding" in given:
+        tensors["padding_mask"] = given["padding"][None]
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path
 
@@ -68,11 +70,10 @@ def compare(found, expected, part):
     assert not wrong, wrong
 
 
-def compare_with_megatron(step, pool, arch, root, given, tmp_path, part=1e-4, arguments=(), recompute=None):
+def compare_with_megatron(step, pool, arch, root, given, tmp_path, part=1e-4, arguments=(), **how):
     batch_file = write_batch(tmp_path / "batch.safetensors", given)
     result, dump = step(root, "--tokens", batch_file, *arguments)
-    ((main, depths),) = pool.run("gradients", arch=arch, source=str(root / "iter_0000000"), directory=str(tmp_path / "gradients"), batch=given,
-                                 recompute=recompute)
+    ((main, depths),) = pool.run("gradients", arch=arch, source=str(root / "iter_0000000"), directory=str(tmp_path / "gradients"), batch=given, **how)
     expected = {key: tensor for key, tensor in dcp.read_tensors(str(tmp_path / "gradients")).items() if not key.endswith(BUFFERS)}
     heads = [result["main"], *result["mtp"]]
     assert [head["count"] for head in heads] == counts(given, arch.mtp)
@@ -199,6 +200,50 @@ def test_packed_is_what_its_sequences_are(step, qwen_sources, qwen_converted, v4
         result, _ = step(root, "--tokens", file)
         assert result["packed"]["equal"] and result["equal"]
         assert result["packed"]["largest_loss_difference"] < 1e-5
+
+
+def places_of_an_image(tokens):
+    """[3, 1, T]: text, an image of rows of five tokens in the middle, and text after it; time, height and width."""
+    at, first, last = torch.arange(tokens), tokens // 4, 3 * tokens // 4
+    inside = (at >= first) & (at < last)
+    after = first + (last - first + 4) // 5
+    plain = torch.where(at < first, at, at - last + after)
+    rows, columns = first + (at - first) // 5, first + (at - first) % 5
+    return torch.stack([torch.where(inside, first, plain), torch.where(inside, rows, plain), torch.where(inside, columns, plain)])[:, None]
+
+
+@pytest.mark.parametrize("name", ["dense", "moe"])
+def test_three_positions_of_a_token(name, step, qwen_sources, qwen_converted, tmp_path):
+    """Multi-section rope, in the order of sections that transformers has. A depth turns by the decoder's positions, which do not move with the ids."""
+    source = qwen_sources(name)
+    given, positions = batch(source.arch.vocab), places_of_an_image(29)
+    ids = given["ids"]
+
+    def file(places, **more):
+        save_file({"input_ids": ids[None], "position_ids": places.contiguous(), **more}, tmp_path / "batch.safetensors")
+        return tmp_path / "batch.safetensors"
+
+    result, _ = step(source.folder, "--tokens", file(positions))
+    for head, ahead, logits in zip([result["main"], *result["mtp"]], (1, 2), qwen3_5_reference.logits(source.plain, ids.tolist(), positions), strict=True):
+        assert head["sum"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits[:-ahead], ids[ahead:], reduction="sum")), rel=1e-5)
+    model = qwen3_5_reference.loaded(source.plain)
+    torch.nn.functional.cross_entropy(model(input_ids=ids[None], position_ids=positions, use_cache=False).logits[0, :-1].float(), ids[1:]).backward()
+    _, dump = step(source.folder, "--tokens", file(positions), "--mtp", "drop")
+    expected = {f"grad.{name}": parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None and f"grad.{name}" in dump}
+    assert sum("self_attn.q_proj" in name for name in expected) == sum(not linear for linear in source.arch.gdn.linear)
+    compare({name: dump[name] for name in expected}, expected, 5e-4)
+    both, _ = step(source.folder, qwen_converted(name), "--tokens", file(positions))
+    assert both["equal"] and both["sides"]["bit_for_bit"] and both["main"] == result["main"]
+    other, _ = step(source.folder, "--tokens", file(positions[[1, 0, 2]]))
+    assert abs(other["main"]["sum"] - result["main"]["sum"]) > 1e-4 * result["main"]["sum"]
+    packed, _ = step(source.folder, "--tokens", file(positions, cu_seqlens=torch.tensor([0, 11, 12, 29])))
+    assert packed["packed"]["equal"]
+
+
+def test_three_positions_need_sections(causeway_verify, qwen_sources, converted, tmp_path):
+    save_file({"input_ids": batch(90)["ids"][None], "position_ids": places_of_an_image(29).contiguous()}, tmp_path / "batch.safetensors")
+    for root in (converted("qwen3", "te"), qwen_sources("next").folder):
+        assert "mrope_section" in causeway_verify(root, "--mode", "train-step", "--tokens", tmp_path / "batch.safetensors", expect=5).stderr
 
 
 def test_the_shift_of_the_whole_row_is_another_step(step, converted, tmp_path):

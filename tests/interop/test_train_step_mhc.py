@@ -144,6 +144,23 @@ def test_a_run_config_for_megatron_main(step, tmp_path):
     assert result["main"] == plain["main"]
 
 
+@pytest.mark.parametrize("asked, layers, dropped", [({}, 3, 3), (dict(mhc_recompute_layer_num=2), 2, 2), (dict(mhc_recompute_layer_num=1), 1, 1)])
+def test_the_checkpoint_decides_what_is_computed_again(asked, layers, dropped, step, recorded, tmp_path):
+    """Without an option; --mhc-recompute-layers and --recompute replace what it says."""
+    config = run_config(tmp_path / "run_config.yaml", recompute_granularity="selective", recompute_modules=["mhc"], **asked)
+    batch = batch_file(tmp_path / "batch.safetensors", recorded)
+    result, dump = step(MAIN, "--run-config", config, "--tokens", batch)
+    assert result["mhc_recompute"]["layers"] == layers and "recompute_modules" in result["mhc_recompute"]["from"] and result["mhc_recompute"]["equal"]
+    assert result["mhc_recompute"]["dropped_bytes"] == int(recorded[f"discarded.{dropped}"])
+    _, kept = step(MAIN, "--run-config", config, "--tokens", batch, "--recompute", "none")
+    compare(gradients(dump), gradients(kept), 0)
+    other = 1 if layers != 1 else 3
+    result, _ = step(MAIN, "--run-config", config, "--tokens", batch, "--mhc-recompute-layers", other)
+    assert result["mhc_recompute"]["layers"] == other and result["mhc_recompute"]["from"] == "--mhc-recompute-layers"
+    result, _ = step(MAIN, "--run-config", config, "--tokens", batch, "--recompute", "none")
+    assert "mhc_recompute" not in result
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_configurations_that_megatron_refuses(name, causeway_verify, tmp_path):
     settings, status, words = REFUSED[name]

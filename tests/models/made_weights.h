@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "models/weights/weights.h"
@@ -112,6 +113,17 @@ inline ModelConfig mixed_config() {
   config.norm.eps = 1e-6;
   config.layers = {{grouped, dense}, {delta, experts}, {compressed, experts}, {latent, dense}};
   config.mtp = {{latent, experts}, {grouped, dense}};
+  return config;
+}
+
+// The same with a gate on all shared experts.
+inline ModelConfig config_with_gated_experts() {
+  ModelConfig config = mixed_config();
+  for (std::vector<LayerConfig>* layers : {&config.layers, &config.mtp}) {
+    for (LayerConfig& layer : *layers) {
+      if (auto* experts = std::get_if<MixtureOfExperts>(&layer.mlp)) experts->shared_gated = true;
+    }
+  }
   return config;
 }
 

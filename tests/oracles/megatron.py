@@ -249,13 +249,31 @@ def train_step(arch, spec, source, directory, iteration, hybrid=False):
     return _values(model, arch)
 
 
-def gradients(arch, spec, source, directory, batch, recompute=None):
+def _set_router_loss(model, kind, weight):
+    """Of every router, as the configuration would have it."""
+    for module in model.modules():
+        if hasattr(module, "routing_type"):
+            module.routing_type, module.config.moe_aux_loss_coeff = kind, weight
+
+
+def _leave_counts(model):
+    """With a padding mask 0.19.2 takes a mask of tokens from a map of tokens and experts where a router has a bias, and ends. The counts of
+    tokens, which move that bias, are no part of a step."""
+    for module in model.modules():
+        if hasattr(module, "_apply_expert_bias"):
+            module._apply_expert_bias = lambda *_, **__: None
+
+
+def gradients(arch, spec, source, directory, batch, recompute=None, router_loss=None):
     """Load in fp32, compute one step of `batch`, and save the gradients as if they were the weights: so they have the keys and the
     layout that megatron-core gives the tensors of a checkpoint. Returns the main loss and those of the MTP depths, each per counted
-    token. batch: ids, labels, mask [tokens]; cu_seqlens of packed sequences or None. recompute: (method, layers) of full recomputation."""
+    token. batch: ids, labels, mask [tokens]; cu_seqlens of packed sequences or None; perhaps padding [tokens], true for tokens that losses
+    of routers leave out. recompute: (method, layers) of full recomputation. router_loss: (type, weight)."""
     model = build(arch, spec, arch.vocab, dtype="float32").train()
     if recompute:
         model.config.recompute_granularity, model.config.recompute_method, model.config.recompute_num_layers = "full", *recompute
+    if router_loss:
+        _set_router_loss(model, *router_loss)
     _load_into(model, source)
     ids, labels, mask, starts = batch["ids"], batch["labels"], batch["mask"], batch["cu_seqlens"]
     packed = None
@@ -263,10 +281,15 @@ def gradients(arch, spec, source, directory, batch, recompute=None):
         longest = int((starts[1:] - starts[:-1]).max())
         packed = PackedSeqParams(qkv_format="thd", cu_seqlens_q=starts, cu_seqlens_kv=starts, max_seqlen_q=longest, max_seqlen_kv=longest)
     positions = torch.arange(len(ids)) if starts is None else torch.cat([torch.arange(b - a) for a, b in zip(starts.tolist(), starts[1:].tolist())])
-    losses = model(ids[None], positions[None], None, labels=labels[None], loss_mask=mask[None], packed_seq_params=packed)
+    more = {}
+    if "padding" in batch:
+        _leave_counts(model)
+        more["padding_mask"] = batch["padding"][None]
+    losses = model(ids[None], positions[None], None, labels=labels[None], loss_mask=mask[None], packed_seq_params=packed, **more)
     main = (losses[0].float() * mask).sum() / mask.sum()
     main.backward()
-    depths = MTPLossLoggingHelper.tracker["values"].tolist() if arch.mtp else []
+    tracker = MTPLossLoggingHelper.tracker
+    depths = tracker["loss_values" if "loss_values" in tracker else "values"].tolist() if arch.mtp else []
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)

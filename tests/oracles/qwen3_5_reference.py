@@ -40,7 +40,7 @@ def _filled(module, state):
     return module.float().eval()
 
 
-def _mtp_logits(model, state, ids, hidden):
+def _mtp_logits(model, state, ids, hidden, sections=None):
     base = model.get_decoder()
     config = copy.deepcopy(base.config)
     config.layer_types, config.num_hidden_layers, config.mlp_only_layers = ["full_attention"], 1, []
@@ -53,17 +53,19 @@ def _mtp_logits(model, state, ids, hidden):
     following = torch.cat([ids[:, 1:], torch.zeros(1, 1, dtype=torch.long)], dim=1)
     both = torch.cat([norms["pre_fc_norm_embedding"](base.embed_tokens(following)), norms["pre_fc_norm_hidden"](hidden)], dim=-1)
     mask = torch.full((ids.shape[1], ids.shape[1]), float("-inf")).triu(1)[None, None]
-    rotation = base.rotary_emb(hidden, positions[None].expand(3, -1, -1) if hasattr(base.rotary_emb, "mrope_section") else positions)
+    if sections is None:
+        sections = positions[None].expand(3, -1, -1) if hasattr(base.rotary_emb, "mrope_section") else positions
+    rotation = base.rotary_emb(hidden, sections)
     made = layer(both @ state["mtp.fc.weight"].float().T, position_embeddings=rotation, attention_mask=mask, position_ids=positions, past_key_values=None)
     return model.lm_head(norms["norm"](made[0] if isinstance(made, tuple) else made))
 
 
-def logits(folder, tokens):
-    """[main logits, those of multi-token prediction if there is any]"""
+def logits(folder, tokens, positions=None):
+    """[main logits, those of multi-token prediction if there is any]; positions: [3, 1, T], of time, height and width instead of 0, 1, ..."""
     model = loaded(folder)
     ids, hidden, state = torch.tensor([tokens]), [], hf_files.read_safetensors(folder)
     hook = model.get_decoder().norm.register_forward_hook(lambda module, inputs, output: hidden.append(output))
     with torch.no_grad():
-        out = [model(input_ids=ids, use_cache=False).logits[0].float()]
+        out = [model(input_ids=ids, position_ids=positions, use_cache=False).logits[0].float()]
         hook.remove()
-        return out + [_mtp_logits(model, state, ids, hidden[0])[0]] if "mtp.fc.weight" in state else out
+        return out + [_mtp_logits(model, state, ids, hidden[0], positions)[0]] if "mtp.fc.weight" in state else out

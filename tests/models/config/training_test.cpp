@@ -9,6 +9,7 @@
 
 #include "bridge/io/base/error.h"
 #include "models/megatron/training.h"
+#include "models/model/model_config.h"
 
 namespace models {
 namespace {
@@ -82,6 +83,61 @@ TEST(MegatronTraining, RefusesRecomputationThatDoesNotGoWithHyperConnections) {
            "enable_mhc_connections": true, "mhc_recompute_layer_num": 2)"}) {
     EXPECT_NO_THROW(megatron_training(settings(with(accepted).c_str()))) << accepted;
   }
+}
+
+// Megatron-LM's build_mhc_recompute_layer_plan: only with mhc among the modules of selective
+// recomputation; without a number all layers are one block.
+TEST(MegatronTraining, BlocksOfHyperConnections) {
+  const auto block = [](const std::string& more) {
+    const std::string text = R"({"hidden_dropout": 0.0, "attention_dropout": 0.0,
+                                 "enable_mhc_connections": true)" +
+                             more + "}";
+    return megatron_training(settings(text.c_str())).mhc_block;
+  };
+  const std::string selective = R"(, "recompute_granularity": "selective")";
+  const std::string mhc = R"(, "recompute_modules": ["core_attn", "mhc"])";
+  const std::string two = R"(, "mhc_recompute_layer_num": 2)";
+  EXPECT_EQ(block(selective + mhc + two), 2);
+  EXPECT_EQ(block(selective + mhc), kMostLayers);
+  EXPECT_EQ(block(mhc + two), std::nullopt);
+  EXPECT_EQ(block(selective + two), std::nullopt);
+  EXPECT_EQ(block(""), std::nullopt);
+}
+
+// Megatron-Bridge's models of Qwen interleave; GPTModel has blocks, and with rope one position.
+TEST(MegatronTraining, Sections) {
+  const auto sections = [](const std::string& more) {
+    const std::string text =
+        R"({"hidden_dropout": 0.0, "attention_dropout": 0.0, "mrope_section": [3, 2, 1])" + more +
+        "}";
+    return megatron_training(settings(text.c_str())).sections;
+  };
+  const std::string mrope = R"(, "position_embedding_type": "mrope")";
+  const auto in_blocks = sections(mrope);
+  ASSERT_TRUE(in_blocks);
+  EXPECT_EQ(in_blocks->position_of(1), 0);
+  const auto of_bridge = sections(
+      mrope +
+      R"(, "_target_": "megatron.bridge.models.qwen_vl.qwen35_vl_provider.Qwen35VLModelProvider")");
+  ASSERT_TRUE(of_bridge);
+  EXPECT_EQ(of_bridge->position_of(1), 1);
+  EXPECT_FALSE(sections(R"(, "position_embedding_type": "rope")"));
+}
+
+// The class's default where the file has none; other families have one position.
+TEST(HfTraining, Sections) {
+  const auto sections = [](const char* text) { return hf_training(settings(text)).sections; };
+  const auto given = sections(
+      R"({"model_type": "qwen3_5", "text_config": {"model_type": "qwen3_5_text",
+          "rope_parameters": {"rope_theta": 100, "mrope_section": [3, 0, 1]}}})");
+  ASSERT_TRUE(given);
+  EXPECT_EQ(given->position_of(1), 0);
+  EXPECT_EQ(given->position_of(2), 2);
+  const auto absent = sections(R"({"model_type": "qwen3_5_moe_text"})");
+  ASSERT_TRUE(absent);
+  EXPECT_EQ(absent->position_of(31), 1);
+  EXPECT_EQ(absent->position_of(32), 0);
+  EXPECT_FALSE(sections(R"({"model_type": "qwen3_next"})"));
 }
 
 TEST(HfTraining, HasNoLossSettings) {

@@ -51,6 +51,14 @@ TEST(Batch, Packed) {
   EXPECT_EQ(batch.targets.mask.sum().item<double>(), 3);
 }
 
+TEST(Batch, ThreePositionsThatDiffer) {
+  BatchTensors tensors = given();
+  const at::Tensor three =
+      at::stack({numbers({0, 1, 2, 2, 3}), numbers({0, 1, 2, 3, 3}), numbers({0, 1, 2, 2, 4})});
+  tensors.position_ids = three.unsqueeze(1);
+  EXPECT_TRUE(batch_of(tensors).positions.equal(three));
+}
+
 // The offsets in the row are the padded ones; the others say where padding begins.
 TEST(Batch, Padded) {
   BatchTensors tensors;
@@ -126,10 +134,10 @@ TEST(Batch, WhatIsRefused) {
        bridge::Code::kBadInput, "neither one section nor three"},
       {[](BatchTensors& b) {
          b.position_ids = at::stack({numbers({0, 1, 2, 3, 4}), numbers({0, 1, 2, 3, 4}),
-                                     numbers({0, 0, 2, 3, 4})})
+                                     numbers({0, -1, 2, 3, 4})})
                               .unsqueeze(1);
        },
-       bridge::Code::kUnsupported, "sections that differ"},
+       bridge::Code::kBadInput, "a negative position"},
       {[](BatchTensors& b) { b.padding_mask = numbers({1}); }, bridge::Code::kBadInput,
        "padding_mask: shape [1]"},
   };
