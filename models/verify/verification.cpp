@@ -18,6 +18,7 @@
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "models/compare/forward_comparison.h"
+#include "models/compare/pair_memory.h"
 #include "models/compare/paired_weights.h"
 #include "models/compare/reference_check.h"
 #include "models/compare/tensor_comparison.h"
@@ -98,7 +99,8 @@ class Verification {
                const ChosenDevice& device)
       : options_(options),
         fs_(fs),
-        budget_(static_cast<int64_t>(std::min<uint64_t>(options.memory, INT64_MAX))) {
+        budget_(static_cast<int64_t>(
+            std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))) {
     compute_.device = device.device;
     if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
     if (!options.reference.empty()) {
@@ -204,6 +206,9 @@ class Verification {
 
   // Tensors and forward passes, in one reading.
   bool compare_passes(Weights& a, Weights& b, bool plain) {
+    if (options_.memory) {
+      budget_.reserve(pair_bytes(a, b, layers_), "the weights of the largest tensor of both sides");
+    }
     ForwardVerdict forward;
     std::exception_ptr refused;
     const TensorVerdict tensors = with_progress("forward", a, b, [&](auto& x, auto& y) {
