@@ -34,6 +34,7 @@
 #include "models/verify/partial_model.h"
 #include "models/verify/train_verification.h"
 #include "models/verify/verify_report.h"
+#include "models/weights/reused_memory.h"
 
 namespace models {
 namespace {
@@ -332,6 +333,7 @@ bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   if (!options.report.empty()) bridge::check_json_file_can_be_written(fs, options.report);
   if (!options.dump.empty()) check_dump(fs, options);
   use_large_pages();
+  if (options.mode == "logits") reuse_tensor_memory();
   const ChosenDevice device = choose_device(options.device);
   if (options.mode == "train-step" && !device.device.is_cpu()) {
     bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");
