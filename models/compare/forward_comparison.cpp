@@ -151,17 +151,23 @@ void compare_heads(Weights& a, Weights& b, const Compute& compute,
 
 }  // namespace
 
-ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids, const std::optional<LayerRange>& layers) {
+ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
+                               const std::optional<LayerRange>& layers) {
   const c10::InferenceMode no_autograd;
+  Weights& a = pair.a();
+  Weights& b = pair.b();
   ForwardVerdict verdict;
   verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
   if (!verdict.not_comparable.empty()) return verdict;
   ForwardPass pass_a(a, compute, ids, {.layers = layers, .coverage = &verdict.coverage});
   ForwardPass pass_b(b, compute, ids, {.layers = layers});
-  while (const std::optional<HiddenState> ours = pass_a.next()) {
-    const HiddenState theirs = pass_b.next().value();
-    verdict.states.push_back(compare_state(ours->name, ours->hidden, theirs.hidden, compute));
+  while (true) {
+    std::optional<HiddenState> ours;
+    std::optional<HiddenState> theirs;
+    pair.advance([&] { ours = pass_a.next(); }, [&] { theirs = pass_b.next(); });
+    if (!ours) break;
+    verdict.states.push_back(
+        compare_state(ours->name, ours->hidden, theirs.value().hidden, compute));
   }
   if (!layers) compare_heads(a, b, compute, pass_a.heads(), pass_b.heads(), verdict);
   return verdict;

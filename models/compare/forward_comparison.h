@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "models/compare/paired_weights.h"
 #include "models/forward/forward.h"
-#include "models/weights/weights.h"
 
 namespace models {
 
@@ -37,12 +37,13 @@ struct ForwardVerdict {
   std::vector<StateDifference> states;  // in the order of the pass
   std::vector<HeadDifference> heads;    // empty if only some layers were run
   Coverage coverage;                    // of a's weights
-  double seconds = 0;                   // set by the caller, which measures it
+  double seconds = 0;                   // without reading; set by the caller, which measures it
 };
 
-// ids: [B, S]. Both passes advance side by side, so that memory holds only one layer of each and
-// its states. Errors: kBadInput if a token is not in the vocabulary.
-ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids, const std::optional<LayerRange>& layers = {});
+// ids: [B, S]. Both passes advance side by side, so that memory holds only the states of one layer
+// of each, and a tensor that both read is read once. Errors: kBadInput if a token is not in the
+// vocabulary.
+ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
+                               const std::optional<LayerRange>& layers = {});
 
 }  // namespace models
