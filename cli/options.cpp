@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "cli/rank.h"
+#include "bridge/io/launch/rank.h"
 
 namespace cli {
 
@@ -79,17 +79,7 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
 
 void add_rank_options(CLI::App& app, bridge::Rank& rank) {
   app.add_option_function<std::string>(
-         "--rank",
-         [&rank](const std::string& text) {
-           const std::optional<bridge::Rank> given = parse_rank(text);
-           if (!given) {
-             throw CLI::ValidationError(fmt::format(
-                 "--rank: '{}' is not a rank; write for example 2/4, from 0/4 to 3/4", text));
-           }
-           rank.index = given->index;
-           rank.count = given->count;
-           rank.launcher = "--rank";
-         },
+         "--rank", [&rank](const std::string& text) { bridge::set_rank(rank, text); },
          "Which of N processes with one output this is, from 0 (default: as Slurm, MPI or torchrun "
          "say); 0/1: the only one")
       ->type_name("i/N");

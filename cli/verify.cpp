@@ -13,10 +13,10 @@
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/file/json_file.h"
+#include "bridge/io/launch/rank.h"
 #include "cli/commands.h"
 #include "cli/html_page.h"
 #include "cli/lines.h"
-#include "cli/rank.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
 
@@ -138,7 +138,7 @@ int verify(const VerifyCommand& command) {
   if (!command.options.rank.leads()) {  // rank 0 reports, and compares logits
     if (hash && !command.options.dry_run) {
       bridge::verify_hash(fs, command.options);
-      print_part_done(command.options.rank, command.options.quiet);
+      bridge::print_part_done(command.options.rank, command.options.quiet);
     }
     return 0;
   }
