@@ -80,7 +80,8 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
 void add_rank_options(CLI::App& app, bridge::Rank& rank) {
   app.add_option_function<std::string>(
          "--rank", [&rank](const std::string& text) { bridge::set_rank(rank, text); },
-         "Which of N processes with one output this is, from 0 (default: as Slurm, MPI or torchrun "
+         "Which of N processes with one output or report this is, from 0 (default: as Slurm, MPI "
+         "or torchrun "
          "say); 0/1: the only one")
       ->type_name("i/N");
   app.add_option_function<int>(
@@ -139,6 +140,11 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       "mtp_logits.K");
   add("--run-config", "FILE", "run_config.yaml for a Megatron checkpoint that has none");
   add("--layers", "A:B", "Only the decoder layers A to B - 1; the verdict says PARTIAL");
+  add("--layers-input", "WHAT",
+      "What a layer reads: computed (by the layers before it), or seeded: numbers from --seed for "
+      "each layer, so that several processes need not wait for each other; the verdict says 'layer "
+      "by layer' (default computed)")
+      ->check(CLI::IsMember({"computed", "seeded"}));
   add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   add("--device", "DEVICE", "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");

@@ -38,7 +38,7 @@ int64_t layer_of(std::string_view field) {
 }
 
 bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
-  return !layers || (id.section == Section::kLayer && layers->contains(id.index));
+  return !layers || layers->contains(id);
 }
 
 // Compares the values of one tensor on two sides, one block of rows after the other.
@@ -218,7 +218,7 @@ TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerR
     ++verdict.compared;
     verdict.differences.push_back({name, "only in the second"});
   }
-  if (!layers) {
+  if (!layers || layers->has_rest) {
     compare_copies(a, verdict);
     compare_copies(b, verdict);
   }
