@@ -177,7 +177,8 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   add_html_option(*command, verify_command.html);
   add_rank_options(*command, verify_command.options.rank);
   add_resource_options(*command, verify_command.options);
-  command->callback([&verify_command, &status] {
+  command->callback([command, &verify_command, &status] {
+    verify_command.memory_is_given = command->count("--memory") > 0;
     bridge::settle_rank(verify_command.options.rank, verify_command.options.quiet);
     status = verify(verify_command);
   });

@@ -16,8 +16,9 @@ namespace cli {
 
 struct VerifyCommand {
   bridge::VerifyOptions options;
-  bridge::Path html;  // --html FILE; empty: none
-  std::string mode;   // hash, logits, both, train-step; only the last has one path
+  bridge::Path html;             // --html FILE; empty: none
+  std::string mode;              // hash, logits, both, train-step; only the last has one path
+  bool memory_is_given = false;  // --memory; the default does not cap weights in causeway-verify
   // The given options of the forward pass and their values, for causeway-verify.
   std::vector<std::pair<std::string, std::string>> forward_options;
 };

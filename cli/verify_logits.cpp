@@ -54,7 +54,7 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
   add("--called-by-version", CAUSEWAY_VERSION);
   add("--called-by-process", std::to_string(::getpid()));
   if (!options.iteration.empty()) add("--iteration", options.iteration);
-  add("--memory", std::to_string(options.memory));
+  if (command.memory_is_given) add("--memory", std::to_string(options.memory));
   if (options.threads > 0) add("--threads", std::to_string(options.threads));
   if (options.progress != bridge::ProgressMode::kAuto) {
     add("--progress", options.progress == bridge::ProgressMode::kAlways ? "always" : "never");

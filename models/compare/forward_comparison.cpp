@@ -165,11 +165,12 @@ LayerState moved(LayerState state, at::Device device) {
 
 }  // namespace
 
-ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids, const std::optional<LayerRange>& layers,
-                               const LayerInputs& inputs) {
+ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
+                               const std::optional<LayerRange>& layers, const LayerInputs& inputs) {
   const c10::InferenceMode no_autograd;
   const bool has_heads = !layers || layers->has_heads;
+  Weights& a = pair.a();
+  Weights& b = pair.b();
   ForwardVerdict verdict;
   verdict.layer_by_layer = inputs.seed.has_value();
   verdict.not_comparable = mismatch(a.config(), b.config(), has_heads);
@@ -185,9 +186,13 @@ ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
   of_a.coverage = &verdict.coverage;
   ForwardPass pass_a(a, compute, ids, of_a);
   ForwardPass pass_b(b, compute, ids, of_b);
-  while (const std::optional<HiddenState> ours = pass_a.next()) {
-    const HiddenState theirs = pass_b.next().value();
-    verdict.states.push_back(compare_state(ours->name, ours->hidden, theirs.hidden, compute));
+  while (true) {
+    std::optional<HiddenState> ours;
+    std::optional<HiddenState> theirs;
+    pair.advance([&] { ours = pass_a.next(); }, [&] { theirs = pass_b.next(); });
+    if (!ours) break;
+    verdict.states.push_back(
+        compare_state(ours->name, ours->hidden, theirs.value().hidden, compute));
     if (inputs.check) inputs.check();
   }
   if (inputs.send) inputs.send({pass_a.layer_state(), pass_b.layer_state()});

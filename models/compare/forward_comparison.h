@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "models/compare/paired_weights.h"
 #include "models/forward/forward.h"
-#include "models/weights/weights.h"
 
 namespace models {
 
@@ -39,7 +39,7 @@ struct ForwardVerdict {
   std::vector<HeadDifference> heads;    // empty if only some layers were run
   Coverage coverage;                    // of a's weights
   bool layer_by_layer = false;          // LayerInputs::seed
-  double seconds = 0;                   // set by the caller, which measures it
+  double seconds = 0;                   // without reading; set by the caller, which measures it
 };
 
 // The states of both sides between two layers.
@@ -61,10 +61,11 @@ struct LayerInputs {
   std::function<void()> check = {};
 };
 
-// ids: [B, S]. Both passes advance side by side, so that memory holds only one layer of each and
-// its states. Errors: kBadInput if a token is not in the vocabulary.
-ForwardVerdict compare_forward(Weights& a, Weights& b, const Compute& compute,
-                               const at::Tensor& ids, const std::optional<LayerRange>& layers = {},
+// ids: [B, S]. Both passes advance side by side, so that memory holds only the states of one layer
+// of each, and a tensor that both read is read once. Errors: kBadInput if a token is not in the
+// vocabulary.
+ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
+                               const std::optional<LayerRange>& layers = {},
                                const LayerInputs& inputs = {});
 
 }  // namespace models

@@ -6,11 +6,15 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "models/compare/rounding.h"
+#include "models/compare/value_comparison.h"
 #include "models/forward/forward.h"
 #include "models/weights/weights.h"
 
@@ -39,7 +43,7 @@ struct TensorDifference {
 
 struct TensorVerdict {
   int64_t compared = 0;
-  double seconds = 0;  // set by the caller, which measures it
+  double seconds = 0;  // of reading and comparing
   std::vector<TensorDifference> differences;
   // The tensors that differ by one rounding only (models/compare/rounding.h), and the rounding that
   // turns each side's tensor into the other's.
@@ -50,10 +54,82 @@ struct TensorVerdict {
   std::vector<std::string> permutations;
 };
 
-// Streams all tensors of both, one block of rows at a time. Values are compared as fp32 bits,
-// because one checkpoint may hold BF16 and the other the same values in fp32. Tensors that a side
-// holds twice are also compared with each other. layers: compares only the tensors of these. types:
-// what the conversion may have rounded tensors to; another rounding is a difference.
+// Compares the tensors of both, in any order and a few rows at a time, so that whoever needs rows of
+// both sides (paired_weights.h) can have them from the reading that compares them. Values are
+// compared as fp32 bits, because one checkpoint may hold BF16 and the other the same values in fp32.
+// Tensors that a side holds twice are also compared with each other, from the same reading. For one
+// thread at a time.
+class TensorComparison {
+ public:
+  // layers: compares only the tensors of these. types: what the conversion may have rounded tensors
+  // to; another rounding is a difference. a and b must outlive it.
+  TensorComparison(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
+                   RoundedTypes types);
+  TensorComparison(const TensorComparison&) = delete;
+  TensorComparison& operator=(const TensorComparison&) = delete;
+
+  // True if row `begin` is the first one that is still to be compared, of a tensor that both sides
+  // have in one shape.
+  bool expects(const TensorId& id, int64_t begin) const;
+  struct Rows {
+    at::Tensor a;
+    at::Tensor b;
+  };
+  // Reads and compares rows [begin, end) of such a tensor. Rows that are equal as stored are one
+  // tensor for both. At the first difference the rest of the tensor is compared too, because the
+  // roundings depend on all of it; the caller reads that rest again.
+  Rows read(const TensorId& id, int64_t begin, int64_t end);
+  // Reads and compares what is left of a tensor; nothing if there is nothing to compare.
+  void settle(const TensorId& id);
+  // The rounding that makes a side's tensor the other's, known for all rows that were read().
+  const Roundings& rounded_a() const { return verdict_.rounded_a; }
+  const Roundings& rounded_b() const { return verdict_.rounded_b; }
+  // Of reading and comparing so far.
+  double seconds() const { return verdict_.seconds; }
+
+  // Compares all that is left. Call it once.
+  TensorVerdict finish();
+
+ private:
+  // A tensor that both sides have in one shape.
+  struct Pair {
+    TensorId id;
+    bridge::Shape shape;
+    int64_t compared = 0;  // its first rows
+    std::unique_ptr<ValueComparison> values =
+        nullptr;                      // as long as some rows are compared, but not all
+    std::vector<size_t> copies = {};  // into copies_
+  };
+  // What a side holds twice.
+  struct Twice {
+    Weights& weights;
+    Weights::Copy copy;
+    bridge::Shape shape;
+    ValueComparison values;
+    bool begun = false;
+  };
+
+  void list_copies(Weights& weights);
+  Rows read_rows(Pair& pair, int64_t begin, int64_t end);
+  void settle(Pair& pair);
+  void close(Pair& pair);
+  void add_rows(Twice& twice, int64_t begin, int64_t end, const at::Tensor& rows);
+  void judge_tensors();
+  void judge_copies();
+
+  Weights& a_;
+  Weights& b_;
+  std::optional<LayerRange> layers_;
+  RoundedTypes types_;
+  std::unordered_map<std::string, Pair> pairs_;  // by canonical name
+  std::vector<Twice> copies_;
+  // What was found, by canonical name. The verdict has it in canonical order.
+  std::map<std::string, TensorDifference> differences_;
+  std::map<std::string, TensorDifference> rounded_;
+  TensorVerdict verdict_;
+};
+
+// Compares all tensors of both, in canonical order.
 TensorVerdict compare_tensors(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
                               const RoundedTypes& types = kAnyRoundedType);
 

@@ -386,14 +386,24 @@ class HfWeights : public Weights {
     return out;
   }
 
-  // Returns rows of a matrix that is stored [in, out], which is read whole.
+  // A matrix that is stored [in, out], read whole. It is kept until the next one is read, as several
+  // canonical tensors may lie in it, and each may be read in blocks.
+  const at::Tensor& transposed_matrix(const Location& location) {
+    if (transposed_.tensor != location.tensor || transposed_.first_row != location.first_row) {
+      const int64_t in = location.shape.at(1);
+      transposed_ = {};
+      transposed_.matrix = stored_rows(
+          {location.tensor, location.first_row, {in, location.rows.total}, {in, 0, in, in, in}}, 0,
+          in);
+      transposed_.tensor = location.tensor;
+      transposed_.first_row = location.first_row;
+    }
+    return transposed_.matrix;
+  }
+
   at::Tensor transposed_rows(const Location& location, int64_t begin, int64_t end) {
     const int64_t in = location.shape.at(1);
-    const at::Tensor matrix =
-        stored_rows(
-            {location.tensor, location.first_row, {in, location.rows.total}, {in, 0, in, in, in}},
-            0, in)
-            .t();
+    const at::Tensor matrix = transposed_matrix(location).t();
     at::Tensor out = at::empty({end - begin, in}, matrix.options());
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
       out.narrow(0, row - begin, count).copy_(matrix.narrow(0, stored, count));
@@ -407,16 +417,18 @@ class HfWeights : public Weights {
     const HfTensor& found = *location.tensor;
     const HfTensor& scale = scale_of(found);
     const Block block = is_fp4(found) ? kFp4Block : block_;
-    const at::Tensor scales =
-        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, 0, scale.shape[0])
-            .to(at::kFloat);
     at::Tensor by_row = at::empty({end - begin}, at::kLong);
     int64_t* block_row = by_row.mutable_data_ptr<int64_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
       for (int64_t i = 0; i < count; ++i) block_row[row - begin + i] = (stored + i) / block.rows;
     });
+    const auto [least, most] = std::minmax_element(block_row, block_row + (end - begin));
+    const int64_t first = *least;
+    const at::Tensor scales =
+        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, first, *most + 1)
+            .to(at::kFloat);
     at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
-    multiply_blocks(values, scales.index_select(0, by_row), block.columns);
+    multiply_blocks(values, scales.index_select(0, by_row - first), block.columns);
     return values;
   }
 
@@ -428,6 +440,11 @@ class HfWeights : public Weights {
   HfNames names_;
   Block block_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
+  struct Transposed {
+    const HfTensor* tensor = nullptr;
+    int64_t first_row = 0;
+    at::Tensor matrix;
+  } transposed_;
 };
 
 }  // namespace

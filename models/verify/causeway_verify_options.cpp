@@ -136,8 +136,8 @@ void add_run_options(CLI::App& app, models::VerificationOptions& options) {
       ->check(CLI::Range(1, kMostThreads))
       ->type_name("N");
   app.add_option("--memory", options.memory,
-                 "Cap on headers and metadata of both sides (default 256MiB); weights are read "
-                 "tensor by tensor on top of it")
+                 "Hard cap on headers, metadata and weights, on top of LibTorch and what a prompt "
+                 "needs (default: 256MiB for headers, and as much as the largest tensor takes)")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->type_name("SIZE");
   add_text(app, "--report", options.report, "FILE", "Write a machine-readable result to this file");

@@ -12,6 +12,8 @@
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/sha256.h"
 #include "models/compare/forward_comparison.h"
+#include "models/compare/pair_memory.h"
+#include "models/compare/paired_weights.h"
 #include "models/compare/tensor_comparison.h"
 #include "models/verify/counted_weights.h"
 #include "models/verify/device.h"
@@ -53,6 +55,9 @@ SharedComparison::SharedComparison(bridge::FileSystem& fs, const VerificationOpt
 ReportPart SharedComparison::run(Weights& a, Weights& b, const RoundedTypes& types,
                                  bridge::MemoryBudget& budget) {
   const std::string& place = options_.meeting.empty() ? options_.report : options_.meeting;
+  if (options_.memory) {
+    budget.reserve(pair_bytes(a, b, layers_), "the weights of the largest tensor of both sides");
+  }
   Ranks ranks(fs_, place, options_.rank, budget);
   try {
     ranks.join(facts(a.config(), b.config()));
@@ -82,46 +87,54 @@ bridge::PlanFacts SharedComparison::facts(const ModelConfig& a, const ModelConfi
           {"the second configuration", hash_of(b)}};
 }
 
-template <typename Work>
-auto SharedComparison::with_progress(std::string_view what, const LayerRange& share, Weights& a,
-                                     Weights& b, const Work& work) const {
-  const bool shown = !options_.quiet && options_.progress != bridge::ProgressMode::kNever;
-  const int64_t bytes = shown ? bytes_of(a, share) + bytes_of(b, share) : 0;
-  bridge::Progress progress(options_.progress, options_.quiet, options_.rank.label(what), bytes);
-  CountedWeights counted_a(a, progress);
-  CountedWeights counted_b(b, progress);
-  const auto start = std::chrono::steady_clock::now();
-  auto result = work(counted_a, counted_b);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  progress.finish();
-  return result;
-}
-
+// A rank that waits for nobody has its tensors compared by the reading of the passes. The others
+// compare them first, and read again what their layers need.
 ReportPart SharedComparison::compare(Ranks& ranks, Weights& a, Weights& b,
                                      const RoundedTypes& types) const {
   const LayerRange share =
       share_of(a.config(), b.config(), layers_, options_.rank.index, options_.rank.count);
+  const bool shown = !options_.quiet && options_.progress != bridge::ProgressMode::kNever;
+  bridge::Progress progress(options_.progress, options_.quiet, options_.rank.label("forward"),
+                            shown ? bytes_of(a, share) + bytes_of(b, share) : 0);
+  CountedWeights counted_a(a, progress);
+  CountedWeights counted_b(b, progress);
   ReportPart part;
-  TensorVerdict& tensors = part.tensors;
-  tensors = with_progress("tensors", share, a, b,
-                          [&](auto& x, auto& y) { return compare_tensors(x, y, share, types); });
-  if (borrows_embedding(share, a.config()) || borrows_embedding(share, b.config())) {
-    TensorVerdict embedding = compare_tensors(a, b, LayerRange{.has_embedding = true}, types);
-    tensors.rounded_a.merge(embedding.rounded_a);
-    tensors.rounded_b.merge(embedding.rounded_b);
+  const bool borrows = borrows_embedding(share, a.config()) || borrows_embedding(share, b.config());
+  if (!borrows && (options_.rank.leads() || seed_)) {
+    PairedWeights pair(counted_a, counted_b, share, types);
+    part.forward = forward(ranks, pair, share);
+    part.forward.seconds -= pair.seconds();
+    part.tensors = pair.finish();
+  } else {
+    part.tensors = compare_tensors(counted_a, counted_b, share, types);
+    Roundings rounded_a = part.tensors.rounded_a;
+    Roundings rounded_b = part.tensors.rounded_b;
+    if (borrows) {
+      TensorVerdict embedding = compare_tensors(a, b, LayerRange{.has_embedding = true}, types);
+      rounded_a.merge(embedding.rounded_a);
+      rounded_b.merge(embedding.rounded_b);
+    }
+    ranks.check();
+    RoundedWeights view_a(a, rounded_a);
+    RoundedWeights view_b(b, rounded_b);
+    PairedWeights pair(view_a, view_b, LayerRange{});  // compares no tensor
+    part.forward = forward(ranks, pair, share);
   }
-  ranks.check();
-  RoundedWeights rounded_a(a, tensors.rounded_a);
-  RoundedWeights rounded_b(b, tensors.rounded_b);
-  part.forward = with_progress("forward", share, rounded_a, rounded_b, [&](auto& x, auto& y) {
-    return compare_forward(x, y, compute_, ids_, share, ranks.inputs(seed_));
-  });
+  progress.finish();
   part.process = {{"rank", options_.rank.index},
                   {"layers", {share.begin, share.end}},
-                  {"tensors", tensors.compared},
+                  {"tensors", part.tensors.compared},
                   {"peak_rss_bytes", bridge::peak_rss_bytes()},
                   {"peak_device_bytes", peak_device_bytes(compute_.device)}};
   return part;
+}
+
+ForwardVerdict SharedComparison::forward(Ranks& ranks, PairedWeights& pair,
+                                         const LayerRange& share) const {
+  const auto start = std::chrono::steady_clock::now();
+  ForwardVerdict found = compare_forward(pair, compute_, ids_, share, ranks.inputs(seed_));
+  found.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return found;
 }
 
 }  // namespace models

@@ -6,10 +6,11 @@
 
 #include <cstdint>
 #include <optional>
-#include <string_view>
 
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
+#include "models/compare/forward_comparison.h"
+#include "models/compare/paired_weights.h"
 #include "models/compare/rounding.h"
 #include "models/forward/forward.h"
 #include "models/verify/ranks.h"
@@ -35,9 +36,7 @@ class SharedComparison {
  private:
   bridge::PlanFacts facts(const ModelConfig& a, const ModelConfig& b) const;
   ReportPart compare(Ranks& ranks, Weights& a, Weights& b, const RoundedTypes& types) const;
-  template <typename Work>
-  auto with_progress(std::string_view what, const LayerRange& share, Weights& a, Weights& b,
-                     const Work& work) const;
+  ForwardVerdict forward(Ranks& ranks, PairedWeights& pair, const LayerRange& share) const;
 
   bridge::FileSystem& fs_;
   const VerificationOptions& options_;

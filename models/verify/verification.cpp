@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -18,6 +19,8 @@
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "models/compare/forward_comparison.h"
+#include "models/compare/pair_memory.h"
+#include "models/compare/paired_weights.h"
 #include "models/compare/reference_check.h"
 #include "models/compare/tensor_comparison.h"
 #include "models/forward/forward.h"
@@ -98,7 +101,8 @@ class Verification {
                const ChosenDevice& device)
       : options_(options),
         fs_(fs),
-        budget_(static_cast<int64_t>(std::min<uint64_t>(options.memory, INT64_MAX))) {
+        budget_(static_cast<int64_t>(
+            std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))) {
     compute_.device = device.device;
     if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
     if (!options.reference.empty()) {
@@ -167,10 +171,7 @@ class Verification {
     bridge::Progress progress(options_.progress, options_.quiet, label, bytes);
     CountedWeights counted_a(a, progress);
     CountedWeights counted_b(b, progress);
-    const auto start = std::chrono::steady_clock::now();
     auto result = work(counted_a, counted_b);
-    result.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     progress.finish();
     return result;
   }
@@ -189,27 +190,50 @@ class Verification {
         compare_configurations(a.config(), b.config(), layers_);
     const std::vector<FieldDifference> known = known_differences(a, b, differences);
     const bool configuration = report_->configuration(differences, known);
-    if (options_.rank.count > 1) {
-      return compare_share(a, b, configuration && known.empty()) && configuration;
-    }
+    const bool plain = configuration && known.empty();
+    const bool equal = trains()                  ? compare_steps(a, b, plain)
+                       : options_.rank.count > 1 ? compare_share(a, b, plain)
+                                                 : compare_passes(a, b, plain);
+    return configuration && equal;
+  }
+
+  // Of training steps, which read every tensor again. plain: the configurations are the same.
+  bool compare_steps(Weights& a, Weights& b, bool plain) {
     const TensorVerdict tensors = with_progress("tensors", a, b, [&](auto& x, auto& y) {
       return compare_tensors(x, y, layers_, rounded_types(options_.dtype));
     });
     const bool same = report_->tensors(tensors);
-    a_is_rounded_ = !tensors.rounded_b.empty();
-    b_is_rounded_ = !tensors.rounded_a.empty();
     RoundedWeights rounded_a(a, tensors.rounded_a);
     RoundedWeights rounded_b(b, tensors.rounded_b);
-    const bool bit_for_bit = configuration && known.empty() && same;
-    if (trains()) {
-      return train(rounded_a, &rounded_b, bit_for_bit) && configuration && same;
+    return train(rounded_a, &rounded_b, plain && same) && same;
+  }
+
+  // Tensors and forward passes, in one reading.
+  bool compare_passes(Weights& a, Weights& b, bool plain) {
+    if (options_.memory) {
+      budget_.reserve(pair_bytes(a, b, layers_), "the weights of the largest tensor of both sides");
     }
-    const ForwardVerdict forward =
-        with_progress("forward", rounded_a, rounded_b, [&](auto& x, auto& y) {
-          return compare_forward(x, y, compute_, ids_, layers_, {.seed = layer_seed()});
-        });
-    const bool passes = report_->forward(forward, bit_for_bit, tensors, a.config().vocab);
-    return configuration && same && passes;
+    ForwardVerdict forward;
+    std::exception_ptr refused;
+    const TensorVerdict tensors = with_progress("forward", a, b, [&](auto& x, auto& y) {
+      PairedWeights pair(x, y, layers_, rounded_types(options_.dtype));
+      const auto start = std::chrono::steady_clock::now();
+      // What stops the passes may be a tensor that differs, so the tensors are compared and reported
+      // all the same.
+      try {
+        forward = compare_forward(pair, compute_, ids_, layers_, {.seed = layer_seed()});
+      } catch (const bridge::Error&) {
+        refused = std::current_exception();
+      }
+      const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
+      forward.seconds = all.count() - pair.seconds();
+      return pair.finish();
+    });
+    const bool same = report_->tensors(tensors);
+    if (refused) std::rethrow_exception(refused);
+    a_is_rounded_ = !tensors.rounded_b.empty();
+    b_is_rounded_ = !tensors.rounded_a.empty();
+    return report_->forward(forward, plain && same, tensors, a.config().vocab) && same;
   }
 
   // Of several processes. plain: the configurations are the same.

@@ -20,6 +20,8 @@
 
 namespace models {
 
+constexpr uint64_t kDefaultMemory = 256 << 20;
+
 struct VerificationOptions {
   std::string a;
   std::string b;           // empty: none
@@ -50,7 +52,9 @@ struct VerificationOptions {
   std::string version;         // of the program, which must be that of all processes
   int threads = 0;             // 0: one per core, at most 16
   int caller = 0;              // the process that this one must not outlive; 0: none
-  uint64_t memory = 256 << 20;
+  // A hard cap on headers, metadata and weights; nullopt: kDefaultMemory for headers and metadata,
+  // and what the largest tensor needs.
+  std::optional<uint64_t> memory;
   std::optional<int64_t> prompt_length;
   std::optional<uint64_t> seed;
 };

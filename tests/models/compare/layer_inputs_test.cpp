@@ -27,7 +27,8 @@ class LayerInputsTest : public testing::Test {
   }
 
   ForwardVerdict whole(const Compute& compute = {}, std::optional<uint64_t> seed = {}) {
-    return compare_forward(made_, other_, compute, ids_, {}, {.seed = seed});
+    PairedWeights pair(made_, other_);
+    return compare_forward(pair, compute, ids_, {}, {.seed = seed});
   }
 
   // What `count` processes find together.
@@ -40,7 +41,8 @@ class LayerInputsTest : public testing::Test {
       inputs.seed = seed;
       if (rank > 0) inputs.receive = [&] { return seed ? LayerStates() : between; };
       if (rank + 1 < count) inputs.send = [&](const LayerStates& states) { between = states; };
-      const ForwardVerdict found = compare_forward(made_, other_, compute, ids_, share, inputs);
+      PairedWeights pair(made_, other_, share);
+      const ForwardVerdict found = compare_forward(pair, compute, ids_, share, inputs);
       all.states.insert(all.states.end(), found.states.begin(), found.states.end());
       all.heads.insert(all.heads.end(), found.heads.begin(), found.heads.end());
       if (rank == 0) all.coverage.embedding_rows = found.coverage.embedding_rows;
@@ -115,7 +117,8 @@ TEST_F(LayerInputsTest, TheCallerIsAskedAfterEachLayer) {
   int asked = 0;
   LayerInputs inputs;
   inputs.check = [&] { ++asked; };
-  compare_forward(made_, other_, {}, ids_, LayerRange{1, 3}, inputs);
+  PairedWeights pair(made_, other_, LayerRange{1, 3});
+  compare_forward(pair, {}, ids_, LayerRange{1, 3}, inputs);
   EXPECT_EQ(asked, 3) << "the embedding and two layers";
 }
 
