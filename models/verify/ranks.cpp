@@ -40,6 +40,7 @@ void Ranks::join(const bridge::PlanFacts& facts) {
   }
   launch_.keep_out_earlier();
   launch_.begin();
+  has_begun_ = true;
   remove_parts();
   std::string plan;
   bridge::append_facts(plan, facts);
@@ -140,7 +141,7 @@ void Ranks::remove_parts() {
 
 void Ranks::fail(bridge::Code code, std::string_view message) noexcept {
   launch_.fail(code, message);
-  if (!leads() || !launch_.wait_until_others_end()) return;
+  if (!has_begun_ || !launch_.wait_until_others_end()) return;
   try {
     remove_parts();
   } catch (...) {  // the next launch removes them

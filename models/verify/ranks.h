@@ -67,6 +67,7 @@ class Ranks {
   const bridge::Rank rank_;
   bridge::MemoryBudget& budget_;
   bridge::Launch launch_;
+  bool has_begun_ = false;  // in rank 0: the files beside the report are this launch's
 };
 
 }  // namespace models
