@@ -36,6 +36,7 @@
 #include "models/verify/shared_comparison.h"
 #include "models/verify/train_verification.h"
 #include "models/verify/verify_report.h"
+#include "models/weights/reused_memory.h"
 
 namespace models {
 namespace {
@@ -374,6 +375,7 @@ bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
     bridge::check_json_file_can_be_written(fs, options.report);
   if (!options.dump.empty()) check_dump(fs, options);
   use_large_pages();
+  if (options.mode == "logits") reuse_tensor_memory();
   const ChosenDevice device = choose_device(options.device);
   if (options.mode == "train-step" && !device.device.is_cpu()) {
     bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");

@@ -3,6 +3,7 @@ no more than a few of them."""
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -85,11 +86,17 @@ def spawned(argv, folder):
     return json.loads(done.stdout)
 
 
-def peak_of(a, b, folder, *options):
-    """Of causeway-verify, which must find them equal."""
+def verify(a, b, folder, *options):
+    """(exit status, peak bytes, stderr) of causeway-verify."""
     binary = pathlib.Path(os.environ["CAUSEWAY"]).with_name("causeway-verify")
     code, _, peak = spawned([binary, a, b, "--threads", "1", *options], folder)
-    assert code == 0, (folder / "err").read_text()
+    return code, peak, (folder / "err").read_text()
+
+
+def peak_of(a, b, folder, *options):
+    """Of causeway-verify, which must find them equal."""
+    code, peak, errors = verify(a, b, folder, *options)
+    assert code == 0, errors
     return peak
 
 
@@ -109,6 +116,22 @@ def test_experts_are_read_one_by_one(causeway, tmp_path):
     peak = peak_of(tmp_path / "hf", tmp_path / "root", tmp_path)
     print(f"{peak >> 20} MiB, a layer {layer >> 20}")
     assert peak <= min(layer, LIBTORCH)
+
+
+def test_the_cap_holds(causeway, tmp_path):
+    """Too small is refused with a size, and that size is enough: at most a few rounds, as headers are read before it is known what the tensors need."""
+    size, _ = _model_of_zeros(MANY_LAYERS, tmp_path / "hf")
+    causeway("convert-hf", tmp_path / "hf", tmp_path / "root")
+    memory = 1 << 20
+    for rounds in range(4):
+        code, peak, errors = verify(tmp_path / "hf", tmp_path / "root", tmp_path, "--memory", memory)
+        if code == 0:
+            break
+        assert code == 2 and f"--memory {memory >> 20}MiB is too small" in errors
+        memory = int(re.search(r"use --memory (\d+)MiB or more", errors)[1]) << 20
+    print(f"{peak >> 20} MiB with --memory {memory >> 20}MiB, {size >> 20} in each checkpoint")
+    assert rounds > 0 and code == 0, errors
+    assert 3 * memory <= size and peak <= memory + LIBTORCH
 
 
 @pytest.mark.parametrize("name,tokens", [("bridge_written/qwen3_6_moe_vl", 4000), ("deepseek_v4_fp8fp4", 3000)])
