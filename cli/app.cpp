@@ -6,9 +6,9 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
+#include "bridge/io/launch/rank.h"
 #include "cli/commands.h"
 #include "cli/options.h"
-#include "cli/rank.h"
 #include "cli/version.h"
 
 namespace cli {
@@ -113,7 +113,7 @@ void add_convert(CLI::App& app, bridge::ConvertOptions& options, int& status) {
   add_rank_options(*command, options.rank);
   add_resource_options(*command, options);
   command->callback([&options, &status] {
-    settle_rank(options.rank, options.quiet);
+    bridge::settle_rank(options.rank, options.quiet);
     status = convert_hf(options);
   });
 }
@@ -149,7 +149,7 @@ void add_export(CLI::App& app, bridge::ExportOptions& options, int& status) {
   add_rank_options(*command, options.rank);
   add_resource_options(*command, options);
   command->callback([&options, &status] {
-    settle_rank(options.rank, options.quiet);
+    bridge::settle_rank(options.rank, options.quiet);
     status = export_to_hf(options);
   });
 }
@@ -179,7 +179,7 @@ void add_verify(CLI::App& app, VerifyCommand& verify_command, int& status) {
   add_resource_options(*command, verify_command.options);
   command->callback([command, &verify_command, &status] {
     verify_command.memory_is_given = command->count("--memory") > 0;
-    settle_rank(verify_command.options.rank, verify_command.options.quiet);
+    bridge::settle_rank(verify_command.options.rank, verify_command.options.quiet);
     status = verify(verify_command);
   });
 }

@@ -5,8 +5,8 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/launch/rank.h"
 #include "cli/commands.h"
-#include "cli/rank.h"
 #include "cli/stopwatch.h"
 
 namespace cli {
@@ -58,7 +58,7 @@ int convert_hf(const bridge::ConvertOptions& options) {
   if (!options.rank.leads()) {
     if (!options.dry_run) {
       bridge::convert_hf(fs, options);
-      print_part_done(options.rank, options.quiet);
+      bridge::print_part_done(options.rank, options.quiet);
     }
     return 0;
   }

@@ -6,9 +6,9 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/launch/rank.h"
 #include "cli/commands.h"
 #include "cli/lines.h"
-#include "cli/rank.h"
 #include "cli/stopwatch.h"
 #include "mappings/megatron/statement_fields.h"
 
@@ -115,7 +115,7 @@ int export_to_hf(const bridge::ExportOptions& options) {
   if (!options.rank.leads()) {
     if (!options.dry_run) {
       bridge::export_to_hf(fs, options);
-      print_part_done(options.rank, options.quiet);
+      bridge::print_part_done(options.rank, options.quiet);
     }
     return 0;
   }

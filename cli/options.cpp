@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "cli/rank.h"
+#include "bridge/io/launch/rank.h"
 
 namespace cli {
 
@@ -79,18 +79,9 @@ void add_run_options(CLI::App& app, bridge::CommonOptions& options) {
 
 void add_rank_options(CLI::App& app, bridge::Rank& rank) {
   app.add_option_function<std::string>(
-         "--rank",
-         [&rank](const std::string& text) {
-           const std::optional<bridge::Rank> given = parse_rank(text);
-           if (!given) {
-             throw CLI::ValidationError(fmt::format(
-                 "--rank: '{}' is not a rank; write for example 2/4, from 0/4 to 3/4", text));
-           }
-           rank.index = given->index;
-           rank.count = given->count;
-           rank.launcher = "--rank";
-         },
-         "Which of N processes with one output this is, from 0 (default: as Slurm, MPI or torchrun "
+         "--rank", [&rank](const std::string& text) { bridge::set_rank(rank, text); },
+         "Which of N processes with one output or report this is, from 0 (default: as Slurm, MPI "
+         "or torchrun "
          "say); 0/1: the only one")
       ->type_name("i/N");
   app.add_option_function<int>(
@@ -149,6 +140,11 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       "mtp_logits.K");
   add("--run-config", "FILE", "run_config.yaml for a Megatron checkpoint that has none");
   add("--layers", "A:B", "Only the decoder layers A to B - 1; the verdict says PARTIAL");
+  add("--layers-input", "WHAT",
+      "What a layer reads: computed (by the layers before it), or seeded: numbers from --seed for "
+      "each layer, so that several processes need not wait for each other; the verdict says 'layer "
+      "by layer' (default computed)")
+      ->check(CLI::IsMember({"computed", "seeded"}));
   add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   add("--device", "DEVICE", "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");

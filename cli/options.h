@@ -24,7 +24,7 @@ void add_rank_options(CLI::App& app, bridge::Rank& rank);
 CLI::Option* add_html_option(CLI::App& app, bridge::Path& html);
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
-// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --compute,
+// --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --layers-input, --compute,
 // --device, and those of a training step: --dump, --context-parallel, --mhc-recompute-layers,
 // --mtp, --recompute, --fp8, --aux-loss. given collects the options that were given with their
 // values.

@@ -13,10 +13,10 @@
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/file/json_file.h"
+#include "bridge/io/launch/rank.h"
 #include "cli/commands.h"
 #include "cli/html_page.h"
 #include "cli/lines.h"
-#include "cli/rank.h"
 #include "cli/stopwatch.h"
 #include "cli/verify_logits.h"
 
@@ -107,6 +107,36 @@ void write_page(bridge::FileSystem& fs, const VerifyCommand& command, const brid
   bridge::replace_text_file(fs, command.html, html_page("verify", "causeway verify", data));
 }
 
+// The forward pass of several processes; hash mode has its own check.
+void check_processes(const VerifyCommand& command, bool logits) {
+  if (!logits || command.mode == "train-step" || command.options.rank.count == 1) return;
+  if (!command.options.dry_run && command.options.report.empty()) {
+    bridge::usage_error("verify with several processes needs --report FILE",
+                        "they meet beside that file, in a folder that all of them see");
+  }
+}
+
+// True if bytes alone count, because nobody but the user's table knows the model.
+bool is_unknown(const LogitsRun& run, const bridge::ConversionFacts& facts, bool hash) {
+  return hash && run.status == static_cast<int>(bridge::Code::kUnsupported) &&
+         facts.table_was_named;
+}
+
+// The part of a rank other than 0, which reports nothing. A training step is rank 0's alone.
+int verify_part(bridge::FileSystem& fs, const VerifyCommand& command,
+                const std::optional<bridge::Path>& program) {
+  if (command.options.dry_run || command.mode == "train-step") return 0;
+  const bool hash = command.mode != "logits";
+  if (hash) bridge::verify_hash(fs, command.options);
+  if (command.mode != "hash" && program) {
+    const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
+    const LogitsRun run = run_causeway_verify(*program, command, facts);
+    if (run.status != 0 && !is_unknown(run, facts, hash)) return run.status;
+  }
+  bridge::print_part_done(command.options.rank, command.options.quiet);
+  return 0;
+}
+
 }  // namespace
 
 int verify(const VerifyCommand& command) {
@@ -115,6 +145,7 @@ int verify(const VerifyCommand& command) {
   const bool hash = command.mode == "hash" || command.mode == "both";
   const bool logits = command.mode != "hash";
   check_training_options(command);
+  check_processes(command, logits);
   const std::optional<bridge::Path> program = find_causeway_verify();
   if (!hash && command.options.dry_run) {
     bridge::usage_error(fmt::format("verify --dry-run compares names, shapes and dtypes, not {}",
@@ -135,13 +166,7 @@ int verify(const VerifyCommand& command) {
   }
 
   bridge::FileSystem& fs = bridge::real_file_system();
-  if (!command.options.rank.leads()) {  // rank 0 reports, and compares logits
-    if (hash && !command.options.dry_run) {
-      bridge::verify_hash(fs, command.options);
-      print_part_done(command.options.rank, command.options.quiet);
-    }
-    return 0;
-  }
+  if (!command.options.rank.leads()) return verify_part(fs, command, program);
   bridge::check_report_place(
       fs, command.options.report,
       {command.options.a, command.options.b, command.options.mapping, command.options.sidecar}, {});
@@ -180,8 +205,7 @@ int verify(const VerifyCommand& command) {
   }
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
   int status = worst(exit_status(report), run.status);
-  const bool unknown = run.status == static_cast<int>(bridge::Code::kUnsupported);
-  if (hash && unknown && facts.table_was_named) {
+  if (is_unknown(run, facts, hash)) {
     bridge::print_message(
         "notice: comparing bytes only; the forward pass does not know this model\n");
     status = exit_status(report);

@@ -19,12 +19,29 @@
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/stream_file.h"
+#include "bridge/io/launch/rank.h"
 
 namespace cli {
 namespace {
 
 constexpr int kPollMilliseconds = 10;
 constexpr int64_t kLargestReport = 64 << 20;
+
+// The child finds a launcher in the environment as we did. Other ranks of it lie beside the report,
+// which we write; a training step is not shared.
+void add_rank(std::vector<std::string>& words, const VerifyCommand& command) {
+  const bridge::Rank& rank = command.options.rank;
+  if (command.mode == "train-step") {
+    words.emplace_back("--rank=0/1");
+    return;
+  }
+  if (rank.launcher == bridge::kRankOption) {
+    words.push_back(fmt::format("--rank={}/{}", rank.index, rank.count));
+  }
+  if (rank.count == 1) return;
+  words.push_back(fmt::format("--rank-timeout={}", rank.timeout.count()));
+  words.push_back("--called-for-report=" + command.options.report.native());
+}
 
 std::vector<std::string> arguments(const bridge::Path& program, const VerifyCommand& command,
                                    const bridge::Path& report,
@@ -43,6 +60,7 @@ std::vector<std::string> arguments(const bridge::Path& program, const VerifyComm
     add("--progress", options.progress == bridge::ProgressMode::kAlways ? "always" : "never");
   }
   if (!report.empty()) add("--report", report.native());
+  add_rank(words, command);
   if (options.quiet) words.emplace_back("--quiet");
   const bool says_mtp = std::any_of(command.forward_options.begin(), command.forward_options.end(),
                                     [](const auto& option) { return option.first == "--mtp"; });
@@ -165,7 +183,8 @@ std::optional<bridge::Path> find_causeway_verify() {
 
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts) {
-  const ReportFile report(!command.options.report.empty() || !command.html.empty());
+  const bool reports = !command.options.report.empty() || !command.html.empty();
+  const ReportFile report(reports && command.options.rank.leads());
   const bool aside = bridge::is_standard_output(command.options.report);
   const pid_t child = start(arguments(program, command, report.path(), facts),
                             aside ? STDERR_FILENO : STDOUT_FILENO);

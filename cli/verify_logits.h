@@ -23,7 +23,8 @@ namespace cli {
 
 struct LogitsRun {
   int status = 0;  // the exit status, with the meaning of ours
-  // The report; null without --report and --html, or if the program ended before writing one.
+  // The report; null without --report and --html, in a rank other than 0, or if the program ended
+  // before writing one.
   nlohmann::ordered_json json;
 };
 

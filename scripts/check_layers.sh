@@ -27,6 +27,7 @@ rooms() {
 
 room bridge/io/base ""
 room bridge/io/file "bridge/io/base"
+room bridge/io/launch "bridge/io/base bridge/io/file"
 room bridge/io/number "bridge/io/base"
 room bridge/io/hf "bridge/io/base bridge/io/file bridge/io/number"
 room bridge/io/pickle "bridge/io/base bridge/io/file"

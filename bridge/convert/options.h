@@ -2,7 +2,6 @@
 // them.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 
 #include "bridge/io/base/progress.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/launch/rank.h"
 #include "bridge/io/number/dtype.h"
 
 namespace bridge {
@@ -23,23 +23,6 @@ enum class Layout { kGpt, kHybrid };
 constexpr std::string_view dtype_option(Dtype dtype) {
   return dtype == Dtype::kBF16 ? "bf16" : dtype == Dtype::kF16 ? "fp16" : "fp32";
 }
-
-// Which of the processes that share one output this is (bridge/convert/commit/launch.h).
-struct Rank {
-  int index = 0;
-  int count = 1;
-  std::string launcher;  // who says so, for messages: "Slurm step"; empty: nobody was asked yet
-  std::string launch;    // tells this launch from an earlier one; empty: not known
-  std::chrono::seconds timeout{600};  // for ranks that never come
-
-  bool leads() const { return index == 0; }
-  // What a progress line calls the work of this process.
-  std::string label(std::string_view verb) const {
-    std::string text(verb);
-    if (count > 1) text += ", rank " + std::to_string(index);
-    return text;
-  }
-};
 
 struct CommonOptions {
   int64_t memory = 256LL << 20;

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <utility>
 
 #include "models/compare/bits.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
+#include "models/forward/seeded_state.h"
 
 namespace models {
 namespace {
@@ -149,18 +151,42 @@ void compare_heads(Weights& a, Weights& b, const Compute& compute,
   for (HeadComparison& head : heads) verdict.heads.push_back(head.finish());
 }
 
+LayerState moved(LayerState state, at::Device device) {
+  const auto move = [&](at::Tensor& tensor) {
+    if (tensor.defined()) tensor = tensor.to(device);
+  };
+  move(state.hidden);
+  for (auto& [token, index] : state.indices) {
+    move(index.q);
+    move(index.keys);
+    move(index.weights);
+  }
+  return state;
+}
+
 }  // namespace
 
 ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
-                               const std::optional<LayerRange>& layers) {
+                               const std::optional<LayerRange>& layers, const LayerInputs& inputs) {
   const c10::InferenceMode no_autograd;
+  const bool has_heads = !layers || layers->has_heads;
   Weights& a = pair.a();
   Weights& b = pair.b();
   ForwardVerdict verdict;
-  verdict.not_comparable = mismatch(a.config(), b.config(), !layers);
+  verdict.layer_by_layer = inputs.seed.has_value();
+  verdict.not_comparable = mismatch(a.config(), b.config(), has_heads);
   if (!verdict.not_comparable.empty()) return verdict;
-  ForwardPass pass_a(a, compute, ids, {.layers = layers, .coverage = &verdict.coverage});
-  ForwardPass pass_b(b, compute, ids, {.layers = layers});
+  PassOptions of_a{.layers = layers};
+  PassOptions of_b{.layers = layers};
+  if (inputs.receive) {
+    LayerStates states = inputs.receive();
+    of_a.start = moved(std::move(states.a), compute.device);
+    of_b.start = moved(std::move(states.b), compute.device);
+  }
+  if (inputs.seed) of_a.input = of_b.input = seeded_input(a.config(), compute, ids, *inputs.seed);
+  of_a.coverage = &verdict.coverage;
+  ForwardPass pass_a(a, compute, ids, of_a);
+  ForwardPass pass_b(b, compute, ids, of_b);
   while (true) {
     std::optional<HiddenState> ours;
     std::optional<HiddenState> theirs;
@@ -168,8 +194,10 @@ ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, cons
     if (!ours) break;
     verdict.states.push_back(
         compare_state(ours->name, ours->hidden, theirs.value().hidden, compute));
+    if (inputs.check) inputs.check();
   }
-  if (!layers) compare_heads(a, b, compute, pass_a.heads(), pass_b.heads(), verdict);
+  if (inputs.send) inputs.send({pass_a.layer_state(), pass_b.layer_state()});
+  if (has_heads) compare_heads(a, b, compute, pass_a.heads(), pass_b.heads(), verdict);
   return verdict;
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,13 +38,34 @@ struct ForwardVerdict {
   std::vector<StateDifference> states;  // in the order of the pass
   std::vector<HeadDifference> heads;    // empty if only some layers were run
   Coverage coverage;                    // of a's weights
+  bool layer_by_layer = false;          // LayerInputs::seed
   double seconds = 0;                   // without reading; set by the caller, which measures it
+};
+
+// The states of both sides between two layers.
+struct LayerStates {
+  LayerState a;
+  LayerState b;
+};
+
+// Where the layers of a comparison get their inputs from.
+struct LayerInputs {
+  // If set, it makes what both sides read in each layer and in the last norm (seeded_state.h), so
+  // that a difference in one layer does not reach the next. The comparison is then layer by layer.
+  std::optional<uint64_t> seed = {};
+  // If set, they give the states before the first layer, which otherwise the embedding makes, and
+  // take those behind the last one.
+  std::function<LayerStates()> receive = {};
+  std::function<void(const LayerStates&)> send = {};
+  // If set, it is called after each layer; what it throws ends the comparison.
+  std::function<void()> check = {};
 };
 
 // ids: [B, S]. Both passes advance side by side, so that memory holds only the states of one layer
 // of each, and a tensor that both read is read once. Errors: kBadInput if a token is not in the
 // vocabulary.
 ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, const at::Tensor& ids,
-                               const std::optional<LayerRange>& layers = {});
+                               const std::optional<LayerRange>& layers = {},
+                               const LayerInputs& inputs = {});
 
 }  // namespace models

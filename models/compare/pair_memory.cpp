@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include "models/forward/linear.h"
+
 namespace models {
 namespace {
 
@@ -12,14 +14,22 @@ bool is_read_whole(const TensorId& id, const std::optional<LayerRange>& layers) 
     case Section::kLayer:
       return !layers || layers->contains(id.index);
     case Section::kModel:
-      return !layers && id.role != Role::kEmbedding && id.role != Role::kOutput;
+      return (!layers || layers->has_heads) && id.role != Role::kEmbedding &&
+             id.role != Role::kOutput;
     case Section::kMtp:
-      return !layers;
+      return !layers || layers->has_heads;
     case Section::kVision:
     case Section::kVisionBlock:
       return false;
   }
   return false;
+}
+
+// Linears read large weights by blocks of rows; the product by group of heads (kODown) does not.
+int64_t elements_at_once(const TensorId& id, const bridge::Shape& shape) {
+  const int64_t elements = bridge::element_count(shape);
+  if (shape.size() != 2 || id.role == Role::kODown) return elements;
+  return elements / shape[0] * linear_rows(shape);
 }
 
 // The bytes of an element of each tensor, on the assumption that all tensors of a role are alike.
@@ -59,7 +69,7 @@ int64_t pair_bytes(Weights& a, Weights& b, const std::optional<LayerRange>& laye
     for_each_tensor(side->config(), [&](const TensorId& id, const bridge::Shape& shape) {
       if (!is_read_whole(id, layers)) return;
       Need& need = needs[to_string(id)];
-      need.elements = std::max(need.elements, bridge::element_count(shape));
+      need.elements = std::max(need.elements, elements_at_once(id, shape));
       need.bytes += element.of(id);
     });
   }

@@ -36,7 +36,7 @@ int64_t layer_of(std::string_view field) {
 }
 
 bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
-  return !layers || (id.section == Section::kLayer && layers->contains(id.index));
+  return !layers || layers->contains(id);
 }
 
 // Adds the time from its making to its end.
@@ -103,7 +103,7 @@ TensorComparison::TensorComparison(Weights& a, Weights& b, const std::optional<L
     if (other == others.end() || other->second.second != shape) return;
     pairs_.emplace(std::move(name), Pair{id, shape});
   });
-  if (layers_) return;
+  if (layers_ && !layers_->has_rest) return;
   list_copies(a);
   list_copies(b);
 }

@@ -108,6 +108,21 @@ at::Tensor around(const Site& site, const at::Tensor& hidden, const ModelConfig&
 
 }  // namespace
 
+bool LayerRange::contains(const TensorId& id) const {
+  switch (id.section) {
+    case Section::kLayer:
+      return contains(id.index);
+    case Section::kModel:
+      return id.role == Role::kEmbedding ? has_embedding : has_heads;
+    case Section::kMtp:
+      return has_heads;
+    case Section::kVision:
+    case Section::kVisionBlock:
+      return has_rest;
+  }
+  return false;
+}
+
 ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Tensor& ids,
                          const PassOptions& options)
     : weights_(weights),
@@ -115,7 +130,8 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
       compute_(compute),
       layers_(options.layers.value_or(
           LayerRange{0, static_cast<int64_t>(weights.config().layers.size())})),
-      has_heads_(!options.layers),
+      input_(options.input),
+      has_heads_(!options.layers || options.layers->has_heads),
       gradients_(options.gradients),
       recompute_(options.recompute),
       coverage_(options.coverage),
@@ -132,6 +148,11 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
   state_.router_loss = options.router_loss;
   state_.recomputed = recompute_.parts;
   state_.linears = compute_.linears;
+  if (options.start) {
+    state_.hidden = options.start->hidden;
+    state_.indices = options.start->indices;
+    place_ = 1;
+  }
 }
 
 std::optional<HiddenState> ForwardPass::next() {
@@ -156,7 +177,10 @@ HiddenState ForwardPass::first_state() {
 }
 
 HiddenState ForwardPass::decoder_layer(int64_t index) {
+  if (input_) state_.hidden = input_(index);
   decoder_layers(index, index + 1, state_);
+  // A process that reads the state from a file has it in this layout, on which sums may depend.
+  state_.hidden = state_.hidden.contiguous();
   return {fmt::format("hidden.{}", index), state_.hidden};
 }
 
@@ -185,6 +209,7 @@ void ForwardPass::decoder_layers(int64_t begin, int64_t end, ForwardState& state
 }
 
 HiddenState ForwardPass::final_state() {
+  if (input_) state_.hidden = input_(layers_.end);
   heads_.push_back(head(SectionWeights(weights_, compute_), Role::kFinalNorm, state_.hidden));
   return {"hidden_final", heads_.back()};
 }

@@ -16,7 +16,7 @@
 //         and head
 //   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head,
 //      softly capped where the model says so
-// Memory holds one weight tensor at a time, and nothing is recorded for gradients. In a training
+// Memory holds one weight tensor, or a block of a large one, at a time, and nothing is recorded for gradients. In a training
 // step (models/train) the same code runs on weights that are leaves of autograd.
 // Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
 // DeepSeek-V4 inference/model.py.
@@ -25,6 +25,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,16 +57,26 @@ struct Coverage {
   std::vector<Experts> experts;  // of each layer that has experts, in the order of the pass
 };
 
-// Decoder layers begin .. end - 1.
+// Decoder layers begin .. end - 1, and what else one of several processes has of a model.
 struct LayerRange {
   int64_t begin = 0;
   int64_t end = 0;
+  bool has_embedding = false;
+  bool has_heads = false;  // the last norm, multi-token prediction and the output layer
+  bool has_rest = false;   // a vision tower, and tensors that a side holds twice
   bool contains(int64_t layer) const { return begin <= layer && layer < end; }
+  bool contains(const TensorId& id) const;
 };
 
 struct PassOptions {
-  // If set, only these layers run: the first of them reads the embedding, and no head runs.
+  // If set, only these layers run: the first of them reads the embedding, and the heads run only
+  // if the range has them.
   std::optional<LayerRange> layers;
+  // If set, the pass begins behind this state instead of with the embedding.
+  std::optional<LayerState> start = {};
+  // If set, it gives the residual stream that each layer reads, and the last norm (as the layer
+  // after the last one), so that no layer depends on another.
+  std::function<at::Tensor(int64_t layer)> input = {};
   Coverage* coverage = nullptr;
   // Records the operations for autograd. The decoder's layers are then one place, "hidden.N" of the
   // last one.
@@ -100,6 +111,8 @@ class ForwardPass {
   std::optional<HiddenState> next();
   // After the end: the input of every head, the main one first; empty if only some layers ran.
   const std::vector<at::Tensor>& heads() const { return heads_; }
+  // What the layer after the last place would take over.
+  LayerState layer_state() const { return {state_.hidden, state_.indices}; }
   // What every router gave for PassOptions::router_loss, in the order of the pass.
   const std::vector<at::Tensor>& router_losses() const { return state_.router_losses; }
 
@@ -125,6 +138,7 @@ class ForwardPass {
   const ModelConfig& config_;
   Compute compute_;
   LayerRange layers_;
+  std::function<at::Tensor(int64_t)> input_;
   bool has_heads_;
   bool gradients_;
   Recompute recompute_;

@@ -29,6 +29,12 @@ struct IndexedTokens {
   at::Tensor weights;  // [B, S, index heads], fp32
 };
 
+// What a decoder layer takes over from the one before it, and a process from the one that ran it.
+struct LayerState {
+  at::Tensor hidden;                         // ForwardState::hidden
+  std::map<int64_t, IndexedTokens> indices;  // ForwardState::indices
+};
+
 struct ForwardState {
   // [B, S] int64. The prompt gives it, and each MTP depth shifts it by one. The embedding and the
   // routers by token read it.

@@ -7,6 +7,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/InferenceMode.h>
 
 #include <string>
 
@@ -51,11 +52,22 @@ class LinearRegion {
   LinearRule* rule_;
 };
 
+// The rows of a weight that a pass without gradients reads at once. The shape alone decides, so that
+// the same weights give the same bits on any machine and in any process.
+int64_t linear_rows(const bridge::Shape& shape);
+
+// x W^T, by blocks of rows of a large weight: [..., in] becomes [..., out].
+at::Tensor linear_by_rows(const at::Tensor& x, const SectionWeights& weights, Role role,
+                          int64_t expert);
+
 // With the weight of a role, by the rule of the pass.
 inline at::Tensor linear(const at::Tensor& x, const SectionWeights& weights, Role role,
                          int64_t expert = -1) {
-  const at::Tensor weight = weights.get(role, expert);
   LinearRule* const rule = weights.linears();
+  if (rule == nullptr && c10::InferenceMode::is_enabled()) {
+    return linear_by_rows(x, weights, role, expert);
+  }
+  const at::Tensor weight = weights.get(role, expert);
   return rule == nullptr ? linear(x, weight)
                          : rule->linear(to_string(weights.id(role, expert)), x, weight);
 }

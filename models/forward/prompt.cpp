@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bridge/io/base/error.h"
+#include "models/forward/splitmix.h"
 
 namespace models {
 namespace {
@@ -84,11 +85,9 @@ at::Tensor given_prompt(bridge::FileSystem& fs, const std::string& text) {
 at::Tensor seeded_prompt(int64_t vocab, int64_t length, uint64_t seed) {
   at::Tensor ids = at::empty({1, length}, at::kLong);
   int64_t* out = ids.mutable_data_ptr<int64_t>();
+  SplitMix numbers(seed);
   for (int64_t i = 0; i < length; ++i) {
-    uint64_t z = seed += 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    out[i] = static_cast<int64_t>((z ^ (z >> 31)) % static_cast<uint64_t>(vocab));
+    out[i] = static_cast<int64_t>(numbers.next() % static_cast<uint64_t>(vocab));
   }
   return ids;
 }

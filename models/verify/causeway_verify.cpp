@@ -16,6 +16,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/file_pool.h"
+#include "bridge/io/launch/rank.h"
 #include "models/verify/causeway_verify_options.h"
 #include "models/verify/verification.h"
 
@@ -72,6 +73,9 @@ int run(int argc, char** argv) {
   if (!options) return 0;
   if (options->caller > 0) end_with(options->caller);
   const bool equal = models::verify(bridge::real_file_system(), *options);
+  if (!options->rank.leads() && options->caller == 0) {
+    bridge::print_part_done(options->rank, options->quiet);
+  }
   return equal ? 0 : static_cast<int>(bridge::Code::kMismatch);
 }
 

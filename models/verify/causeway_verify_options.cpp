@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/launch/rank.h"
 #include "models/forward/prompt.h"
 #include "models/model/model_config.h"
 
@@ -18,6 +20,7 @@ constexpr const char* kFooter =
     "  causeway-verify Qwen3-8B megatron/qwen3-8b                  is it the same model?\n"
     "  causeway-verify Qwen3-8B Qwen3-8B-exported --layers 0:4     two of one kind, some layers\n"
     "  causeway-verify megatron/run7 --reference-logits rec.safetensors\n"
+    "  srun -N4 causeway-verify DeepSeek-V3 megatron/v3 --report verify.json\n"
     "Exit status: 0 equal, 1 something differs, 2 usage, 3 bad input, 4 I/O, 5 unsupported, 70 a "
     "bug "
     "of ours.\n"
@@ -43,6 +46,15 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
   app.add_option("--seed", options.seed, "Which prompt (default 1)")->type_name("S");
   add_text(app, "--layers", options.layers, "A:B",
            "Only the decoder layers A to B - 1; the verdict says PARTIAL");
+  app.add_option_function<std::string>(
+         "--layers-input",
+         [&options](const std::string& what) { options.seeded_layers = what == "seeded"; },
+         "What a layer reads: computed (by the layers before it), or seeded: numbers from --seed "
+         "for "
+         "each layer, so that several processes need not wait for each other; the verdict says "
+         "'layer by layer' (default computed)")
+      ->check(CLI::IsMember({"computed", "seeded"}))
+      ->type_name("WHAT");
   app.add_option("--compute", options.compute,
                  "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}))
@@ -100,6 +112,21 @@ void add_training_options(CLI::App& app, models::VerificationOptions& options) {
       ->type_name("RECIPE");
 }
 
+void add_rank_options(CLI::App& app, models::VerificationOptions& options) {
+  app.add_option_function<std::string>(
+         "--rank", [&options](const std::string& text) { bridge::set_rank(options.rank, text); },
+         "Which of N processes that share the comparison this is, from 0 (default: as Slurm, MPI "
+         "or "
+         "torchrun say); they meet beside --report; 0/1: the only one")
+      ->type_name("i/N");
+  app.add_option_function<int>(
+         "--rank-timeout",
+         [&options](const int& seconds) { options.rank.timeout = std::chrono::seconds(seconds); },
+         "How long to wait for processes that never come (default 600)")
+      ->check(CLI::Range(1, 1'000'000))
+      ->type_name("SECONDS");
+}
+
 void add_run_options(CLI::App& app, models::VerificationOptions& options) {
   add_text(app, "--iteration", options.iteration, "N",
            "Of a Megatron checkpoint: a number, release or latest (default: the tracker)");
@@ -136,14 +163,17 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
   // causeway passes its version, because two builds may disagree about options and reports.
   std::string caller = CAUSEWAY_VERSION;
   models::VerificationOptions options;
+  options.version = CAUSEWAY_VERSION;
   app.add_option("--called-by-version", caller)->group("");
   app.add_option("--called-by-process", options.caller)->group("");
+  app.add_option("--called-for-report", options.meeting)->group("");
   app.add_option("DIR", options.a, "Hugging Face folder or Megatron checkpoint")->required();
   app.add_option("OTHER", options.b, "What should be the same model");
   add_text(app, "--reference-logits", options.reference, "FILE",
            "Recorded logits: safetensors with input_ids, logits, mtp_logits.K");
   add_pass_options(app, options);
   add_training_options(app, options);
+  add_rank_options(app, options);
   add_run_options(app, options);
   try {
     app.parse(argc, argv);
@@ -160,5 +190,7 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
                                     bridge::printable(caller)),
                         "build both: scripts/build.sh release");
   }
+  // causeway has said already which rank this is.
+  bridge::settle_rank(options.rank, options.quiet || options.caller > 0);
   return options;
 }

@@ -8,7 +8,7 @@ int64_t bytes_of(Weights& weights, const std::optional<LayerRange>& layers) {
   std::map<Role, int64_t> element_bytes;
   int64_t bytes = 0;
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& shape) {
-    if (layers && (id.section != Section::kLayer || !layers->contains(id.index))) return;
+    if (layers && !layers->contains(id)) return;
     auto known = element_bytes.find(id.role);
     if (known == element_bytes.end()) {
       const at::Tensor row = weights.rows(id, 0, 1);

@@ -15,6 +15,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
+#include "bridge/io/file/stream_file.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
 #include "models/compare/forward_comparison.h"
@@ -32,6 +33,7 @@
 #include "models/verify/device.h"
 #include "models/verify/known_difference.h"
 #include "models/verify/partial_model.h"
+#include "models/verify/shared_comparison.h"
 #include "models/verify/train_verification.h"
 #include "models/verify/verify_report.h"
 #include "models/weights/reused_memory.h"
@@ -130,7 +132,7 @@ class Verification {
     }
     bridge::with_context(reference_ ? "input_ids" : "--tokens",
                          [&] { check_prompt(ids_, a->config().vocab); });
-    report_.emplace(options_.quiet, layers_);
+    report_.emplace(options_.quiet || !options_.rank.leads(), layers_);
     report_->checkpoints(options_.a, options_.b);
     report_->prompt(ids_, prompt_source(), options_.compute, compute_.device.str());
     if (b && options_.text_only) leave_out_tower(a, b);
@@ -145,7 +147,7 @@ class Verification {
   }
 
   void write_report(bool equal, double seconds) {
-    if (options_.report.empty()) return;
+    if (options_.report.empty() || !options_.rank.leads()) return;
     nlohmann::ordered_json& json = report_->json();
     json["equal"] = equal;
     json["seconds"] = seconds;
@@ -190,7 +192,9 @@ class Verification {
     const std::vector<FieldDifference> known = known_differences(a, b, differences);
     const bool configuration = report_->configuration(differences, known);
     const bool plain = configuration && known.empty();
-    const bool equal = trains() ? compare_steps(a, b, plain) : compare_passes(a, b, plain);
+    const bool equal = trains()                  ? compare_steps(a, b, plain)
+                       : options_.rank.count > 1 ? compare_share(a, b, plain)
+                                                 : compare_passes(a, b, plain);
     return configuration && equal;
   }
 
@@ -218,7 +222,7 @@ class Verification {
       // What stops the passes may be a tensor that differs, so the tensors are compared and reported
       // all the same.
       try {
-        forward = compare_forward(pair, compute_, ids_, layers_);
+        forward = compare_forward(pair, compute_, ids_, layers_, {.seed = layer_seed()});
       } catch (const bridge::Error&) {
         refused = std::current_exception();
       }
@@ -231,6 +235,21 @@ class Verification {
     a_is_rounded_ = !tensors.rounded_b.empty();
     b_is_rounded_ = !tensors.rounded_a.empty();
     return report_->forward(forward, plain && same, tensors, a.config().vocab) && same;
+  }
+
+  // Of several processes. plain: the configurations are the same.
+  bool compare_share(Weights& a, Weights& b, bool plain) {
+    SharedComparison comparison(fs_, options_, compute_, ids_, layers_, layer_seed());
+    ReportPart found = comparison.run(a, b, rounded_types(options_.dtype), budget_);
+    if (!options_.rank.leads()) return true;
+    report_->json()["processes"] = std::move(found.process);
+    const bool same = report_->tensors(found.tensors);
+    const int64_t vocab = a.config().vocab;
+    return report_->forward(std::move(found.forward), plain && same, found.tensors, vocab) && same;
+  }
+
+  std::optional<uint64_t> layer_seed() const {
+    return options_.seeded_layers ? std::optional(seed()) : std::nullopt;
   }
 
   // Returns none if both sides are of one kind.
@@ -285,10 +304,27 @@ void check_prompt_options(const VerificationOptions& options) {
       "--reference-logits has one");
 }
 
+void check_processes(const VerificationOptions& options) {
+  if (options.rank.count == 1) return;
+  if (options.mode == "train-step" || !options.reference.empty()) {
+    bridge::usage_error(
+        fmt::format("{} with {} processes: one does it all",
+                    options.reference.empty() ? "--mode train-step" : "--reference-logits",
+                    options.rank.count),
+        "--rank 0/1 says that a process is alone");
+  }
+  const std::string& place = options.meeting.empty() ? options.report : options.meeting;
+  if (place.empty() || bridge::is_stream(place)) {
+    bridge::usage_error("verify with several processes needs --report FILE",
+                        "they meet beside that file, in a folder that all of them see");
+  }
+}
+
 void check_train_step(const VerificationOptions& options) {
   const std::pair<std::string_view, bool> others[] = {
       {"--reference-logits", !options.reference.empty()},
       {"--layers", !options.layers.empty()},
+      {"--layers-input seeded", options.seeded_layers},
       {"--compute bf16", options.compute != "fp32"}};
   for (const auto& [name, given] : others) {
     if (given) bridge::usage_error(fmt::format("{} with --mode train-step", name), "leave it out");
@@ -298,6 +334,7 @@ void check_train_step(const VerificationOptions& options) {
 }
 
 void check_together(const VerificationOptions& options) {
+  check_processes(options);
   if (options.mode == "train-step") return check_train_step(options);
   const std::pair<std::string_view, bool> of_training[] = {
       {"--dump", !options.dump.empty()},
@@ -312,6 +349,10 @@ void check_together(const VerificationOptions& options) {
   if (options.b.empty() && options.reference.empty()) {
     bridge::usage_error("one checkpoint, and nothing to compare it with",
                         "name a second one, or --reference-logits FILE");
+  }
+  if (!options.reference.empty() && options.seeded_layers) {
+    bridge::usage_error("--layers-input seeded with --reference-logits: such layers give others",
+                        "leave one of them out");
   }
   if (!options.reference.empty() && !options.layers.empty()) {
     bridge::usage_error("--layers with --reference-logits: some layers have no logits",
@@ -330,7 +371,8 @@ void check_dump(bridge::FileSystem& fs, const VerificationOptions& options) {
 bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_together(options);
-  if (!options.report.empty()) bridge::check_json_file_can_be_written(fs, options.report);
+  if (!options.report.empty() && options.rank.leads())
+    bridge::check_json_file_can_be_written(fs, options.report);
   if (!options.dump.empty()) check_dump(fs, options);
   use_large_pages();
   if (options.mode == "logits") reuse_tensor_memory();
@@ -347,7 +389,7 @@ bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   const bool equal = verification.run();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   verification.write_report(equal, seconds.count());
-  return equal;
+  return equal || !options.rank.leads();
 }
 
 }  // namespace models

@@ -3,6 +3,7 @@
 //   A B                       two checkpoints of one model: configuration, tensors, forward pass
 //   A [B] with a reference    also each one's forward pass against recorded logits
 //   A [B] with train-step     a training step instead (train_verification.h)
+//   A B, several processes    each compares its share (ranks.h); rank 0 reports
 // Forward passes of equal models are equal bit for bit. If configuration or tensors already differ,
 // the difference of the passes is judged like one from recorded logits. If a side is rounded to a
 // narrower type (models/compare/rounding.h), both run on the rounded values.
@@ -15,6 +16,7 @@
 
 #include "bridge/io/base/progress.h"
 #include "bridge/io/file/file_system.h"
+#include "bridge/io/launch/rank.h"
 
 namespace models {
 
@@ -34,7 +36,7 @@ struct VerificationOptions {
   std::string report;           // JSON file; empty: none
   std::string mode = "logits";  // or "train-step"
   std::string dump;             // train-step: file of gradients; empty: none
-  int64_t ranks = 1;            // train-step: of context parallelism
+  int64_t ranks = 1;            // train-step: of context parallelism, in this process
   bool router_loss = false;     // train-step: adds the routers' losses
   std::string recompute;        // train-step: models/forward/recompute.h; empty: not given
   std::string fp8 = "none";     // train-step: models/train/fp8.h
@@ -44,8 +46,12 @@ struct VerificationOptions {
   bool drop_mtp = false;
   bool text_only = false;  // leaves out a vision tower that only one side has
   bool quiet = false;
-  int threads = 0;  // 0: one per core, at most 16
-  int caller = 0;   // the process that this one must not outlive; 0: none
+  bool seeded_layers = false;  // makes the input of every layer (LayerInputs::seed)
+  bridge::Rank rank;           // of several processes that share the comparison
+  std::string meeting;         // the report beside which they meet; empty: `report`
+  std::string version;         // of the program, which must be that of all processes
+  int threads = 0;             // 0: one per core, at most 16
+  int caller = 0;              // the process that this one must not outlive; 0: none
   // A hard cap on headers, metadata and weights; nullopt: kDefaultMemory for headers and metadata,
   // and what the largest tensor needs.
   std::optional<uint64_t> memory;
@@ -53,7 +59,8 @@ struct VerificationOptions {
   std::optional<uint64_t> seed;
 };
 
-// Prints what it finds and writes the report; false if something differs. It changes the threads
+// Prints what it finds and writes the report; false if something differs. Of several processes rank
+// 0 does so, and the others return true. It changes the threads
 // and determinism settings of the process. Errors: kUsage for options that do not go together, and
 // the errors of reading the inputs.
 bool verify(bridge::FileSystem& fs, const VerificationOptions& options);

@@ -246,10 +246,12 @@ bool VerifyReport::forward(ForwardVerdict verdict, bool bit_for_bit, const Tenso
           {"heads", Json::array()},
           {"first_diverging", nullptr},
           {"coverage", json_of(verdict.coverage, vocab)}};
+  if (verdict.layer_by_layer) json["layer_by_layer"] = true;
   for (const StateDifference& found : verdict.states) json["states"].push_back(json_of(found));
   for (const HeadDifference& found : verdict.heads) json["heads"].push_back(json_of(found));
 
-  print("forward        {}{}\n", verdict_text(equal), same ? ", bit for bit" : "");
+  print("forward        {}{}{}\n", verdict_text(equal), same ? ", bit for bit" : "",
+        verdict.layer_by_layer ? ", layer by layer" : "");
   if (!tensors.rounded.empty()) {
     print("  on the rounded values of {} tensors, on both sides\n", tensors.rounded.size());
   }

@@ -88,8 +88,8 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
   return table;
 }
 
-at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end) const {
-  return placed(weights_.rows({role, section_, index_}, begin, end), compute_, compute_.dtype);
+at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end, int64_t expert) const {
+  return placed(weights_.rows(id(role, expert), begin, end), compute_, compute_.dtype);
 }
 
 }  // namespace models

@@ -91,7 +91,10 @@ class SectionWeights {
   at::Tensor get(Role role, int64_t expert = -1) const;
   // In fp32 whatever the computation's type, for norms and routers.
   at::Tensor get_f32(Role role) const;
-  at::Tensor rows(Role role, int64_t begin, int64_t end) const;
+  at::Tensor rows(Role role, int64_t begin, int64_t end, int64_t expert = -1) const;
+  bridge::Shape shape(Role role, int64_t expert = -1) const {
+    return weights_.shape(id(role, expert));
+  }
   // Rows of a table of integers as int64, in the order of `rows` [n]. Numbers outside [0, limit)
   // are kBadInput.
   at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;

@@ -6,10 +6,10 @@
 #include <string_view>
 #include <utility>
 
-#include "bridge/convert/commit/blocks.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/little_endian.h"
 #include "bridge/io/base/reservation.h"
+#include "bridge/io/launch/blocks.h"
 
 namespace bridge {
 namespace {
@@ -20,7 +20,6 @@ constexpr std::string_view kMark = "MARK";
 constexpr std::string_view kDone = "DONE";
 constexpr uint32_t kFormat = 2;
 constexpr uint64_t kMostFolders = 16;
-constexpr uint64_t kMostFacts = 1'000'000;
 constexpr uint64_t kMostCounts = 1024;
 
 std::string mark_payload(const Watermark& mark) {
@@ -102,11 +101,7 @@ std::string header_payload(const JournalHeader& header) {
   for (const uint64_t inode : header.folders) append_le(out, inode);
   append_number(out, header.transfers);
   append_number(out, header.first);
-  append_number(out, std::ssize(header.facts));
-  for (const PlanFact& fact : header.facts) {
-    append_text(out, fact.name);
-    append_text(out, fact.value);
-  }
+  append_facts(out, header.facts);
   return out;
 }
 
@@ -120,10 +115,7 @@ JournalHeader parse_header(Payload payload) {
   header.transfers = payload.size();
   header.first = payload.size();
   if (header.first > header.transfers) Payload::contradiction();
-  for (size_t left = payload.count(kMostFacts, 8); left > 0; --left) {
-    std::string name = payload.text();
-    header.facts.push_back({std::move(name), payload.text()});
-  }
+  header.facts = parse_facts(payload);
   payload.finish();
   return header;
 }

@@ -22,11 +22,11 @@
 #include <string_view>
 #include <vector>
 
-#include "bridge/convert/commit/blocks.h"
 #include "bridge/convert/commit/plan_facts.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/file/range_crc.h"
+#include "bridge/io/launch/blocks.h"
 #include "bridge/io/sidecar/witness_file.h"
 
 namespace bridge {

@@ -8,12 +8,13 @@
 #include <span>
 #include <utility>
 
-#include "bridge/convert/commit/blocks.h"
+#include "bridge/convert/commit/launch_sections.h"
 #include "bridge/convert/commit/plan_facts.h"
 #include "bridge/convert/stream/executor.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/reservation.h"
 #include "bridge/io/file/lease.h"
+#include "bridge/io/launch/blocks.h"
 
 namespace bridge {
 namespace {
@@ -47,14 +48,14 @@ Meeting::Meeting(FileSystem& fs, Path base, const CommonOptions& options, Memory
       launch_(fs, base_, options.rank) {
   if (!launch_.is_shared()) return;
   if (!leads()) {
-    launch_.join(facts_of(options), budget);
+    join_launch(launch_, facts_of(options), budget);
     return;
   }
   launch_.keep_out_earlier();
   launch_.begin();
   JournalHeader header;
   header.facts = facts_of(options);
-  launch_.open(header, std::vector<std::vector<Section>>(static_cast<size_t>(rank_.count)));
+  open_launch(launch_, header, std::vector<std::vector<Section>>(static_cast<size_t>(rank_.count)));
 }
 
 TransferRange Meeting::share(const std::vector<Transfer>& transfers) const {

@@ -17,10 +17,11 @@
 #include <vector>
 
 #include "bridge/convert/algebra/transfer.h"
-#include "bridge/convert/commit/launch.h"
+#include "bridge/convert/commit/sections.h"
 #include "bridge/convert/options.h"
 #include "bridge/convert/stream/compare_sink.h"
 #include "bridge/io/base/memory_budget.h"
+#include "bridge/io/launch/launch.h"
 
 namespace bridge {
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <tuple>
 
-#include "bridge/io/base/error.h"
 #include "bridge/io/file/paths.h"
 #include "bridge/io/file/sha256.h"
 
@@ -19,11 +18,6 @@ std::string shown_name(const Path& path, const std::vector<InputRoot>& roots) {
     return root.label + plain(path).lexically_relative(plain(root.path)).native();
   }
   return path.filename().native();
-}
-
-std::string shown(std::string_view text) {
-  constexpr size_t kMost = 100;
-  return printable(text.substr(0, kMost));
 }
 
 }  // namespace
@@ -77,26 +71,6 @@ void add_layout(PlanFacts& facts, const std::vector<Transfer>& transfers,
   }
   for (const auto& [name, size] : files) hash.add(fmt::format("{} {}\n", name, size));
   facts.push_back({"the plan", hash.hex()});
-}
-
-std::optional<std::string> first_change(const PlanFacts& before, const PlanFacts& now) {
-  const auto [was, is] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
-  if (was == before.end() && is == now.end()) return std::nullopt;
-  const auto has = [](const PlanFacts& facts, const std::string& name) {
-    return std::any_of(facts.begin(), facts.end(),
-                       [&](const PlanFact& fact) { return fact.name == name; });
-  };
-  if (was != before.end() && is != now.end() && was->name == is->name) {
-    return fmt::format("{}: was {}, is {}", printable(was->name), shown(was->value),
-                       shown(is->value));
-  }
-  if (was != before.end() && !has(now, was->name)) {
-    return fmt::format("{}: is not used any more", printable(was->name));
-  }
-  if (is != now.end() && !has(before, is->name)) {
-    return fmt::format("{}: was not used before", printable(is->name));
-  }
-  return "the inputs are others";
 }
 
 }  // namespace bridge

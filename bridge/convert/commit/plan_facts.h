@@ -9,7 +9,6 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +17,9 @@
 #include "bridge/convert/options.h"
 #include "bridge/io/file/file_system.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "bridge/io/launch/facts.h"
 
 namespace bridge {
-
-struct PlanFact {
-  std::string name;
-  std::string value;
-  bool operator==(const PlanFact&) const = default;
-};
-using PlanFacts = std::vector<PlanFact>;
 
 // A folder of inputs. A message calls a file in it label + the file's path in the folder.
 struct InputRoot {
@@ -43,8 +36,5 @@ void add_options(PlanFacts& facts, const OutputOptions& options);
 // files: name and size of each file to write.
 void add_layout(PlanFacts& facts, const std::vector<Transfer>& transfers,
                 const std::vector<std::pair<std::string, int64_t>>& files);
-
-// Returns "NAME: was VALUE, is VALUE" for the first fact that differs; nullopt: none does.
-std::optional<std::string> first_change(const PlanFacts& before, const PlanFacts& now);
 
 }  // namespace bridge

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "bridge/convert/commit/launch_sections.h"
 #include "bridge/convert/stream/executor.h"
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
@@ -164,7 +165,8 @@ std::vector<Portion> Resumption::start_or_go_on(const std::function<void(bool an
   std::vector<Journal> journals = decide();
   if (only_commits_) {
     const auto count = static_cast<size_t>(options_.rank.count);
-    if (launch_.is_shared()) launch_.open(header_, std::vector<std::vector<Section>>(count));
+    if (launch_.is_shared())
+      open_launch(launch_, header_, std::vector<std::vector<Section>>(count));
     return {};
   }
   is_new_ = journals.empty();
@@ -181,7 +183,7 @@ std::vector<Portion> Resumption::start_or_go_on(const std::function<void(bool an
     for (OutputDir* output : outputs_) output->sync_names();
     header_.folders.clear();
     for (OutputDir* output : outputs_) header_.folders.push_back(output->leftover().value().inode);
-    launch_.open(header_, shares);
+    open_launch(launch_, header_, shares);
   }
   std::vector<Portion> portions;
   for (const Section& section : shares.front()) {
@@ -267,7 +269,7 @@ void Resumption::remove_journals() {
 }
 
 std::vector<Portion> Resumption::join() {
-  Launch::Part part = launch_.join(header_.facts, budget_);
+  LaunchPart part = join_launch(launch_, header_.facts, budget_);
   header_.folders = std::move(part.folders);
   for (size_t i = 0; i < outputs_.size() && !part.sections.empty(); ++i) {
     const std::optional<Stat> folder = outputs_[i]->leftover();

@@ -31,13 +31,13 @@
 #include "bridge/convert/algebra/transfer.h"
 #include "bridge/convert/commit/journal.h"
 #include "bridge/convert/commit/journal_files.h"
-#include "bridge/convert/commit/launch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/sections.h"
 #include "bridge/convert/options.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/base/reservation.h"
+#include "bridge/io/launch/launch.h"
 
 namespace bridge {
 

@@ -1,7 +1,7 @@
 // How ranks find each other and end together. Threads stand for processes: they are alive as long
 // as this process is. A rank of another machine is a lease that the test writes; the clock is the
 // test's, where nobody else waits.
-#include "bridge/convert/commit/launch.h"
+#include "bridge/io/launch/launch.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bridge/convert/commit/launch_sections.h"
 #include "tests/convert/fixtures.h"
 
 namespace bridge {
@@ -68,16 +69,16 @@ class LaunchTest : public testing::Test {
     launch->begin();
     std::vector<std::vector<Section>> sections = kSections;
     sections.resize(static_cast<size_t>(leader.count));
-    launch->open(header(), sections);
+    open_launch(*launch, header(), sections);
     return launch;
   }
   // Another rank, with the clock of the system.
-  Launch::Part join(const Rank& other, const PlanFacts& facts = kFacts,
-                    const std::function<void(Launch&)>& then = {}) {
+  LaunchPart join(const Rank& other, const PlanFacts& facts = kFacts,
+                  const std::function<void(Launch&)>& then = {}) {
     MemoryBudget budget(1 << 20);
     Launch launch(fs_, base_, other);
     try {
-      Launch::Part part = launch.join(facts, budget);
+      LaunchPart part = join_launch(launch, facts, budget);
       if (then) then(launch);
       return part;
     } catch (const Error& error) {
@@ -96,8 +97,7 @@ class LaunchTest : public testing::Test {
 TEST_F(LaunchTest, EachRankGetsItsSections) {
   auto leader = opened(rank(0));
   for (const int index : {1, 2}) {
-    const Launch::Part part =
-        join(rank(index), kFacts, [](Launch& launch) { launch.finish_part(); });
+    const LaunchPart part = join(rank(index), kFacts, [](Launch& launch) { launch.finish_part(); });
     EXPECT_EQ(part.folders, std::vector<uint64_t>{77});
     const std::vector<Section>& expected = kSections[static_cast<size_t>(index)];
     ASSERT_EQ(part.sections.size(), expected.size());

@@ -6,7 +6,7 @@
 //   PMI         PMI_RANK, PMI_SIZE: MPICH, Intel MPI, srun --mpi=pmi2
 //   Slurm       SLURM_PROCID, and SLURM_STEP_NUM_TASKS above 1: a batch script is a step of one
 // Where PMI and Slurm say the same, srun was the launcher.
-#include "cli/rank.h"
+#include "bridge/io/launch/rank.h"
 
 #include <fmt/format.h>
 
@@ -21,7 +21,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
 
-namespace cli {
+namespace bridge {
 namespace {
 
 constexpr int kMostRanks = 65536;
@@ -39,22 +39,21 @@ std::optional<int> number(std::string_view text) {
 }
 
 // Reads a pair of variables; nullopt: not both are there.
-std::optional<bridge::Rank> read_pair(const char* index_name, const char* count_name) {
+std::optional<Rank> read_pair(const char* index_name, const char* count_name) {
   const std::string index = variable(index_name);
   const std::string count = variable(count_name);
   if (index.empty() || count.empty()) return std::nullopt;
-  const std::optional<bridge::Rank> rank = parse_rank(index + "/" + count);
+  const std::optional<Rank> rank = parse_rank(index + "/" + count);
   if (!rank) {
-    bridge::usage_error(
-        fmt::format("{}={} and {}={} are not a rank of that many processes", index_name,
-                    bridge::printable(index), count_name, bridge::printable(count)),
-        "--rank i/N says which process this is, --rank 0/1 that it is alone");
+    usage_error(fmt::format("{}={} and {}={} are not a rank of that many processes", index_name,
+                            printable(index), count_name, printable(count)),
+                "--rank i/N says which process this is, --rank 0/1 that it is alone");
   }
   return rank;
 }
 
-bridge::Rank by_environment() {
-  const auto by = [](bridge::Rank rank, const char* launcher, std::string launch) {
+Rank by_environment() {
+  const auto by = [](Rank rank, const char* launcher, std::string launch) {
     rank.launcher = launcher;
     rank.launch = std::move(launch);
     return rank;
@@ -71,9 +70,9 @@ bridge::Rank by_environment() {
     return by(*rank, "OpenMPI", variable("PMIX_NAMESPACE"));
   }
   const std::optional<int> tasks = number(variable("SLURM_STEP_NUM_TASKS"));
-  const std::optional<bridge::Rank> task =
+  const std::optional<Rank> task =
       tasks && *tasks > 1 ? read_pair("SLURM_PROCID", "SLURM_STEP_NUM_TASKS") : std::nullopt;
-  const std::optional<bridge::Rank> pmi = read_pair("PMI_RANK", "PMI_SIZE");
+  const std::optional<Rank> pmi = read_pair("PMI_RANK", "PMI_SIZE");
   if (pmi && !(task && task->index == pmi->index && task->count == pmi->count)) {
     return by(*pmi, "PMI", "");
   }
@@ -87,7 +86,7 @@ bridge::Rank by_environment() {
 
 }  // namespace
 
-std::optional<bridge::Rank> parse_rank(std::string_view text) {
+std::optional<Rank> parse_rank(std::string_view text) {
   const size_t slash = text.find('/');
   if (slash == std::string_view::npos) return std::nullopt;
   const std::optional<int> index = number(text.substr(0, slash));
@@ -95,25 +94,36 @@ std::optional<bridge::Rank> parse_rank(std::string_view text) {
   if (!index || !count || *index < 0 || *count < 1 || *count > kMostRanks || *index >= *count) {
     return std::nullopt;
   }
-  bridge::Rank rank;
+  Rank rank;
   rank.index = *index;
   rank.count = *count;
   return rank;
 }
 
-void settle_rank(bridge::Rank& rank, bool quiet) {
+void set_rank(Rank& rank, std::string_view text) {
+  const std::optional<Rank> given = parse_rank(text);
+  if (!given) {
+    usage_error(fmt::format("--rank: '{}' is not a rank; write for example 2/4, from 0/4 to 3/4",
+                            printable(text)));
+  }
+  rank.index = given->index;
+  rank.count = given->count;
+  rank.launcher = kRankOption;
+}
+
+void settle_rank(Rank& rank, bool quiet) {
   if (rank.launcher.empty()) {
     const std::chrono::seconds timeout = rank.timeout;
     rank = by_environment();
     rank.timeout = timeout;
   }
   if (rank.count == 1 || quiet) return;
-  bridge::print_message(fmt::format("rank {} of {} ({})\n", rank.index, rank.count, rank.launcher));
+  print_message(fmt::format("rank {} of {} ({})\n", rank.index, rank.count, rank.launcher));
 }
 
-void print_part_done(const bridge::Rank& rank, bool quiet) {
+void print_part_done(const Rank& rank, bool quiet) {
   if (quiet) return;
-  bridge::print_message(fmt::format("rank {} of {}: its part is done\n", rank.index, rank.count));
+  print_message(fmt::format("rank {} of {}: its part is done\n", rank.index, rank.count));
 }
 
-}  // namespace cli
+}  // namespace bridge

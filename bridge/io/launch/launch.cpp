@@ -1,4 +1,4 @@
-#include "bridge/convert/commit/launch.h"
+#include "bridge/io/launch/launch.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,6 @@
 #include <sstream>
 #include <utility>
 
-#include "bridge/convert/commit/blocks.h"
 #include "bridge/io/base/interrupt.h"
 #include "bridge/io/base/reservation.h"
 #include "bridge/io/file/sha256.h"
@@ -21,8 +20,6 @@ using State = LeaseWatch::State;
 constexpr std::string_view kMagic = "CSWYLCH1";
 constexpr std::string_view kHead = "HEAD";
 constexpr std::string_view kRanks = "RANK";
-constexpr uint64_t kMostRanks = 65536;
-constexpr size_t kSectionBytes = 24;
 constexpr size_t kShownRanks = 8;
 constexpr std::string_view kWaiting = "waiting";
 constexpr std::string_view kWorking = "working";
@@ -153,33 +150,24 @@ void Launch::begin() {
   take_own_lease(kWorking);
 }
 
-void Launch::open(const JournalHeader& header, const std::vector<std::vector<Section>>& sections) {
+void Launch::open(std::string_view plan, std::string_view shares) {
   std::string ranks;
   append_text(ranks, nonce_);
-  append_number(ranks, std::ssize(sections));
-  for (const std::vector<Section>& share : sections) {
-    append_number(ranks, std::ssize(share));
-    for (const Section& section : share) {
-      append_number(ranks, section.first);
-      append_number(ranks, section.last);
-      append_number(ranks, section.journal);
-    }
-  }
+  append_number(ranks, rank_.count);
+  ranks += shares;
   const Path path = with_suffix(base_, ".launch");
   const Path beside = with_suffix(base_, ".launch.new");
   if (fs_.lstat(beside)) fs_.remove_file(beside);
-  write_whole_file(
-      fs_, beside,
-      std::string(kMagic) + make_block(kHead, header_payload(header)) + make_block(kRanks, ranks));
+  write_whole_file(fs_, beside,
+                   std::string(kMagic) + make_block(kHead, plan) + make_block(kRanks, ranks));
   fs_.rename(beside, path);
   opened_ = clock_.now();
 }
 
-// Returns nullopt while the file is not there, or is of another launch.
-std::optional<Launch::Part> Launch::read_launch_file(const PlanFacts& facts, MemoryBudget& budget) {
+bool Launch::read_launch_file(const Reader& read, MemoryBudget& budget) {
   const Path path = with_suffix(base_, ".launch");
-  if (!fs_.lstat(path)) return std::nullopt;
-  return with_context(printable(path.native()), [&]() -> std::optional<Part> {
+  if (!fs_.lstat(path)) return false;
+  return with_context(printable(path.native()), [&] {
     const std::unique_ptr<File> file = fs_.open_write(path);  // never through a symlink
     std::string magic(kMagic.size(), '\0');
     if (file->size() < std::ssize(kMagic)) bad_input("not the file of a launch");
@@ -192,7 +180,7 @@ std::optional<Launch::Part> Launch::read_launch_file(const PlanFacts& facts, Mem
     if (!ranks || ranks->kind != kRanks) bad_input("its second block is torn");
 
     Payload payload(ranks->payload);
-    if (payload.text() != nonce_) return std::nullopt;
+    if (payload.text() != nonce_) return false;
     // From here on rank 0 hears of a failure. It may have removed the lease, if that looked like
     // one of an earlier launch.
     lease_->beat();
@@ -203,38 +191,25 @@ std::optional<Launch::Part> Launch::read_launch_file(const PlanFacts& facts, Mem
       lease_->set_note(note(kWorking));
     }
     memory.grow(2 * std::ssize(head->payload));
-    JournalHeader header = parse_header(Payload(head->payload));
-    const size_t count = payload.count(kMostRanks, 8);
-    if (count != static_cast<size_t>(rank_.count)) {
+    const int64_t count = payload.size();
+    if (count != rank_.count) {
       usage_error(fmt::format("{}: rank 0 says that they are {}", rank_name(rank_.index), count),
                   "all processes must be started as ranks of one launch");
     }
-    Part part;
-    for (int i = 0; i < rank_.count; ++i) {
-      for (size_t left = payload.count(kLargestBlock, kSectionBytes); left > 0; --left) {
-        Section section;
-        section.first = payload.size();
-        section.last = payload.size();
-        section.journal = payload.size();
-        if (section.journal > section.first || section.first >= section.last ||
-            section.last > header.transfers) {
-          Payload::contradiction();
-        }
-        if (i == rank_.index) part.sections.push_back(section);
-      }
-    }
-    payload.finish();
-    if (const auto difference = first_change(header.facts, facts)) {
-      usage_error(
-          fmt::format("{} makes another plan than rank 0: {}", rank_name(rank_.index), *difference),
-          "all processes need the same options and must see the same files");
-    }
-    part.folders = std::move(header.folders);
-    return part;
+    read(Payload(head->payload), payload);
+    return true;
   });
 }
 
-Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
+void Launch::expect_same(const PlanFacts& leaders, const PlanFacts& own) const {
+  if (const auto difference = first_change(leaders, own)) {
+    usage_error(
+        fmt::format("{} makes another plan than rank 0: {}", rank_name(rank_.index), *difference),
+        "all processes need the same options and must see the same files");
+  }
+}
+
+void Launch::join(const Reader& read, MemoryBudget& budget) {
   auto start = clock_.now();
   std::optional<std::string> old_nonce;  // that was there when this process came
   bool is_first_look = true;
@@ -256,7 +231,7 @@ Launch::Part Launch::join(const PlanFacts& facts, MemoryBudget& budget) {
       if (lease_ != nullptr && said->state == kWorking && may_be_ours && state == State::kAlive) {
         nonce_ = said->nonce;
         start = clock_.now();  // it has come, and prepares the output
-        if (auto part = read_launch_file(facts, budget)) return std::move(*part);
+        if (read_launch_file(read, budget)) return;
       }
     }
     if (clock_.now() - start >= rank_.timeout) {

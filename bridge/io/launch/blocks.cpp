@@ -1,4 +1,4 @@
-#include "bridge/convert/commit/blocks.h"
+#include "bridge/io/launch/blocks.h"
 
 #include <algorithm>
 #include <limits>

@@ -5,7 +5,7 @@
 //      rank waits for rank 0, works, has done its part or has failed, and why.
 //   2. Rank 0 first waits for what an earlier launch left: a rank of it that still lives is an
 //      error, the files of others are removed. Then it takes its own lease, prepares the output and
-//      writes BASE.launch: the facts of the plan and the sections of each rank. The file is renamed
+//      writes BASE.launch: the facts of the plan and what each rank does. The file is renamed
 //      into place, so it is whole.
 //   3. The other ranks wait for a launch file whose rank 0 is alive. A number that rank 0 drew by
 //      chance (the nonce) ties the file to the lease. Where the launcher gives its launches names,
@@ -17,18 +17,19 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "bridge/convert/commit/journal.h"
-#include "bridge/convert/commit/sections.h"
-#include "bridge/convert/options.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"
 #include "bridge/io/file/lease.h"
+#include "bridge/io/launch/blocks.h"
+#include "bridge/io/launch/facts.h"
+#include "bridge/io/launch/rank.h"
 
 namespace bridge {
 
@@ -39,6 +40,7 @@ class Launch {
   Launch(const Launch&) = delete;
   Launch& operator=(const Launch&) = delete;
 
+  const Rank& rank() const { return rank_; }
   bool leads() const { return rank_.leads(); }
   // Whether there are other processes.
   bool is_shared() const { return rank_.count > 1; }
@@ -50,16 +52,17 @@ class Launch {
   void keep_out_earlier();
   // Rank 0 of several: takes its lease, so that the others see that it is there.
   void begin();
-  // Rank 0 of several: lets the others begin. sections: by rank.
-  void open(const JournalHeader& header, const std::vector<std::vector<Section>>& sections);
+  // Rank 0 of several: lets the others begin. plan: what they must agree on; shares: what each of
+  // them does. Both are payloads of blocks (blocks.h) in the words of the caller.
+  void open(std::string_view plan, std::string_view shares);
 
-  struct Part {
-    std::vector<uint64_t> folders;  // JournalHeader::folders of the launch
-    std::vector<Section> sections;
-  };
-  // The other ranks: waits until rank 0 has opened the launch. Errors: kIo if it does not within
-  // the time allowed, kUsage for another plan, and rank 0's own if it failed.
-  Part join(const PlanFacts& facts, MemoryBudget& budget);
+  using Reader = std::function<void(Payload plan, Payload shares)>;
+  // The other ranks: waits until rank 0 has opened the launch, and gives `read` what it wrote.
+  // Errors: kIo if it does not within the time allowed, rank 0's own if it failed, and those of
+  // `read`.
+  void join(const Reader& read, MemoryBudget& budget);
+  // Error: kUsage if this process and rank 0 do not do the same work.
+  void expect_same(const PlanFacts& leaders, const PlanFacts& own) const;
 
   // Reports what ends the launch: kIo for a rank that has died or did not come, a rank's own error.
   void check();
@@ -100,7 +103,8 @@ class Launch {
   void check_leader();
   // Looks at every other rank once; returns whether all have done their part.
   bool check_others();
-  std::optional<Part> read_launch_file(const PlanFacts& facts, MemoryBudget& budget);
+  // Returns false while there is no launch file, or one of another launch.
+  bool read_launch_file(const Reader& read, MemoryBudget& budget);
   [[noreturn]] void rethrow(int index, const Note& note) const;
 
   FileSystem& fs_;
