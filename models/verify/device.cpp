@@ -2,8 +2,11 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/Exception.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -16,6 +19,7 @@
 #include "bridge/io/base/error.h"
 #include "models/verify/cuda_driver.h"
 #include "models/verify/cuda_libraries.h"
+#include "models/verify/torch_errors.h"
 
 namespace models {
 namespace {
@@ -78,7 +82,7 @@ void check_driver(int driver_version, const FilePath& linked) {
   bridge::unsupported(
       fmt::format("the NVIDIA driver is too old: it knows CUDA {}, LibTorch is built with {}",
                   dotted(driver_version), dotted(needed)),
-      fmt::format("a driver for CUDA {} or newer is needed; {}", needed / 1000, kCpuRuns));
+      "update the driver");
 }
 
 [[noreturn]] void does_not_load(const std::string& message, const CudaLibraries& found,
@@ -100,7 +104,7 @@ void load_cuda(const NamedPlace& named, const FilePath& linked) {
     does_not_load("libtorch_cuda.so: cannot open shared object file", found, linked);
   }
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);
-  // What fails here is a library that the last one may find elsewhere, or names.
+  // One that fails here may be found elsewhere for the last one, which else names it.
   for (const FilePath& library : found.others) {
     ::dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL);
   }
@@ -110,9 +114,38 @@ void load_cuda(const NamedPlace& named, const FilePath& linked) {
   }
 }
 
-int devices_of_libtorch() {
+// Keeps the last warning instead of printing it: LibTorch only warns about a device that does not
+// start.
+class KeptWarning : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& warning) override { text_ = warning.msg(); }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+// Computes something there: a GPU that LibTorch counts may be busy, or too old for its kernels.
+void check_device(at::Device device) {
+  KeptWarning warning;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warning);
   const at::CUDAHooksInterface& hooks = at::detail::getCUDAHooks();
-  return hooks.hasCUDA() ? static_cast<int>(hooks.deviceCount()) : 0;
+  if (!hooks.hasCUDA() || hooks.deviceCount() <= device.index()) {
+    bridge::unsupported(fmt::format("LibTorch finds no GPU{}{}", warning.text().empty() ? "" : ": ",
+                                    bridge::printable(warning.text())),
+                        kCpuRuns);
+  }
+  try {
+    at::ones({1}, at::TensorOptions().device(device)).add_(1).item();
+  } catch (const c10::Error& error) {
+    throw error_of(error);
+  }
+}
+
+// Why "auto" does not take a GPU that is there, with what would help.
+std::string why_not(const std::string& gpu, const bridge::Error& error) {
+  const std::string hint = error.hint() == kCpuRuns ? "" : "; " + error.hint();
+  return fmt::format("not on {}: {}{}", gpu, error.message(), hint);
 }
 
 int number_of(const std::string& text) {
@@ -153,19 +186,18 @@ ChosenDevice choose_device(const std::string& text, const std::string& cuda_libr
     bridge::usage_error(
         fmt::format("--device {}: there are {} CUDA devices, the first is cuda:0", text, count));
   }
+  const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(number));
   const std::string& name = driver.devices[static_cast<size_t>(number)];
   try {
     check_driver(driver.version, linked);
     load_cuda(named, linked);
-    if (devices_of_libtorch() <= number) bridge::unsupported("LibTorch finds no GPU", kCpuRuns);
+    check_device(device);
   } catch (bridge::Error& error) {
-    if (automatic) {
-      return {at::kCPU, fmt::format("not on {}: {}; {}", name, error.message(), error.hint())};
-    }
+    if (automatic) return {at::kCPU, why_not(name, error)};
     error.add_context(fmt::format("--device {}", text));
     throw;
   }
-  return {at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number)), name};
+  return {device, name};
 }
 
 void use_large_pages() {

@@ -40,7 +40,8 @@ class Pair:
 
     def logits(self, *options):
         """(Run, the report of causeway-verify)"""
-        command = [self.causeway, "verify", "--quiet", "--mode", "logits", "--threads", "2", "--report", self.report, *options]
+        command = [self.causeway, "verify", "--quiet", "--mode", "logits", "--device", "cpu", "--threads", "2", "--report", self.report,
+                   *options]
         run = measure([*command, self.source, self.megatron], self.log)
         return run, json.loads(self.report.read_text())["logits"]
 
