@@ -94,7 +94,7 @@ void check_driver(int driver_version, const FilePath& linked) {
   bridge::unsupported(
       fmt::format("LibTorch's CUDA needs {}, which was not found{}{}", missing,
                   found.left_out.empty() ? "" : "; ", fmt::join(found.left_out, "; ")),
-      fmt::format("{} (for the python3 on PATH, or with --target DIR and --cuda-libraries DIR)",
+      fmt::format("{} for the python3 on PATH, or scripts/libtorch.sh --cuda for all of them",
                   install_line(linked, missing)));
 }
 
