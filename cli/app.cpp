@@ -62,7 +62,7 @@ constexpr const char* kVerifyExamples =
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode hash --report verify.json\n"
     "  srun -N4 causeway verify DeepSeek-V3 megatron/v3 --mode hash --report verify.json\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --html verify.html  the result as a page\n"
-    "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device auto --layers 0:4\n"
+    "  causeway verify DeepSeek-V4-Flash megatron/v4 --mode logits --device cuda --layers 0:4\n"
     "  causeway verify Qwen3-8B megatron/qwen3-8b --mode logits --tokens prompts.txt\n"
     "  causeway verify megatron/v3 --mode train-step --tokens packed.safetensors --dump "
     "grad.safetensors\n"

@@ -147,7 +147,11 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       ->check(CLI::IsMember({"computed", "seeded"}));
   add("--compute", "DTYPE", "Numbers of the forward pass: fp32, bf16 (default fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}));
-  add("--device", "DEVICE", "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+  add("--device", "DEVICE",
+      "auto (a GPU that can be used, else the CPU), cpu, cuda, cuda:N (default auto)");
+  add("--cuda-libraries", "DIR",
+      "Where pip put torch/ and nvidia/ of the CUDA libraries (default: CAUSEWAY_CUDA_LIBRARIES, "
+      "else beside the linked LibTorch and in the Python environment)");
   constexpr const char* kTraining = "Training step (--mode train-step)";
   add("--dump", "FILE",
       "Write losses and gradients (safetensors); those of SOURCE go to FILE.first where there are "

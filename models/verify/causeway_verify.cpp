@@ -18,6 +18,7 @@
 #include "bridge/io/file/file_pool.h"
 #include "bridge/io/launch/rank.h"
 #include "models/verify/causeway_verify_options.h"
+#include "models/verify/torch_errors.h"
 #include "models/verify/verification.h"
 
 namespace {
@@ -79,16 +80,6 @@ int run(int argc, char** argv) {
   return equal ? 0 : static_cast<int>(bridge::Code::kMismatch);
 }
 
-bridge::Error out_of_memory() {
-  return {bridge::Code::kIo, "out of memory", "a shorter prompt needs less"};
-}
-
-// The CPU's allocator has no error type of its own.
-bool is_out_of_memory(const c10::Error& error, const std::string& text) {
-  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-         text.find("can't allocate memory") != std::string::npos;
-}
-
 int print_error(const bridge::Error& error) {
   bridge::print_message(fmt::format("causeway-verify: {}\n", error.message()));
   if (!error.hint().empty()) bridge::print_message(fmt::format("  {}\n", error.hint()));
@@ -109,13 +100,11 @@ int main(int argc, char** argv) {
   } catch (const bridge::Error& error) {
     return print_error(error);
   } catch (const std::bad_alloc&) {
-    return print_error(out_of_memory());
+    return print_error(models::out_of_memory());
   } catch (const std::system_error& error) {
     return print_error(bridge::error_of(error));
   } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (is_out_of_memory(error, text)) return print_error(out_of_memory());
-    return print_error({bridge::Code::kInternal, bridge::printable(text), kReport});
+    return print_error(models::error_of(error));
   } catch (const std::exception& error) {
     return print_error({bridge::Code::kInternal, error.what(), kReport});
   }

@@ -60,7 +60,10 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->type_name("DTYPE");
   add_text(app, "--device", options.device, "DEVICE",
-           "auto (says what it chose), cpu, cuda, cuda:N (default cpu)");
+           "auto (a GPU that can be used, else the CPU), cpu, cuda, cuda:N (default auto)");
+  add_text(app, "--cuda-libraries", options.cuda_libraries, "DIR",
+           "Where pip put torch/ and nvidia/ (default: CAUSEWAY_CUDA_LIBRARIES, else beside the "
+           "linked LibTorch and in the Python environment)");
   app.add_option("--dtype", options.dtype,
                  "What the conversion rounded weights to: source (nothing), bf16, fp16, fp32; "
                  "another rounding is then a difference (default: not known)")

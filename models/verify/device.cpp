@@ -2,23 +2,31 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/Exception.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <charconv>
 #include <cstdlib>
-#include <filesystem>
-#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "bridge/io/base/error.h"
+#include "models/verify/cuda_driver.h"
+#include "models/verify/cuda_libraries.h"
+#include "models/verify/torch_errors.h"
 
 namespace models {
 namespace {
 
 constexpr std::string_view kCuda = "cuda";
 constexpr std::string_view kNumbered = "cuda:";
+constexpr const char* kCpuRuns = "--device cpu runs everywhere";
 
 std::string loader_message() {
   const char* message = ::dlerror();
@@ -26,33 +34,118 @@ std::string loader_message() {
 }
 
 // The folder of the LibTorch that this program runs with.
-std::optional<std::filesystem::path> libtorch_folder() {
+FilePath libtorch_folder() {
   void* const library = ::dlopen("libtorch_cpu.so", RTLD_NOW | RTLD_NOLOAD);
-  if (library == nullptr) return std::nullopt;
   std::string folder(4096, '\0');
-  const bool found = ::dlinfo(library, RTLD_DI_ORIGIN, folder.data()) == 0;
-  ::dlclose(library);
-  if (!found) return std::nullopt;
-  return std::filesystem::path(folder.c_str());
+  const bool found = library != nullptr && ::dlinfo(library, RTLD_DI_ORIGIN, folder.data()) == 0;
+  if (library != nullptr) ::dlclose(library);
+  if (!found) bridge::internal_error("libtorch_cpu.so was not found again");
+  return folder.c_str();
 }
 
-// The number of devices; if it is 0, `reason` says why.
-int load_cuda(std::string& reason) {
-  const std::optional<std::filesystem::path> folder = libtorch_folder();
-  if (!folder) {
-    reason = "libtorch_cpu.so was not found again";
-    return 0;
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// The folder that the user names, and by which option or variable.
+struct NamedPlace {
+  std::string name;
+  std::string path;  // empty: none is named
+};
+
+NamedPlace named_place(const std::string& option) {
+  if (!option.empty()) return {"--cuda-libraries", option};
+  return {"CAUSEWAY_CUDA_LIBRARIES", variable("CAUSEWAY_CUDA_LIBRARIES")};
+}
+
+// The folders of packages besides that of the linked LibTorch.
+std::vector<FilePath> places(const NamedPlace& named) {
+  std::vector<FilePath> found;
+  if (!named.path.empty()) found.emplace_back(named.path);
+  for (FilePath& place :
+       python_packages({variable("VIRTUAL_ENV"), variable("PATH"), variable("HOME")})) {
+    found.push_back(std::move(place));
+  }
+  return found;
+}
+
+std::string dotted(int cuda_version) {
+  return fmt::format("{}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
+}
+
+// Any driver of one major version runs what was built for another minor one.
+// Truth: CUDA Compatibility, "Minor Version Compatibility".
+void check_driver(int driver_version, const FilePath& linked) {
+  const int needed = cuda_version(torch_version(linked.parent_path()));
+  if (driver_version / 1000 >= needed / 1000) return;
+  bridge::unsupported(
+      fmt::format("the NVIDIA driver is too old: it knows CUDA {}, LibTorch is built with {}",
+                  dotted(driver_version), dotted(needed)),
+      "update the driver");
+}
+
+[[noreturn]] void does_not_load(const std::string& message, const CudaLibraries& found,
+                                const FilePath& linked) {
+  const std::string missing = missing_library(message);
+  if (missing.empty()) {
+    bridge::unsupported(fmt::format("LibTorch's CUDA does not load: {}", message), kCpuRuns);
+  }
+  bridge::unsupported(
+      fmt::format("LibTorch's CUDA needs {}, which was not found{}{}", missing,
+                  found.left_out.empty() ? "" : "; ", fmt::join(found.left_out, "; ")),
+      fmt::format("{} for the python3 on PATH, or scripts/libtorch.sh --cuda for all of them",
+                  install_line(linked, missing)));
+}
+
+void load_cuda(const NamedPlace& named, const FilePath& linked) {
+  const CudaLibraries found = find_cuda_libraries(linked, places(named));
+  if (found.torch_cuda.empty()) {
+    does_not_load("libtorch_cuda.so: cannot open shared object file", found, linked);
   }
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);
-  const std::filesystem::path library = *folder / "libtorch_cuda.so";
-  if (::dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-    reason = loader_message();
-    return 0;
+  // One that fails here may be found elsewhere for the last one, which else names it.
+  for (const FilePath& library : found.others) {
+    ::dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL);
   }
+  ::dlerror();
+  if (::dlopen(found.torch_cuda.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    does_not_load(loader_message(), found, linked);
+  }
+}
+
+// Keeps the last warning instead of printing it: LibTorch only warns about a device that does not
+// start.
+class KeptWarning : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& warning) override { text_ = warning.msg(); }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+// Computes something there: a GPU that LibTorch counts may be busy, or too old for its kernels.
+void check_device(at::Device device) {
+  KeptWarning warning;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warning);
   const at::CUDAHooksInterface& hooks = at::detail::getCUDAHooks();
-  const int count = hooks.hasCUDA() ? static_cast<int>(hooks.deviceCount()) : 0;
-  if (count == 0) reason = "LibTorch finds no GPU";
-  return count;
+  if (!hooks.hasCUDA() || hooks.deviceCount() <= device.index()) {
+    bridge::unsupported(fmt::format("LibTorch finds no GPU{}{}", warning.text().empty() ? "" : ": ",
+                                    bridge::printable(warning.text())),
+                        kCpuRuns);
+  }
+  try {
+    at::ones({1}, at::TensorOptions().device(device)).add_(1).item();
+  } catch (const c10::Error& error) {
+    throw error_of(error);
+  }
+}
+
+// Why "auto" does not take a GPU that is there, with what would help.
+std::string why_not(const std::string& gpu, const bridge::Error& error) {
+  const std::string hint = error.hint() == kCpuRuns ? "" : "; " + error.hint();
+  return fmt::format("not on {}: {}{}", gpu, error.message(), hint);
 }
 
 int number_of(const std::string& text) {
@@ -72,23 +165,39 @@ int number_of(const std::string& text) {
 
 }  // namespace
 
-ChosenDevice choose_device(const std::string& text) {
-  if (text == "cpu") return {};
+ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries) {
+  if (text == "cpu") {
+    if (cuda_libraries.empty()) return {};
+    bridge::usage_error("--cuda-libraries with --device cpu", "leave one of them out");
+  }
   const bool automatic = text == "auto";
   const int number = automatic ? 0 : number_of(text);
-  std::string reason;
-  const int count = load_cuda(reason);
-  if (count == 0) {
-    if (automatic) return {at::kCPU, fmt::format("cpu ({})", reason)};
-    bridge::unsupported(fmt::format("--device {}: no CUDA device: {}", text, reason),
-                        "--device cpu runs everywhere");
+  const FilePath linked = libtorch_folder();
+  const NamedPlace named = named_place(cuda_libraries);
+  if (!named.path.empty()) check_named_place(linked, named.name, named.path);
+  const CudaDriver driver = ask_cuda_driver();
+  if (driver.devices.empty()) {
+    if (automatic) return {at::kCPU, driver.why_none};
+    bridge::unsupported(fmt::format("--device {}: no CUDA device: {}", text, driver.why_none),
+                        kCpuRuns);
   }
-  if (number >= count) {
+  const size_t count = driver.devices.size();
+  if (static_cast<size_t>(number) >= count) {
     bridge::usage_error(
         fmt::format("--device {}: there are {} CUDA devices, the first is cuda:0", text, count));
   }
   const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(number));
-  return {device, automatic ? fmt::format("cuda:0 (of {})", count) : ""};
+  const std::string& name = driver.devices[static_cast<size_t>(number)];
+  try {
+    check_driver(driver.version, linked);
+    load_cuda(named, linked);
+    check_device(device);
+  } catch (bridge::Error& error) {
+    if (automatic) return {at::kCPU, why_not(name, error)};
+    error.add_context(fmt::format("--device {}", text));
+    throw;
+  }
+  return {device, name};
 }
 
 void use_large_pages() {

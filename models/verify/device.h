@@ -1,7 +1,8 @@
 // Chooses where a forward pass runs and makes it give the same numbers every time.
 //
-//   1. Only torch_cpu is linked. If a GPU is wanted, LibTorch's CUDA libraries are loaded from the
-//      same folder before anything asks for CUDA, because ATen keeps the answer to that question.
+//   1. Only torch_cpu is linked. Where the driver has a GPU and one is wanted, LibTorch's CUDA
+//      (models/verify/cuda_libraries.h says where from) is loaded before anything asks for CUDA,
+//      because ATen keeps the answer to that question.
 //   2. Algorithms are deterministic, TF32 is off, sums of BF16 products are kept in fp32, cuBLAS
 //      has workspaces of a fixed size, and the number of threads is fixed.
 // Truth: ATen/detail/CUDAHooksInterface.h; docs/source/notes/randomness.rst of PyTorch; cuBLAS,
@@ -17,13 +18,16 @@ namespace models {
 
 struct ChosenDevice {
   at::Device device = at::kCPU;
-  std::string why;  // for "auto": what was chosen, with the reason or the number of GPUs
+  std::string what;  // the GPU's name, or why "auto" chose the CPU; empty for "cpu"
 };
 
-// text: "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one). Call it once per process, before
-// anything is computed. Errors: kUsage for other words and for a number that no device has;
-// kUnsupported if CUDA is asked for but not available.
-ChosenDevice choose_device(const std::string& text);
+// text: "cpu", "cuda", "cuda:N" or "auto" (the first GPU if there is one that can be used).
+// cuda_libraries: the folder of packages that the user names; empty: the one in the variable
+// CAUSEWAY_CUDA_LIBRARIES, if any. Call it once per process, before anything is computed.
+// Errors: kUsage for other words, for a number that no device has, and for a named folder that is
+// none or has another torch; kUnsupported if CUDA is asked for and there is no device ("no CUDA
+// device: ..."), its driver is too old, or LibTorch's CUDA does not load.
+ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries);
 
 // Puts large CPU tensors in huge pages if the system grants them: every weight is a fresh tensor,
 // and most of the time of allocating one goes to a fault for each of its pages. Call it once per

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "bridge/io/base/error.h"
-#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
 #include "bridge/io/file/stream_file.h"
 #include "bridge/io/hf/hf_folder.h"
@@ -103,7 +102,8 @@ class Verification {
       : options_(options),
         fs_(fs),
         budget_(static_cast<int64_t>(
-            std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))) {
+            std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))),
+        device_(device) {
     compute_.device = device.device;
     if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
     if (!options.reference.empty()) {
@@ -134,7 +134,7 @@ class Verification {
                          [&] { check_prompt(ids_, a->config().vocab); });
     report_.emplace(options_.quiet || !options_.rank.leads(), layers_);
     report_->checkpoints(options_.a, options_.b);
-    report_->prompt(ids_, prompt_source(), options_.compute, compute_.device.str());
+    report_->prompt(ids_, prompt_source(), options_.compute, device_);
     if (b && options_.text_only) leave_out_tower(a, b);
     bool equal = true;
     if (b) equal = compare(*a, *b);
@@ -276,6 +276,7 @@ class Verification {
   const VerificationOptions& options_;
   bridge::FileSystem& fs_;
   bridge::MemoryBudget budget_;  // for headers and metadata of both sides
+  const ChosenDevice& device_;
   Compute compute_;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
@@ -361,6 +362,15 @@ void check_together(const VerificationOptions& options) {
   check_prompt_options(options);
 }
 
+// A training step runs on the CPU, which "auto" then chooses.
+ChosenDevice device_for(const VerificationOptions& options) {
+  if (options.mode != "train-step") return choose_device(options.device, options.cuda_libraries);
+  if (options.device != "auto" && options.device != "cpu") {
+    bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");
+  }
+  return choose_device("cpu", options.cuda_libraries);
+}
+
 void check_dump(bridge::FileSystem& fs, const VerificationOptions& options) {
   check_gradient_file(fs, options.dump);
   if (!options.b.empty()) check_gradient_file(fs, options.dump + ".first");
@@ -376,11 +386,7 @@ bool verify(bridge::FileSystem& fs, const VerificationOptions& options) {
   if (!options.dump.empty()) check_dump(fs, options);
   use_large_pages();
   if (options.mode == "logits") reuse_tensor_memory();
-  const ChosenDevice device = choose_device(options.device);
-  if (options.mode == "train-step" && !device.device.is_cpu()) {
-    bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");
-  }
-  if (!device.why.empty()) bridge::print_message(fmt::format("device: {}\n", device.why));
+  const ChosenDevice device = device_for(options);
   const unsigned cores = std::thread::hardware_concurrency();
   make_deterministic(options.threads > 0
                          ? options.threads

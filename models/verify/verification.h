@@ -31,7 +31,8 @@ struct VerificationOptions {
   std::string tokens;      // file or numbers; empty: a prompt from the seed
   std::string layers;      // "A:B"; empty: all
   std::string compute = "fp32";
-  std::string device = "cpu";
+  std::string device = "auto";
+  std::string cuda_libraries;   // models/verify/device.h; empty: not given
   std::string dtype;            // --dtype of the conversion; empty: not known
   std::string report;           // JSON file; empty: none
   std::string mode = "logits";  // or "train-step"

@@ -10,6 +10,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/standard_output.h"
 #include "models/compare/forward_comparison.h"
+#include "models/verify/device.h"
 
 namespace models {
 namespace {
@@ -130,17 +131,18 @@ void VerifyReport::checkpoints(const std::string& a, const std::string& b) {
 }
 
 void VerifyReport::prompt(const at::Tensor& ids, const std::string& from,
-                          const std::string& compute, const std::string& device) {
+                          const std::string& compute, const ChosenDevice& device) {
   const int64_t prompts = ids.size(0);
   const int64_t tokens = ids.size(1);
-  print("prompt         {}{} token{} ({}), {} on {}\n",
+  print("prompt         {}{} token{} ({}), {} on {}{}\n",
         prompts == 1 ? "" : fmt::format("{} x ", prompts), tokens, tokens == 1 ? "" : "s", from,
-        compute, device);
+        compute, device.device.str(), device.what.empty() ? "" : fmt::format(" ({})", device.what));
   json_["prompts"] = prompts;
   json_["tokens"] = tokens;
   json_["prompt"] = from;
   json_["compute"] = compute;
-  json_["device"] = device;
+  json_["device"] = device.device.str();
+  json_["device_what"] = device.what;
 }
 
 void VerifyReport::text_only(const std::string& side) {

@@ -29,6 +29,7 @@
 
 namespace models {
 
+struct ChosenDevice;
 struct TrainVerdict;
 
 class VerifyReport {
@@ -40,7 +41,7 @@ class VerifyReport {
   void checkpoints(const std::string& a, const std::string& b);
   // ids: [B, S]; from: the origin of the ids, "seed 1".
   void prompt(const at::Tensor& ids, const std::string& from, const std::string& compute,
-              const std::string& device);
+              const ChosenDevice& device);
   // Says that a vision tower that only `side` has is not compared.
   void text_only(const std::string& side);
   // Each prints a verdict, keeps it for the JSON, and returns false if something differs. known:

@@ -34,6 +34,13 @@ def pools():
         pool.close()
 
 
+@pytest.fixture(autouse=True)
+def device(request, monkeypatch):
+    """Only the tests of a GPU see one: the figures of the others are those of the CPU."""
+    if not request.node.get_closest_marker("gpu"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 def _runner(binary):
     assert os.access(binary, os.X_OK), f"{binary} is not executable"
 

@@ -43,7 +43,8 @@ class Pair:
 
     def logits(self, *options, threads=2):
         """(Run, the report of causeway-verify)"""
-        command = [self.causeway, "verify", "--quiet", "--mode", "logits", "--threads", str(threads), "--report", self.report, *options]
+        command = [self.causeway, "verify", "--quiet", "--mode", "logits", "--device", "cpu", "--threads", str(threads),
+                   "--report", self.report, *options]
         run = measure([*command, self.source, self.megatron], self.log)
         return run, json.loads(self.report.read_text())["logits"]
 
