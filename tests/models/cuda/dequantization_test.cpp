@@ -13,6 +13,7 @@
 
 #include "tests/io/number/block_codec_model.h"
 #include "tests/models/cuda/host_grid.h"
+#include "tests/models/cuda/quantized_matrix.h"
 #include "tests/narrow_float.h"
 
 namespace models::cuda {
@@ -34,62 +35,43 @@ size_t bytes_of(Dtype dtype) {
   return static_cast<size_t>(bridge::bits_of(dtype)) / 8;
 }
 
-// A quantized matrix in memory.
-struct Matrix {
-  CodeFormat code_format;
-  ScaleFormat scale_format;
-  int64_t rows;
-  int32_t columns;
-  int32_t block_columns;
-  std::vector<std::byte> codes;
-  std::vector<std::byte> scales;
-  std::vector<int32_t> scale_row;
+std::vector<std::byte> on_the_grid(const Matrix& matrix, ValueFormat to) {
+  std::vector<std::byte> values(
+      static_cast<size_t>(matrix.rows * matrix.columns) * bytes_of(dtype_of(to)), std::byte{0xa5});
+  run_map(matrix.job(values.data(), to));
+  return values;
+}
 
-  size_t row_bytes() const { return codes.size() / static_cast<size_t>(rows); }
-  int32_t blocks() const { return (columns - 1) / block_columns + 1; }
-
-  std::vector<std::byte> on_the_grid(ValueFormat to) const {
-    std::vector<std::byte> values(static_cast<size_t>(rows * columns) * bytes_of(dtype_of(to)),
-                                  std::byte{0xa5});
-    run_map(Dequantization{codes.data(), scales.data(), scale_row.data(), values.data(), rows,
-                           columns, block_columns, code_format, scale_format, to});
-    return values;
-  }
-
-  // The same by the scalar codec, one row of a block after the other.
-  std::vector<std::byte> by_the_codec(ValueFormat to) const {
-    const size_t size = bytes_of(dtype_of(to));
-    const size_t scale_size = bytes_of(dtype_of(scale_format));
-    std::vector<std::byte> values(static_cast<size_t>(rows * columns) * size);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int32_t block = 0; block < blocks(); ++block) {
-        const auto first = static_cast<size_t>(block * block_columns);
-        const size_t count =
-            std::min(static_cast<size_t>(block_columns), static_cast<size_t>(columns) - first);
-        const size_t code_bits = static_cast<size_t>(bridge::bits_of(dtype_of(code_format)));
-        const auto scale_at =
-            static_cast<size_t>(scale_row[static_cast<size_t>(row)] * int64_t{blocks()} + block);
-        int64_t overflowed = 0;
-        bridge::scalar_block_codec().dequantize(
-            dtype_of(code_format),
-            std::span(codes).subspan(static_cast<size_t>(row) * row_bytes() + first * code_bits / 8,
-                                     count * code_bits / 8),
-            bridge::load_scale(dtype_of(scale_format), scales.data() + scale_at * scale_size),
-            dtype_of(to),
-            std::span(values).subspan(
-                (static_cast<size_t>(row) * static_cast<size_t>(columns) + first) * size,
-                count * size),
-            overflowed);
-      }
+// The same by the scalar codec, one row of a block after the other.
+std::vector<std::byte> by_the_codec(const Matrix& matrix, ValueFormat to) {
+  const Dtype format = dtype_of(matrix.code_format);
+  const Dtype scale_format = dtype_of(matrix.scale_format);
+  const auto code_bits = static_cast<size_t>(bridge::bits_of(format));
+  const size_t size = bytes_of(dtype_of(to));
+  const auto columns = static_cast<size_t>(matrix.columns);
+  const auto block_columns = static_cast<size_t>(matrix.block_columns);
+  const auto blocks = static_cast<size_t>(matrix.blocks());
+  std::vector<std::byte> values(static_cast<size_t>(matrix.rows) * columns * size);
+  for (size_t row = 0; row < static_cast<size_t>(matrix.rows); ++row) {
+    for (size_t block = 0; block < blocks; ++block) {
+      const size_t first = block * block_columns;
+      const size_t count = std::min(block_columns, columns - first);
+      const size_t at = row * columns + first;
+      const size_t scale = static_cast<size_t>(matrix.scale_row[row]) * blocks + block;
+      int64_t overflowed = 0;
+      bridge::scalar_block_codec().dequantize(
+          format, std::span(matrix.codes).subspan(at * code_bits / 8, count * code_bits / 8),
+          bridge::load_scale(scale_format, matrix.scales.data() + scale * bytes_of(scale_format)),
+          dtype_of(to), std::span(values).subspan(at * size, count * size), overflowed);
     }
-    return values;
   }
-};
+  return values;
+}
 
 // A row for every scale, each with every byte as codes.
 Matrix every_code_with(CodeFormat format, ScaleFormat scale_format,
                        const std::vector<std::byte>& scales) {
-  Matrix matrix{format, scale_format, 0, is_half_byte(format) ? 512 : 256, 512, {}, scales, {}};
+  Matrix matrix{format, scale_format, 0, is_half_byte(format) ? 512 : 256, 512, {}, scales};
   matrix.rows = static_cast<int64_t>(scales.size() / bytes_of(dtype_of(scale_format)));
   for (int64_t row = 0; row < matrix.rows; ++row) {
     for (int byte = 0; byte < 256; ++byte) matrix.codes.push_back(static_cast<std::byte>(byte));
@@ -100,8 +82,8 @@ Matrix every_code_with(CodeFormat format, ScaleFormat scale_format,
 
 void expect_as_the_codec(const Matrix& matrix) {
   for (const ValueFormat to : {ValueFormat::kBF16, ValueFormat::kF32}) {
-    const std::vector<std::byte> expected = matrix.by_the_codec(to);
-    const std::vector<std::byte> found = matrix.on_the_grid(to);
+    const std::vector<std::byte> expected = by_the_codec(matrix, to);
+    const std::vector<std::byte> found = on_the_grid(matrix, to);
     const auto [at, other] = std::mismatch(found.begin(), found.end(), expected.begin());
     EXPECT_EQ(at, found.end()) << fmt::format(
         "code format {}, scale format {}, to {}: element {}", static_cast<int>(matrix.code_format),
@@ -141,33 +123,13 @@ TEST(CudaDequantization, EveryCodeTimesScalesOfEveryKind) {
 // Blocks that the edge cuts, rows in another order than their scales, and runs of a thread that the
 // row cuts.
 TEST(CudaDequantization, BlocksOfAnyGeometry) {
-  struct Case {
-    CodeFormat format;
-    ScaleFormat scale;
-    int64_t rows;
-    int32_t columns;
-    int32_t block_columns;
-  };
   std::mt19937 random(11);
-  for (const Case& each : {Case{CodeFormat::kE4m3, ScaleFormat::kF32, 300, 333, 128},
-                           Case{CodeFormat::kE4m3, ScaleFormat::kE8m0, 5, 1, 128},
-                           Case{CodeFormat::kE4m3, ScaleFormat::kBF16, 9, 37, 5},
-                           Case{CodeFormat::kE2m1, ScaleFormat::kE8m0, 67, 352, 32},
-                           Case{CodeFormat::kE2m1, ScaleFormat::kF32, 3, 46, 32}}) {
-    Matrix matrix{each.format, each.scale, each.rows, each.columns, each.block_columns, {}, {}, {}};
-    const int64_t per_byte = is_half_byte(each.format) ? 2 : 1;
-    matrix.codes.resize(static_cast<size_t>(each.rows * each.columns / per_byte));
-    for (std::byte& code : matrix.codes) code = static_cast<std::byte>(random());
-    const int32_t scale_rows = 7;
-    for (int32_t i = 0; i < scale_rows * matrix.blocks(); ++i) {
-      std::byte bytes[4];
-      const float scale = std::ldexp(1.0F, static_cast<int>(random() % 40) - 20);
-      bridge::store_scale(dtype_of(each.scale), scale, bytes);
-      matrix.scales.insert(matrix.scales.end(), bytes, bytes + bytes_of(dtype_of(each.scale)));
-    }
-    for (int64_t row = 0; row < each.rows; ++row) {
-      matrix.scale_row.push_back(static_cast<int32_t>(random() % scale_rows));
-    }
+  for (Matrix matrix : {Matrix{CodeFormat::kE4m3, ScaleFormat::kF32, 300, 333, 128},
+                        Matrix{CodeFormat::kE4m3, ScaleFormat::kE8m0, 5, 1, 128},
+                        Matrix{CodeFormat::kE4m3, ScaleFormat::kBF16, 9, 37, 5},
+                        Matrix{CodeFormat::kE2m1, ScaleFormat::kE8m0, 67, 352, 32},
+                        Matrix{CodeFormat::kE2m1, ScaleFormat::kF32, 3, 46, 32}}) {
+    matrix.fill(7, random);
     expect_as_the_codec(matrix);
   }
 }
