@@ -45,12 +45,13 @@ room cli "bridge mappings" CLI
 
 torch="torch ATen c10 caffe2"
 room models/model bridge/io/base
-room models/weights "bridge/io models/model" "$torch"
+room models/cuda bridge/io
+room models/weights "bridge/io models/model models/cuda" "$torch"
 # The two views: neither sees the other.
 room models/hf "bridge/io models/model models/weights" "$torch"
 room models/megatron "bridge/io models/model models/weights" "$torch"
 room models/forward "bridge/io models/model models/weights" "$torch"
-room models/compare "bridge/io models/model models/weights models/forward" "$torch"
+room models/compare "bridge/io models/model models/cuda models/weights models/forward" "$torch"
 room models/train "bridge/io models/model models/weights models/forward" "$torch"
 room models/verify "bridge/io models" "$torch CLI"
 

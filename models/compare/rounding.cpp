@@ -57,4 +57,10 @@ at::Tensor RoundedWeights::rows(const TensorId& id, int64_t begin, int64_t end) 
                                     : weights_.rows(id, begin, end));
 }
 
+std::optional<QuantizedRows> RoundedWeights::quantized_rows(const TensorId& id, int64_t begin,
+                                                            int64_t end) {
+  if (roundings_.contains(to_string(id))) return std::nullopt;
+  return weights_.quantized_rows(id, begin, end);
+}
+
 }  // namespace models

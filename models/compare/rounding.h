@@ -20,6 +20,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,8 @@ class RoundedWeights : public Weights {
   const ModelConfig& config() const override { return weights_.config(); }
   bridge::Shape shape(const TensorId& id) override { return weights_.shape(id); }
   at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override;
+  std::optional<QuantizedRows> quantized_rows(const TensorId& id, int64_t begin,
+                                              int64_t end) override;
   std::string source(const TensorId& id) override { return weights_.source(id); }
   std::vector<StoredTensor> stored() override { return weights_.stored(); }
   std::vector<StoredPart> parts(const TensorId& id) override { return weights_.parts(id); }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "models/hf/names.h"
 #include "models/hf/training.h"
 #include "models/hf/vision.h"
+#include "models/weights/quantized_rows.h"
 #include "models/weights/tensor_bytes.h"
 
 namespace models {
@@ -133,6 +135,15 @@ void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t colum
   if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
 }
 
+// Returns values in fp32.
+at::Tensor dequantized(const QuantizedRows& rows) {
+  at::Tensor values =
+      cuda::is_half_byte(rows.format) ? fp4_values(rows.codes) : rows.codes.to(at::kFloat);
+  multiply_blocks(values, rows.scales.to(at::kFloat).index_select(0, rows.scale_row),
+                  rows.block_columns);
+  return values;
+}
+
 at::Tensor columns_of(const at::Tensor& stored, const HfColumns& columns) {
   if (columns.count == 0) return stored;
   const int64_t to_the_last = std::min(columns.count, columns.total - columns.first);
@@ -189,6 +200,16 @@ class HfWeights : public Weights {
   at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
     return rows(locate(id), begin, end, at::kFloat);
   }
+  std::optional<QuantizedRows> quantized_rows(const TensorId& id, int64_t begin,
+                                              int64_t end) override {
+    const Location location = locate(id);
+    const HfTensor& found = *location.tensor;
+    if (!is_quantized(found) || location.columns.count > 0 || location.transposed)
+      return std::nullopt;
+    return bridge::with_context(
+        [&] { return bridge::printable(found.name); },
+        [&] { return with_scales(location, stored_rows(location, begin, end), begin, end); });
+  }
 
   std::vector<Copy> copies() override {
     std::vector<Copy> found;
@@ -216,15 +237,16 @@ class HfWeights : public Weights {
   at::Tensor rows(const Location& location, int64_t begin, int64_t end,
                   at::ScalarType quantized_as = at::kBFloat16) {
     const HfTensor& found = *location.tensor;
-    return bridge::with_context([&] { return bridge::printable(found.name); },
-                                [&] {
-                                  at::Tensor out = location.transposed
-                                                       ? transposed_rows(location, begin, end)
-                                                       : stored_rows(location, begin, end);
-                                  if (is_quantized(found))
-                                    out = dequantized(location, out, begin, end).to(quantized_as);
-                                  return columns_of(out, location.columns);
-                                });
+    return bridge::with_context(
+        [&] { return bridge::printable(found.name); },
+        [&] {
+          at::Tensor out = location.transposed ? transposed_rows(location, begin, end)
+                                               : stored_rows(location, begin, end);
+          if (is_quantized(found)) {
+            out = dequantized(with_scales(location, out, begin, end)).to(quantized_as);
+          }
+          return columns_of(out, location.columns);
+        });
   }
 
   Location locate_copy(const Copy& copy) const {
@@ -411,25 +433,25 @@ class HfWeights : public Weights {
     return out;
   }
 
-  // Returns values in fp32.
-  at::Tensor dequantized(const Location& location, const at::Tensor& codes, int64_t begin,
-                         int64_t end) {
+  // codes: rows [begin, end) of a quantized tensor.
+  QuantizedRows with_scales(const Location& location, const at::Tensor& codes, int64_t begin,
+                            int64_t end) {
     const HfTensor& found = *location.tensor;
     const HfTensor& scale = scale_of(found);
     const Block block = is_fp4(found) ? kFp4Block : block_;
-    at::Tensor by_row = at::empty({end - begin}, at::kLong);
-    int64_t* block_row = by_row.mutable_data_ptr<int64_t>();
+    at::Tensor scale_row = at::empty({end - begin}, at::kInt);
+    int32_t* block_row = scale_row.mutable_data_ptr<int32_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
-      for (int64_t i = 0; i < count; ++i) block_row[row - begin + i] = (stored + i) / block.rows;
+      for (int64_t i = 0; i < count; ++i) {
+        block_row[row - begin + i] = static_cast<int32_t>((stored + i) / block.rows);
+      }
     });
     const auto [least, most] = std::minmax_element(block_row, block_row + (end - begin));
-    const int64_t first = *least;
+    const int32_t first = *least;
     const at::Tensor scales =
-        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, first, *most + 1)
-            .to(at::kFloat);
-    at::Tensor values = is_fp4(found) ? fp4_values(codes) : codes.to(at::kFloat);
-    multiply_blocks(values, scales.index_select(0, by_row - first), block.columns);
-    return values;
+        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, first, *most + 1);
+    return {is_fp4(found) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3, codes, scales,
+            scale_row - first, block.columns};
   }
 
   bridge::FileSystem& fs_;

@@ -25,6 +25,13 @@ class CountedWeights : public Weights {
   at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
     return counted(weights_.exact_rows(id, begin, end));
   }
+  std::optional<QuantizedRows> quantized_rows(const TensorId& id, int64_t begin,
+                                              int64_t end) override {
+    auto read = weights_.quantized_rows(id, begin, end);
+    // As many bytes as their values have, which is how bytes_of() counts.
+    if (read) progress_.add(read->codes.size(0) * read->columns() * 2);
+    return read;
+  }
   std::vector<Copy> copies() override { return weights_.copies(); }
   bridge::Shape copy_shape(const Copy& copy) override { return weights_.copy_shape(copy); }
   at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) override {

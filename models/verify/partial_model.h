@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "models/weights/weights.h"
@@ -36,6 +37,10 @@ class PartialModel : public Weights {
   }
   at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) override {
     return whole_->exact_rows(id, begin, end);
+  }
+  std::optional<QuantizedRows> quantized_rows(const TensorId& id, int64_t begin,
+                                              int64_t end) override {
+    return whole_->quantized_rows(id, begin, end);
   }
   std::vector<Copy> copies() override { return whole_->copies(); }
   bridge::Shape copy_shape(const Copy& copy) override { return whole_->copy_shape(copy); }

@@ -58,14 +58,28 @@ void return_freed_memory(const bridge::Shape& next) {
   if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
 }
 
-at::Tensor SectionWeights::whole(const TensorId& id) const {
+int64_t SectionWeights::rows_to_read(const TensorId& id) const {
   const bridge::Shape shape = weights_.shape(id);
   return_freed_memory(shape);
-  return weights_.rows(id, 0, shape.at(0));
+  return shape.at(0);
+}
+
+at::Tensor SectionWeights::whole(const TensorId& id) const {
+  return weights_.rows(id, 0, rows_to_read(id));
+}
+
+at::Tensor SectionWeights::computed(const TensorId& id, int64_t begin, int64_t end) const {
+  if (compute_.kernels != nullptr) {
+    if (const auto stored = weights_.quantized_rows(id, begin, end)) {
+      return values_on(compute_.device, *stored, *compute_.kernels).to(compute_.dtype);
+    }
+  }
+  return placed(weights_.rows(id, begin, end), compute_, compute_.dtype);
 }
 
 at::Tensor SectionWeights::get(Role role, int64_t expert) const {
-  return placed(whole({role, section_, index_, expert}), compute_, compute_.dtype);
+  const TensorId id{role, section_, index_, expert};
+  return computed(id, 0, rows_to_read(id));
 }
 
 at::Tensor SectionWeights::get_f32(Role role) const {
@@ -89,7 +103,7 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
 }
 
 at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end, int64_t expert) const {
-  return placed(weights_.rows(id(role, expert), begin, end), compute_, compute_.dtype);
+  return computed(id(role, expert), begin, end);
 }
 
 }  // namespace models

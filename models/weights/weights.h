@@ -6,12 +6,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bridge/io/base/checked.h"
 #include "models/model/model_config.h"
 #include "models/model/tensor_id.h"
+#include "models/weights/quantized_rows.h"
 #include "models/weights/stored_layout.h"
 #include "models/weights/training_settings.h"
 
@@ -33,6 +35,12 @@ class Weights {
   // callers that round them to another type.
   virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
     return rows(id, begin, end);
+  }
+  // The same rows as stored, for a device that computes what rows() gives; nullopt for a tensor that
+  // is not quantized, and for one that has to be put together on the CPU.
+  virtual std::optional<QuantizedRows> quantized_rows(const TensorId& /*id*/, int64_t /*begin*/,
+                                                      int64_t /*end*/) {
+    return std::nullopt;
   }
   // The rows of a tensor in the given order, [n, ...], as rows() gives them.
   virtual at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen);
@@ -79,6 +87,9 @@ struct Compute {
   bool rounded = false;
   // Of a training step in other numbers; null: linears are x W^T.
   LinearRule* linears = nullptr;
+  // Of the device; null: LibTorch computes everything, and quantized weights are dequantized on the
+  // CPU.
+  const cuda::KernelLibrary* kernels = nullptr;
 };
 
 // The tensors of one section of a model, in the type and on the device of the computation.
@@ -103,7 +114,10 @@ class SectionWeights {
   LinearRule* linears() const { return compute_.linears; }
 
  private:
+  // How many rows a tensor has that is about to be read whole.
+  int64_t rows_to_read(const TensorId& id) const;
   at::Tensor whole(const TensorId& id) const;
+  at::Tensor computed(const TensorId& id, int64_t begin, int64_t end) const;
 
   Weights& weights_;
   Compute compute_;
