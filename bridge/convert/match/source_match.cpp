@@ -71,11 +71,13 @@ class Matcher {
       }
       drop(use(*tensor));
       BlockScales scales;
-      const size_t before = scales_.size();
-      if (!check(*tensor, spec, *logical.row, scales)) continue;
+      const size_t before = beside_.size();
+      if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
       // The part's scales, and what lies beside them, are among the dropped tensors.
-      std::for_each(scales_.begin() + static_cast<std::ptrdiff_t>(before), scales_.end(), drop);
-      scales_.resize(before);
+      drop(scales.tensor);
+      scales_.pop_back();
+      std::for_each(beside_.begin() + static_cast<std::ptrdiff_t>(before), beside_.end(), drop);
+      beside_.resize(before);
     }
   }
 
@@ -128,7 +130,10 @@ class Matcher {
     }
   }
 
-  std::vector<int32_t> take_scales() { return std::move(scales_); }
+  void take_scales(SourceMatch& result) {
+    result.scales = std::move(scales_);
+    result.beside = std::move(beside_);
+  }
 
  private:
   int32_t index_of(const HfTensor& tensor) const {
@@ -181,7 +186,7 @@ class Matcher {
       return wrong(tensor.name,
                    fmt::format("{} without its scales {}", safetensors_name(tensor.dtype), name));
     }
-    use(*found);
+    const int32_t index = use(*found);
     const Shape block = scheme.block_of(weight.shape);
     if (!scheme.fits_scales(found->shape, weight.shape)) {
       return wrong(name, fmt::format("shape {}, blocks of {} x {} of {} need {}",
@@ -194,9 +199,11 @@ class Matcher {
       return wrong(name, fmt::format("dtype {} is not one the table allows for scales",
                                      safetensors_name(found->dtype)));
     }
-    for_each_beside(folder_, scheme, weight.name,
-                    [&](const HfTensor& beside) { scales_.push_back(use(beside)); });
-    scales = {index_of(*found), found->dtype, static_cast<int32_t>(block[0]),
+    scales_.push_back(index);
+    for_each_beside(folder_, scheme, weight.name, [&](const HfTensor& beside) {
+      if (&beside != found) beside_.push_back(use(beside));
+    });
+    scales = {index, found->dtype, static_cast<int32_t>(block[0]),
               static_cast<int32_t>(block[1])};
     return true;
   }
@@ -207,6 +214,7 @@ class Matcher {
   Accounting& accounting_;
   std::vector<bool> used_;
   std::vector<int32_t> scales_;
+  std::vector<int32_t> beside_;
 };
 
 }  // namespace
@@ -272,7 +280,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
     matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
   }
   matcher.report_unused();
-  result.scales = matcher.take_scales();
+  matcher.take_scales(result);
   return result;
 }
 

@@ -52,8 +52,8 @@ struct SourceMatchOptions {
 struct SourceMatch {
   size_t dialect = 0;
   std::vector<DroppedSource> dropped;
-  // Of quantized tensors, and what lies beside these; their bytes go to the sidecar.
-  std::vector<int32_t> scales;
+  std::vector<int32_t> scales;            // of quantized tensors; their bytes go to the sidecar
+  std::vector<int32_t> beside;            // the rest of what lies beside these; likewise
   std::vector<int32_t> mtp;               // left out by --mtp drop
   std::vector<std::string> mtp_prefixes;  // of these: "model.layers.61."
   std::vector<PartLeftOut> parts;         // in the order of the table's rows
