@@ -189,10 +189,10 @@ class Matcher {
     const int32_t index = use(*found);
     const Shape block = scheme.block_of(weight.shape);
     if (!scheme.fits_scales(found->shape, weight.shape)) {
-      return wrong(name, fmt::format("shape {}, blocks of {} x {} of {} need {}",
-                                     shape_text(found->shape), block[0], block[1],
-                                     shape_text(weight.shape),
-                                     shape_text(scheme.scale_shape(weight.shape))));
+      return wrong(
+          name, fmt::format("shape {}, blocks of {} x {} of {} need {}", shape_text(found->shape),
+                            block[0], block[1], shape_text(weight.shape),
+                            shape_text(scheme.scale_shape(weight.shape))));
     }
     const auto& allowed = scheme.quantization->scale_dtypes;
     if (std::find(allowed.begin(), allowed.end(), found->dtype) == allowed.end()) {
@@ -203,8 +203,7 @@ class Matcher {
     for_each_beside(folder_, scheme, weight.name, [&](const HfTensor& beside) {
       if (&beside != found) beside_.push_back(use(beside));
     });
-    scales = {index, found->dtype, static_cast<int32_t>(block[0]),
-              static_cast<int32_t>(block[1])};
+    scales = {index, found->dtype, static_cast<int32_t>(block[0]), static_cast<int32_t>(block[1])};
     return true;
   }
 

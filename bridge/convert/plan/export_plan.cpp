@@ -29,8 +29,7 @@ class Planner {
 
   ExportPlan make(FileSystem& fs) {
     const auto known = [&](std::string_view name) {
-      return layout_ != nullptr &&
-             find_stored(*layout_, binding_, std::string(name)) != nullptr;
+      return layout_ != nullptr && find_stored(*layout_, binding_, std::string(name)) != nullptr;
     };
     refuse_missing_scales();
     const size_t dialect = layout_ != nullptr  ? binding_.choose_dialect(known)

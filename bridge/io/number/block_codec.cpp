@@ -227,13 +227,13 @@ void quantize_as(Dtype from, std::span<const std::byte> values, float scale,
 void dequantize(Dtype format, std::span<const std::byte> codes, float scale, Dtype to,
                 std::span<std::byte> values, int64_t& overflowed) {
   with_any_format(format,
-              [&]<typename F>(F) { dequantize_as<F>(codes, scale, to, values, overflowed); });
+                  [&]<typename F>(F) { dequantize_as<F>(codes, scale, to, values, overflowed); });
 }
 
 int64_t find_codes(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes) {
-  return with_any_format(format,
-                     [&]<typename F>(F) { return find_codes_as<F>(from, values, scale, codes); });
+  return with_any_format(
+      format, [&]<typename F>(F) { return find_codes_as<F>(from, values, scale, codes); });
 }
 
 float amax(Dtype from, std::span<const std::byte> values) {
@@ -253,7 +253,8 @@ float amax(Dtype from, std::span<const std::byte> values) {
 
 void quantize(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
               std::span<std::byte> codes, int64_t& clipped) {
-  with_any_format(format, [&]<typename F>(F) { quantize_as<F>(from, values, scale, codes, clipped); });
+  with_any_format(format,
+                  [&]<typename F>(F) { quantize_as<F>(from, values, scale, codes, clipped); });
 }
 
 }  // namespace
