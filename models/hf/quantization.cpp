@@ -1,7 +1,5 @@
 #include "models/hf/quantization.h"
 
-#include <ATen/ops/empty.h>
-
 namespace models {
 namespace {
 
@@ -63,18 +61,6 @@ std::optional<HfBlock> hf_block(const Settings& config) {
 
 bool is_hf_int4(const bridge::HfTensor& tensor) {
   return tensor.dtype == bridge::Dtype::kI32 && tensor.name.ends_with(kPacked);
-}
-
-at::Tensor hf_int4_numbers(const at::Tensor& packed) {
-  at::Tensor numbers = at::empty({packed.size(0), 8 * packed.size(1)}, at::kFloat);
-  const int32_t* words = packed.const_data_ptr<int32_t>();
-  float* number = numbers.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < packed.numel(); ++i) {
-    for (int place = 0; place < 8; ++place) {
-      *number++ = static_cast<float>((words[i] >> 4 * place & 15) - 8);
-    }
-  }
-  return numbers;
 }
 
 const bridge::HfTensor* find_hf_weight(const bridge::HfFolder& folder, const std::string& name) {

@@ -11,8 +11,6 @@
 // transformers' integrations/finegrained_fp8.py; export/quant_utils.py of ModelOpt.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -39,8 +37,6 @@ struct HfBlock {
 std::optional<HfBlock> hf_block(const Settings& config);
 
 bool is_hf_int4(const bridge::HfTensor& tensor);
-// Returns fp32 numbers [rows, 8 * columns] of packed ones in int32 [rows, columns].
-at::Tensor hf_int4_numbers(const at::Tensor& packed);
 
 // Finds X.weight, or X.weight_packed in its place. nullptr: there is neither.
 const bridge::HfTensor* find_hf_weight(const bridge::HfFolder& folder, const std::string& name);

@@ -115,6 +115,19 @@ at::Tensor fp4_values(const at::Tensor& packed) {
   return values;
 }
 
+// A number holds eight elements, each plus 8; the first column is in its lowest bits.
+at::Tensor int4_values(const at::Tensor& packed) {
+  at::Tensor values = at::empty({packed.size(0), 8 * packed.size(1)}, at::kFloat);
+  const int32_t* numbers = packed.const_data_ptr<int32_t>();
+  float* value = values.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < packed.numel(); ++i) {
+    for (int place = 0; place < 8; ++place) {
+      *value++ = static_cast<float>((numbers[i] >> (4 * place) & 15) - 8);
+    }
+  }
+  return values;
+}
+
 // scales: [rows, blocks of `columns` columns]; the last block may have fewer columns.
 void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t columns) {
   const int64_t blocks = values.size(1) / columns;
@@ -437,7 +450,7 @@ class HfWeights : public Weights {
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
       for (int64_t i = 0; i < count; ++i) block_row[row - begin + i] = (stored + i) / block.rows;
     });
-    at::Tensor values = is_hf_int4(found) ? hf_int4_numbers(codes)
+    at::Tensor values = is_hf_int4(found) ? int4_values(codes)
                         : is_fp4(found)   ? fp4_values(codes)
                                           : codes.to(at::kFloat);
     multiply_blocks(values, scales.index_select(0, by_row), block.columns);
