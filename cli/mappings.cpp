@@ -104,15 +104,29 @@ void show_uncounted_mtp(const mappings::Table& table) {
              table.mtp_uncounted->when.text());
 }
 
+// The elements that share a scale.
+std::string share_of(const mappings::Quantization& entry) {
+  switch (entry.per) {
+    case mappings::ScalePer::kRow:
+      return "each row";
+    case mappings::ScalePer::kTensor:
+      return "each tensor";
+    case mappings::ScalePer::kBlock:
+      break;
+  }
+  return fmt::format("each block of ({}) x ({})", entry.block_rows.text(),
+                     entry.block_columns.text());
+}
+
 void show_quantization(const mappings::Table& table) {
   for (const mappings::Quantization& entry : table.quantization) {
     std::vector<std::string_view> scales;
     for (const bridge::Dtype dtype : entry.scale_dtypes) {
       scales.push_back(bridge::safetensors_name(dtype));
     }
-    fmt::print("\n{} X{} with {} X{}, one for each block of ({}) x ({})\n",
-               bridge::safetensors_name(entry.dtype), entry.weight, fmt::join(scales, " or "),
-               entry.scale, entry.block_rows.text(), entry.block_columns.text());
+    fmt::print("\n{} X{} with {} X{}, one for {}{}\n", bridge::safetensors_name(entry.dtype),
+               entry.packed, fmt::join(scales, " or "), entry.scale, share_of(entry),
+               entry.when.empty() ? "" : "   if " + entry.when.text());
   }
 }
 

@@ -229,6 +229,7 @@ class Conversion {
       needed += tensor.end - tensor.begin;
     };
     for (const int32_t scales : plan_.match.scales) keep(scales);
+    for (const int32_t beside : plan_.match.beside) keep(beside);
     for (const DroppedSource& dropped : plan_.match.dropped) {
       if (dropped.equals < 0) keep(dropped.tensor);
     }
@@ -330,6 +331,7 @@ class Conversion {
       item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
     }
     for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
+    for (const int32_t beside : plan_.match.beside) dropped.keep(beside, *witnesses);
   }
 
   // Makes what all processes and runs have found into what one would have: the CRCs of the source,

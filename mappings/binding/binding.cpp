@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
@@ -42,6 +43,14 @@ std::string notice_text(const Notice& notice, const Scope& scope) {
                          ? value.get<std::string>()
                          : value.dump(-1, ' ', false, Json::error_handler_t::replace));
   });
+}
+
+// Returns nothing if the weight's name lacks its suffix.
+std::optional<std::string> with_suffix(const Quantization& quantization, std::string_view weight,
+                                       const std::string& suffix) {
+  if (!weight.ends_with(quantization.weight)) return std::nullopt;
+  weight.remove_suffix(quantization.weight.size());
+  return std::string(weight) + suffix;
 }
 
 }  // namespace
@@ -97,8 +106,18 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
 }
 
 void Binding::bind_block_schemes() {
+  std::set<bridge::Dtype> stored;
   for (const Quantization& entry : table_->quantization) {
+    if (!entry.when.evaluate_bool(scope_)) continue;
+    if (!stored.insert(entry.stored).second) {
+      bad_input(fmt::format("{}: two entries of quantization for {}", printable(table_->file),
+                            bridge::safetensors_name(entry.stored)));
+    }
     BlockScheme scheme{&entry, 0, 0, entry.power_of_two.evaluate_bool(scope_)};
+    if (entry.per != ScalePer::kBlock) {
+      block_schemes_.push_back(scheme);
+      continue;
+    }
     with_context("quantization blocks", [&] {
       scheme.block_rows = entry.block_rows.evaluate_int(scope_);
       scheme.block_columns = entry.block_columns.evaluate_int(scope_);
@@ -114,9 +133,21 @@ void Binding::bind_block_schemes() {
 }
 
 std::optional<std::string> BlockScheme::scale_name(std::string_view weight_name) const {
-  if (!weight_name.ends_with(quantization->weight)) return std::nullopt;
-  weight_name.remove_suffix(quantization->weight.size());
-  return std::string(weight_name) + quantization->scale;
+  return with_suffix(*quantization, weight_name, quantization->scale);
+}
+
+std::optional<std::string> BlockScheme::stored_name(std::string_view weight_name) const {
+  return with_suffix(*quantization, weight_name, quantization->packed);
+}
+
+std::vector<std::string> BlockScheme::names_beside(std::string_view weight_name) const {
+  std::vector<std::string> names;
+  for (const std::string& suffix : quantization->beside) {
+    if (auto name = with_suffix(*quantization, weight_name, suffix)) {
+      names.push_back(*std::move(name));
+    }
+  }
+  return names;
 }
 
 std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shape) const {
@@ -127,8 +158,27 @@ std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shap
   return weight_shape;
 }
 
+bridge::Shape BlockScheme::block_of(const bridge::Shape& weight_shape) const {
+  switch (quantization->per) {
+    case ScalePer::kRow:
+      return {1, weight_shape.at(1)};
+    case ScalePer::kTensor:
+      return weight_shape;
+    case ScalePer::kBlock:
+      break;
+  }
+  return {block_rows, block_columns};
+}
+
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
-  return {(weight_shape.at(0) - 1) / block_rows + 1, (weight_shape.at(1) - 1) / block_columns + 1};
+  if (quantization->per == ScalePer::kTensor) return {};
+  const bridge::Shape block = block_of(weight_shape);
+  return {(weight_shape.at(0) - 1) / block[0] + 1, (weight_shape.at(1) - 1) / block[1] + 1};
+}
+
+bool BlockScheme::fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const {
+  return found == scale_shape(weight_shape) ||
+         (quantization->per == ScalePer::kTensor && found == bridge::Shape{1});
 }
 
 int64_t Binding::dim(std::string_view name) const {

@@ -50,7 +50,7 @@ struct ExtraStateModule {
   const ExtraState* state = nullptr;
 };
 
-// A Quantization with its block size known.
+// A Quantization that the configuration has, with its block size known.
 struct BlockScheme {
   const Quantization* quantization = nullptr;
   int64_t block_rows = 0;
@@ -59,8 +59,15 @@ struct BlockScheme {
 
   // The HF name of the scales; nullopt if the weight's name lacks the suffix.
   std::optional<std::string> scale_name(std::string_view weight_name) const;
-  // The shape of the scales of a weight [rows, columns].
+  // Likewise the names of the elements in files, and of what may lie beside them.
+  std::optional<std::string> stored_name(std::string_view weight_name) const;
+  std::vector<std::string> names_beside(std::string_view weight_name) const;
+  // The rows and columns that share a scale in a weight [rows, columns].
+  bridge::Shape block_of(const bridge::Shape& weight_shape) const;
+  // The shape of the scales of a weight [rows, columns]; [] if there is one.
   bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
+  // True for that shape. A single scale may be written as [1] too.
+  bool fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const;
   // The shape of the HF tensor that stores a weight; nullopt if the weight's columns do not fill
   // whole elements.
   std::optional<bridge::Shape> stored_shape(bridge::Shape weight_shape) const;

@@ -99,15 +99,24 @@ struct Family {
   Place place;
 };
 
+// The elements that share a scale.
+enum class ScalePer { kBlock, kRow, kTensor };
+
 // How a quantized element type is stored beside its scales: "X.weight" with "X.weight_scale_inv",
-// one scale for each block of block_rows x block_columns elements; the last blocks may be partial.
+// one scale for each row, for the whole tensor, or for each block of block_rows x block_columns
+// elements; the last blocks may be partial.
 struct Quantization {
   bridge::Dtype dtype = bridge::Dtype::kF8E4M3;  // dtype of the elements
-  // The dtype in HF files: two F4_E2M1 codes share an I8.
+  // The dtype in HF files: two F4_E2M1 codes share an I8, eight I4 codes an I32.
   bridge::Dtype stored = bridge::Dtype::kF8E4M3;
-  std::string weight;  // suffix of the HF name, replaced by scale
+  std::string weight;  // suffix of the HF name, replaced by packed in files, and by scale
+  std::string packed;  // the same as weight where elements have the name of values
   std::string scale;
-  Expr block_rows;
+  // Suffixes of what else may lie beside a weight, for other readers; only kept.
+  std::vector<std::string> beside;
+  Expr when;  // whether the configuration has such weights
+  ScalePer per = ScalePer::kBlock;
+  Expr block_rows;  // with kBlock
   Expr block_columns;
   std::vector<bridge::Dtype> scale_dtypes;
   // True: new scales are rounded up to powers of two, in whatever dtype they are stored.

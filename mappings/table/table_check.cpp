@@ -11,6 +11,7 @@
 #include "mappings/table/table_check.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -132,38 +133,68 @@ void check_row(const Table& table, const Row& row) {
   }
 }
 
+// How elements of a type may be stored, and the types of their scales.
+struct ElementForm {
+  bridge::Dtype dtype;
+  bridge::Dtype stored;
+  std::vector<bridge::Dtype> scales;
+};
+
+const ElementForm& form_of(bridge::Dtype dtype) {
+  using enum bridge::Dtype;
+  static const std::vector<ElementForm> kForms = {{kF8E4M3, kF8E4M3, {kF32, kBF16, kF8E8M0}},
+                                                  {kF4E2M1, kI8, {kF8E8M0}},
+                                                  {kI4, kI32, {kF32, kBF16}}};
+  for (const ElementForm& form : kForms) {
+    if (form.dtype == dtype) return form;
+  }
+  bad_input(fmt::format("blocks of {} are not supported (F8_E4M3, F4 and I4 are)",
+                        bridge::safetensors_name(dtype)));
+}
+
+void check_scales(const Quantization& entry, const ElementForm& form) {
+  for (const bridge::Dtype dtype : entry.scale_dtypes) {
+    if (std::find(form.scales.begin(), form.scales.end(), dtype) != form.scales.end()) continue;
+    std::vector<std::string_view> names;
+    for (const bridge::Dtype known : form.scales) names.push_back(bridge::safetensors_name(known));
+    bad_input(fmt::format("scales of {} are not supported ({} are)",
+                          bridge::safetensors_name(dtype), fmt::join(names, ", ")));
+  }
+  if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");
+}
+
+// Suffixes of names beside each other: all different but packed and weight.
+void check_suffixes(const Quantization& entry) {
+  std::vector<std::string> all = {entry.weight, entry.scale};
+  if (entry.packed != entry.weight) all.push_back(entry.packed);
+  all.insert(all.end(), entry.beside.begin(), entry.beside.end());
+  std::set<std::string> seen;
+  for (const std::string& suffix : all) {
+    if (!suffix.empty() && is_name_text(suffix) && seen.insert(suffix).second) continue;
+    bad_input(
+        "'weight', 'packed', 'scale' and 'beside' must be different suffixes of tensor names");
+  }
+}
+
+// Two entries for one type are valid under two conditions; Binding finds out whether these exclude
+// each other.
 void check_quantization(const Table& table) {
-  std::set<bridge::Dtype> dtypes;
+  std::set<std::pair<bridge::Dtype, std::string>> uses;
   for (const Quantization& entry : table.quantization) {
     with_context(
         [&] { return place_context("quantization", entry.place); },
         [&] {
-          const bool packed = entry.dtype == bridge::Dtype::kF4E2M1;
-          if (!packed && entry.dtype != bridge::Dtype::kF8E4M3) {
-            bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 and F4 are)",
-                                  bridge::safetensors_name(entry.dtype)));
-          }
-          if (entry.stored != (packed ? bridge::Dtype::kI8 : entry.dtype)) {
-            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8)",
+          const ElementForm& form = form_of(entry.dtype);
+          if (entry.stored != form.stored) {
+            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8, and I4, as I32)",
                                   bridge::safetensors_name(entry.dtype),
                                   bridge::safetensors_name(entry.stored)));
           }
-          if (!dtypes.insert(entry.dtype).second) {
+          if (!uses.emplace(entry.dtype, entry.when.text()).second) {
             bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
           }
-          if (entry.weight.empty() || entry.scale.empty() || entry.weight == entry.scale ||
-              !is_name_text(entry.weight) || !is_name_text(entry.scale)) {
-            bad_input("'weight' and 'scale' must be two different suffixes of tensor names");
-          }
-          for (const bridge::Dtype dtype : entry.scale_dtypes) {
-            const bool plain = dtype == bridge::Dtype::kF32 || dtype == bridge::Dtype::kBF16;
-            if (dtype != bridge::Dtype::kF8E8M0 && (packed || !plain)) {
-              bad_input(fmt::format("scales of {} are not supported ({} are)",
-                                    bridge::safetensors_name(dtype),
-                                    packed ? "F8_E8M0" : "F32, BF16, F8_E8M0"));
-            }
-          }
-          if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");
+          check_suffixes(entry);
+          check_scales(entry, form);
         });
   }
 }

@@ -66,7 +66,10 @@ Expr optional_expr(const Json& object, std::string_view key) {
 }
 
 bridge::Dtype dtype_of(const std::string& name) {
-  const std::optional<bridge::Dtype> dtype = bridge::dtype_from_safetensors(name);
+  // Elements may be of a type that no file names.
+  const std::optional<bridge::Dtype> dtype = name == bridge::safetensors_name(bridge::Dtype::kI4)
+                                                 ? bridge::Dtype::kI4
+                                                 : bridge::dtype_from_safetensors(name);
   if (!dtype) bad_input(fmt::format("unknown dtype '{}'", printable(name)));
   return *dtype;
 }

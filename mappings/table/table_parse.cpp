@@ -28,19 +28,35 @@ using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
 
+ScalePer scale_per(const std::string& text) {
+  if (text.empty() || text == "block") return ScalePer::kBlock;
+  if (text == "row") return ScalePer::kRow;
+  if (text == "tensor") return ScalePer::kTensor;
+  bad_input(fmt::format("'per' is '{}' (block, row or tensor)", printable(text)));
+}
+
 Quantization quantization_of(const Json& json, const Place& place) {
   expect_keys(expect_object(json, "an entry"),
-              {"dtype", "weight", "scale", "block", "scale_dtypes", "power_of_two", "stored"});
+              {"dtype", "weight", "packed", "scale", "beside", "when", "per", "block",
+               "scale_dtypes", "power_of_two", "stored"});
   Quantization result;
   result.place = place;
   result.dtype = dtype_of(optional_text(json, "dtype"));
   result.stored = find(json, "stored") ? dtype_of(optional_text(json, "stored")) : result.dtype;
   result.weight = optional_text(json, "weight");
+  result.packed = find(json, "packed") ? optional_text(json, "packed") : result.weight;
   result.scale = optional_text(json, "scale");
+  if (const Json* beside = find(json, "beside")) result.beside = texts_of(*beside, "'beside'");
+  result.when = optional_expr(json, "when");
   result.scale_dtypes = dtypes_of(json, "scale_dtypes");
   result.power_of_two =
       find(json, "power_of_two") ? optional_expr(json, "power_of_two") : Expr::parse("false");
+  result.per = scale_per(optional_text(json, "per"));
   const Json* const block = find(json, "block");
+  if (result.per != ScalePer::kBlock) {
+    if (block != nullptr) bad_input("'block' has no meaning with 'per'");
+    return result;
+  }
   if (block == nullptr || texts_of(*block, "'block'").size() != 2) {
     bad_input("'block' must be a list of two expressions: rows, columns");
   }

@@ -17,6 +17,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "models/hf/quantization.h"
 #include "models/hf/training.h"
 #include "models/hf/vision.h"
 #include "models/weights/quantized_rows.h"
@@ -28,7 +29,7 @@ namespace {
 using bridge::Dtype;
 using bridge::HfTensor;
 
-constexpr std::string_view kScaleSuffix = "_scale_inv";  // appended to X.weight
+constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};  // appended to X.weight
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScale = ".scale";  // replaces .weight
 constexpr size_t kMostOpenFiles = 64;
@@ -86,43 +87,52 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
   return model;
 }
 
-struct Block {
-  int64_t rows = 0;  // 0: the configuration has no quantization
-  int64_t columns = 0;
-};
-
-constexpr Block kFp4Block = {1, 32};
-
-Block block_of(const Settings& config) {
-  const std::optional<Settings> quantization = config.section("quantization_config");
-  if (!quantization) return {};
-  const std::vector<int64_t> size = quantization->integers("weight_block_size");
-  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
-    quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
-  }
-  return {size[0], size[1]};
-}
+constexpr HfBlock kFp4Block = {1, 32};
 
 bool is_fp4(const HfTensor& tensor) {
   return tensor.dtype == Dtype::kI8;
 }
 
 bool is_quantized(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor);
+  return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor) || is_hf_int4(tensor);
 }
 
+// The elements that a stored number holds.
+int64_t elements_of_number(const HfTensor& tensor) {
+  if (is_hf_int4(tensor)) return 8;
+  return is_fp4(tensor) ? 2 : 1;
+}
+
+cuda::CodeFormat format_of(const HfTensor& tensor) {
+  if (is_hf_int4(tensor)) return cuda::CodeFormat::kInt4;
+  return is_fp4(tensor) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3;
+}
+
+constexpr float kE2m1[16] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+constexpr float kInt4[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+
 // Two elements share a byte; the even column is in its low half.
-at::Tensor fp4_values(const at::Tensor& packed) {
-  static constexpr float kValues[] = {0,    0.5,  1,  1.5,  2,  3,  4,  6,
-                                      -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+at::Tensor half_byte_values(const at::Tensor& packed, const float (&value_of)[16]) {
   at::Tensor values = at::empty({packed.size(0), 2 * packed.size(1)}, at::kFloat);
   const auto* bytes = static_cast<const uint8_t*>(packed.const_data_ptr());
   float* value = values.mutable_data_ptr<float>();
   for (int64_t i = 0; i < packed.numel(); ++i) {
-    *value++ = kValues[bytes[i] & 15];
-    *value++ = kValues[bytes[i] >> 4];
+    *value++ = value_of[bytes[i] & 15];
+    *value++ = value_of[bytes[i] >> 4];
   }
   return values;
+}
+
+at::Tensor values_of(const QuantizedRows& rows) {
+  switch (rows.format) {
+    case cuda::CodeFormat::kE4m3:
+      return rows.codes.view(at::kFloat8_e4m3fn).to(at::kFloat);
+    case cuda::CodeFormat::kE2m1:
+      return half_byte_values(rows.codes, kE2m1);
+    case cuda::CodeFormat::kInt4:
+      return half_byte_values(rows.codes, kInt4);
+  }
+  return {};
 }
 
 // scales: [rows, blocks of `columns` columns]; the last block may have fewer columns.
@@ -137,8 +147,7 @@ void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t colum
 
 // Returns values in fp32.
 at::Tensor dequantized(const QuantizedRows& rows) {
-  at::Tensor values =
-      cuda::is_half_byte(rows.format) ? fp4_values(rows.codes) : rows.codes.to(at::kFloat);
+  at::Tensor values = values_of(rows);
   multiply_blocks(values, rows.scales.to(at::kFloat).index_select(0, rows.scale_row),
                   rows.block_columns);
   return values;
@@ -163,7 +172,7 @@ class HfWeights : public Weights {
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
         names_(hf_architecture(settings_), config_, prefix_of(folder_)),
-        block_(in(folder_.path, [&] { return block_of(settings_); })) {
+        block_(in(folder_.path, [&] { return hf_block(settings_); })) {
     in(folder_.path, [&] {
       check_shapes(*this);
       check_all_used();
@@ -176,7 +185,7 @@ class HfWeights : public Weights {
     std::vector<StoredTensor> tensors;
     for (const HfTensor& tensor : folder_.tensors) {
       bridge::Shape shape = tensor.shape;
-      if (is_fp4(tensor)) shape.back() *= 2;
+      if (!shape.empty()) shape.back() *= elements_of_number(tensor);
       tensors.push_back({tensor.name, std::move(shape), reason_not_read(tensor.name)});
     }
     mark_scales(tensors);
@@ -214,6 +223,7 @@ class HfWeights : public Weights {
   std::vector<Copy> copies() override {
     std::vector<Copy> found;
     for (const HfTensor& tensor : folder_.tensors) {
+      if (is_quantized(tensor)) continue;  // it has codes of its own, so it is no copy
       if (const auto of = names_.copy_of(tensor.name)) found.push_back({tensor.name, *of});
     }
     return found;
@@ -258,7 +268,7 @@ class HfWeights : public Weights {
   Location locate(const TensorId& id) const {
     const std::vector<HfPlace> places = names_.places(id);
     for (const HfPlace& place : places) {
-      const HfTensor* tensor = folder_.find(place.name);
+      const HfTensor* tensor = find_hf_weight(folder_, place.name);
       if (tensor == nullptr) continue;
       return bridge::with_context([&] { return bridge::printable(tensor->name); },
                                   [&] { return located(*tensor, place, id); });
@@ -284,7 +294,8 @@ class HfWeights : public Weights {
       shape.erase(shape.begin());
     }
     if (shape.empty()) return location;  // a number, which is never a canonical tensor
-    if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
+    shape.back() =
+        bridge::checked_mul(shape.back(), elements_of_number(tensor), "number of columns");
     if (place.expert_axis) location.first_row = id.expert * shape[0];
     if (place.transposed) {
       if (shape.size() != 2) {
@@ -323,35 +334,60 @@ class HfWeights : public Weights {
 
   void mark_scales(std::vector<StoredTensor>& tensors) const {
     for (const HfTensor& tensor : folder_.tensors) {
-      const HfTensor* scale = is_quantized(tensor) ? find_scale(tensor.name) : nullptr;
+      if (!is_quantized(tensor)) continue;
+      const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
       if (scale != nullptr) tensors[index_of(*scale)].unread = "scales of a quantized tensor";
+      for (const HfTensor* beside : hf_tensors_beside(folder_, hf_weight_name(tensor.name))) {
+        tensors[index_of(*beside)].unread = "beside a quantized tensor, for other readers";
+      }
     }
   }
 
   // Returns nullptr if there are no scales.
   const HfTensor* find_scale(const std::string& name) const {
-    const HfTensor* scale = folder_.find(name + std::string(kScaleSuffix));
-    if (scale != nullptr || !name.ends_with(kWeight)) return scale;
+    for (const std::string_view suffix : kScaleSuffixes) {
+      const HfTensor* scale = folder_.find(name + std::string(suffix));
+      if (scale != nullptr) return scale;
+    }
+    if (!name.ends_with(kWeight)) return nullptr;
     return folder_.find(name.substr(0, name.size() - kWeight.size()).append(kScale));
   }
 
   const HfTensor& scale_of(const HfTensor& tensor) const {
-    const HfTensor* scale = find_scale(tensor.name);
+    const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
     if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
-    const Block block = is_fp4(tensor) ? kFp4Block : block_;
-    if (block.rows == 0) {
+    if (!block_ && !is_fp4(tensor)) {
       bridge::bad_input("quantized, but config.json has no quantization_config");
     }
-    const auto blocks = [](int64_t size, int64_t of) { return (size - 1) / of + 1; };
-    const int64_t columns_a_number = is_fp4(tensor) ? 2 : 1;
-    if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1 ||
-        scale->shape != bridge::Shape{blocks(tensor.shape[0], block.rows),
-                                      blocks(columns_a_number * tensor.shape[1], block.columns)}) {
+    if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
+      bridge::bad_input(
+          fmt::format("quantized, but its shape is {}", bridge::shape_text(tensor.shape)));
+    }
+    const HfBlock block = block_in(tensor);
+    const bridge::Shape grid = grid_of(tensor);
+    const bool is_number =
+        bridge::element_count(grid) == 1 && bridge::element_count(scale->shape) == 1;
+    if (scale->shape != grid && !is_number) {
       bridge::bad_input(fmt::format("shape {} in blocks of {} x {} with scales of shape {}",
                                     bridge::shape_text(tensor.shape), block.rows, block.columns,
                                     bridge::shape_text(scale->shape)));
     }
     return *scale;
+  }
+
+  static bridge::Shape shape_of_elements(const HfTensor& matrix) {
+    return {matrix.shape.at(0), elements_of_number(matrix) * matrix.shape.at(1)};
+  }
+
+  HfBlock block_in(const HfTensor& matrix) const {
+    return (is_fp4(matrix) ? kFp4Block : block_.value()).in(shape_of_elements(matrix));
+  }
+
+  // The blocks of a matrix, down and across.
+  bridge::Shape grid_of(const HfTensor& matrix) const {
+    const bridge::Shape shape = shape_of_elements(matrix);
+    const HfBlock block = block_in(matrix);
+    return {(shape[0] - 1) / block.rows + 1, (shape[1] - 1) / block.columns + 1};
   }
 
   // Checks that every tensor of the folder is one of the model's, the scales of one, or known to be
@@ -365,6 +401,9 @@ class HfWeights : public Weights {
       if (!is_quantized(found)) return;
       mark(bridge::with_context([&] { return bridge::printable(found.name); },
                                 [&]() -> const HfTensor& { return scale_of(found); }));
+      for (const HfTensor* beside : hf_tensors_beside(folder_, hf_weight_name(found.name))) {
+        mark(*beside);
+      }
     });
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i] || is_unused(folder_.tensors[i].name)) continue;
@@ -373,9 +412,9 @@ class HfWeights : public Weights {
     }
   }
 
-  // The scales of an unused tensor are unused too.
-  bool is_unused(std::string_view name) const {
-    if (name.ends_with(kScaleSuffix)) name.remove_suffix(kScaleSuffix.size());
+  // The scales of an unused tensor are unused too, and so is what else lies beside it.
+  bool is_unused(const std::string& stored) const {
+    const std::string name = hf_weight_name(stored);
     return names_.is_unused(name) || (drop_mtp_ && names_.is_mtp(name));
   }
 
@@ -393,7 +432,7 @@ class HfWeights : public Weights {
     bridge::Shape shape = location.shape;
     shape.at(0) = end - begin;
     if (location.columns.count > 0) shape.back() = location.columns.total;
-    if (is_fp4(found)) shape.back() /= 2;
+    shape.back() /= elements_of_number(found);
     at::Tensor out = at::empty(shape, at::TensorOptions().dtype(torch_type(found.dtype)));
     const std::span<std::byte> bytes = bytes_of(out);
     const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
@@ -438,7 +477,8 @@ class HfWeights : public Weights {
                             int64_t end) {
     const HfTensor& found = *location.tensor;
     const HfTensor& scale = scale_of(found);
-    const Block block = is_fp4(found) ? kFp4Block : block_;
+    const HfBlock block = block_in(found);
+    const bridge::Shape grid = grid_of(found);
     at::Tensor scale_row = at::empty({end - begin}, at::kInt);
     int32_t* block_row = scale_row.mutable_data_ptr<int32_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
@@ -449,9 +489,8 @@ class HfWeights : public Weights {
     const auto [least, most] = std::minmax_element(block_row, block_row + (end - begin));
     const int32_t first = *least;
     const at::Tensor scales =
-        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, first, *most + 1);
-    return {is_fp4(found) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3, codes, scales,
-            scale_row - first, block.columns};
+        stored_rows({&scale, 0, grid, {0, 0, grid[0], 0, 0}}, first, *most + 1);
+    return {format_of(found), codes.view(at::kByte), scales, scale_row - first, block.columns};
   }
 
   bridge::FileSystem& fs_;
@@ -460,7 +499,7 @@ class HfWeights : public Weights {
   bool drop_mtp_;
   ModelConfig config_;
   HfNames names_;
-  Block block_;
+  std::optional<HfBlock> block_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
   struct Transposed {
     const HfTensor* tensor = nullptr;

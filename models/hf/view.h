@@ -8,6 +8,8 @@
 //            X.scale, one scale per row and 32 columns
 //   value = BF16(float(code) * scale), one rounding
 //
+// INT4, and FP8 with a scale per row or tensor, are in quantization.h.
+//
 // A canonical tensor may be some rows or columns of a stored one, and a stored one may have all
 // experts on its first axis (names.h).
 // Truth: transformers/integrations/finegrained_fp8.py; fp8_cast_bf16.py of DeepSeek-V3;

@@ -59,7 +59,8 @@ CONFIGS = {
     "endless_layers": (dict(num_hidden_layers=10**15), 3, "is no number of layers"),
     "no_heads": (dict(num_attention_heads=0), 3, "the number of heads is 0"),
     "negative_size": (dict(hidden_size=-72), 3, "the hidden size is -72"),
-    "scales_of_one": (dict(quantization_config={"quant_method": "fp8", "weight_block_size": None}), 5, "scales by block of two sizes"),
+    "scales_unknown": (dict(quantization_config={"quant_method": "gptq", "bits": 4}), 5, "scales by block of two sizes"),
+    "int8": (dict(quantization_config={"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}), 5, "INT4 by group"),
 }
 
 

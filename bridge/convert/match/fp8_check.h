@@ -1,22 +1,16 @@
-// Refuses FP8 with one scale for a whole tensor, as ModelOpt and compressed-tensors write it. The
-// tables know only scales by block. The check recognises the format by what its writers leave
-// behind:
-//
-//   ModelOpt             config.json: quantization_config with quant_algo "FP8"; older releases say
-//                        so only in hf_quant_config.json. X.weight (F8_E4M3), X.weight_scale,
-//                        X.input_scale
-//   compressed-tensors   the same tensors
+// Refuses FP8 with one scale for a whole tensor where nothing in config.json says so: such a scale is
+// recognised by its name, X.weight_scale beside X.weight (F8_E4M3). Older releases of ModelOpt say
+// what they are in hf_quant_config.json only.
 //
 // Truth: modelopt/torch/export/quant_utils.py, compressed_tensors/quantization.
 #pragma once
 
 #include "bridge/io/hf/hf_folder.h"
-#include "mappings/table/table.h"
+#include "mappings/binding/binding.h"
 
 namespace bridge {
 
-// Errors: kUnsupported.
-void refuse_fp8_with_one_scale(const mappings::Json& config);
-void refuse_fp8_with_one_scale(const HfFolder& folder);
+// Errors: kUnsupported, if the configuration has no weights with a scale of this name.
+void refuse_fp8_with_one_scale(const HfFolder& folder, const mappings::Binding& binding);
 
 }  // namespace bridge

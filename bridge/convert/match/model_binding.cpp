@@ -1,6 +1,5 @@
 #include "bridge/convert/match/model_binding.h"
 
-#include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/nvfp4_check.h"
 #include "bridge/io/base/json_strict.h"
 #include "mappings/table/registry.h"
@@ -28,7 +27,6 @@ BoundModel bind_model(std::string_view config_text, std::string_view config_name
         parse_json(config_text, {.max_bytes = kLargestConfig, .non_finite = true});
     if (!json.is_object()) bad_input("not a JSON object");
     refuse_nvfp4(json);
-    refuse_fp8_with_one_scale(json);
     return json;
   });
   std::unique_ptr<const mappings::Table> own;

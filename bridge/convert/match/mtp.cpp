@@ -143,7 +143,9 @@ std::vector<std::string> check_mtp(const HfFolder& folder, const mappings::Bindi
     return check_added(printable(folder.path.string()), prefix,
                        tensors_with_prefix(folder, prefix).size(), binding, keep_mtp);
   }
-  const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
+  const auto has = [&](std::string_view name) {
+    return find_stored(folder, binding, std::string(name)) != nullptr;
+  };
   return check(
       {printable(folder.path.string()),
        [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
@@ -174,8 +176,9 @@ std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings:
 }
 
 int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& binding) {
-  const size_t dialect =
-      binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
+  const size_t dialect = binding.choose_dialect([&](std::string_view name) {
+    return find_stored(folder, binding, std::string(name)) != nullptr;
+  });
   return count_depths(
       [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
       [&](const std::string& prefix) { return !tensors_with_prefix(folder, prefix).empty(); });
@@ -194,23 +197,24 @@ std::vector<const HfTensor*> uncounted_mtp(const HfFolder& folder, const mapping
                                            size_t dialect) {
   std::vector<const HfTensor*> found;
   if (binding.uncounted_mtp() == nullptr) return found;
-  const auto has = [&](std::string_view name) { return folder.find(name) != nullptr; };
+  const auto has = [&](std::string_view name) {
+    return find_stored(folder, binding, std::string(name)) != nullptr;
+  };
   // A prefix without a number names the same tensors in every depth.
   std::unordered_set<const HfTensor*> seen;
-  const auto take = [&](const HfTensor* tensor) {
-    if (tensor != nullptr && seen.insert(tensor).second) found.push_back(tensor);
+  const auto take = [&](const HfTensor& tensor) {
+    if (seen.insert(&tensor).second) found.push_back(&tensor);
   };
   for (int64_t depth = binding.promised_mtp_depths();; ++depth) {
     // An ordinary layer that config.json does not count is no MTP layer.
     if (!binding.is_mtp_layer(dialect, depth, has)) return found;
     const size_t before = found.size();
     binding.for_each_mtp_name(dialect, depth, [&](const std::string& name) {
-      const HfTensor* tensor = folder.find(name);
+      const HfTensor* tensor = find_stored(folder, binding, name);
       if (tensor == nullptr) return;
-      take(tensor);
+      take(*tensor);
       const mappings::BlockScheme* scheme = find_scheme(binding, tensor->dtype);
-      const auto scales = scheme == nullptr ? std::nullopt : scheme->scale_name(name);
-      if (scales) take(folder.find(*scales));
+      if (scheme != nullptr) for_each_beside(folder, *scheme, name, take);
     });
     if (found.size() == before) return found;
   }

@@ -27,7 +27,7 @@ class Matcher {
     MatchedTensor matched{logical, {}, Dtype::kBF16};
     bool fits = true;
     for (const mappings::HfTensorSpec& spec : logical.hf) {
-      const HfTensor* tensor = folder_.find(spec.name);
+      const HfTensor* tensor = find_stored(folder_, binding_, spec.name);
       if (tensor == nullptr) {
         accounting_.missing(spec.name);
         fits = false;
@@ -64,16 +64,20 @@ class Matcher {
       ++part->tensors;
     };
     for (const mappings::HfTensorSpec& spec : logical.hf) {
-      const HfTensor* tensor = folder_.find(spec.name);
+      const HfTensor* tensor = find_stored(folder_, binding_, spec.name);
       if (tensor == nullptr) {
         ++part->missing;
         continue;
       }
       drop(use(*tensor));
       BlockScales scales;
+      const size_t before = beside_.size();
       if (!check(*tensor, spec, *logical.row, scales) || !scales.quantized()) continue;
+      // The part's scales, and what lies beside them, are among the dropped tensors.
       drop(scales.tensor);
-      scales_.pop_back();  // the part's scales are among the dropped tensors
+      scales_.pop_back();
+      std::for_each(beside_.begin() + static_cast<std::ptrdiff_t>(before), beside_.end(), drop);
+      beside_.resize(before);
     }
   }
 
@@ -86,6 +90,16 @@ class Matcher {
     if (!dropped.equals.empty()) {
       const HfTensor* original = folder_.find(dropped.equals);
       if (original == nullptr) return;  // its own row reports it as missing
+      const mappings::BlockScheme* scheme = find_scheme(binding_, tensor->dtype);
+      if (scheme != nullptr && original->dtype != tensor->dtype) {
+        // A quantized copy is another tensor than its original, with scales of its own.
+        result.dropped.push_back(source);
+        for_each_beside(folder_, *scheme, dropped.name, [&](const HfTensor& beside) {
+          source.tensor = use(beside);
+          result.dropped.push_back(source);
+        });
+        return;
+      }
       if (original->dtype != tensor->dtype || original->shape != tensor->shape) {
         accounting_.wrong(
             dropped.name,
@@ -116,7 +130,10 @@ class Matcher {
     }
   }
 
-  std::vector<int32_t> take_scales() { return std::move(scales_); }
+  void take_scales(SourceMatch& result) {
+    result.scales = std::move(scales_);
+    result.beside = std::move(beside_);
+  }
 
  private:
   int32_t index_of(const HfTensor& tensor) const {
@@ -154,27 +171,28 @@ class Matcher {
       return true;  // scales beside such a tensor are reported as unknown
     }
     if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
-        !scheme->scale_name(spec.name)) {
+        scheme->stored_name(spec.name) != tensor.name) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));
     }
-    return find_scales(tensor, spec.shape, *scheme, scales);
+    return find_scales(tensor, spec, *scheme, scales);
   }
 
-  bool find_scales(const HfTensor& tensor, const Shape& weight, const mappings::BlockScheme& scheme,
-                   BlockScales& scales) {
-    const std::string name = *scheme.scale_name(tensor.name);
+  bool find_scales(const HfTensor& tensor, const mappings::HfTensorSpec& weight,
+                   const mappings::BlockScheme& scheme, BlockScales& scales) {
+    const std::string name = *scheme.scale_name(weight.name);
     const HfTensor* found = folder_.find(name);
     if (found == nullptr) {
       return wrong(tensor.name,
                    fmt::format("{} without its scales {}", safetensors_name(tensor.dtype), name));
     }
     const int32_t index = use(*found);
-    const Shape shape = scheme.scale_shape(weight);
-    if (found->shape != shape) {
-      return wrong(name, fmt::format("shape {}, blocks of {} x {} of {} need {}",
-                                     shape_text(found->shape), scheme.block_rows,
-                                     scheme.block_columns, shape_text(weight), shape_text(shape)));
+    const Shape block = scheme.block_of(weight.shape);
+    if (!scheme.fits_scales(found->shape, weight.shape)) {
+      return wrong(
+          name, fmt::format("shape {}, blocks of {} x {} of {} need {}", shape_text(found->shape),
+                            block[0], block[1], shape_text(weight.shape),
+                            shape_text(scheme.scale_shape(weight.shape))));
     }
     const auto& allowed = scheme.quantization->scale_dtypes;
     if (std::find(allowed.begin(), allowed.end(), found->dtype) == allowed.end()) {
@@ -182,8 +200,10 @@ class Matcher {
                                      safetensors_name(found->dtype)));
     }
     scales_.push_back(index);
-    scales = {index, found->dtype, static_cast<int32_t>(scheme.block_rows),
-              static_cast<int32_t>(scheme.block_columns)};
+    for_each_beside(folder_, scheme, weight.name, [&](const HfTensor& beside) {
+      if (&beside != found) beside_.push_back(use(beside));
+    });
+    scales = {index, found->dtype, static_cast<int32_t>(block[0]), static_cast<int32_t>(block[1])};
     return true;
   }
 
@@ -193,6 +213,7 @@ class Matcher {
   Accounting& accounting_;
   std::vector<bool> used_;
   std::vector<int32_t> scales_;
+  std::vector<int32_t> beside_;
 };
 
 }  // namespace
@@ -204,6 +225,26 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
   return nullptr;
 }
 
+const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& binding,
+                            const std::string& weight_name) {
+  const HfTensor* found = folder.find(weight_name);
+  for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
+    if (found != nullptr) break;
+    if (const auto name = scheme.stored_name(weight_name)) found = folder.find(*name);
+  }
+  return found;
+}
+
+void for_each_beside(const HfFolder& folder, const mappings::BlockScheme& scheme,
+                     const std::string& weight_name,
+                     const std::function<void(const HfTensor&)>& fn) {
+  std::vector<std::string> names = scheme.names_beside(weight_name);
+  if (auto scales = scheme.scale_name(weight_name)) names.insert(names.begin(), *scales);
+  for (const std::string& name : names) {
+    if (const HfTensor* tensor = folder.find(name)) fn(*tensor);
+  }
+}
+
 bool may_be_quantized(const mappings::Row& row) {
   return !row.keep && row.op->takes_quantized;
 }
@@ -212,10 +253,11 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
                          const SourceMatchOptions& options, Accounting& accounting,
                          const std::function<void(const MatchedTensor&)>& fn) {
   refuse_nvfp4(folder);
-  refuse_fp8_with_one_scale(folder);
+  refuse_fp8_with_one_scale(folder, binding);
   SourceMatch result;
-  result.dialect =
-      binding.choose_dialect([&](std::string_view name) { return folder.find(name) != nullptr; });
+  result.dialect = binding.choose_dialect([&](std::string_view name) {
+    return find_stored(folder, binding, std::string(name)) != nullptr;
+  });
   Matcher matcher(folder, binding, options.unlike_dtypes, accounting);
   const std::vector<std::string> present =
       check_mtp(folder, binding, result.dialect, options.keep_mtp);
@@ -237,7 +279,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
     matcher.drop_uncounted(*tensor, *binding.uncounted_mtp(), result);
   }
   matcher.report_unused();
-  result.scales = matcher.take_scales();
+  matcher.take_scales(result);
   return result;
 }
 

@@ -53,6 +53,7 @@ struct SourceMatch {
   size_t dialect = 0;
   std::vector<DroppedSource> dropped;
   std::vector<int32_t> scales;            // of quantized tensors; their bytes go to the sidecar
+  std::vector<int32_t> beside;            // the rest of what lies beside these; likewise
   std::vector<int32_t> mtp;               // left out by --mtp drop
   std::vector<std::string> mtp_prefixes;  // of these: "model.layers.61."
   std::vector<PartLeftOut> parts;         // in the order of the table's rows
@@ -71,6 +72,16 @@ void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t
 
 // Returns how HF tensors of this dtype are quantized; nullptr: the table does not say.
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
+
+// Returns the tensor of a folder that holds a weight: under the weight's name, or under the one that
+// its elements have if it is quantized; nullptr: there is none.
+const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& binding,
+                            const std::string& weight_name);
+
+// Calls fn(tensor) for the scales of a quantized weight, and for what else lies beside it.
+void for_each_beside(const HfFolder& folder, const mappings::BlockScheme& scheme,
+                     const std::string& weight_name,
+                     const std::function<void(const HfTensor&)>& fn);
 
 // True if tensors of a row may be quantized with scales beside them. Rows that must keep a dtype
 // may not, nor rows whose op does not take scales.

@@ -29,7 +29,7 @@ class Planner {
 
   ExportPlan make(FileSystem& fs) {
     const auto known = [&](std::string_view name) {
-      return layout_ != nullptr && layout_->find(name) != nullptr;
+      return layout_ != nullptr && find_stored(*layout_, binding_, std::string(name)) != nullptr;
     };
     refuse_missing_scales();
     const size_t dialect = layout_ != nullptr  ? binding_.choose_dialect(known)
@@ -101,7 +101,8 @@ class Planner {
       transfer.inputs = {{index, tensor.found.dtype, {}}};
       transfer.part = static_cast<int>(part);
       transfer.end = element_count(spec.shape);
-      const HfTensor* before = layout_ == nullptr ? nullptr : layout_->find(spec.name);
+      const HfTensor* before =
+          layout_ == nullptr ? nullptr : find_stored(*layout_, binding_, spec.name);
       const mappings::BlockScheme* scheme =
           before == nullptr ? nullptr : find_scheme(binding_, before->dtype);
       if (scheme != nullptr && !may_be_quantized(*tensor.logical.row)) {
@@ -180,7 +181,7 @@ class Planner {
     const auto name = scheme.scale_name(spec.name);
     const HfTensor* scales = name ? layout_->find(*name) : nullptr;
     if (before.shape != scheme.stored_shape(spec.shape) || spec.shape.size() != 2 ||
-        scales == nullptr || scales->shape != scheme.scale_shape(spec.shape)) {
+        scales == nullptr || !scheme.fits_scales(scales->shape, spec.shape)) {
       accounting_.wrong(spec.name,
                         fmt::format("{} {} with scales {} in the origin",
                                     safetensors_name(before.dtype), shape_text(before.shape),
@@ -188,8 +189,9 @@ class Planner {
       return;
     }
     auto again = std::make_shared<Requantize>();
-    again->source = {-1, scales->dtype, static_cast<int32_t>(scheme.block_rows),
-                     static_cast<int32_t>(scheme.block_columns)};
+    const Shape block = scheme.block_of(spec.shape);
+    again->source = {-1, scales->dtype, static_cast<int32_t>(block[0]),
+                     static_cast<int32_t>(block[1])};
     const bool in_sidecar =
         sidecar_has(before) && sidecar_has(*scales) && origin_.sidecar_keeps(scales->name);
     if (in_sidecar) {
@@ -205,12 +207,43 @@ class Planner {
     again->scale_target = static_cast<int32_t>(plan_.outputs.size()) + 1;
     transfer.to = scheme.quantization->dtype;
     transfer.requantize = std::move(again);
-    add_output(spec.name, before.dtype, before.shape, std::move(transfer));
+    if (plan_.text_form) name_in_text_form(scheme, spec.name);
+    add_output(before.name, before.dtype, before.shape, std::move(transfer));
     ExportPlan::Output& output = plan_.outputs.back();
     if (!in_sidecar || !origin_.witnesses->any(output.witnesses_of)) output.witnesses_of = -1;
-    if (plan_.text_form) text_names_[*name] = *scheme.scale_name(output.name);
     name_output(*name, scales->dtype, scales->shape);
     ++plan_.quantized;
+    for_each_beside(*layout_, scheme, spec.name, [&](const HfTensor& beside) {
+      if (&beside != scales) put_back_beside(beside);
+    });
+  }
+
+  // Names what a quantized weight is stored in as the text form names the weight.
+  void name_in_text_form(const mappings::BlockScheme& scheme, const std::string& weight) {
+    const std::string in_text_form = spelled(weight);
+    text_names_[*scheme.scale_name(weight)] = *scheme.scale_name(in_text_form);
+    text_names_[*scheme.stored_name(weight)] = *scheme.stored_name(in_text_form);
+    const std::vector<std::string> names = scheme.names_beside(weight);
+    const std::vector<std::string> spellings = scheme.names_beside(in_text_form);
+    for (size_t i = 0; i < names.size(); ++i) text_names_[names[i]] = spellings[i];
+  }
+
+  // Writes what lies beside a quantized weight as the origin holds it: no Megatron tensor says it.
+  void put_back_beside(const HfTensor& before) {
+    if (const auto input = held_input(before)) {
+      add_as_it_was(before, *input);
+    } else {
+      accounting_.wrong(before.name, "the sidecar does not hold it");
+    }
+  }
+
+  // An input with the bytes that the sidecar, else the reference, holds of a tensor of the origin.
+  std::optional<int32_t> held_input(const HfTensor& before) {
+    if (sidecar_has(before) && origin_.sidecar_keeps(before.name)) {
+      return keep_of_sidecar(before.name);
+    }
+    if (origin_.from_reference()) return keep_of_reference(before);
+    return std::nullopt;
   }
 
   bool sidecar_has(const HfTensor& tensor) const {
@@ -221,10 +254,16 @@ class Planner {
   }
 
   void leave_scales_out(const std::string& name, const mappings::BlockScheme& scheme) {
-    const auto scales = scheme.scale_name(name);
-    if (!scales) return;
-    left_out_.insert(*scales);
+    if (!scheme.scale_name(name)) return;
+    leave_stored_out(name, scheme);
     ++plan_.dequantized;
+  }
+
+  // What a quantized weight is stored in has no place in the output, unless it has its name.
+  void leave_stored_out(const std::string& name, const mappings::BlockScheme& scheme) {
+    if (const auto stored = scheme.stored_name(name)) left_out_.insert(*stored);
+    for_each_beside(*layout_, scheme, name,
+                    [&](const HfTensor& beside) { left_out_.insert(beside.name); });
   }
 
   // Brings back a tensor that convert-hf dropped by rule if the origin had it or, without an
@@ -235,6 +274,10 @@ class Planner {
     if (options_.text_only && !drop.drop->part.empty()) {
       left_out_.insert(drop.name);
       return;
+    }
+    if (const mappings::BlockScheme* scheme = scheme_of_copy(before, drop)) {
+      if (!options_.dtype && put_back_quantized(*before, *scheme)) return;
+      leave_stored_out(drop.name, *scheme);
     }
     if (!drop.equals.empty()) {
       const auto original = by_name_.find(drop.equals);
@@ -251,6 +294,26 @@ class Planner {
       return;
     }
     add_as_it_was(*before, keep_of_sidecar(drop.name));
+  }
+
+  // Returns how the origin quantized a copy that its original is not; nullptr: it did not.
+  const mappings::BlockScheme* scheme_of_copy(const HfTensor* before,
+                                              const mappings::DroppedTensor& drop) const {
+    if (before == nullptr || drop.equals.empty()) return nullptr;
+    const HfTensor* original = layout_->find(drop.equals);
+    return original == nullptr || original->dtype == before->dtype
+               ? nullptr
+               : find_scheme(binding_, before->dtype);
+  }
+
+  // Puts back a quantized tensor with its scales; returns false if their bytes are nowhere.
+  bool put_back_quantized(const HfTensor& before, const mappings::BlockScheme& scheme) {
+    const auto input = held_input(before);
+    if (!input) return false;
+    add_as_it_was(before, *input);
+    for_each_beside(*layout_, scheme, before.name,
+                    [&](const HfTensor& beside) { add_as_it_was(beside, *held_input(beside)); });
+    return true;
   }
 
   // Puts back a tensor that Megatron has no place for, from the sidecar if it kept the bytes, else
@@ -303,7 +366,11 @@ class Planner {
       }
       add_as_it_was(stored, input.tensor);
       if (!scales.quantized()) continue;
-      add_as_it_was(folder.tensors[static_cast<size_t>(scales.tensor)], keep(scales.tensor));
+      for_each_beside(folder, *find_scheme(binding_, stored.dtype), tensor.name,
+                      [&](const HfTensor& beside) {
+                        const auto index = &beside - folder.tensors.data();
+                        add_as_it_was(beside, keep(static_cast<int32_t>(index)));
+                      });
     }
     plan_.warnings.push_back(fmt::format("{}; {} tensors are put back from the {}", why,
                                          from.tensors.size(),
@@ -351,12 +418,11 @@ class Planner {
     binding_.for_each_tensor(dialect, false, [&](const mappings::LogicalTensor& logical) {
       if (logical.row->part.empty()) return;
       for (const mappings::HfTensorSpec& spec : logical.hf) {
-        const HfTensor* tensor = layout_->find(spec.name);
+        const HfTensor* tensor = find_stored(*layout_, binding_, spec.name);
         if (tensor == nullptr) continue;
-        left_out_.insert(spec.name);
+        left_out_.insert(tensor->name);
         const mappings::BlockScheme* scheme = find_scheme(binding_, tensor->dtype);
-        const auto scales = scheme == nullptr ? std::nullopt : scheme->scale_name(spec.name);
-        if (scales) left_out_.insert(*scales);
+        if (scheme != nullptr) leave_stored_out(spec.name, *scheme);
       }
     });
   }

@@ -1,6 +1,6 @@
 // The scalar reference of the block codec, and the choice of the instruction set.
 //
-//   1. A run goes through buffers of kChunk elements: codes of one byte each (FP4 unpacked) and F32
+//   1. A run goes through buffers of kChunk elements: codes of one byte each (unpacked) and F32
 //      values.
 //   2. Codes become F32 products, then values: the last step is cast_floats, which also counts
 //      overflows.
@@ -20,6 +20,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/block_codec_forms.h"
 #include "bridge/io/number/codec.h"
+#include "bridge/io/number/int4.h"
 
 namespace bridge {
 namespace {
@@ -29,6 +30,12 @@ static_assert(std::endian::native == std::endian::little);
 constexpr size_t kChunk = 256;
 using Codes = std::array<uint8_t, kChunk>;
 using Floats = std::array<float, kChunk>;
+
+// Calls fn(F{}) for the format F.
+template <typename Fn>
+auto with_any_format(Dtype format, const Fn& fn) {
+  return format == Dtype::kI4 ? fn(Int4{}) : with_format(format, fn);
+}
 
 uint32_t magnitude_bits(float x) {
   return std::bit_cast<uint32_t>(x) & 0x7fffffff;
@@ -46,7 +53,7 @@ void for_each_chunk(size_t length, const Fn& fn) {
 template <typename F>
 void unpack(std::span<const std::byte> run, size_t first, std::span<uint8_t> codes) {
   for (size_t i = 0; i < codes.size(); ++i) {
-    if constexpr (F::kDtype == Dtype::kF4E2M1) {
+    if constexpr (F::kBits == 4) {
       const auto pair = static_cast<uint8_t>(run[(first + i) / 2]);
       codes[i] = i % 2 == 0 ? pair & 0xf : pair >> 4;
     } else {
@@ -57,7 +64,7 @@ void unpack(std::span<const std::byte> run, size_t first, std::span<uint8_t> cod
 
 template <typename F>
 void pack(std::span<const uint8_t> codes, std::span<std::byte> run, size_t first) {
-  if constexpr (F::kDtype == Dtype::kF4E2M1) {
+  if constexpr (F::kBits == 4) {
     for (size_t i = 0; i < codes.size(); i += 2) {
       run[(first + i) / 2] = static_cast<std::byte>(codes[i] | codes[i + 1] << 4);
     }
@@ -95,6 +102,11 @@ float product(uint8_t code, float scale) {
   return result;
 }
 
+template <>
+float product<Int4>(uint8_t code, float scale) {
+  return Int4::product(code, scale);
+}
+
 // The magnitude code nearest to x, which is neither negative nor NaN; ties to even, saturating.
 template <typename F>
 int nearest(float x) {
@@ -110,6 +122,21 @@ int nearest(float x) {
 template <typename F>
 uint8_t with_sign(int magnitude, bool negative) {
   return static_cast<uint8_t>(magnitude | (negative ? F::kSignCode : 0));
+}
+
+// The code of the value under a scale, rounded. clipped: see BlockCodec::quantize.
+template <typename F>
+uint8_t rounded(float value, float scale, int64_t& clipped) {
+  constexpr int kNan = F::kHasNan ? F::kNanCode : 0;
+  const float quotient = std::fabs(value) / std::fabs(scale);
+  const int magnitude = std::isnan(quotient) ? kNan : nearest<F>(quotient);
+  clipped += quotient > F::kClippedAbove ? 1 : 0;
+  return with_sign<F>(magnitude, std::signbit(value) != std::signbit(scale));
+}
+
+template <>
+uint8_t rounded<Int4>(float value, float scale, int64_t& clipped) {
+  return Int4::rounded(value, scale, clipped);
 }
 
 // The values after rounding to dtype `to`, held in F32.
@@ -140,6 +167,11 @@ uint8_t candidate(float value, float scale) {
   return with_sign<F>(magnitude, std::signbit(value) != std::signbit(scale));
 }
 
+template <>
+uint8_t candidate<Int4>(float value, float scale) {
+  return Int4::candidate(value, scale);
+}
+
 template <typename F>
 int64_t find_codes_as(Dtype from, std::span<const std::byte> values, float scale,
                       std::span<std::byte> run) {
@@ -156,7 +188,7 @@ int64_t find_codes_as(Dtype from, std::span<const std::byte> values, float scale
     for (size_t i = 0; i < count; ++i) {
       const bool same = std::bit_cast<uint32_t>(wanted[i]) == std::bit_cast<uint32_t>(given[i]);
       if (same && (F::kHasNan || !std::isnan(wanted[i]))) continue;
-      codes[i] = 0;
+      codes[i] = F::kZeroCode;
       ++unrepresentable;
     }
     pack<F>(candidates, run, first);
@@ -187,27 +219,21 @@ void quantize_as(Dtype from, std::span<const std::byte> values, float scale,
   Codes codes;
   for_each_chunk(length, [&](size_t first, size_t count) {
     widen(from, elements(from, values, first, count), std::span(floats).first(count));
-    for (size_t i = 0; i < count; ++i) {
-      const float quotient = std::fabs(floats[i]) / std::fabs(scale);
-      constexpr int kNan = F::kHasNan ? F::kNanCode : 0;
-      const int magnitude = std::isnan(quotient) ? kNan : nearest<F>(quotient);
-      codes[i] = with_sign<F>(magnitude, std::signbit(floats[i]) != std::signbit(scale));
-      clipped += quotient > F::kClippedAbove ? 1 : 0;
-    }
+    for (size_t i = 0; i < count; ++i) codes[i] = rounded<F>(floats[i], scale, clipped);
     pack<F>(std::span(codes).first(count), run, first);
   });
 }
 
 void dequantize(Dtype format, std::span<const std::byte> codes, float scale, Dtype to,
                 std::span<std::byte> values, int64_t& overflowed) {
-  with_format(format,
-              [&]<typename F>(F) { dequantize_as<F>(codes, scale, to, values, overflowed); });
+  with_any_format(format,
+                  [&]<typename F>(F) { dequantize_as<F>(codes, scale, to, values, overflowed); });
 }
 
 int64_t find_codes(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes) {
-  return with_format(format,
-                     [&]<typename F>(F) { return find_codes_as<F>(from, values, scale, codes); });
+  return with_any_format(
+      format, [&]<typename F>(F) { return find_codes_as<F>(from, values, scale, codes); });
 }
 
 float amax(Dtype from, std::span<const std::byte> values) {
@@ -227,7 +253,8 @@ float amax(Dtype from, std::span<const std::byte> values) {
 
 void quantize(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
               std::span<std::byte> codes, int64_t& clipped) {
-  with_format(format, [&]<typename F>(F) { quantize_as<F>(from, values, scale, codes, clipped); });
+  with_any_format(format,
+                  [&]<typename F>(F) { quantize_as<F>(from, values, scale, codes, clipped); });
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// Block-scaled quantized elements: FP8 (e4m3fn) and FP4 (e2m1, two to a byte, even column in the
-// low nibble), each times a scale that a block of them shares. All functions work on one run of
-// elements of one block (a row of it), so they know no geometry.
+// Block-scaled quantized elements: FP8 (e4m3fn), FP4 (e2m1) and INT4 (int4.h), the last two with two
+// to a byte and the even column in the low nibble, each times a scale that a block of them shares.
+// All functions work on one run of elements of one block (a row of it), so they know no geometry.
 //
 //   dequantize   v = round_to(dtype, float(code) * scale): one F32 product and one rounding, as the
 //                models' owners do. A NaN (of the code, the scale, or 0 * inf) becomes the quiet
@@ -9,12 +9,14 @@
 //                |v| / |scale| (F32 division, ties to even, saturating; NaN gives 0, but infinite v
 //                and scale give 1) with v's sign (flipped for a negative scale). If c0 does not
 //                dequantize to v bit for bit, no code does (see below), and the element is
-//                unrepresentable. The canonical NaN has code 0x7f or 0xff (FP4: none).
+//                unrepresentable. The canonical NaN has code 0x7f or 0xff (FP4, INT4: none).
 //   quantize     code = nearest(clamp(v / scale, -max, max)), ties to even, sign of zero kept; a
-//                NaN becomes 0x7f or 0xff (FP4: a zero)
+//                NaN becomes 0x7f or 0xff (FP4, INT4: a zero)
 //   new_scale    F32: max(amax, 1e-4) / 448; BF16: that rounded to nearest even; E8M0: that rounded
 //                up to a power of two (by exponent bits). FP4 has E8M0 only:
-//                max(amax, 6 * 2^-126) / 6 rounded up to a power of two
+//                max(amax, 6 * 2^-126) / 6 rounded up to a power of two. INT4 has F32 and BF16:
+//                amax / 7, so that no value is clipped, and where that is 0 the machine epsilon of
+//                the scale's type, as compressed-tensors has it
 //
 // Why find_codes tries no other code: where v is normal, neighbouring products are at least v / 16
 // apart and rounding moves them by at most v / 256, so at most one code gives v, the nearest. Where
@@ -26,7 +28,7 @@
 // Every result has the same bits on every instruction set: tests compare the vector forms with the
 // scalar reference. Truth: inference/kernel.py of DeepSeek-V3.2 and V4 (act_quant, fp4_quant,
 // fast_round_scale), fp8_cast_bf16.py of DeepSeek-V3; OCP Microscaling Formats 1.0 for e4m3, e2m1
-// and e8m0.
+// and e8m0; compressed-tensors (forward_helpers.py, calculate_qparams) for INT4.
 #pragma once
 
 #include <cstddef>
@@ -43,21 +45,21 @@ namespace bridge {
 float load_scale(Dtype dtype, const std::byte* at);
 void store_scale(Dtype dtype, float scale, std::byte* at);
 
-// The operations in one instruction set. codes hold n * bits_of(format) / 8 bytes for n values; FP4
-// runs have an even n. The values are BF16, F16 or F32, little-endian, unaligned; other types, and
+// The operations in one instruction set. codes hold n * bits_of(format) / 8 bytes for n values; runs
+// of FP4 and INT4 have an even n. The values are BF16, F16 or F32, little-endian, unaligned; other types, and
 // spans that do not match, are internal errors. Thread-safe.
 struct BlockCodec {
   // overflowed grows by the number of finite F32 products that are infinite in `to`.
   void (*dequantize)(Dtype format, std::span<const std::byte> codes, float scale, Dtype to,
                      std::span<std::byte> values, int64_t& overflowed);
-  // Returns how many elements are unrepresentable; their codes are zero.
+  // Returns how many elements are unrepresentable; their codes are those of zero.
   int64_t (*find_codes)(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                         std::span<std::byte> codes);
   // Returns the largest magnitude (0 for an empty span), or NaN if there is one, so that a caller
   // can refuse it.
   float (*amax)(Dtype from, std::span<const std::byte> values);
   // clipped grows by the number of values beyond the largest code by more than half a step (v /
-  // scale beyond 464; FP4: 7), which lose more than rounding. Rounding the scale to nearest never
+  // scale beyond 464; FP4: 7; INT4: 7.5, below -8.5), which lose more than rounding. Rounding the scale to nearest never
   // causes this by itself.
   void (*quantize)(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes, int64_t& clipped);

@@ -5,7 +5,7 @@
 //      with the largest code is finite in the target, and find_codes needs a scale that is not
 //      zero. Nothing can overflow then, and only NaN codes give NaNs. quantize takes any scale.
 //   2. The reference does the rest: the whole run for other scales and, in find_codes and quantize,
-//      for NaNs; and the last elements of a run whose length is not a multiple of eight.
+//      for NaNs; the last elements of a run whose length is not a multiple of eight; and INT4.
 //
 // Subnormal codes are made from integers, because subnormal operands are slow on many processors.
 // Truth: Intel's Intrinsics Guide.
@@ -311,6 +311,9 @@ auto with_types(Dtype format, Dtype dtype, const Fn& fn) {
 
 void dequantize(Dtype format, std::span<const std::byte> codes, float scale, Dtype to,
                 std::span<std::byte> values, int64_t& overflowed) {
+  if (format == Dtype::kI4) {
+    return scalar_block_codec().dequantize(format, codes, scale, to, values, overflowed);
+  }
   const size_t length = run_length(format, codes.size(), to, values.size());
   with_types(format, to, [&]<typename F, Dtype kDtype>() {
     const size_t count = is_ordinary<F, kDtype>(scale) ? length / kLanes * kLanes : 0;
@@ -323,6 +326,9 @@ void dequantize(Dtype format, std::span<const std::byte> codes, float scale, Dty
 
 int64_t find_codes(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes) {
+  if (format == Dtype::kI4) {
+    return scalar_block_codec().find_codes(format, from, values, scale, codes);
+  }
   const size_t length = run_length(format, codes.size(), from, values.size());
   return with_types(format, from, [&]<typename F, Dtype kDtype>() -> int64_t {
     size_t count = is_ordinary<F, kDtype>(scale) && scale != 0 ? length / kLanes * kLanes : 0;
@@ -361,6 +367,9 @@ float amax(Dtype from, std::span<const std::byte> values) {
 
 void quantize(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
               std::span<std::byte> codes, int64_t& clipped) {
+  if (format == Dtype::kI4) {
+    return scalar_block_codec().quantize(format, from, values, scale, codes, clipped);
+  }
   const size_t length = run_length(format, codes.size(), from, values.size());
   with_types(format, from, [&]<typename F, Dtype kDtype>() {
     size_t count = length / kLanes * kLanes;

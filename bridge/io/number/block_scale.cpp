@@ -9,6 +9,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/block_codec.h"
 #include "bridge/io/number/codec.h"
+#include "bridge/io/number/int4.h"
 #include "bridge/io/number/small_float.h"
 
 namespace bridge {
@@ -43,6 +44,19 @@ float round_to_bf16(float x) {
 // x is positive and normal. Keeps its exponent, raised by one if the mantissa is not zero.
 float round_up_to_power_of_two(float x) {
   return std::bit_cast<float>((std::bit_cast<uint32_t>(x) + ~(kExponent | 0x80000000)) & kExponent);
+}
+
+// The difference between 1 and the next number of the type.
+float machine_epsilon(Dtype dtype) {
+  return dtype == Dtype::kBF16 ? 0x1p-7F : 0x1p-23F;
+}
+
+// compressed-tensors divides by half of the 15 steps between -8 and 7 and clips the largest value;
+// what Kimi-K2-Thinking was trained with divides by 7 and never uses -8.
+float new_int4_scale(Dtype scale_dtype, float amax) {
+  const float exact = amax / Int4::kLargestValue;
+  const float scale = scale_dtype == Dtype::kBF16 ? round_to_bf16(exact) : exact;
+  return scale == 0 ? machine_epsilon(scale_dtype) : scale;
 }
 
 }  // namespace
@@ -92,6 +106,9 @@ float new_scale(Dtype format, Dtype scale_dtype, float amax) {
     internal_error(fmt::format("scale for a largest magnitude of {}", amax));
   if (format == Dtype::kF4E2M1 && scale_dtype == Dtype::kF8E8M0) {
     return round_up_to_power_of_two(std::max(amax, kSmallestAmaxFp4) / E2m1::kLargestValue);
+  }
+  if (format == Dtype::kI4 && (scale_dtype == Dtype::kBF16 || scale_dtype == Dtype::kF32)) {
+    return new_int4_scale(scale_dtype, amax);
   }
   if (format != Dtype::kF8E4M3) {
     internal_error(

@@ -33,6 +33,7 @@ constexpr std::array kRows = {
     Row{Dtype::kF8E5M2, "F8_E5M2", "float8_e5m2", ""},
     Row{Dtype::kF8E8M0, "F8_E8M0", "float8_e8m0fnu", ""},
     Row{Dtype::kF4E2M1, "F4", "float4_e2m1fn_x2", ""},
+    Row{Dtype::kI4, "I4", "", ""},
 };
 
 const Row& row_of(Dtype dtype) {
@@ -64,7 +65,8 @@ std::string_view torch_storage_name(Dtype dtype) {
 }
 
 std::optional<Dtype> dtype_from_safetensors(std::string_view name) {
-  return find(name, &Row::safetensors);
+  const std::optional<Dtype> dtype = find(name, &Row::safetensors);
+  return dtype == Dtype::kI4 ? std::nullopt : dtype;
 }
 std::optional<Dtype> dtype_from_torch(std::string_view name) {
   return find(name, &Row::torch);

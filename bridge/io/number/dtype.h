@@ -1,4 +1,5 @@
-// The element types Causeway knows, their sizes, and their names in each format.
+// The element types Causeway knows, their sizes, and their names in each format. I4 is a type of
+// elements only, which no format names: eight lie in an I32 (int4.h).
 // Truth: safetensors' tensor.rs (header names), torch/_utils.py and torch/storage.py (storage
 // classes).
 #pragma once
@@ -30,12 +31,14 @@ enum class Dtype : uint8_t {
   kF8E5M2,
   kF8E8M0,
   kF4E2M1,
+  kI4,
 };
 
-// 4 for kF4E2M1, else a multiple of 8. Inline, because it is called for every row of every block.
+// 4 for kF4E2M1 and kI4, else a multiple of 8. Inline, because it is called for every row of every block.
 constexpr int bits_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::kF4E2M1:
+    case Dtype::kI4:
       return 4;
     case Dtype::kBool:
     case Dtype::kU8:

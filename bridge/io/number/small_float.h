@@ -25,6 +25,7 @@ struct SmallFloat {
   static constexpr int kBits = std::bit_width(static_cast<unsigned>(kSignCode));
   static constexpr bool kHasNan = kLargestCode < kSignCode - 1;
   static constexpr int kNanCode = kSignCode - 1;  // if the format has one
+  static constexpr int kZeroCode = 0;
   static constexpr int kFirstNormalCode = 1 << kMantissa;
   // An F32 of exponent bias 127 and 23 mantissa places, shifted right by kShift, less kRebias.
   static constexpr int kShift = 23 - kMantissa;

@@ -1,0 +1,98 @@
+#include "models/hf/quantization.h"
+
+namespace models {
+namespace {
+
+constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kPacked = ".weight_packed";
+constexpr std::string_view kScales[] = {".weight_scale_inv", ".weight_scale"};
+constexpr std::string_view kBeside[] = {".weight_shape", ".input_scale", ".activation_scale",
+                                        ".k_scale", ".v_scale"};
+
+HfBlock block_of_compressed(const Settings& weights) {
+  if (!weights.flag_or("symmetric", true)) {
+    weights.not_supported("symmetric", "symmetric weights are read here");
+  }
+  if (weights.has("actorder")) {
+    weights.not_supported("actorder", "weights in their own order are read here");
+  }
+  const std::string type = weights.text_or("type", "int");
+  const std::string strategy = weights.text_or("strategy", "tensor");
+  const int64_t bits = weights.integer_or("num_bits", 8);
+  if (type == "int" && bits == 4 && weights.has("group_size")) {
+    const int64_t columns = weights.integer("group_size");
+    if (columns < 1) weights.refuse("group_size", "not a number of columns");
+    return {1, columns};
+  }
+  if (type == "float" && bits == 8 && strategy == "channel") return {1, HfBlock::kAll};
+  if (type == "float" && bits == 8 && strategy == "tensor") return {};
+  weights.not_supported("num_bits", "INT4 by group and FP8 by row or tensor are read here");
+}
+
+std::optional<HfBlock> block_of_compressed_tensors(const Settings& quantization) {
+  const std::optional<Settings> groups = quantization.section("config_groups");
+  if (!groups || !groups->has("group_0") || groups->has("group_1")) {
+    quantization.not_supported("config_groups", "one group_0 is read here");
+  }
+  const std::optional<Settings> weights = groups->section("group_0")->section("weights");
+  if (!weights) return std::nullopt;
+  return block_of_compressed(*weights);
+}
+
+}  // namespace
+
+HfBlock HfBlock::in(const bridge::Shape& matrix) const {
+  return {rows == kAll ? matrix.at(0) : rows, columns == kAll ? matrix.at(1) : columns};
+}
+
+std::optional<HfBlock> hf_block(const Settings& config) {
+  const std::optional<Settings> quantization = config.section("quantization_config");
+  if (!quantization) return std::nullopt;
+  const std::string method = quantization->text_or("quant_method", "");
+  if (method == "compressed-tensors") return block_of_compressed_tensors(*quantization);
+  const bool has_one_scale = method == "fp8" || quantization->text_or("quant_algo", "") == "FP8";
+  if (has_one_scale && !quantization->has("weight_block_size")) return HfBlock{};
+  const std::vector<int64_t> size = quantization->integers("weight_block_size");
+  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
+    quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
+  }
+  return HfBlock{size[0], size[1]};
+}
+
+bool is_hf_int4(const bridge::HfTensor& tensor) {
+  return tensor.dtype == bridge::Dtype::kI32 && tensor.name.ends_with(kPacked);
+}
+
+const bridge::HfTensor* find_hf_weight(const bridge::HfFolder& folder, const std::string& name) {
+  const bridge::HfTensor* found = folder.find(name);
+  if (found != nullptr || !name.ends_with(kWeight)) return found;
+  return folder.find(name.substr(0, name.size() - kWeight.size()).append(kPacked));
+}
+
+std::string hf_weight_name(std::string_view name) {
+  const auto without = [&](std::string_view suffix) {
+    return std::string(name.substr(0, name.size() - suffix.size())).append(kWeight);
+  };
+  if (name.ends_with(kPacked)) return without(kPacked);
+  for (const std::string_view suffix : kScales) {
+    if (name.ends_with(suffix)) return without(suffix);
+  }
+  for (const std::string_view suffix : kBeside) {
+    if (name.ends_with(suffix)) return without(suffix);
+  }
+  return std::string(name);
+}
+
+std::vector<const bridge::HfTensor*> hf_tensors_beside(const bridge::HfFolder& folder,
+                                                       const std::string& weight) {
+  std::vector<const bridge::HfTensor*> found;
+  if (!weight.ends_with(kWeight)) return found;
+  const std::string module = weight.substr(0, weight.size() - kWeight.size());
+  for (const std::string_view suffix : kBeside) {
+    const bridge::HfTensor* tensor = folder.find(module + std::string(suffix));
+    if (tensor != nullptr) found.push_back(tensor);
+  }
+  return found;
+}
+
+}  // namespace models
