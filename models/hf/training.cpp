@@ -1,6 +1,7 @@
 #include "models/hf/training.h"
 
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,9 +11,9 @@ namespace models {
 namespace {
 
 // Only the classes of Qwen3.5 among those that are computed here have several sections.
-std::optional<RotarySections> sections_of(const Settings& text) {
+std::optional<RotarySections> sections_of(const Settings& text, const std::string& type) {
   constexpr std::string_view kSections = "mrope_section";
-  if (!text.text_or("model_type", "").starts_with("qwen3_5")) return std::nullopt;
+  if (!type.starts_with("qwen3_5")) return std::nullopt;
   const std::optional<Settings> rope = hf_rope_section(text);
   if (!rope || !rope->has(kSections)) return rotary_sections({11, 11, 10}, /*interleaved=*/true);
   const std::optional<RotarySections> sections =
@@ -33,7 +34,7 @@ TrainingSettings hf_training(const Settings& config) {
     }
   }
   TrainingSettings settings;
-  settings.sections = sections_of(text);
+  settings.sections = sections_of(text, config.text_or("model_type", ""));
   return settings;
 }
 

@@ -134,7 +134,7 @@ def test_recomputation_keeps_less(mode, step, qwen_converted, v4_converted, conv
         result, dump = step(root, "--prompt-length", 96, "--recompute", mode)
         assert none["recompute"]["mode"] == "none" and "against_none" not in none["recompute"]
         assert result["recompute"]["against_none"]["equal"] and result["main"] == none["main"] and result["mtp"] == none["mtp"]
-        compare(dump, kept, 1e-5)
+        assert dump.keys() == kept.keys() and all(torch.equal(dump[name], kept[name]) for name in kept)
         if mode == "full":
             assert result["recompute"]["peak_activation_bytes"] < none["recompute"]["peak_activation_bytes"]
 
@@ -147,7 +147,7 @@ def test_emulated_fp8(recipe, step, causeway_verify, qwen_converted, v4_converte
         assert result["fp8"] == {"recipe": recipe, "numbers": "emulated"} and "fp8" not in plain
         assert result["main"]["loss"] != plain["main"]["loss"] and result["main"]["loss"] == pytest.approx(plain["main"]["loss"], rel=0.2)
         against = result["recompute"]["against_none"]
-        assert against["equal"] and against["largest_loss_difference"] == 0
+        assert against["equal"] and against["bit_for_bit"]
     assert "emulated" in causeway_verify(root, "--mode", "train-step", "--fp8", recipe).stdout
 
 
@@ -233,7 +233,7 @@ def test_three_positions_of_a_token(name, step, qwen_sources, qwen_converted, tm
     assert sum("self_attn.q_proj" in name for name in expected) == sum(not linear for linear in source.arch.gdn.linear)
     compare({name: dump[name] for name in expected}, expected, 5e-4)
     both, _ = step(source.folder, qwen_converted(name), "--tokens", file(positions))
-    assert both["equal"] and both["sides"]["bit_for_bit"] and both["main"] == result["main"]
+    assert both["equal"] and both["main"]["sum"] == pytest.approx(result["main"]["sum"], rel=1e-6)
     other, _ = step(source.folder, "--tokens", file(positions[[1, 0, 2]]))
     assert abs(other["main"]["sum"] - result["main"]["sum"]) > 1e-4 * result["main"]["sum"]
     packed, _ = step(source.folder, "--tokens", file(positions, cu_seqlens=torch.tensor([0, 11, 12, 29])))

@@ -3,6 +3,7 @@ DeepSeek-V4's, multi-token prediction included, against a recorded step of NeMo 
 import json
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
@@ -43,8 +44,7 @@ def test_recomputation_of_megatron_main(layers, step, recorded, tmp_path):
     result, dump = step(MAIN, "--tokens", batch, "--mhc-recompute-layers", layers)
     assert result["mhc_recompute"]["layers"] == layers and result["mhc_recompute"]["equal"]
     assert result["mhc_recompute"]["dropped_bytes"] == int(recorded[f"discarded.{layers}"])
-    assert dump["loss.main"].tolist() == kept["loss.main"].tolist()
-    compare(gradients(dump), gradients(kept), 1e-5)
+    assert dump.keys() == kept.keys() and all(torch.equal(dump[name], kept[name]) for name in kept)
 
 
 def test_megatron_main_has_no_hugging_face_form(causeway, tmp_path):
@@ -153,7 +153,7 @@ def test_the_checkpoint_decides_what_is_computed_again(asked, layers, dropped, s
     assert result["mhc_recompute"]["layers"] == layers and "recompute_modules" in result["mhc_recompute"]["from"] and result["mhc_recompute"]["equal"]
     assert result["mhc_recompute"]["dropped_bytes"] == int(recorded[f"discarded.{dropped}"])
     _, kept = step(MAIN, "--run-config", config, "--tokens", batch, "--recompute", "none")
-    compare(gradients(dump), gradients(kept), 0)
+    assert dump.keys() == kept.keys() and all(torch.equal(dump[name], kept[name]) for name in kept)
     other = 1 if layers != 1 else 3
     result, _ = step(MAIN, "--run-config", config, "--tokens", batch, "--mhc-recompute-layers", other)
     assert result["mhc_recompute"]["layers"] == other and result["mhc_recompute"]["from"] == "--mhc-recompute-layers"
