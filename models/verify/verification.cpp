@@ -19,6 +19,7 @@
 #include "models/compare/forward_comparison.h"
 #include "models/compare/reference_check.h"
 #include "models/compare/tensor_comparison.h"
+#include "models/cuda/library.h"
 #include "models/forward/forward.h"
 #include "models/forward/prompt.h"
 #include "models/forward/recompute.h"
@@ -98,6 +99,7 @@ class Verification {
         fs_(fs),
         budget_(static_cast<int64_t>(std::min<uint64_t>(options.memory, INT64_MAX))) {
     compute_.device = device.device;
+    if (device.device.is_cuda()) load_kernels();
     if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
     if (!options.reference.empty()) {
       reference_ = std::make_unique<ReferenceLogits>(fs, options.reference, budget_);
@@ -150,6 +152,18 @@ class Verification {
   }
 
  private:
+  // LibTorch does without them, and then quantized weights and logits cross the bus as values.
+  void load_kernels() {
+    std::string reason;
+    kernels_ = cuda::KernelLibrary::load(cuda::KernelLibrary::beside_program(), reason);
+    if (kernels_) {
+      compute_.kernels = &*kernels_;
+    } else {
+      bridge::print_message(fmt::format(
+          "no CUDA kernels: {}; weights are dequantized and heads compared on the CPU\n", reason));
+    }
+  }
+
   bool trains() const { return options_.mode == "train-step"; }
   uint64_t seed() const { return options_.seed.value_or(kDefaultSeed); }
 
@@ -231,6 +245,7 @@ class Verification {
   bridge::FileSystem& fs_;
   bridge::MemoryBudget budget_;  // for headers and metadata of both sides
   Compute compute_;
+  std::optional<cuda::KernelLibrary> kernels_;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
   Batch batch_;  // of a training step
