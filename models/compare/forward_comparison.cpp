@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "models/compare/bits.h"
+#include "models/compare/device_difference.h"
 #include "models/compare/head_rows.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
@@ -36,16 +37,23 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   return "";
 }
 
+bool have_same_bits(const at::Tensor& a, const at::Tensor& b, const Compute& compute) {
+  if (compute.kernels == nullptr) return count_different(a, b) == 0;
+  return difference_on_device(a, b, *compute.kernels).different == 0;
+}
+
 StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
                               const Compute& compute) {
-  const at::Tensor distance = distance_of(a, b);
   StateDifference out;
   out.name = name;
-  out.identical = count_different(a, b) == 0;
-  out.largest = distance.max().item().toDouble();
-  out.mean = distance.mean(at::kDouble).item().toDouble();
+  out.identical = have_same_bits(a, b, compute);
   RowQuartile quartile;
-  quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  if (!out.identical) {
+    const at::Tensor distance = distance_of(a, b);
+    out.largest = distance.max().item().toDouble();
+    out.mean = distance.mean(at::kDouble).item().toDouble();
+    quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  }
   out.judged = judged_difference(compute, out.largest, quartile.value());
   const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation, name);
