@@ -35,6 +35,7 @@ expect fail mappings/table/planted.h '#include <c10/util/BFloat16.h>'
 expect fail cli/planted.cpp '#include "torch/torch.h"'
 expect fail bridge/io/base/planted.cpp '#include <CLI/CLI.hpp>'
 expect fail models/model/planted.h '#include <ATen/core/Tensor.h>'
+expect fail models/cuda/planted.h '#include <ATen/core/Tensor.h>'
 expect fail models/forward/planted.cpp '#include <CLI/CLI.hpp>'
 
 # Spelling, and rooms that nobody described.

@@ -35,7 +35,7 @@ prepare() {
 format_check() {
   local clang_format=clang-format-14
   command -v "$clang_format" >/dev/null || clang_format=clang-format
-  git ls-files -z '*.h' '*.cpp' | xargs -0 -r "$clang_format" --dry-run -Werror
+  git ls-files -z '*.h' '*.cpp' '*.cu' | xargs -0 -r "$clang_format" --dry-run -Werror
 }
 
 # unit_suite NAME PRESET [BINARY...]

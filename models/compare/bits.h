@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -37,7 +38,7 @@ inline at::Tensor distance_of(const at::Tensor& a, const at::Tensor& b) {
 
 // Once `largest` is NaN, it stays NaN.
 inline void keep_larger(double& largest, double value) {
-  if (!(value <= largest)) largest = value;
+  if (value > largest || std::isnan(value)) largest = value;
 }
 
 }  // namespace models

@@ -1,15 +1,20 @@
 #include "models/compare/forward_comparison.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "models/compare/bits.h"
+#include "models/compare/device_difference.h"
+#include "models/compare/head_rows.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
 #include "models/forward/seeded_state.h"
@@ -35,16 +40,23 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
   return "";
 }
 
+bool have_same_bits(const at::Tensor& a, const at::Tensor& b, const Compute& compute) {
+  if (compute.kernels == nullptr) return count_different(a, b) == 0;
+  return difference_on_device(a, b, *compute.kernels).different == 0;
+}
+
 StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
                               const Compute& compute) {
-  const at::Tensor distance = distance_of(a, b);
   StateDifference out;
   out.name = name;
-  out.identical = count_different(a, b) == 0;
-  out.largest = distance.max().item().toDouble();
-  out.mean = distance.mean(at::kDouble).item().toDouble();
+  out.identical = have_same_bits(a, b, compute);
   RowQuartile quartile;
-  quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  if (!out.identical) {
+    const at::Tensor distance = distance_of(a, b);
+    out.largest = distance.max().item().toDouble();
+    out.mean = distance.mean(at::kDouble).item().toDouble();
+    quartile.add(distance.flatten(0, 1).flatten(1), 0);
+  }
   out.judged = judged_difference(compute, out.largest, quartile.value());
   const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
   out.allowed = allowed_difference(compute, deviation, name);
@@ -52,7 +64,7 @@ StateDifference compare_state(const std::string& name, const at::Tensor& a, cons
 }
 
 // Compares the logits of one head on both sides, some rows and one block of the vocabulary at a
-// time.
+// time. Where there are kernels for the device, logits stay there, else they come to the CPU.
 class HeadComparison {
  public:
   HeadComparison(std::string name, const Compute& compute) : compute_(compute) {
@@ -64,7 +76,7 @@ class HeadComparison {
     const OutputLayer& output;
     const at::Tensor& weight;
     at::Tensor logits(const at::Tensor& hidden) const {
-      return output.logits(hidden, weight).to(at::kCPU, at::kFloat);
+      return output.logits(hidden, weight).to(at::kFloat);
     }
   };
 
@@ -77,24 +89,30 @@ class HeadComparison {
     for (int64_t row = 0; row < out_.rows; row += rows, ++part) {
       const int64_t count = std::min(rows, out_.rows - row);
       if (part == parts_.size()) parts_.emplace_back();
-      add(a.logits(ours.narrow(0, row, count)), b.logits(theirs.narrow(0, row, count)), first,
-          part);
+      const at::Tensor logits_a = a.logits(ours.narrow(0, row, count));
+      const at::Tensor logits_b = b.logits(theirs.narrow(0, row, count));
+      values_ += logits_a.numel();
+      if (compute_.kernels != nullptr) {
+        add_on_device(logits_a, logits_b, first, parts_[part]);
+      } else {
+        add(logits_a.to(at::kCPU), logits_b.to(at::kCPU), first, part);
+      }
     }
   }
 
   HeadDifference finish() {
+    for (size_t part = 0; part < parts_.size(); ++part) {
+      if (parts_[part].on_device) {
+        take_rows(part);
+      } else {
+        take(parts_[part]);
+      }
+    }
     const double count = static_cast<double>(values_);
     const double variance = squares_ / count - (sum_ / count) * (sum_ / count);
     out_.mean = distance_ / count;
     out_.judged = judged_difference(compute_, out_.largest, quartile_.value());
     out_.allowed = allowed_difference(compute_, std::sqrt(std::max(0.0, variance)), out_.name);
-    for (const Part& part : parts_) {
-      out_.divergence += part.divergence.sum() / static_cast<double>(out_.rows);
-      const at::Tensor& a = part.best_a.tokens();
-      const at::Tensor& b = part.best_b.tokens();
-      out_.top1 += a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
-      out_.top5 += std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
-    }
     return out_;
   }
 
@@ -104,6 +122,7 @@ class HeadComparison {
     Divergence divergence;
     BestTokens best_a{kBest};
     BestTokens best_b{kBest};
+    std::optional<HeadRows> on_device;  // instead of all others
   };
 
   void add(const at::Tensor& ours, const at::Tensor& theirs, int64_t first, size_t number) {
@@ -115,10 +134,40 @@ class HeadComparison {
     distance_ += distance.sum(at::kDouble).item().toDouble();
     sum_ += ours.sum(at::kDouble).item().toDouble();
     squares_ += ours.to(at::kDouble).pow(2).sum().item().toDouble();
-    values_ += ours.numel();
     part.divergence.add(ours, theirs);
     part.best_a.add(ours, first);
     part.best_b.add(theirs, first);
+  }
+
+  void add_on_device(const at::Tensor& ours, const at::Tensor& theirs, int64_t first, Part& part) {
+    if (!part.on_device) part.on_device.emplace(*compute_.kernels, ours.device(), ours.size(0));
+    part.on_device->add(ours, theirs, first);
+  }
+
+  // Adds what has been gathered of a part to the result.
+  void take(const Part& part) {
+    out_.divergence += part.divergence.sum() / static_cast<double>(out_.rows);
+    const at::Tensor& a = part.best_a.tokens();
+    const at::Tensor& b = part.best_b.tokens();
+    out_.top1 += a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
+    out_.top5 += std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
+  }
+
+  void take_rows(size_t number) {
+    const double vocab = static_cast<double>(values_ / out_.rows);
+    std::vector<double> means;
+    for (const cuda::HeadRow& row : parts_[number].on_device->rows()) {
+      out_.identical = out_.identical && row.difference.different == 0;
+      keep_larger(out_.largest, row.difference.largest);
+      distance_ += row.distance;
+      sum_ += row.sum;
+      squares_ += row.squares;
+      out_.divergence += divergence_of(row) / static_cast<double>(out_.rows);
+      out_.top1 += same_best(row) ? 1 : 0;
+      out_.top5 += same_best_five(row) ? 1 : 0;
+      means.push_back(row.distance / vocab);
+    }
+    quartile_.add(at::tensor(at::ArrayRef<double>(means)).unsqueeze(1), number);
   }
 
   Compute compute_;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "bridge/io/base/error.h"
+#include "models/compare/bits.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
 #include "models/forward/forward.h"
@@ -25,7 +26,7 @@ void add_block(const at::Tensor& ours, const at::Tensor& reference, size_t part,
   if (ours.numel() == 0) return;
   const at::Tensor distance = (ours - reference).abs();
   const double largest = distance.max().item<double>();
-  if (!(largest <= difference.largest)) difference.largest = largest;  // a NaN is kept
+  keep_larger(difference.largest, largest);
   quartile.add(distance, part);
 }
 

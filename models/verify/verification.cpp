@@ -22,6 +22,7 @@
 #include "models/compare/paired_weights.h"
 #include "models/compare/reference_check.h"
 #include "models/compare/tensor_comparison.h"
+#include "models/cuda/library.h"
 #include "models/forward/forward.h"
 #include "models/forward/prompt.h"
 #include "models/forward/recompute.h"
@@ -105,6 +106,7 @@ class Verification {
             std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))),
         device_(device) {
     compute_.device = device.device;
+    if (device.device.is_cuda()) load_kernels();
     if (options.compute == "bf16") compute_.dtype = at::kBFloat16;
     if (!options.reference.empty()) {
       reference_ = std::make_unique<ReferenceLogits>(fs, options.reference, budget_);
@@ -157,6 +159,18 @@ class Verification {
   }
 
  private:
+  // LibTorch does without them, and then quantized weights and logits cross the bus as values.
+  void load_kernels() {
+    std::string reason;
+    kernels_ = cuda::KernelLibrary::load(cuda::KernelLibrary::beside_program(), reason);
+    if (kernels_) {
+      compute_.kernels = &*kernels_;
+    } else {
+      bridge::print_message(fmt::format(
+          "no CUDA kernels: {}; weights are dequantized and heads compared on the CPU\n", reason));
+    }
+  }
+
   bool trains() const { return options_.mode == "train-step"; }
   uint64_t seed() const { return options_.seed.value_or(kDefaultSeed); }
 
@@ -278,6 +292,7 @@ class Verification {
   bridge::MemoryBudget budget_;  // for headers and metadata of both sides
   const ChosenDevice& device_;
   Compute compute_;
+  std::optional<cuda::KernelLibrary> kernels_;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
   Batch batch_;  // of a training step
