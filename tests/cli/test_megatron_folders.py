@@ -195,9 +195,11 @@ def test_fp8_with_one_scale(tmp_path):
     shape = shard[name].shape
     shard[name] = Tensor("F8_E4M3", shape, bytes(shape[0] * shape[1]))
     for suffix in ("weight_scale", "input_scale"):
-        shard[name.replace("weight", suffix)] = Tensor("F32", [], bytes(4))
+        shard[name.replace("weight", suffix)] = Tensor("F32", [], b"\0\0\x80\x3f")
     model.save()
     (folder / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
     refused("convert-hf", folder, tmp_path, 5, "FP8 with one scale", "ModelOpt", "BF16 release")
     edit_config(folder, quantization_config={"quant_algo": "FP8", "producer": {"name": "modelopt"}})
-    refused("convert-hf", folder, tmp_path, 5, "FP8 with one scale", "ModelOpt", "BF16 release")
+    convert(folder, tmp_path / "out")
+    export(tmp_path / "out", tmp_path / "back")
+    assert hashes(tmp_path / "back") == hashes(folder)

@@ -35,7 +35,7 @@ std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byt
 
 // Every code of a format, at least once. The NaN codes come last, for the vector forms.
 std::span<const std::byte> every_code(Dtype format) {
-  if (format == Dtype::kF4E2M1) {
+  if (bits_of(format) == 4) {
     static constexpr std::array<uint8_t, 8> kPairs = {0x10, 0x32, 0x54, 0x76,
                                                       0x98, 0xba, 0xdc, 0xfe};
     return std::as_bytes(std::span(kPairs));

@@ -185,6 +185,75 @@ TEST(MiniMaxM2, RotatesThePartThatEitherNameSays) {
   EXPECT_EQ(bound(config).block_schemes()[0].block_rows, 128);  // fmt float8_e4m3fn
 }
 
+// config.json of Kimi-K2-Thinking and GLM-4.5-FP8, as compressed-tensors wrote it.
+Json compressed(const char* config, const std::string& format, const std::string& weights) {
+  return with(
+      Json::parse(config), "quantization_config",
+      R"({"quant_method": "compressed-tensors", "quantization_status": "compressed", "format": ")" +
+          format + R"(", "ignore": ["lm_head", "re:.*self_attn.*"], "kv_cache_scheme": null,
+          "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": null,
+          "output_activations": null, "weights": )" +
+          weights + "}}}");
+}
+
+constexpr char kInt4Weights[] =
+    R"({"actorder": null, "block_structure": null, "dynamic": false, "group_size": 32, "num_bits": 4,
+        "observer": "minmax", "strategy": "group", "symmetric": true, "type": "int"})";
+constexpr char kFp8Weights[] =
+    R"({"dynamic": false, "num_bits": 8, "strategy": "channel", "symmetric": true, "type": "float"})";
+
+TEST(CompressedWeights, OfKimiK2ThinkingAreInt4) {
+  const auto schemes =
+      bound(compressed(kDeepSeekV3, "pack-quantized", kInt4Weights)).block_schemes();
+  ASSERT_EQ(schemes.size(), 1u);
+  EXPECT_EQ(schemes[0].quantization->dtype, bridge::Dtype::kI4);
+  EXPECT_EQ(schemes[0].scale_shape({2048, 7168}), (bridge::Shape{2048, 224}));
+  EXPECT_EQ(schemes[0].stored_shape({2048, 7168}), (bridge::Shape{2048, 896}));
+}
+
+TEST(CompressedWeights, OfGlm45AreFp8WithAScaleForEachRow) {
+  const auto schemes = bound(compressed(kGlm45Air, "float-quantized", kFp8Weights)).block_schemes();
+  ASSERT_EQ(schemes.size(), 1u);
+  EXPECT_EQ(schemes[0].quantization->per, ScalePer::kRow);
+  EXPECT_EQ(schemes[0].scale_name("a.weight"), "a.weight_scale");
+}
+
+// The descriptions of the elements, with one word changed.
+TEST(CompressedWeights, OthersAreRefusedByName) {
+  struct Other {
+    const char* weights;
+    const char* from;
+    const char* to;
+    const char* message;
+  };
+  const Other kOthers[] = {
+      {kInt4Weights, "\"symmetric\": true", "\"symmetric\": false", "asymmetric weights"},
+      {kInt4Weights, "\"actorder\": null", "\"actorder\": \"group\"", "actorder 'group'"},
+      {kInt4Weights, "\"num_bits\": 4", "\"num_bits\": 3", "num_bits 3"},
+      {kInt4Weights, "\"num_bits\": 4, ", "", "num_bits"},
+      {kInt4Weights, "\"strategy\": \"group\"", "\"strategy\": \"channel\"", "strategy 'channel'"},
+      {kInt4Weights, "\"type\": \"int\"", "\"type\": \"complex\"", "type 'complex'"},
+      {kFp8Weights, "\"num_bits\": 8", "\"num_bits\": 6", "num_bits 6"},
+      {kFp8Weights, "\"channel\"", "\"block\"", "strategy 'block'"},
+  };
+  for (const Other& other : kOthers) {
+    std::string weights = other.weights;
+    weights.replace(weights.find(other.from), std::string(other.from).size(), other.to);
+    const bool is_int = other.weights == kInt4Weights;
+    const Json config =
+        compressed(kGlm45Air, is_int ? "pack-quantized" : "float-quantized", weights);
+    try {
+      bound(config);
+      ADD_FAILURE() << other.message;
+    } catch (const bridge::Error& e) {
+      EXPECT_EQ(e.code(), bridge::Code::kUnsupported);
+      EXPECT_NE(e.message().find(other.message), std::string::npos) << e.message();
+    }
+  }
+  EXPECT_THROW(bound(compressed(kGlm45Air, "int-quantized", kInt4Weights)), bridge::Error);
+  EXPECT_THROW(bound(compressed(kGlm45Air, "dense", kFp8Weights)), bridge::Error);
+}
+
 struct Requested {
   const char* file;
   const char* config;

@@ -131,6 +131,74 @@ TEST(RowForms, ElementsStoredTwoToAByte) {
   EXPECT_EQ(scheme.scale_shape({6, 64}), (bridge::Shape{6, 2}));
 }
 
+// Forms for one type under conditions that exclude each other.
+const std::string kForms = R"(
+    {"dtype": "I4", "stored": "I32", "weight": ".weight", "packed": ".weight_packed", "scale": ".weight_scale",
+     "beside": [".weight_shape", ".more"], "when": "kind == 'int4'", "block": ["1", "32"], "scale_dtypes": ["BF16"]},
+    {"dtype": "F8_E4M3", "weight": ".weight", "scale": ".weight_scale", "when": "kind == 'row'", "per": "row",
+     "scale_dtypes": ["F32"]},
+    {"dtype": "F8_E4M3", "weight": ".weight", "scale": ".weight_scale", "when": "kind in ['tensor', 'both']",
+     "per": "tensor", "scale_dtypes": ["F32"]},
+    {"dtype": "F8_E4M3", "weight": ".weight", "scale": ".weight_scale", "when": "kind == 'both'", "per": "row",
+     "scale_dtypes": ["F32"]},
+)";
+
+Table table_of_forms() {
+  std::string text = kGood;
+  const std::string at = "\"quantization\": [";
+  text.insert(text.find(at) + at.size(), kForms);
+  return parse_table(text, "t");
+}
+
+// The scheme of the kind, which comes before the one of the good table.
+BlockScheme scheme_of(const Table& table, const std::string& kind) {
+  const Binding binding(table, config_of("{\"kind\": \"" + kind + "\"}"));
+  EXPECT_EQ(binding.block_schemes().size(), 2u) << kind;
+  return binding.block_schemes()[0];
+}
+
+TEST(RowForms, ElementsStoredEightToANumber) {
+  const Table table = table_of_forms();
+  const BlockScheme scheme = scheme_of(table, "int4");
+  EXPECT_EQ(scheme.quantization->dtype, bridge::Dtype::kI4);
+  EXPECT_EQ(scheme.stored_name("a.weight"), "a.weight_packed");
+  EXPECT_EQ(scheme.scale_name("a.weight"), "a.weight_scale");
+  EXPECT_EQ(scheme.stored_name("a.bias"), std::nullopt);
+  EXPECT_EQ(scheme.names_beside("a.weight"),
+            (std::vector<std::string>{"a.weight_shape", "a.more"}));
+  EXPECT_EQ(scheme.stored_shape({6, 64}), (bridge::Shape{6, 8}));
+  EXPECT_EQ(scheme.stored_shape({6, 68}), std::nullopt);
+  EXPECT_EQ(scheme.block_of({6, 64}), (bridge::Shape{1, 32}));
+  EXPECT_EQ(scheme.scale_shape({6, 64}), (bridge::Shape{6, 2}));
+}
+
+TEST(RowForms, AScaleForARowOrATensor) {
+  const Table table = table_of_forms();
+  const BlockScheme row = scheme_of(table, "row");
+  EXPECT_EQ(row.stored_name("a.weight"), "a.weight");
+  EXPECT_TRUE(row.names_beside("a.weight").empty());
+  EXPECT_EQ(row.block_of({6, 64}), (bridge::Shape{1, 64}));
+  EXPECT_EQ(row.scale_shape({6, 64}), (bridge::Shape{6, 1}));
+  EXPECT_FALSE(row.fits_scales({6}, {6, 64}));
+  const BlockScheme tensor = scheme_of(table, "tensor");
+  EXPECT_EQ(tensor.block_of({6, 64}), (bridge::Shape{6, 64}));
+  EXPECT_EQ(tensor.scale_shape({6, 64}), bridge::Shape{});
+  EXPECT_TRUE(tensor.fits_scales({1}, {6, 64}));
+  EXPECT_FALSE(tensor.fits_scales({1, 1}, {6, 64}));
+  EXPECT_EQ(Binding(table, config_of(R"({"kind": "none"})")).block_schemes().size(), 1u);
+}
+
+TEST(RowForms, TwoFormsOfOneTypeAtOnceAreRefused) {
+  const Table table = table_of_forms();
+  try {
+    const Binding binding(table, config_of(R"({"kind": "both"})"));
+    ADD_FAILURE() << "accepted";
+  } catch (const bridge::Error& e) {
+    EXPECT_NE(e.message().find("two entries of quantization for F8_E4M3"), std::string::npos)
+        << e.message();
+  }
+}
+
 TEST(RowForms, RefusalsMayDependOnMtp) {
   const Table table = parse_table(kGood, "t");
   const Json strange = config_of(R"({"strange": true})");
@@ -189,6 +257,19 @@ const BadTable kBad[] = {
     {"stored_unknown", R"("stored": "I8")", R"("stored": "I9")", "unknown dtype 'I9'"},
     {"packed_scales", R"("scale_dtypes": ["F8_E8M0"])", R"("scale_dtypes": ["F32"])",
      "scales of F32 are not supported (F8_E8M0 are)"},
+    {"int4_unpacked", R"("dtype": "F4", "stored": "I8")", R"("dtype": "I4", "stored": "I8")",
+     "I4 cannot be stored as I8"},
+    {"int4_scales", R"("dtype": "F4", "stored": "I8")", R"("dtype": "I4", "stored": "I32")",
+     "scales of F8_E8M0 are not supported (F32, BF16 are)"},
+    {"per_column", R"("block": ["1", "32"])", R"("per": "column")", "'per' is 'column'"},
+    {"per_row_and_block", R"("block": ["1", "32"])", R"("per": "row", "block": ["1", "32"])",
+     "'block' has no meaning with 'per'"},
+    {"beside_scale", R"("block": ["1", "32"])", R"("block": ["1", "32"], "beside": [".scale"])",
+     "different suffixes"},
+    {"packed_characters", R"("block": ["1", "32"])", R"("block": ["1", "32"], "packed": "")",
+     "different suffixes"},
+    {"quantization_when", R"("block": ["1", "32"])", R"("block": ["1", "32"], "when": "x +")",
+     "a value is missing"},
     {"dialect_adds", R"({"P": "model."})", R"({"Q": "model."})", "different placeholders"},
     {"prefix_expression", "'mtp' ? 0 : layers)}", "'mtp' ? 0)}", "':' expected"},
     {"variable_keep_mtp", R"("experts": "num_experts")", R"("keep_mtp": "1")",

@@ -1,0 +1,78 @@
+"""Weights quantized as releases are that have no scales by block, computed with torch alone.
+
+int4      compressed-tensors, packed: a number from -8 to 7 times the scale of its group in a row; eight of them, each plus 8, in an
+          int32, the first in the lowest bits
+row       compressed-tensors: FP8 (e4m3), a scale a row
+tensor    transformers' fp8 without weight_block_size: FP8, one scale, and one for the activations
+modelopt  ModelOpt: the same under other names
+The value of a code is float(code) * scale, rounded once to bf16."""
+import json
+import pathlib
+
+import torch
+
+GROUP = 8
+KEPT = ("embed_tokens", "lm_head", "norm", "mlp.gate.", "eh_proj", "shared_head")
+
+
+def _weights(**weights):
+    group = {"targets": ["Linear"], "input_activations": None, "output_activations": None, "weights": dict(weights, symmetric=True, dynamic=False)}
+    return {"quant_method": "compressed-tensors", "quantization_status": "compressed", "config_groups": {"group_0": group}, "ignore": ["lm_head", "re:.*gate$"],
+            "kv_cache_scheme": None}
+
+
+CONFIGS = {
+    "int4": dict(_weights(num_bits=4, type="int", strategy="group", group_size=GROUP, actorder=None), format="pack-quantized"),
+    "row": dict(_weights(num_bits=8, type="float", strategy="channel"), format="float-quantized"),
+    "tensor": {"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None},
+    "modelopt": {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]},
+}
+
+
+def _packed(numbers):
+    places = torch.arange(8, dtype=torch.int64) * 4
+    words = ((numbers.long() + 8).unflatten(1, (-1, 8)) << places).sum(-1)
+    return torch.where(words >= 2**31, words - 2**32, words).int()
+
+
+def _int4(base, weight, factor):
+    groups = weight.float().unflatten(1, (-1, GROUP))
+    scales = (groups.abs().amax(-1) / 7 * factor).bfloat16()
+    numbers = (groups / scales.float()[..., None]).round().clamp(-8, 7) + 0.0  # whole numbers have one zero
+    plain = (numbers * scales.float()[..., None]).bfloat16().flatten(1)
+    stored = {base + "weight_packed": _packed(numbers.flatten(1)), base + "weight_scale": scales, base + "weight_shape": torch.tensor(weight.shape)}
+    return stored, plain
+
+
+def _fp8(base, weight, scales, names):
+    codes = (weight.float() / scales.float()).clamp(-448, 448).to(torch.float8_e4m3fn)
+    scale, *beside = names
+    stored = {base + "weight": codes, base + scale: scales} | {base + name: torch.tensor(0.75) for name in beside}
+    return stored, (codes.float() * scales.float()).bfloat16()
+
+
+def quantized(state, kind, kept=KEPT):
+    """(the tensors of a release, the state dict that they stand for). Scales are those of the rule times 1.2: a release need not
+    have used it."""
+    out, plain = {}, {}
+    for name, weight in state.items():
+        plain[name] = weight
+        if weight.ndim != 2 or not name.endswith(".weight") or any(part in name for part in kept) or (kind == "int4" and weight.shape[1] % 8):
+            out[name] = weight
+            continue
+        base, amax = name.removesuffix("weight"), weight.float().abs()
+        if kind == "int4":
+            stored, plain[name] = _int4(base, weight, 1.2)
+        elif kind == "row":
+            stored, plain[name] = _fp8(base, weight, (amax.amax(1, keepdim=True) / 448 * 1.2).bfloat16(), ["weight_scale"])
+        else:
+            names = ["weight_scale_inv", "activation_scale"] if kind == "tensor" else ["weight_scale", "input_scale"]
+            scale = amax.amax() / 448 * 1.2
+            stored, plain[name] = _fp8(base, weight, scale.bfloat16() if kind == "tensor" else scale, names)
+        out |= stored
+    return out, plain
+
+
+def add_config(folder, kind):
+    file = pathlib.Path(folder) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": CONFIGS[kind]}, indent=2))
