@@ -51,6 +51,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     if (!config.is_object()) bad_input("not an object");
     read_mtp(options, config);
     scope_.variables.emplace_back("keep_mtp", !options.drop_mtp);
+    scope_.variables.emplace_back("keep_quantized", options.keep_quantized);
     scope_.variables.emplace_back("text_only", options.text_only);
     config_ = std::make_shared<const Json>(std::move(config));
     enter_root();
@@ -119,16 +120,28 @@ std::optional<std::string> BlockScheme::scale_name(std::string_view weight_name)
   return std::string(weight_name) + quantization->scale;
 }
 
+bool BlockScheme::fits(const bridge::Shape& weight_shape) const {
+  return weight_shape.size() == 2 || (weight_shape.size() > 2 && block_rows == 1);
+}
+
 std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shape) const {
   const int per_element =
       bridge::bits_of(quantization->stored) / bridge::bits_of(quantization->dtype);
   if (weight_shape.empty() || weight_shape.back() % per_element != 0) return std::nullopt;
+  if (quantization->blocks_have_an_axis()) {
+    if (weight_shape.back() % block_columns != 0) return std::nullopt;
+    weight_shape.back() /= block_columns;
+    weight_shape.push_back(block_columns);
+  }
   weight_shape.back() /= per_element;
   return weight_shape;
 }
 
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
-  return {(weight_shape.at(0) - 1) / block_rows + 1, (weight_shape.at(1) - 1) / block_columns + 1};
+  bridge::Shape shape = weight_shape;
+  shape.end()[-2] = (shape.end()[-2] - 1) / block_rows + 1;
+  shape.end()[-1] = (shape.end()[-1] - 1) / block_columns + 1;
+  return shape;
 }
 
 int64_t Binding::dim(std::string_view name) const {

@@ -57,9 +57,12 @@ struct BlockScheme {
   int64_t block_columns = 0;
   bool power_of_two = false;
 
+  // Whether a tensor of this shape has blocks: a matrix, or a stack of matrices if blocks are one
+  // row high.
+  bool fits(const bridge::Shape& weight_shape) const;
   // The HF name of the scales; nullopt if the weight's name lacks the suffix.
   std::optional<std::string> scale_name(std::string_view weight_name) const;
-  // The shape of the scales of a weight [rows, columns].
+  // The shape of the scales of a weight [..., rows, columns] that fits.
   bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
   // The shape of the HF tensor that stores a weight; nullopt if the weight's columns do not fill
   // whole elements.

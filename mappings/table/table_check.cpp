@@ -40,8 +40,9 @@ std::string place_context(std::string_view kind, const Place& place) {
 
 void check_variables(const Table& table) {
   // "l" is the layer index; Binding sets the others.
-  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
-                                 "false", "null", "in",    "for",         "keep_mtp", "text_only"};
+  std::set<std::string> names = {"l",        "tied",      "dtype",         "torch_dtype", "config",
+                                 "true",     "false",     "null",          "in",          "for",
+                                 "keep_mtp", "text_only", "keep_quantized"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -143,8 +144,9 @@ void check_quantization(const Table& table) {
             bad_input(fmt::format("blocks of {} are not supported (F8_E4M3 and F4 are)",
                                   bridge::safetensors_name(entry.dtype)));
           }
-          if (entry.stored != (packed ? bridge::Dtype::kI8 : entry.dtype)) {
-            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8)",
+          const bool in_axes = packed && entry.blocks_have_an_axis();
+          if (!in_axes && entry.stored != (packed ? bridge::Dtype::kI8 : entry.dtype)) {
+            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8 or U8)",
                                   bridge::safetensors_name(entry.dtype),
                                   bridge::safetensors_name(entry.stored)));
           }
@@ -157,10 +159,11 @@ void check_quantization(const Table& table) {
           }
           for (const bridge::Dtype dtype : entry.scale_dtypes) {
             const bool plain = dtype == bridge::Dtype::kF32 || dtype == bridge::Dtype::kBF16;
-            if (dtype != bridge::Dtype::kF8E8M0 && (packed || !plain)) {
-              bad_input(fmt::format("scales of {} are not supported ({} are)",
-                                    bridge::safetensors_name(dtype),
-                                    packed ? "F8_E8M0" : "F32, BF16, F8_E8M0"));
+            const bridge::Dtype exponents = in_axes ? bridge::Dtype::kU8 : bridge::Dtype::kF8E8M0;
+            if (dtype != exponents && (packed || !plain)) {
+              bad_input(fmt::format(
+                  "scales of {} are not supported ({} are)", bridge::safetensors_name(dtype),
+                  packed ? bridge::safetensors_name(exponents) : "F32, BF16, F8_E8M0"));
             }
           }
           if (entry.scale_dtypes.empty()) bad_input("'scale_dtypes' is missing");

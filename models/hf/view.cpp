@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ldexp.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,6 +30,8 @@ using bridge::HfTensor;
 constexpr std::string_view kScaleSuffix = "_scale_inv";  // appended to X.weight
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScale = ".scale";  // replaces .weight
+constexpr std::string_view kBlocks = "_blocks";
+constexpr std::string_view kExponents = "_scales";  // replaces _blocks
 constexpr size_t kMostOpenFiles = 64;
 constexpr int64_t kLargestConfig = 4 << 20;
 
@@ -91,9 +94,14 @@ struct Block {
 
 constexpr Block kFp4Block = {1, 32};
 
+bool has_mxfp4(const Settings& config) {
+  const std::optional<Settings> quantization = config.section("quantization_config");
+  return quantization && quantization->text_or("quant_method", "") == "mxfp4";
+}
+
 Block block_of(const Settings& config) {
   const std::optional<Settings> quantization = config.section("quantization_config");
-  if (!quantization) return {};
+  if (!quantization || has_mxfp4(config)) return {};
   const std::vector<int64_t> size = quantization->integers("weight_block_size");
   if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
     quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
@@ -101,12 +109,29 @@ Block block_of(const Settings& config) {
   return {size[0], size[1]};
 }
 
+bool is_mxfp4(const HfTensor& tensor) {
+  return tensor.dtype == Dtype::kU8 && tensor.name.ends_with(kBlocks);
+}
+
 bool is_fp4(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kI8;
+  return tensor.dtype == Dtype::kI8 || is_mxfp4(tensor);
 }
 
 bool is_quantized(const HfTensor& tensor) {
   return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor);
+}
+
+// The shape of the values that the tensor stands for.
+bridge::Shape shape_of_values(const HfTensor& tensor) {
+  bridge::Shape shape = tensor.shape;
+  if (shape.empty() || !is_fp4(tensor)) return shape;
+  if (is_mxfp4(tensor) && shape.size() > 1) {
+    const int64_t bytes = shape.back();
+    shape.pop_back();
+    shape.back() = bridge::checked_mul(shape.back(), bytes, "number of columns");
+  }
+  shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
+  return shape;
 }
 
 // Two elements share a byte; the even column is in its low half.
@@ -152,7 +177,8 @@ class HfWeights : public Weights {
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
         names_(hf_architecture(settings_), config_, prefix_of(folder_)),
-        block_(in(folder_.path, [&] { return block_of(settings_); })) {
+        block_(in(folder_.path, [&] { return block_of(settings_); })),
+        has_mxfp4_(has_mxfp4(settings_)) {
     in(folder_.path, [&] {
       check_shapes(*this);
       check_all_used();
@@ -164,9 +190,7 @@ class HfWeights : public Weights {
   std::vector<StoredTensor> stored() override {
     std::vector<StoredTensor> tensors;
     for (const HfTensor& tensor : folder_.tensors) {
-      bridge::Shape shape = tensor.shape;
-      if (is_fp4(tensor)) shape.back() *= 2;
-      tensors.push_back({tensor.name, std::move(shape), reason_not_read(tensor.name)});
+      tensors.push_back({tensor.name, shape_of_values(tensor), reason_not_read(tensor.name)});
     }
     mark_scales(tensors);
     return tensors;
@@ -252,7 +276,8 @@ class HfWeights : public Weights {
   }
 
   Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
-    Location location{&tensor, 0, tensor.shape, place.rows, place.columns, place.transposed};
+    Location location{&tensor,         0, shape_of_values(tensor), place.rows, place.columns,
+                      place.transposed};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
       if (shape.empty() || shape[0] != experts_of(id)) {
@@ -262,7 +287,6 @@ class HfWeights : public Weights {
       shape.erase(shape.begin());
     }
     if (shape.empty()) return location;  // a number, which is never a canonical tensor
-    if (is_fp4(tensor)) shape.back() = bridge::checked_mul(shape.back(), 2, "number of columns");
     if (place.expert_axis) location.first_row = id.expert * shape[0];
     if (place.transposed) {
       if (shape.size() != 2) {
@@ -308,6 +332,9 @@ class HfWeights : public Weights {
 
   // Returns nullptr if there are no scales.
   const HfTensor* find_scale(const std::string& name) const {
+    if (name.ends_with(kBlocks)) {
+      return folder_.find(name.substr(0, name.size() - kBlocks.size()).append(kExponents));
+    }
     const HfTensor* scale = folder_.find(name + std::string(kScaleSuffix));
     if (scale != nullptr || !name.ends_with(kWeight)) return scale;
     return folder_.find(name.substr(0, name.size() - kWeight.size()).append(kScale));
@@ -316,6 +343,7 @@ class HfWeights : public Weights {
   const HfTensor& scale_of(const HfTensor& tensor) const {
     const HfTensor* scale = find_scale(tensor.name);
     if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
+    if (is_mxfp4(tensor)) return check_exponents(tensor, *scale);
     const Block block = is_fp4(tensor) ? kFp4Block : block_;
     if (block.rows == 0) {
       bridge::bad_input("quantized, but config.json has no quantization_config");
@@ -330,6 +358,19 @@ class HfWeights : public Weights {
                                     bridge::shape_text(scale->shape)));
     }
     return *scale;
+  }
+
+  const HfTensor& check_exponents(const HfTensor& tensor, const HfTensor& scale) const {
+    if (!has_mxfp4_) bridge::bad_input("quantized, but config.json does not say mxfp4");
+    bridge::Shape blocks = tensor.shape;
+    blocks.pop_back();
+    if (tensor.shape.size() != 4 || 2 * tensor.shape.back() != kFp4Block.columns ||
+        scale.shape != blocks || scale.dtype != Dtype::kU8) {
+      bridge::bad_input(
+          fmt::format("shape {} with scales {} of shape {}", bridge::shape_text(tensor.shape),
+                      bridge::safetensors_name(scale.dtype), bridge::shape_text(scale.shape)));
+    }
+    return scale;
   }
 
   // Checks that every tensor of the folder is one of the model's, the scales of one, or known to be
@@ -406,6 +447,16 @@ class HfWeights : public Weights {
                          int64_t end) {
     const HfTensor& found = *location.tensor;
     const HfTensor& scale = scale_of(found);
+    if (is_mxfp4(found)) {
+      const at::Tensor exponents =
+          stored_rows({&scale, location.first_row, {0, scale.shape.back()}, location.rows}, begin,
+                      end)
+              .to(at::kInt) -
+          127;
+      return at::ldexp(fp4_values(codes).unflatten(1, {-1, kFp4Block.columns}),
+                       exponents.unsqueeze(-1))
+          .flatten(1);
+    }
     const Block block = is_fp4(found) ? kFp4Block : block_;
     const at::Tensor scales =
         stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, 0, scale.shape[0])
@@ -427,6 +478,7 @@ class HfWeights : public Weights {
   ModelConfig config_;
   HfNames names_;
   Block block_;
+  bool has_mxfp4_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
 };
 

@@ -104,7 +104,7 @@ TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
     if (!transfer.requantize) continue;
     const BlockScales& blocks = transfer.requantize->source;
     const int64_t high = int64_t{blocks.block_rows} * transfer.widest_bits();
-    const int64_t columns = transfer.layout->part_shape(transfer.part).at(1);
+    const int64_t columns = transfer.layout->part_shape(transfer.part).back();
     sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
     sizes.row = std::max(sizes.row, whole_units(checked_mul(high, columns, "tile") / 8));
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "bridge/convert/stream/requantize.h"
 #include "bridge/io/file/crc32.h"
@@ -190,6 +191,11 @@ void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
   for_each_scaled_run(transfer, segment,
                       [&](float scale, std::span<const std::byte> codes,
                           std::span<std::byte> values, int64_t /*begin*/) {
+                        if (from.scales.dtype == Dtype::kU8 && std::isinf(scale)) {
+                          bad_input(fmt::format("{}: a scale is 255, which stands for 2^128",
+                                                printable(execution_.name_of(transfer.target))),
+                                    "no finite weights have it; is the file damaged?");
+                        }
                         block_codec().dequantize(from.dtype, codes, scale, transfer.to, values,
                                                  overflowed);
                       });
