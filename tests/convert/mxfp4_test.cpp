@@ -120,9 +120,9 @@ TEST_F(Mxfp4Test, ValuesAreCodesTimesPowersOfTwoAndComeBack) {
         for (int64_t column = 0; column < kHidden; ++column) {
           const float expected =
               value("layers.0.gate_up", expert * 2 * kFfn + 2 * i + sequence, column, kHidden);
-          const float value = bf16_at(found, static_cast<size_t>(i * kHidden + column));
-          ASSERT_EQ(value, expected) << expert << ", " << sequence << ": " << i << ", " << column;
-          ASSERT_EQ(std::signbit(value), std::signbit(expected));
+          const float held = bf16_at(found, static_cast<size_t>(i * kHidden + column));
+          ASSERT_EQ(held, expected) << expert << ", " << sequence << ": " << i << ", " << column;
+          ASSERT_EQ(std::signbit(held), std::signbit(expected));
         }
       }
     }
