@@ -87,7 +87,7 @@ _GLM = {
 def as_op(megatron, op, hf="", **options):
     """hf: a part of the HF name, where several rows make the tensor."""
     def edit(table):
-        (found,) = [entry for entry in table["rows"] if entry[0].endswith(megatron) and hf in hf_parts(entry)[0]]
+        (found,) = [entry for entry in table["rows"] if entry[0].endswith(megatron) and hf in tables.hf_parts(entry)[0]]
         found[1] = op
         found[3] = {name: value for name, value in found[3].items() if name != "groups"} | options
     return edit

@@ -1,6 +1,7 @@
 #include "bridge/convert/algebra/box.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <iterator>
 
@@ -9,6 +10,8 @@
 namespace bridge {
 namespace {
 
+static_assert(std::endian::native == std::endian::little);
+
 // An axis of what lies in the scratch memory, in elements.
 struct Loop {
   int64_t count = 1;
@@ -16,21 +19,46 @@ struct Loop {
   int64_t to = 0;    // distance of neighbours in the output
 };
 
+// Elements that lie `stride` bytes apart, as many as a word has, the first in its lowest bytes.
+template <size_t kBytes>
+uint64_t word_of(const std::byte* in, int64_t stride) {
+  uint64_t word = 0;
+  for (size_t i = 0; i < 8 / kBytes; ++i, in += stride) {
+    uint64_t element = 0;
+    std::memcpy(&element, in, kBytes);
+    word |= element << (8 * kBytes * i);
+  }
+  return word;
+}
+
+// Copies a column of a matrix, a word at a time where its rows are neighbours in the output.
+template <size_t kBytes>
+void copy_column(const std::byte* in, std::byte* out, const Loop& rows, int64_t count) {
+  constexpr auto kElement = int64_t{kBytes};
+  constexpr int64_t kWord = 8 / kElement;
+  int64_t i = 0;
+  if (rows.to == 1) {
+    for (; i + kWord <= count; i += kWord) {
+      const uint64_t word = word_of<kBytes>(in + i * rows.from * kElement, rows.from * kElement);
+      std::memcpy(out + i * kElement, &word, sizeof(word));
+    }
+  }
+  for (; i < count; ++i) {
+    std::memcpy(out + i * rows.to * kElement, in + i * rows.from * kElement, kBytes);
+  }
+}
+
 // Copies a matrix whose rows are neighbours in the output and whose columns are neighbours in the
-// scratch memory, or nearly so. Small squares keep the cache lines of both.
+// scratch memory, or nearly so. A few rows at a time keep the cache lines of both.
 template <size_t kBytes>
 void copy_plane(const std::byte* in, std::byte* out, const Loop& rows, const Loop& columns) {
-  constexpr int64_t kSquare = 32;
-  for (int64_t row = 0; row < rows.count; row += kSquare) {
-    const int64_t row_end = std::min(rows.count, row + kSquare);
-    for (int64_t column = 0; column < columns.count; column += kSquare) {
-      const int64_t column_end = std::min(columns.count, column + kSquare);
-      for (int64_t j = column; j < column_end; ++j) {
-        for (int64_t i = row; i < row_end; ++i) {
-          std::memcpy(out + (i * rows.to + j * columns.to) * int64_t{kBytes},
-                      in + (i * rows.from + j * columns.from) * int64_t{kBytes}, kBytes);
-        }
-      }
+  constexpr int64_t kRows = 32;
+  constexpr auto kElement = int64_t{kBytes};
+  for (int64_t row = 0; row < rows.count; row += kRows) {
+    const int64_t high = std::min(kRows, rows.count - row);
+    for (int64_t column = 0; column < columns.count; ++column) {
+      copy_column<kBytes>(in + (row * rows.from + column * columns.from) * kElement,
+                          out + (row * rows.to + column * columns.to) * kElement, rows, high);
     }
   }
 }
