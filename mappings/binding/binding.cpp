@@ -129,7 +129,9 @@ std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shap
       bridge::bits_of(quantization->stored) / bridge::bits_of(quantization->dtype);
   if (weight_shape.empty() || weight_shape.back() % per_element != 0) return std::nullopt;
   if (quantization->blocks_have_an_axis()) {
-    if (weight_shape.back() % block_columns != 0) return std::nullopt;
+    if (weight_shape.back() % block_columns != 0 || block_columns % per_element != 0) {
+      return std::nullopt;
+    }
     weight_shape.back() /= block_columns;
     weight_shape.push_back(block_columns);
   }
