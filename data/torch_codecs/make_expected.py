@@ -3,11 +3,13 @@ converts. tests/io/block_codec_torch_test.cpp reads it; tests/interop/test_block
 Usage: python make_expected.py
 
 Scales go down, codes (0..255; FP4 0..15) across. The bits of a NaN depend on how torch vectorises: here they are all the same.
-torch has no arithmetic on FP4; its values are a table (OCP Microscaling Formats 1.0, table 7)."""
+torch has no arithmetic on FP4; its values are a table (OCP Microscaling Formats 1.0, table 7). Products of MXFP4 are those of
+transformers; its new scales and codes follow the definition in triton_kernels' downcast_to_mxfp_torch (ROUND_UP, ties to even)."""
 import pathlib
 
 import safetensors.torch
 import torch
+from transformers.integrations import mxfp4
 
 FILE = pathlib.Path(__file__).with_name("expected.safetensors")
 E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
@@ -47,6 +49,34 @@ def roundings(generator: torch.Generator) -> torch.Tensor:
     return torch.cat([positive, -positive])
 
 
+def mxfp4_products() -> torch.Tensor:
+    """[scale, code], for every byte of a scale."""
+    pairs = torch.tensor([0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE], dtype=torch.uint8)
+    values = mxfp4._convert_moe_packed_tensors(pairs.expand(1, 256, 1, 8), torch.arange(256).to(torch.uint8)[None, :, None])
+    return one_nan(values[0].T)
+
+
+def mxfp4_blocks(generator: torch.Generator) -> torch.Tensor:
+    """Blocks of 32: of many sizes, with every tie of every binade, of zeros, and with the smallest and largest of BF16."""
+    sizes = torch.randn(48, 32, generator=generator) * 2.0 ** torch.arange(-136, 104, 5)[:, None]
+    ties = torch.tensor([6.0, 0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0] * 4) * torch.tensor([1.0, -1.0]).repeat_interleave(16)
+    extremes = torch.zeros(4, 32)
+    extremes[1, 3], extremes[2, :2], extremes[3, 5] = -0.0, torch.tensor([2.0**-133, -(2.0**-130)]), 3.38e38
+    return torch.cat([sizes, ties * 2.0 ** torch.arange(-20, 12)[:, None], extremes]).bfloat16()
+
+
+def mxfp4_quantized(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bytes of scales, and a code a byte: the least power of two that reaches amax / 6, and the nearest code."""
+    wanted = blocks.float().abs().amax(1) / 6
+    mantissa, exponent = torch.frexp(wanted)
+    scales = torch.where(wanted == 0, 0, (exponent - (mantissa == 0.5).int() + 127).clamp(min=1))
+    values = blocks.double() / 2.0 ** (scales.double()[:, None] - 127)
+    distances = (values.abs()[..., None] - E2M1[:8].double()).abs()
+    even_first = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])
+    codes = even_first[distances[..., even_first].argmin(-1)] + 8 * values.signbit()
+    return scales.to(torch.uint8), codes.to(torch.uint8)
+
+
 def tensors() -> dict[str, torch.Tensor]:
     torch.set_flush_denormal(False)
     generator = torch.Generator().manual_seed(11)
@@ -73,6 +103,10 @@ def tensors() -> dict[str, torch.Tensor]:
     for name, scale in (("f32", exact), ("bf16", exact.bfloat16())):
         out[f"blocks.{name}_scales"] = scale
         out[f"blocks.{name}_codes"] = to_e4m3(out["blocks"].float() / scale.float()[:, None])
+
+    out["mxfp4.bf16"] = mxfp4_products()
+    out["mxfp4.blocks"] = mxfp4_blocks(generator)
+    out["mxfp4.scales"], out["mxfp4.codes"] = mxfp4_quantized(out["mxfp4.blocks"])
     return {name: tensor.contiguous() for name, tensor in out.items()}
 
 

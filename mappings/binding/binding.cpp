@@ -60,6 +60,7 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
     if (!config.is_object()) bad_input("not an object");
     read_mtp(options, config);
     scope_.variables.emplace_back("keep_mtp", !options.drop_mtp);
+    scope_.variables.emplace_back("keep_quantized", options.keep_quantized);
     scope_.variables.emplace_back("text_only", options.text_only);
     config_ = std::make_shared<const Json>(std::move(config));
     enter_root();
@@ -150,10 +151,22 @@ std::vector<std::string> BlockScheme::names_beside(std::string_view weight_name)
   return names;
 }
 
+bool BlockScheme::fits(const bridge::Shape& weight_shape) const {
+  const bool has_blocks_of_a_row = quantization->per == ScalePer::kBlock && block_rows == 1;
+  return weight_shape.size() == 2 || (weight_shape.size() > 2 && has_blocks_of_a_row);
+}
+
 std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shape) const {
   const int per_element =
       bridge::bits_of(quantization->stored) / bridge::bits_of(quantization->dtype);
   if (weight_shape.empty() || weight_shape.back() % per_element != 0) return std::nullopt;
+  if (quantization->blocks_have_an_axis()) {
+    if (weight_shape.back() % block_columns != 0 || block_columns % per_element != 0) {
+      return std::nullopt;
+    }
+    weight_shape.back() /= block_columns;
+    weight_shape.push_back(block_columns);
+  }
   weight_shape.back() /= per_element;
   return weight_shape;
 }
@@ -173,7 +186,10 @@ bridge::Shape BlockScheme::block_of(const bridge::Shape& weight_shape) const {
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
   if (quantization->per == ScalePer::kTensor) return {};
   const bridge::Shape block = block_of(weight_shape);
-  return {(weight_shape.at(0) - 1) / block[0] + 1, (weight_shape.at(1) - 1) / block[1] + 1};
+  bridge::Shape shape = weight_shape;
+  shape.end()[-2] = (shape.end()[-2] - 1) / block[0] + 1;
+  shape.end()[-1] = (shape.end()[-1] - 1) / block[1] + 1;
+  return shape;
 }
 
 bool BlockScheme::fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const {

@@ -24,9 +24,10 @@ namespace mappings {
 std::vector<std::string> outermost(std::vector<std::string> prefixes);
 
 struct BindingOptions {
-  int64_t mtp_depths = 0;  // the depths found in the checkpoint, for a table with mtp_found
-  bool drop_mtp = false;   // bind as if the configuration had no MTP depths
-  bool text_only = false;  // sets the variable of that name and leaves out the name prefix
+  int64_t mtp_depths = 0;      // the depths found in the checkpoint, for a table with mtp_found
+  bool drop_mtp = false;       // bind as if the configuration had no MTP depths
+  bool text_only = false;      // sets the variable of that name and leaves out the name prefix
+  bool keep_quantized = true;  // sets the variable of that name
   // The model has no output layer, whatever the configuration says. It is bound like a model with
   // tied embeddings, which has neither the row nor the key of an output layer, and which Megatron
   // loads without random weights.

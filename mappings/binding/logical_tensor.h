@@ -57,14 +57,17 @@ struct BlockScheme {
   int64_t block_columns = 0;
   bool power_of_two = false;
 
+  // Whether a tensor of this shape has blocks: a matrix, or a stack of matrices if blocks are one
+  // row high.
+  bool fits(const bridge::Shape& weight_shape) const;
   // The HF name of the scales; nullopt if the weight's name lacks the suffix.
   std::optional<std::string> scale_name(std::string_view weight_name) const;
   // Likewise the names of the elements in files, and of what may lie beside them.
   std::optional<std::string> stored_name(std::string_view weight_name) const;
   std::vector<std::string> names_beside(std::string_view weight_name) const;
-  // The rows and columns that share a scale in a weight [rows, columns].
+  // The rows and columns that share a scale in a weight that fits.
   bridge::Shape block_of(const bridge::Shape& weight_shape) const;
-  // The shape of the scales of a weight [rows, columns]; [] if there is one.
+  // The shape of the scales of a weight [..., rows, columns] that fits; [] if there is one scale.
   bridge::Shape scale_shape(const bridge::Shape& weight_shape) const;
   // True for that shape. A single scale may be written as [1] too.
   bool fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const;

@@ -8,11 +8,21 @@ namespace mappings {
 namespace {
 
 // Messages name the ops in this order.
-constexpr std::array kAll = {&ops::kCopy,      &ops::kConcat,       &ops::kQkv,
-                             &ops::kGatedQkv,  &ops::kFusedQkv,     &ops::kGroup,
-                             &ops::kUngroup,   &ops::kColumns,      &ops::kSwapColumns,
-                             &ops::kTranspose, &ops::kDeinterleave, &ops::kTransposeDeinterleave,
-                             &ops::kVocab,     &ops::kMinusOne};
+constexpr std::array kAll = {&ops::kCopy,
+                             &ops::kConcat,
+                             &ops::kQkv,
+                             &ops::kGatedQkv,
+                             &ops::kFusedQkv,
+                             &ops::kGroup,
+                             &ops::kUngroup,
+                             &ops::kColumns,
+                             &ops::kSwapColumns,
+                             &ops::kTranspose,
+                             &ops::kDeinterleave,
+                             &ops::kDeinterleaveRows,
+                             &ops::kTransposeDeinterleave,
+                             &ops::kVocab,
+                             &ops::kMinusOne};
 
 }  // namespace
 

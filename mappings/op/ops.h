@@ -20,6 +20,7 @@ extern const Op kColumns;
 extern const Op kSwapColumns;
 extern const Op kTranspose;
 extern const Op kDeinterleave;
+extern const Op kDeinterleaveRows;
 extern const Op kTransposeDeinterleave;
 extern const Op kVocab;
 extern const Op kMinusOne;

@@ -107,7 +107,7 @@ enum class ScalePer { kBlock, kRow, kTensor };
 // elements; the last blocks may be partial.
 struct Quantization {
   bridge::Dtype dtype = bridge::Dtype::kF8E4M3;  // dtype of the elements
-  // The dtype in HF files: two F4_E2M1 codes share an I8, eight I4 codes an I32.
+  // The dtype in HF files: two F4_E2M1 codes share an I8 or a U8, eight I4 codes an I32.
   bridge::Dtype stored = bridge::Dtype::kF8E4M3;
   std::string weight;  // suffix of the HF name, replaced by packed in files, and by scale
   std::string packed;  // the same as weight where elements have the name of values
@@ -122,6 +122,10 @@ struct Quantization {
   // True: new scales are rounded up to powers of two, in whatever dtype they are stored.
   Expr power_of_two;
   Place place;
+
+  // Whether each block of columns is an axis of its own: [..., columns / block, bytes of a block].
+  // Such a tensor has another name than the weight that it stands for.
+  bool blocks_have_an_axis() const { return stored == bridge::Dtype::kU8; }
 };
 
 struct Notice {  // refusals (exit 5) and warnings

@@ -41,8 +41,9 @@ std::string place_context(std::string_view kind, const Place& place) {
 
 void check_variables(const Table& table) {
   // "l" is the layer index; Binding sets the others.
-  std::set<std::string> names = {"l",     "tied", "dtype", "torch_dtype", "config",   "true",
-                                 "false", "null", "in",    "for",         "keep_mtp", "text_only"};
+  std::set<std::string> names = {"l",        "tied",      "dtype",         "torch_dtype", "config",
+                                 "true",     "false",     "null",          "in",          "for",
+                                 "keep_mtp", "text_only", "keep_quantized"};
   const auto check = [](std::set<std::string>& taken, const NamedExprs& named) {
     for (const auto& [name, expr] : named) {
       if (!is_identifier(name)) bad_input(fmt::format("'{}' is no identifier", printable(name)));
@@ -140,16 +141,25 @@ struct ElementForm {
   std::vector<bridge::Dtype> scales;
 };
 
-const ElementForm& form_of(bridge::Dtype dtype) {
+const ElementForm& form_of(const Quantization& entry) {
   using enum bridge::Dtype;
   static const std::vector<ElementForm> kForms = {{kF8E4M3, kF8E4M3, {kF32, kBF16, kF8E8M0}},
                                                   {kF4E2M1, kI8, {kF8E8M0}},
+                                                  {kF4E2M1, kU8, {kU8}},
                                                   {kI4, kI32, {kF32, kBF16}}};
+  bool known = false;
   for (const ElementForm& form : kForms) {
-    if (form.dtype == dtype) return form;
+    if (form.dtype != entry.dtype) continue;
+    if (form.stored == entry.stored) return form;
+    known = true;
   }
-  bad_input(fmt::format("blocks of {} are not supported (F8_E4M3, F4 and I4 are)",
-                        bridge::safetensors_name(dtype)));
+  if (!known) {
+    bad_input(fmt::format("blocks of {} are not supported (F8_E4M3, F4 and I4 are)",
+                          bridge::safetensors_name(entry.dtype)));
+  }
+  bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8 or U8, and I4, as I32)",
+                        bridge::safetensors_name(entry.dtype),
+                        bridge::safetensors_name(entry.stored)));
 }
 
 void check_scales(const Quantization& entry, const ElementForm& form) {
@@ -184,12 +194,7 @@ void check_quantization(const Table& table) {
     with_context(
         [&] { return place_context("quantization", entry.place); },
         [&] {
-          const ElementForm& form = form_of(entry.dtype);
-          if (entry.stored != form.stored) {
-            bad_input(fmt::format("{} cannot be stored as {} (F4 is, as I8, and I4, as I32)",
-                                  bridge::safetensors_name(entry.dtype),
-                                  bridge::safetensors_name(entry.stored)));
-          }
+          const ElementForm& form = form_of(entry);
           if (!uses.emplace(entry.dtype, entry.when.text()).second) {
             bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
           }

@@ -1,7 +1,7 @@
-// gpt-oss in BF16: attention with sinks, biases and a window in every other layer; experts whose
-// matrices are stored [in, out] all in one tensor, gates and the other factor in turns; a clamped
-// GLU of a quick GELU.
-// Truth: transformers' configuration_gpt_oss.py, modeling_gpt_oss.py.
+// gpt-oss: attention with sinks, biases and a window in every other layer; experts whose matrices
+// are stored [in, out] all in one tensor, gates and the other factor in turns, or in MXFP4 as
+// [out, in]; a clamped GLU of a quick GELU.
+// Truth: transformers' configuration_gpt_oss.py, modeling_gpt_oss.py, integrations/mxfp4.py.
 #include <fmt/format.h>
 
 #include <string>
@@ -86,18 +86,23 @@ std::vector<HfPlace> places_of(const HfModel& model, const TensorId& id) {
   const std::string experts = fmt::format("{}layers.{}.mlp.experts.", model.prefix, id.index);
   const int64_t width = std::get<MixtureOfExperts>(model.layer(id).mlp).width;
   const auto turns = [&](bool up) { return RowPattern{width, up ? 1 : 0, 1, 2, 2 * width}; };
-  HfPlace place{.name = experts + "gate_up_proj", .expert_axis = true, .transposed = true};
+  // The matrix as the model has it, or in MXFP4.
+  const auto matrix = [&](std::string_view name, const RowPattern& rows) -> std::vector<HfPlace> {
+    HfPlace plain{.name = fmt::format("{}{}", experts, name), .expert_axis = true, .rows = rows};
+    HfPlace blocks = plain;
+    plain.transposed = true;
+    blocks.name += "_blocks";
+    return {plain, blocks};
+  };
   switch (id.role) {
     case Role::kExpertGate:
     case Role::kExpertUp:
-      place.rows = turns(id.role == Role::kExpertUp);
-      return {place};
+      return matrix("gate_up_proj", turns(id.role == Role::kExpertUp));
     case Role::kExpertGateBias:
     case Role::kExpertUpBias:
       return {{experts + "gate_up_proj_bias", true, turns(id.role == Role::kExpertUpBias)}};
     case Role::kExpertDown:
-      place.name = experts + "down_proj";
-      return {place};
+      return matrix("down_proj", {});
     case Role::kExpertDownBias:
       return {{experts + "down_proj_bias", true}};
     default:

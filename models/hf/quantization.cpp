@@ -3,6 +3,7 @@
 namespace models {
 namespace {
 
+constexpr std::string_view kMxfp4 = "mxfp4";
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kPacked = ".weight_packed";
 constexpr std::string_view kScales[] = {".weight_scale_inv", ".weight_scale"};
@@ -49,6 +50,7 @@ std::optional<HfBlock> hf_block(const Settings& config) {
   const std::optional<Settings> quantization = config.section("quantization_config");
   if (!quantization) return std::nullopt;
   const std::string method = quantization->text_or("quant_method", "");
+  if (method == kMxfp4) return std::nullopt;
   if (method == "compressed-tensors") return block_of_compressed_tensors(*quantization);
   const bool has_one_scale = method == "fp8" || quantization->text_or("quant_algo", "") == "FP8";
   if (has_one_scale && !quantization->has("weight_block_size")) return HfBlock{};
@@ -57,6 +59,11 @@ std::optional<HfBlock> hf_block(const Settings& config) {
     quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
   }
   return HfBlock{size[0], size[1]};
+}
+
+bool hf_has_mxfp4(const Settings& config) {
+  const std::optional<Settings> quantization = config.section("quantization_config");
+  return quantization && quantization->text_or("quant_method", "") == kMxfp4;
 }
 
 bool is_hf_int4(const bridge::HfTensor& tensor) {

@@ -35,6 +35,8 @@ struct HfBlock {
 // The block of FP8 and INT4 weights; nullopt if the configuration has none. kUnsupported by name for
 // other quantizations.
 std::optional<HfBlock> hf_block(const Settings& config);
+// True if the configuration speaks of MXFP4 (view.h), whose blocks are always the same.
+bool hf_has_mxfp4(const Settings& config);
 
 bool is_hf_int4(const bridge::HfTensor& tensor);
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ldexp.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,6 +33,8 @@ using bridge::HfTensor;
 constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};  // appended to X.weight
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScale = ".scale";  // replaces .weight
+constexpr std::string_view kBlocks = "_blocks";
+constexpr std::string_view kExponents = "_scales";  // replaces _blocks
 constexpr size_t kMostOpenFiles = 64;
 constexpr int64_t kLargestConfig = 4 << 20;
 
@@ -89,8 +92,12 @@ ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& fold
 
 constexpr HfBlock kFp4Block = {1, 32};
 
+bool is_mxfp4(const HfTensor& tensor) {
+  return tensor.dtype == Dtype::kU8 && tensor.name.ends_with(kBlocks);
+}
+
 bool is_fp4(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kI8;
+  return tensor.dtype == Dtype::kI8 || is_mxfp4(tensor);
 }
 
 bool is_quantized(const HfTensor& tensor) {
@@ -101,6 +108,19 @@ bool is_quantized(const HfTensor& tensor) {
 int64_t elements_of_number(const HfTensor& tensor) {
   if (is_hf_int4(tensor)) return 8;
   return is_fp4(tensor) ? 2 : 1;
+}
+
+// The shape of the elements that the tensor stands for.
+bridge::Shape shape_of_elements(const HfTensor& tensor) {
+  bridge::Shape shape = tensor.shape;
+  if (shape.empty()) return shape;
+  if (is_mxfp4(tensor) && shape.size() > 1) {
+    const int64_t bytes = shape.back();
+    shape.pop_back();
+    shape.back() = bridge::checked_mul(shape.back(), bytes, "number of columns");
+  }
+  shape.back() = bridge::checked_mul(shape.back(), elements_of_number(tensor), "number of columns");
+  return shape;
 }
 
 cuda::CodeFormat format_of(const HfTensor& tensor) {
@@ -172,7 +192,8 @@ class HfWeights : public Weights {
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
         names_(hf_architecture(settings_), config_, prefix_of(folder_)),
-        block_(in(folder_.path, [&] { return hf_block(settings_); })) {
+        block_(in(folder_.path, [&] { return hf_block(settings_); })),
+        has_mxfp4_(hf_has_mxfp4(settings_)) {
     in(folder_.path, [&] {
       check_shapes(*this);
       check_all_used();
@@ -184,9 +205,7 @@ class HfWeights : public Weights {
   std::vector<StoredTensor> stored() override {
     std::vector<StoredTensor> tensors;
     for (const HfTensor& tensor : folder_.tensors) {
-      bridge::Shape shape = tensor.shape;
-      if (!shape.empty()) shape.back() *= elements_of_number(tensor);
-      tensors.push_back({tensor.name, std::move(shape), reason_not_read(tensor.name)});
+      tensors.push_back({tensor.name, shape_of_elements(tensor), reason_not_read(tensor.name)});
     }
     mark_scales(tensors);
     return tensors;
@@ -213,8 +232,8 @@ class HfWeights : public Weights {
                                               int64_t end) override {
     const Location location = locate(id);
     const HfTensor& found = *location.tensor;
-    if (!is_quantized(found) || location.columns.count > 0 || location.transposed)
-      return std::nullopt;
+    const bool has_kernel = is_quantized(found) && !is_mxfp4(found);
+    if (!has_kernel || location.columns.count > 0 || location.transposed) return std::nullopt;
     return bridge::with_context(
         [&] { return bridge::printable(found.name); },
         [&] { return with_scales(location, stored_rows(location, begin, end), begin, end); });
@@ -253,7 +272,10 @@ class HfWeights : public Weights {
           at::Tensor out = location.transposed ? transposed_rows(location, begin, end)
                                                : stored_rows(location, begin, end);
           if (is_quantized(found)) {
-            out = dequantized(with_scales(location, out, begin, end)).to(quantized_as);
+            const at::Tensor values = is_mxfp4(found)
+                                          ? mxfp4_values(location, out, begin, end)
+                                          : dequantized(with_scales(location, out, begin, end));
+            out = values.to(quantized_as);
           }
           return columns_of(out, location.columns);
         });
@@ -284,7 +306,8 @@ class HfWeights : public Weights {
   }
 
   Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
-    Location location{&tensor, 0, tensor.shape, place.rows, place.columns, place.transposed};
+    Location location{&tensor,         0, shape_of_elements(tensor), place.rows, place.columns,
+                      place.transposed};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
       if (shape.empty() || shape[0] != experts_of(id)) {
@@ -294,8 +317,6 @@ class HfWeights : public Weights {
       shape.erase(shape.begin());
     }
     if (shape.empty()) return location;  // a number, which is never a canonical tensor
-    shape.back() =
-        bridge::checked_mul(shape.back(), elements_of_number(tensor), "number of columns");
     if (place.expert_axis) location.first_row = id.expert * shape[0];
     if (place.transposed) {
       if (shape.size() != 2) {
@@ -345,6 +366,9 @@ class HfWeights : public Weights {
 
   // Returns nullptr if there are no scales.
   const HfTensor* find_scale(const std::string& name) const {
+    if (name.ends_with(kBlocks)) {
+      return folder_.find(name.substr(0, name.size() - kBlocks.size()).append(kExponents));
+    }
     for (const std::string_view suffix : kScaleSuffixes) {
       const HfTensor* scale = folder_.find(name + std::string(suffix));
       if (scale != nullptr) return scale;
@@ -356,6 +380,7 @@ class HfWeights : public Weights {
   const HfTensor& scale_of(const HfTensor& tensor) const {
     const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
     if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
+    if (is_mxfp4(tensor)) return check_exponents(tensor, *scale);
     if (!block_ && !is_fp4(tensor)) {
       bridge::bad_input("quantized, but config.json has no quantization_config");
     }
@@ -375,10 +400,6 @@ class HfWeights : public Weights {
     return *scale;
   }
 
-  static bridge::Shape shape_of_elements(const HfTensor& matrix) {
-    return {matrix.shape.at(0), elements_of_number(matrix) * matrix.shape.at(1)};
-  }
-
   HfBlock block_in(const HfTensor& matrix) const {
     return (is_fp4(matrix) ? kFp4Block : block_.value()).in(shape_of_elements(matrix));
   }
@@ -388,6 +409,19 @@ class HfWeights : public Weights {
     const bridge::Shape shape = shape_of_elements(matrix);
     const HfBlock block = block_in(matrix);
     return {(shape[0] - 1) / block.rows + 1, (shape[1] - 1) / block.columns + 1};
+  }
+
+  const HfTensor& check_exponents(const HfTensor& tensor, const HfTensor& scale) const {
+    if (!has_mxfp4_) bridge::bad_input("quantized, but config.json does not say mxfp4");
+    bridge::Shape blocks = tensor.shape;
+    blocks.pop_back();
+    if (tensor.shape.size() != 4 || 2 * tensor.shape.back() != kFp4Block.columns ||
+        scale.shape != blocks || scale.dtype != Dtype::kU8) {
+      bridge::bad_input(
+          fmt::format("shape {} with scales {} of shape {}", bridge::shape_text(tensor.shape),
+                      bridge::safetensors_name(scale.dtype), bridge::shape_text(scale.shape)));
+    }
+    return scale;
   }
 
   // Checks that every tensor of the folder is one of the model's, the scales of one, or known to be
@@ -472,7 +506,18 @@ class HfWeights : public Weights {
     return out;
   }
 
-  // codes: rows [begin, end) of a quantized tensor.
+  // codes: rows [begin, end), in fp32.
+  at::Tensor mxfp4_values(const Location& location, const at::Tensor& codes, int64_t begin,
+                          int64_t end) {
+    const HfTensor& scale = scale_of(*location.tensor);
+    const Location of_scales{&scale, location.first_row, {0, scale.shape.back()}, location.rows};
+    const at::Tensor exponents = stored_rows(of_scales, begin, end).to(at::kInt) - 127;
+    return at::ldexp(half_byte_values(codes, kE2m1).unflatten(1, {-1, kFp4Block.columns}),
+                     exponents.unsqueeze(-1))
+        .flatten(1);
+  }
+
+  // codes: rows [begin, end) of a quantized tensor of another kind.
   QuantizedRows with_scales(const Location& location, const at::Tensor& codes, int64_t begin,
                             int64_t end) {
     const HfTensor& found = *location.tensor;
@@ -500,6 +545,7 @@ class HfWeights : public Weights {
   ModelConfig config_;
   HfNames names_;
   std::optional<HfBlock> block_;
+  bool has_mxfp4_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
   struct Transposed {
     const HfTensor* tensor = nullptr;

@@ -20,6 +20,8 @@ at::ScalarType torch_type(bridge::Dtype dtype) {
       return at::kFloat8_e4m3fn;
     case bridge::Dtype::kF8E8M0:
       return at::kFloat8_e8m0fnu;
+    case bridge::Dtype::kU8:
+      return at::kByte;
     case bridge::Dtype::kI8:
       return at::kChar;
     case bridge::Dtype::kI32:

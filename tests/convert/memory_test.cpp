@@ -99,6 +99,22 @@ TEST(PlanExecution, TilesAreNarrowerWhereMemoryIsShort) {
       << "no wider than this, whatever the matrix";
 }
 
+// A transposed matrix takes boxes as large as memory allows: the larger, the longer its reads.
+TEST(PlanExecution, BoxesAreAsLargeAsTheirTensor) {
+  Transfer transfer;
+  transfer.layout = std::make_shared<OpLayout>(
+      mappings::ops::kTranspose, std::vector<Shape>{{1024, 1536}}, mappings::OpNumbers{});
+  transfer.inputs = {{0, Dtype::kBF16, {}}};
+  transfer.end = 1024 * 1536;
+  MemoryBudget budget(256 * kMiB);
+  const ExecutorOptions options = plan_execution(2, {transfer}, budget);
+  EXPECT_EQ(options.slice_bytes, kMiB);
+  EXPECT_EQ(options.tile_bytes, 3 * kMiB);
+  EXPECT_EQ(budget.used(), 2 * 4 * options.tile_bytes);
+  MemoryBudget small(8 * kMiB);
+  EXPECT_EQ(plan_execution(2, {transfer}, small).tile_bytes, kMiB);
+}
+
 // Every budget that is too small is refused as such, with nothing left behind; every larger one
 // gives the same files as a generous one, whatever the threads take of it.
 template <typename Options, typename Run>

@@ -53,7 +53,7 @@ void apply_table(const mappings::Table& table, const mappings::Json& json, bool 
         count();
         for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
           scheme.scale_name(tensor.hf[0].name);
-          if (tensor.hf[0].shape.size() == 2) scheme.scale_shape(tensor.hf[0].shape);
+          if (scheme.fits(tensor.hf[0].shape)) scheme.scale_shape(tensor.hf[0].shape);
         }
       });
     }

@@ -6,7 +6,7 @@ import pathlib
 import torch
 import transformers
 
-from oracles import fp8, hf_files, hf_models
+from oracles import fp8, hf_files, hf_models, mxfp4
 from oracles.arch import Arch, Index, Mla, Moe, awkward
 from oracles.hf_files import read_safetensors
 
@@ -24,9 +24,10 @@ class Case:
     seed: int
     shard_size: str | None = None  # None: one file
     bare: bool = False             # tensors named without `model.`
-    files: int = 1                 # written by hand (MTP, FP8): how many, filled in turn
+    files: int = 1                 # written by hand (MTP, FP8, MXFP4): how many, filled in turn
     released: bool = False         # config.json as released, not as transformers 5 writes it
     fp8: Fp8 | None = None
+    mxfp4: bool = False
 
 
 @dataclasses.dataclass
@@ -147,6 +148,8 @@ FORWARD = {
     "llama4": Case(awkward("llama4", tied=False, dtype="float32", rope_base=5e5), 92, shard_size="200KB"),
     # Every token but the first few is in another chunk than some before it, and sharpened.
     "llama4_long": _variant("llama4", 93, attention_chunk_size=7, floor_scale=5, attn_scale=0.4),
+    "gpt_oss_mxfp4": Case(awkward("gpt_oss", tied=False, dtype="bfloat16", hf=_GPT_OSS, hidden=64, ffn=96, moe=Moe(experts=4, topk=2, ffn=96)), 49,
+                          files=2, mxfp4=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),
     "deepseek_v3_one_group": _variant("deepseek_v3", 39, n_group=1, topk_group=1),
     # DeepSeek-V2-Lite.
@@ -187,6 +190,12 @@ def make(case, folder):
         plain = hf_files.copy_with_tensors(path, folder / "plain", state)
         kept = [name.removesuffix(".weight") for name in stored if any(part in name for part in case.fp8.kept)]
         hf_files.add_quantization_config(path, case.fp8.block, kept)
+    if case.mxfp4:
+        stored = mxfp4.quantized(state)
+        hf_files.write_safetensors(path, stored, case.files)
+        state = mxfp4.plain(stored)
+        plain = hf_files.copy_with_tensors(path, folder / "plain", state)
+        hf_files.set_quantization_config(path, mxfp4.CONFIG)
     return Source(arch, path, state, case.bare, case.fp8, plain)
 
 

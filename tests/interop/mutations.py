@@ -84,9 +84,10 @@ _GLM = {
     "gate and up": _dense()["gate and up"], "embedding and output": _dense()["embedding and output"], **_BIASED["qwen2"], **_BIASED["qwen3"],
 }
 
-def as_op(megatron, op, **options):
+def as_op(megatron, op, hf="", **options):
+    """hf: a part of the HF name, where several rows make the tensor."""
     def edit(table):
-        found = row(table, megatron)
+        (found,) = [entry for entry in table["rows"] if entry[0].endswith(megatron) and hf in tables.hf_parts(entry)[0]]
         found[1] = op
         found[3] = {name: value for name, value in found[3].items() if name != "groups"} | options
     return edit
@@ -94,8 +95,9 @@ def as_op(megatron, op, **options):
 
 # Of experts in one tensor that is stored [in, out], gate and up in turns. (case, edit, what differs)
 _TURNS = {
-    "not transposed": ("gpt_oss_square", as_op("experts.linear_fc2.weight", "copy"), LAYER + r"experts\.\d+\.down"),
-    "gate and up in turns": ("gpt_oss", as_op("experts.linear_fc1.weight", "transpose"), LAYER + r"experts\.\d+\.(gate|up)"),
+    "not transposed": ("gpt_oss_square", as_op("experts.linear_fc2.weight", "copy", "down_proj ["), LAYER + r"experts\.\d+\.down"),
+    "gate and up in turns": ("gpt_oss", as_op("experts.linear_fc1.weight", "transpose", "gate_up_proj ["), LAYER + r"experts\.\d+\.(gate|up)"),
+    "rows of MXFP4 in turns": ("gpt_oss_mxfp4", as_op("experts.linear_fc1.weight", "copy", "gate_up_proj_blocks"), LAYER + r"experts\.\d+\.(gate|up)"),
     "biases in turns": ("gpt_oss", as_op("experts.linear_fc1.bias", "copy"), LAYER + r"experts\.\d+\.(gate|up)_bias"),
 }
 

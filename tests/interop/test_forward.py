@@ -49,7 +49,7 @@ def test_hugging_face_view(name, forward, sources, references):
 # Megatron-Core has no counterpart for what the others choose; the converter says so.
 CONVERTED = [*cases.CASES, "llama_biased", "seed_oss_unbiased", "llama_linear_rope", "qwen3_yarn", "qwen3_yarn_mscales", "mixtral_window", "ministral_alike",
              "mistral_window", "mistral_bare", "qwen3_moe_not_normalized", "deepseek_v3_one_group", "deepseek_v2_greedy", "glm4_moe_plain",
-             "phi3_window", "gpt_oss", "gpt_oss_square", "llama4", *cases.OTHERS]
+             "phi3_window", "gpt_oss", "gpt_oss_square", "gpt_oss_mxfp4", "llama4", *cases.OTHERS]
 
 
 @pytest.mark.parametrize("name", CONVERTED)

@@ -83,11 +83,13 @@ def released_config(folder, arch):
 
 
 def add_quantization_config(folder, block, kept):
+    quantization = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": list(block)}
+    set_quantization_config(folder, quantization | ({"modules_to_not_convert": kept} if kept else {}))
+
+
+def set_quantization_config(folder, quantization):
     file = pathlib.Path(folder) / "config.json"
-    config = json.loads(file.read_text())
-    config["quantization_config"] = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": list(block)}
-    if kept:
-        config["quantization_config"]["modules_to_not_convert"] = kept
+    config = json.loads(file.read_text()) | {"quantization_config": quantization}
     file.write_text(json.dumps(config, indent=2))
 
 

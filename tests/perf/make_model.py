@@ -1,6 +1,6 @@
 """Writes a random Hugging Face checkpoint of the bench's models (model_shapes.py).
 
-    python3 tests/perf/make_model.py OUT [--kind dense|moe|fp8|fp4|many] [--seed S]
+    python3 tests/perf/make_model.py OUT [--kind dense|moe|transpose|fp8|fp4|many] [--seed S]
 
 The same arguments give the same bytes. Memory stays at one tensor and those that are repeated: the safetensors files
 are written by hand. The values look like weights: BF16 2^-7 <= |w| < 2^-5, FP8 every code but NaN, F32 (scales)

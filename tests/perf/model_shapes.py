@@ -5,6 +5,7 @@
     fp8     DeepSeek-V3: a few of its real matrices (experts of 2048 x 7168), FP8 in blocks of 128 x 128 with F32
             scales, one MTP depth that repeats embedding and head
     fp4     DeepSeek-V4: 11,520 small expert matrices in FP4 with E8M0 scales, the rest as released, one MTP depth
+    transpose   gpt-oss in BF16: all of a layer's experts in one tensor, transposed and interleaved
     many    DeepSeek-V3 again: all of its 91,991 tensors, each of them tiny
 
 Truth: transformers' Qwen3 and Qwen3-MoE; the index of deepseek-ai/DeepSeek-V3 and inference/model.py of DeepSeek-V4 for
@@ -29,6 +30,8 @@ def tensors(c):
         return deepseek(c)
     if c["model_type"] == "deepseek_v4":
         return deepseek_v4(c)
+    if c["model_type"] == "gpt_oss":
+        return (Tensor(name, "BF16", shape) for name, shape in gpt_oss(c))
     return (Tensor(name, "BF16", shape) for name, shape in qwen(c))
 
 
@@ -59,6 +62,30 @@ def qwen(c):
                 yield from mlp(f"{prefix}.mlp.experts.{expert}", c["moe_intermediate_size"])
         else:
             yield from mlp(f"{prefix}.mlp", c["intermediate_size"])
+    yield "model.norm.weight", [hidden]
+    yield "lm_head.weight", [c["vocab_size"], hidden]
+
+
+def gpt_oss(c):
+    hidden, head, experts, size = c["hidden_size"], c["head_dim"], c["num_local_experts"], c["intermediate_size"]
+    heads = {"q": c["num_attention_heads"], "k": c["num_key_value_heads"], "v": c["num_key_value_heads"]}
+    yield "model.embed_tokens.weight", [c["vocab_size"], hidden]
+    for layer in range(c["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}"
+        yield f"{prefix}.input_layernorm.weight", [hidden]
+        for part, count in heads.items():
+            yield f"{prefix}.self_attn.{part}_proj.weight", [count * head, hidden]
+            yield f"{prefix}.self_attn.{part}_proj.bias", [count * head]
+        yield f"{prefix}.self_attn.o_proj.weight", [hidden, heads["q"] * head]
+        yield f"{prefix}.self_attn.o_proj.bias", [hidden]
+        yield f"{prefix}.self_attn.sinks", [heads["q"]]
+        yield f"{prefix}.post_attention_layernorm.weight", [hidden]
+        yield f"{prefix}.mlp.router.weight", [experts, hidden]
+        yield f"{prefix}.mlp.router.bias", [experts]
+        yield f"{prefix}.mlp.experts.gate_up_proj", [experts, hidden, 2 * size]
+        yield f"{prefix}.mlp.experts.gate_up_proj_bias", [experts, 2 * size]
+        yield f"{prefix}.mlp.experts.down_proj", [experts, size, hidden]
+        yield f"{prefix}.mlp.experts.down_proj_bias", [experts, hidden]
     yield "model.norm.weight", [hidden]
     yield "lm_head.weight", [c["vocab_size"], hidden]
 
@@ -355,4 +382,24 @@ FP4 = COMMON | {
         "weight_block_size": [BLOCK, BLOCK],
     },
 }
-CONFIGS = {"dense": DENSE, "moe": MOE, "fp8": FP8, "fp4": FP4, "many": MANY}
+# Matrices as released, fewer of them.
+TRANSPOSE = COMMON | {
+    "architectures": ["GptOssForCausalLM"],
+    "model_type": "gpt_oss",
+    "attention_bias": True,
+    "rms_norm_eps": 1e-5,
+    "hidden_size": 2880,
+    "intermediate_size": 2880,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 4,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "sliding_window": 128,
+    "swiglu_limit": 7.0,
+    "vocab_size": 8192,
+    "rope_theta": 150000,
+}
+CONFIGS = {"transpose": TRANSPOSE, "dense": DENSE, "moe": MOE, "fp8": FP8, "fp4": FP4, "many": MANY}

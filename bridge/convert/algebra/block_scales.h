@@ -1,4 +1,5 @@
-// Which scale belongs to which element of a block-quantized matrix [rows, columns].
+// Which scale belongs to which element of a block-quantized matrix [rows, columns]. A stack of
+// matrices [..., rows, columns] is one matrix where blocks are one row high.
 //
 // Scales are a matrix of their own, [ceil(rows / block rows), ceil(columns / block columns)]; the
 // blocks at the lower and right edges may be partial. Element (r, c) has scale (r / block rows,
@@ -29,8 +30,8 @@ class BlockGrid {
   BlockGrid(const BlockScales& scales, const Shape& shape)
       : block_rows_(scales.block_rows),
         block_columns_(scales.block_columns),
-        rows_(shape.at(0)),
-        columns_(shape.at(1)) {}
+        rows_(element_count(Shape(shape.begin(), shape.end() - 1))),
+        columns_(shape.back()) {}
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }

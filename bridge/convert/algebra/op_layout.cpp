@@ -1,6 +1,7 @@
 #include "bridge/convert/algebra/op_layout.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "bridge/io/base/error.h"
@@ -67,6 +68,44 @@ void OpLayout::permuted(const std::vector<Axis>& axes, int64_t begin, int64_t en
     runs.push_back({0, from, length});
     position += length;
   }
+}
+
+// axes: of the side that the box is a stretch of.
+Box OpLayout::box(const std::vector<Axis>& axes, int64_t begin, int64_t most) {
+  // The outermost axis on which the box may have more than one index: all within it begins anew at
+  // `begin`, and fits.
+  std::vector<int64_t> distances(axes.size());
+  int64_t within = 1;
+  size_t cut = axes.size() - 1;
+  for (size_t i = axes.size(); i-- > 0; within *= axes[i].size) {
+    distances[i] = within;
+    if (begin % within == 0 && within <= most) cut = i;
+  }
+  Box result;
+  std::vector<std::pair<int64_t, BoxAxis>> by_distance;  // in the input
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t index = begin / distances[i] % axes[i].size;
+    BoxAxis axis{axes[i].size, index, 1, distances[i]};
+    if (i == cut) {
+      axis.count = std::min(axis.size - index, most / distances[i]);
+      result.length = axis.count * distances[i];
+    } else if (i > cut) {
+      axis.count = axis.size;
+    }
+    if (axis.size > 1) by_distance.emplace_back(axes[i].distance, axis);
+  }
+  std::sort(by_distance.begin(), by_distance.end(),
+            [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [distance, axis] : by_distance) result.axes.push_back(axis);
+  return result;
+}
+
+Box OpLayout::forward_box(int64_t begin, int64_t end, int64_t most) const {
+  return box(megatron_axes_, begin, std::min(most, end - begin));
+}
+
+Box OpLayout::inverse_box(int64_t begin, int64_t end, int64_t most) const {
+  return box(part_axes_, begin, std::min(most, end - begin));
 }
 
 void OpLayout::forward(int64_t begin, int64_t end, std::vector<Run>& runs) const {

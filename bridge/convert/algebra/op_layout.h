@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bridge/convert/algebra/box.h"
 #include "bridge/convert/algebra/value_change.h"
 #include "bridge/io/number/dtype.h"
 #include "mappings/op/op.h"
@@ -43,6 +44,11 @@ class OpLayout {
   void forward(int64_t begin, int64_t end, std::vector<Run>& runs) const;
   // Slice rule, inverse: appends the Megatron runs that make elements [begin, end) of the HF part.
   void inverse(int part, int64_t begin, int64_t end, std::vector<Run>& runs) const;
+  // The slice rule of a scattered layout: the largest box of Megatron's tensor (forward) or of the
+  // part (inverse) that begins at `begin`, ends at `end` or before it, and has at least one element
+  // and at most `most`. Where the box itself begins and ends, the box is the same.
+  Box forward_box(int64_t begin, int64_t end, int64_t most) const;
+  Box inverse_box(int64_t begin, int64_t end, int64_t most) const;
 
  private:
   struct Axis {
@@ -61,6 +67,7 @@ class OpLayout {
   void place(const mappings::Permutation& layout);
   void permuted(const std::vector<Axis>& axes, int64_t begin, int64_t end,
                 std::vector<Run>& runs) const;
+  static Box box(const std::vector<Axis>& axes, int64_t begin, int64_t most);
 
   // Each side repeats its period. Megatron's period is the strands in order; the period of a source
   // is its elements among them.

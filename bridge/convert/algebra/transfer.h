@@ -48,6 +48,15 @@ struct Transfer {
   void runs(int64_t first, int64_t last, std::vector<Run>& out) const {
     part == kForward ? layout->forward(first, last, out) : layout->inverse(part, first, last, out);
   }
+  // True if the output is made box by box: its neighbours lie apart in the only input.
+  bool scattered() const {
+    return layout->scattered() && !requantize && !inputs[0].scales.quantized();
+  }
+  // The box that begins at element `first` of a scattered output (op_layout.h).
+  Box box(int64_t first, int64_t last, int64_t most) const {
+    return part == kForward ? layout->forward_box(first, last, most)
+                            : layout->inverse_box(first, last, most);
+  }
   ValueChange value_change() const {
     return part == kForward ? layout->value_change() : inverse_of(layout->value_change());
   }

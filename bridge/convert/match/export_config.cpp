@@ -25,7 +25,10 @@ class Settlement {
     bool keep_mtp = options_.keep_mtp;
     const auto bind = [&](const std::string& config) {
       return bind_model(
-          config, name, table, {.drop_mtp = !keep_mtp, .text_only = options_.text_only},
+          config, name, table,
+          {.drop_mtp = !keep_mtp,
+           .text_only = options_.text_only,
+           .keep_quantized = !options_.dtype},
           [&](const mappings::Binding& binding) { return mtp_depths(binding); },
           [&](const mappings::Binding& binding) {
             return lacks_output_layer(origin_, checkpoint_, binding);

@@ -170,7 +170,7 @@ class Matcher {
     if (std::find(row.dtypes.begin(), row.dtypes.end(), tensor.dtype) != row.dtypes.end()) {
       return true;  // scales beside such a tensor are reported as unknown
     }
-    if (scheme == nullptr || !may_be_quantized(row) || tensor.shape.size() != 2 ||
+    if (scheme == nullptr || !may_be_quantized(row) || !scheme->fits(spec.shape) ||
         scheme->stored_name(spec.name) != tensor.name) {
       return wrong(spec.name, fmt::format("dtype {} is not one the table allows here",
                                           safetensors_name(tensor.dtype)));

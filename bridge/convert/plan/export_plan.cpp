@@ -180,7 +180,7 @@ class Planner {
                      const mappings::BlockScheme& scheme, Transfer transfer) {
     const auto name = scheme.scale_name(spec.name);
     const HfTensor* scales = name ? layout_->find(*name) : nullptr;
-    if (before.shape != scheme.stored_shape(spec.shape) || spec.shape.size() != 2 ||
+    if (before.shape != scheme.stored_shape(spec.shape) || !scheme.fits(spec.shape) ||
         scales == nullptr || !scheme.fits_scales(scales->shape, spec.shape)) {
       accounting_.wrong(spec.name,
                         fmt::format("{} {} with scales {} in the origin",
@@ -404,6 +404,7 @@ class Planner {
       }
     }
     if (options_.text_only) leave_parts_out(dialect);
+    if (options_.dtype) leave_renamed_out();
     for (const HfTensor& tensor : layout_->tensors) {
       if (!by_name_.contains(tensor.name) && !left_out_.contains(tensor.name)) {
         accounting.unknown(tensor.name);
@@ -412,6 +413,18 @@ class Planner {
     accounting.raise_unless_clean(
         origin_.reference ? printable(origin_.reference->path.string()) : "the sidecar's source",
         "these tensors would be lost; is it the same architecture?");
+  }
+
+  // Leaves out quantized tensors whose values --dtype writes under other names.
+  void leave_renamed_out() {
+    for (const HfTensor& tensor : layout_->tensors) {
+      const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+      if (scheme == nullptr || !scheme->quantization->blocks_have_an_axis()) continue;
+      const auto scales = scheme->scale_name(tensor.name);
+      if (!scales || layout_->find(*scales) == nullptr) continue;
+      left_out_.insert(tensor.name);
+      leave_scales_out(tensor.name, *scheme);
+    }
   }
 
   void leave_parts_out(size_t dialect) {

@@ -45,7 +45,10 @@ class SliceQueue {
         }
         if (const auto tile = tiles_->next()) return Slice{index_, ticket_++, 0, 0, tile};
       } else if (const int64_t begin = transfer.begin + done_; begin < transfer.end) {
-        const int64_t end = std::min(transfer.end, begin + most);
+        const int64_t end =
+            transfer.scattered()
+                ? begin + transfer.box(begin, transfer.end, elements(tile_bytes_, transfer)).length
+                : std::min(transfer.end, begin + most);
         done_ += end - begin;
         return Slice{index_, ticket_++, begin, end, std::nullopt};
       }
@@ -59,10 +62,7 @@ class SliceQueue {
   }
 
  private:
-  // Each element of a scattered layout costs a run, which is larger than the element.
   static int64_t elements(int64_t bytes, const Transfer& transfer) {
-    constexpr int64_t kScattered = 16;
-    if (transfer.layout->scattered()) bytes = std::max<int64_t>(bytes / kScattered, 16);
     return bytes * 8 / transfer.widest_bits() / 2 * 2;
   }
 
@@ -87,19 +87,24 @@ int64_t whole_units(int64_t bytes) {
   return (bytes + kSliceUnit - 1) / kSliceUnit * kSliceUnit;
 }
 
-// The sizes of the outputs that are quantized again, in bytes of whole units.
+// The sizes of the outputs that are quantized again or scattered, in bytes of whole units.
 struct TileSizes {
   int64_t block = kSliceUnit;  // the largest block
-  int64_t row = kSliceUnit;    // the widest row of blocks
+  int64_t row = kSliceUnit;    // the widest row of blocks, or the largest scattered output
 };
 
 TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
   TileSizes sizes;
   for (const Transfer& transfer : transfers) {
+    // The larger a box is, the longer are the stretches that are read for it.
+    if (transfer.scattered()) {
+      const int64_t elements = std::min(transfer.end - transfer.begin, kLargestTile);
+      sizes.row = std::max(sizes.row, whole_units(elements * transfer.widest_bits() / 8));
+    }
     if (!transfer.requantize) continue;
     const BlockScales& blocks = transfer.requantize->source;
     const int64_t high = int64_t{blocks.block_rows} * transfer.widest_bits();
-    const int64_t columns = transfer.layout->part_shape(transfer.part).at(1);
+    const int64_t columns = transfer.layout->part_shape(transfer.part).back();
     sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
     sizes.row = std::max(sizes.row, whole_units(checked_mul(high, columns, "tile") / 8));
   }

@@ -4,6 +4,7 @@
 //   1. slice: take at most slice_bytes of the next transfer (in-order tickets). A slice of an
 //      output that is quantized again is whole blocks (tile.h).
 //   2. gather: read the slice's runs straight into the input buffer and take each run's CRC once.
+//      Where each run would be one element, a slice is a box, which is gathered in memory (box.h).
 //   3. convert: if source and output differ, dequantize or cast run by run. What that loses becomes
 //      a witness.
 //   4. sink: write or compare the slice at its place. The CRC of an unconverted slice is combined
@@ -55,8 +56,10 @@ class Sink {
 
 // A run of a slice after its conversion.
 struct Segment {
-  int input;      // index into the transfer's inputs; Run::kZeros: none
-  int64_t begin;  // first element in the input
+  int input;  // index into the transfer's inputs; Run::kZeros: none
+  // The first element in the input or, of a scattered transfer, whose slices are one segment, in
+  // the output.
+  int64_t begin;
   int64_t length;
   std::span<const std::byte> source;  // in the input's dtype
   std::span<std::byte> result;        // in dtype transfer.to; a hook may change it
@@ -138,8 +141,9 @@ constexpr int64_t kSliceUnit = 64 << 10;
 struct ExecutorOptions {
   int threads = 1;
   int64_t slice_bytes = 1 << 20;  // of input or output, whichever is larger
-  int64_t tile_bytes = 1 << 20;   // likewise, for an output that is quantized again
-  int64_t reserved = 0;           // budget of the buffers; the caller releases it after the run
+  // Likewise, for an output that is quantized again or scattered.
+  int64_t tile_bytes = 1 << 20;
+  int64_t reserved = 0;  // budget of the buffers; the caller releases it after the run
 };
 
 // Chooses threads and slice sizes that fit what is left of the budget, and reserves that. Errors:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "bridge/convert/stream/requantize.h"
 #include "bridge/io/file/crc32.h"
@@ -23,8 +24,13 @@ void SliceWorker::run(const Slice& slice) {
 
 void SliceWorker::run_elements(const Slice& slice) {
   const Transfer& transfer = execution_.transfers[slice.transfer];
+  const bool scattered = transfer.scattered();
   runs_.clear();
-  transfer.runs(slice.begin, slice.end, runs_);
+  if (scattered) {
+    runs_.push_back({0, slice.begin, slice.end - slice.begin});
+  } else {
+    transfer.runs(slice.begin, slice.end, runs_);
+  }
   int64_t in_bytes = 0;
   for (const Run& run : runs_) {
     const Dtype dtype = run.input == Run::kZeros
@@ -34,9 +40,10 @@ void SliceWorker::run_elements(const Slice& slice) {
   }
   const std::span<std::byte> input = sized(input_, in_bytes);
   const bool wants_crc = execution_.sink.wants_crc(slice.transfer);
-  uint32_t crc = gather(transfer, input, wants_crc && transfer.verbatim());
-
   const bool verbatim = transfer.verbatim();
+  uint32_t crc = scattered ? gather_scattered(slice, input, wants_crc && verbatim)
+                           : gather(transfer, input, wants_crc && verbatim);
+
   std::span<std::byte> output = input;
   if (!verbatim) {
     output = sized(output_, bytes_of(transfer.to, slice.end - slice.begin));
@@ -53,7 +60,6 @@ void SliceWorker::run_elements(const Slice& slice) {
 }
 
 uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc) {
-  if (transfer.layout->scattered()) return gather_scattered(transfer, input, wants_crc);
   const bool need_crc = execution_.hooks.on_read || wants_crc;
   uint32_t crc = 0;
   size_t filled = 0;
@@ -82,33 +88,21 @@ uint32_t SliceWorker::gather(const Transfer& transfer, std::span<std::byte> inpu
   return crc;
 }
 
-uint32_t SliceWorker::gather_scattered(const Transfer& transfer, std::span<std::byte> input,
+uint32_t SliceWorker::gather_scattered(const Slice& slice, std::span<std::byte> input,
                                        bool wants_crc) {
+  const Transfer& transfer = execution_.transfers[slice.transfer];
   const TransferInput& from = transfer.inputs[0];
-  const auto size = static_cast<size_t>(bytes_of(from.dtype, 1));
-  scattered_.clear();
-  for (size_t i = 0; i < runs_.size(); ++i) scattered_.emplace_back(runs_[i].begin, i);
-  std::sort(scattered_.begin(), scattered_.end());
-  for (size_t first = 0; first < scattered_.size();) {
-    size_t last = first + 1;
-    while (last < scattered_.size() && scattered_[last].first == scattered_[last - 1].first + 1) {
-      ++last;
-    }
-    const int64_t begin = bytes_of(from.dtype, scattered_[first].first);
-    const std::span<std::byte> stretch =
-        sized(stretch_, static_cast<int64_t>((last - first) * size));
-    execution_.reader.read(static_cast<size_t>(from.tensor), begin, stretch);
-    if (execution_.hooks.on_read) {
-      execution_.hooks.on_read(static_cast<size_t>(from.tensor), begin, std::ssize(stretch),
-                               crc32(stretch));
-    }
-    for (size_t i = first; i < last; ++i) {
-      const auto element = stretch.subspan((i - first) * size, size);
-      std::copy(element.begin(), element.end(),
-                input.begin() + static_cast<std::ptrdiff_t>(scattered_[i].second * size));
-    }
-    first = last;
-  }
+  const auto tensor = static_cast<size_t>(from.tensor);
+  gather_box(transfer.box(slice.begin, slice.end, slice.end - slice.begin),
+             static_cast<size_t>(bytes_of(from.dtype, 1)),
+             sized(scratch_, execution_.options.slice_bytes), input,
+             [&](int64_t first, std::span<std::byte> into, bool owned) {
+               const int64_t begin = bytes_of(from.dtype, first);
+               execution_.reader.read(tensor, begin, into);
+               if (owned && execution_.hooks.on_read) {
+                 execution_.hooks.on_read(tensor, begin, std::ssize(into), crc32(into));
+               }
+             });
   return wants_crc ? crc32(input) : 0;
 }
 
@@ -197,6 +191,11 @@ void SliceWorker::convert_run(const Transfer& transfer, const Segment& segment,
   for_each_scaled_run(transfer, segment,
                       [&](float scale, std::span<const std::byte> codes,
                           std::span<std::byte> values, int64_t /*begin*/) {
+                        if (from.scales.dtype == Dtype::kU8 && std::isinf(scale)) {
+                          bad_input(fmt::format("{}: a scale is 255, which stands for 2^128",
+                                                printable(execution_.name_of(transfer.target))),
+                                    "no finite weights have it; is the file damaged?");
+                        }
                         block_codec().dequantize(from.dtype, codes, scale, transfer.to, values,
                                                  overflowed);
                       });

@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bridge/convert/algebra/tile.h"
@@ -38,9 +37,8 @@ class SliceWorker {
   // Reads the runs one after another into input_; returns the CRC of all where it is wanted or a
   // hook needs those of the runs.
   uint32_t gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc);
-  // The same where every run is one element: those that are neighbours in the input are read at
-  // once.
-  uint32_t gather_scattered(const Transfer& transfer, std::span<std::byte> input, bool wants_crc);
+  // The same for the slice of a scattered transfer.
+  uint32_t gather_scattered(const Slice& slice, std::span<std::byte> input, bool wants_crc);
   // Returns the number of values that are too large for the output's dtype.
   int64_t convert(const Transfer& transfer, std::span<const std::byte> input,
                   std::span<std::byte> output);
@@ -57,9 +55,8 @@ class SliceWorker {
   Progress& progress_;
   std::vector<Run> runs_;
   std::vector<Segment> segments_;
-  std::vector<std::pair<int64_t, size_t>> scattered_;  // where an element lies, and its run
   Buffer input_;
-  Buffer stretch_;
+  Buffer scratch_;
   Buffer output_;
   Buffer scales_;
   Buffer new_scales_;

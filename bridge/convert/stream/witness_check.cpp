@@ -12,19 +12,20 @@ namespace {
 constexpr int64_t kCut = kSliceUnit / 8;      // elements
 constexpr size_t kStretchBytes = kSliceUnit;  // kCut elements of the largest size, 8 bytes
 
+constexpr int64_t kBridged = 16;  // a piece's own header outweighs this many elements
+
 // Elements that differ bit for bit between a and b, as runs [first, last) of element numbers. Runs
-// that lie close together become one.
+// with at most `bridged` elements between them become one.
 std::vector<std::pair<int64_t, int64_t>> differing_runs(std::span<const std::byte> a,
                                                         std::span<const std::byte> b,
-                                                        int64_t element_bytes) {
-  constexpr int64_t kBridged = 16;  // a piece's own header outweighs this many elements
+                                                        int64_t element_bytes, int64_t bridged) {
   std::vector<std::pair<int64_t, int64_t>> runs;
   const int64_t count = std::ssize(a) / element_bytes;
   for (int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<size_t>(i * element_bytes);
     if (std::memcmp(a.data() + at, b.data() + at, static_cast<size_t>(element_bytes)) == 0)
       continue;
-    if (!runs.empty() && i - runs.back().second <= kBridged) {
+    if (!runs.empty() && i - runs.back().second <= bridged) {
       runs.back().second = i + 1;
     } else {
       runs.emplace_back(i, i + 1);
@@ -125,6 +126,7 @@ void turn_back(const Transfer& transfer, const Segment& segment, std::span<std::
 
 void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
   std::vector<WitnessWriter::Piece> pieces;
+  std::vector<Run> runs;
   std::array<std::byte, kStretchBytes> buffer;
   const Transfer& transfer = slice.transfer;
   int64_t position = slice.begin - transfer.begin;
@@ -137,10 +139,24 @@ void write_witnesses(const SliceView& slice, WitnessWriter& writer) {
         turn_back(transfer, stretch, back);
         if (std::memcmp(original.data(), back.data(), back.size()) == 0) return;
         const int64_t unit = std::max(1, bits_of(from.dtype) / 8);
-        for (const auto& [at, end] : differing_runs(original, back, unit)) {
-          pieces.push_back({from.tensor, bytes_of(from.dtype, stretch.begin) + at * unit,
+        const auto add = [&](int64_t begin, int64_t at, int64_t count) {
+          pieces.push_back({from.tensor, begin,
                             original.subspan(static_cast<size_t>(at * unit),
-                                             static_cast<size_t>((end - at) * unit))});
+                                             static_cast<size_t>(count * unit))});
+        };
+        const bool scattered = transfer.scattered();
+        for (const auto& [at, end] :
+             differing_runs(original, back, unit, scattered ? 0 : kBridged)) {
+          if (!scattered) {
+            add(bytes_of(from.dtype, stretch.begin) + at * unit, at, end - at);
+            continue;
+          }
+          // Neighbours of the output lie apart in the input: each is a piece.
+          runs.clear();
+          transfer.runs(stretch.begin + at, stretch.begin + end, runs);
+          for (size_t i = 0; i < runs.size(); ++i) {
+            add(runs[i].begin * unit, at + static_cast<int64_t>(i), 1);
+          }
         }
       });
     }

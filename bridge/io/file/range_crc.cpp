@@ -20,18 +20,21 @@ void RangeCrc::add(int64_t offset, int64_t length, uint32_t crc) {
       next != parts_.begin() && (next - 1)->offset + (next - 1)->length > offset;
   if (overlaps_next || overlaps_last) internal_error("CRC parts overlap");
 
-  auto here = parts_.insert(next, Part{offset, length, crc});
-  const auto merge_with_next = [&](auto left) {
-    const auto right = left + 1;
-    left->crc = crc32_combine(left->crc, right->crc, right->length);
-    left->length += right->length;
-    parts_.erase(right);
-  };
-  if (here + 1 != parts_.end() && here->offset + here->length == (here + 1)->offset) {
-    merge_with_next(here);
-  }
-  if (here != parts_.begin() && (here - 1)->offset + (here - 1)->length == here->offset) {
-    merge_with_next(here - 1);
+  // A part that touches its neighbours grows them in place: there may be thousands of parts, which
+  // an insertion moves.
+  const bool touches_next = next != parts_.end() && next->offset == offset + length;
+  if (next != parts_.begin() && (next - 1)->offset + (next - 1)->length == offset) {
+    const auto last = next - 1;
+    last->crc = crc32_combine(last->crc, crc, length);
+    last->length += length;
+    if (!touches_next) return;
+    last->crc = crc32_combine(last->crc, next->crc, next->length);
+    last->length += next->length;
+    parts_.erase(next);
+  } else if (touches_next) {
+    *next = {offset, length + next->length, crc32_combine(crc, next->crc, next->length)};
+  } else {
+    parts_.insert(next, Part{offset, length, crc});
   }
 }
 
@@ -55,6 +58,20 @@ bool RangeCrc::covers(int64_t offset, int64_t length) const {
   return offset + length <= part.offset + part.length;
 }
 
+std::optional<std::pair<int64_t, int64_t>> RangeCrc::first_gap(int64_t offset,
+                                                               int64_t length) const {
+  const int64_t end = offset + length;
+  auto after = std::upper_bound(parts_.begin(), parts_.end(), offset,
+                                [](int64_t at, const Part& part) { return at < part.offset; });
+  if (after != parts_.begin()) {
+    offset = std::max(offset, (after - 1)->offset + (after - 1)->length);
+  }
+  if (offset >= end) return std::nullopt;
+  // Parts do not touch, so the next one begins after `offset`.
+  const int64_t gap_end = after == parts_.end() ? end : std::min(end, after->offset);
+  return std::make_pair(offset, gap_end - offset);
+}
+
 bool RangeCrc::complete() const {
   return covers(0, size_);
 }
@@ -62,17 +79,6 @@ bool RangeCrc::complete() const {
 uint32_t RangeCrc::value() const {
   if (!complete()) internal_error("CRC of a range that is not complete");
   return size_ == 0 ? 0 : parts_.front().crc;
-}
-
-std::vector<std::pair<int64_t, int64_t>> RangeCrc::missing() const {
-  std::vector<std::pair<int64_t, int64_t>> gaps;
-  int64_t end = 0;
-  for (const Part& part : parts_) {
-    if (part.offset > end) gaps.emplace_back(end, part.offset - end);
-    end = part.offset + part.length;
-  }
-  if (end < size_) gaps.emplace_back(end, size_ - end);
-  return gaps;
 }
 
 }  // namespace bridge

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -28,12 +29,13 @@ class RangeCrc {
   // Whether a part lies in the range and overlaps no other.
   bool fits(const Part& part) const;
   bool covers(int64_t offset, int64_t length) const;
+  // The first gap (offset, length) inside [offset, offset + length), cut to it, for a reader that
+  // wants to fill it.
+  std::optional<std::pair<int64_t, int64_t>> first_gap(int64_t offset, int64_t length) const;
   bool complete() const;
   uint32_t value() const;  // only if the range is complete
   // The parts so far: sorted and disjoint, none empty, none touching the next.
   const std::vector<Part>& parts() const { return parts_; }
-  // The gaps (offset, length), for a reader that wants to fill them.
-  std::vector<std::pair<int64_t, int64_t>> missing() const;
 
  private:
   int64_t size_;

@@ -13,10 +13,11 @@
 //   quantize     code = nearest(clamp(v / scale, -max, max)), ties to even, sign of zero kept; a
 //                NaN becomes 0x7f or 0xff (FP4, INT4: a zero)
 //   new_scale    F32: max(amax, 1e-4) / 448; BF16: that rounded to nearest even; E8M0: that rounded
-//                up to a power of two (by exponent bits). FP4 has E8M0 only:
-//                max(amax, 6 * 2^-126) / 6 rounded up to a power of two. INT4 has F32 and BF16:
-//                amax / 7, so that no value is clipped, and where that is 0 the machine epsilon of
-//                the scale's type, as compressed-tensors has it
+//                up to a power of two (by exponent bits). FP4 with E8M0:
+//                max(amax, 6 * 2^-126) / 6 rounded up to a power of two; FP4 with U8 (MXFP4 of
+//                gpt-oss): amax / 6 rounded up to a power of two, 2^-127 (byte 0) if that is zero.
+//                INT4 has F32 and BF16: amax / 7, so that no value is clipped, and where that is 0
+//                the machine epsilon of the scale's type, as compressed-tensors has it
 //
 // Why find_codes tries no other code: where v is normal, neighbouring products are at least v / 16
 // apart and rounding moves them by at most v / 256, so at most one code gives v, the nearest. Where
@@ -28,7 +29,10 @@
 // Every result has the same bits on every instruction set: tests compare the vector forms with the
 // scalar reference. Truth: inference/kernel.py of DeepSeek-V3.2 and V4 (act_quant, fp4_quant,
 // fast_round_scale), fp8_cast_bf16.py of DeepSeek-V3; OCP Microscaling Formats 1.0 for e4m3, e2m1
-// and e8m0; compressed-tensors (forward_helpers.py, calculate_qparams) for INT4.
+// and e8m0; compressed-tensors (forward_helpers.py, calculate_qparams) for INT4. Of MXFP4:
+// transformers/integrations/mxfp4.py, whose quantize_to_mxfp4 is downcast_to_mxfp_torch of
+// triton_kernels (numerics_details/mxfp.py, ROUND_UP; ties of codes to even, as since 2025; the
+// first release rounded them away from zero).
 #pragma once
 
 #include <cstddef>
@@ -39,8 +43,8 @@
 
 namespace bridge {
 
-// Convert the bits of one scale of dtype F32, BF16 or E8M0 (a byte b is 2^(b-127); 255 is NaN) to a
-// float, and back. A scale that new_scale() made for this dtype is stored exactly; one that the
+// Convert the bits of one scale of dtype F32, BF16, E8M0 (a byte b is 2^(b-127); 255 is NaN) or U8
+// (the same, but 255 is 2^128, here infinity) to a float, and back. A scale that new_scale() made for this dtype is stored exactly; one that the
 // dtype cannot hold is an internal error.
 float load_scale(Dtype dtype, const std::byte* at);
 void store_scale(Dtype dtype, float scale, std::byte* at);

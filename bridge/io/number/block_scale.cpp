@@ -30,6 +30,11 @@ uint32_t bits_of_e8m0(uint8_t byte) {
   return byte == 255 ? kCanonicalNan : static_cast<uint32_t>(byte) << 23;
 }
 
+// The same byte of a U8, of which 255 is the exponent of infinity.
+uint32_t bits_of_exponent(uint8_t byte) {
+  return byte == 0 ? kHalfOfSmallest : static_cast<uint32_t>(byte) << 23;
+}
+
 float round_to_bf16(float x) {
   uint16_t narrow = 0;
   float result = 0;
@@ -41,7 +46,7 @@ float round_to_bf16(float x) {
   return result;
 }
 
-// x is positive and normal. Keeps its exponent, raised by one if the mantissa is not zero.
+// x is not negative. Keeps its exponent, raised by one if the mantissa is not zero.
 float round_up_to_power_of_two(float x) {
   return std::bit_cast<float>((std::bit_cast<uint32_t>(x) + ~(kExponent | 0x80000000)) & kExponent);
 }
@@ -72,6 +77,8 @@ float load_scale(Dtype dtype, const std::byte* at) {
       return std::bit_cast<float>(bits << 16);
     case Dtype::kF8E8M0:
       return std::bit_cast<float>(bits_of_e8m0(static_cast<uint8_t>(*at)));
+    case Dtype::kU8:
+      return std::bit_cast<float>(bits_of_exponent(static_cast<uint8_t>(*at)));
     default:
       no_scale(dtype);
   }
@@ -95,6 +102,12 @@ void store_scale(Dtype dtype, float scale, std::byte* at) {
       *at = std::byte{byte};
       return;
     }
+    case Dtype::kU8: {
+      const auto byte = static_cast<uint8_t>(bits >> 23);
+      if (bits_of_exponent(byte) != bits) break;
+      *at = std::byte{byte};
+      return;
+    }
     default:
       no_scale(dtype);
   }
@@ -106,6 +119,10 @@ float new_scale(Dtype format, Dtype scale_dtype, float amax) {
     internal_error(fmt::format("scale for a largest magnitude of {}", amax));
   if (format == Dtype::kF4E2M1 && scale_dtype == Dtype::kF8E8M0) {
     return round_up_to_power_of_two(std::max(amax, kSmallestAmaxFp4) / E2m1::kLargestValue);
+  }
+  if (format == Dtype::kF4E2M1 && scale_dtype == Dtype::kU8) {
+    const float scale = round_up_to_power_of_two(amax / E2m1::kLargestValue);
+    return scale == 0 ? std::bit_cast<float>(kHalfOfSmallest) : scale;
   }
   if (format == Dtype::kI4 && (scale_dtype == Dtype::kBF16 || scale_dtype == Dtype::kF32)) {
     return new_int4_scale(scale_dtype, amax);

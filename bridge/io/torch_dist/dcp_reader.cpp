@@ -40,18 +40,6 @@ struct Item {
   std::unique_ptr<RangeCrc> progress;  // null: not touched, verified, or nothing to verify
 };
 
-// Returns the first gap of progress inside [offset, offset + length).
-std::optional<std::pair<int64_t, int64_t>> first_gap(const RangeCrc& progress, int64_t offset,
-                                                     int64_t length) {
-  if (progress.covers(offset, length)) return std::nullopt;
-  for (const auto& [gap_offset, gap_length] : progress.missing()) {
-    const int64_t begin = std::max(gap_offset, offset);
-    const int64_t end = std::min(gap_offset + gap_length, offset + length);
-    if (begin < end) return std::make_pair(begin, end - begin);
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 struct DcpReader::Impl {
@@ -162,7 +150,7 @@ void DcpReader::Impl::account(const Place& at, int64_t record_at,
     {
       const std::lock_guard guard(at.lock);
       if (!at.item.progress) return;
-      gap = first_gap(*at.item.progress, record_at, length);
+      gap = at.item.progress->first_gap(record_at, length);
     }
     if (!gap) return complete(at);
     const auto [offset, size] = *gap;
@@ -170,7 +158,7 @@ void DcpReader::Impl::account(const Place& at, int64_t record_at,
         crc32(bytes.subspan(static_cast<size_t>(offset - record_at), static_cast<size_t>(size)));
     const std::lock_guard guard(at.lock);
     // Another thread may have read a part of it meanwhile; then the next round reads the rest.
-    if (at.item.progress && first_gap(*at.item.progress, offset, size) == gap) {
+    if (at.item.progress && at.item.progress->first_gap(offset, size) == gap) {
       at.item.progress->add(offset, size, crc);
     }
   }
@@ -306,7 +294,7 @@ void DcpReader::Impl::finish() {
       const auto next_gap = [&]() -> std::optional<std::pair<int64_t, int64_t>> {
         const std::lock_guard guard(at.lock);
         if (!at.item.progress) return std::nullopt;
-        return first_gap(*at.item.progress, 0, at.item.record_size);
+        return at.item.progress->first_gap(0, at.item.record_size);
       };
       with_place(at, [&] {
         while (const auto gap = next_gap()) {

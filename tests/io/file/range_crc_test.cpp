@@ -52,10 +52,17 @@ TEST(RangeCrc, CheckValue) {
 
 TEST(RangeCrc, GapsAndCover) {
   RangeCrc crc(10);
-  EXPECT_EQ(crc.missing(), (Gaps{{0, 10}}));
+  using Gap = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(crc.first_gap(0, 10), Gap(0, 10));
   crc.add(2, 3, 1);
   crc.add(7, 1, 2);
-  EXPECT_EQ(crc.missing(), (Gaps{{0, 2}, {5, 2}, {8, 2}}));
+  EXPECT_EQ(crc.first_gap(0, 10), Gap(0, 2));
+  EXPECT_EQ(crc.first_gap(1, 5), Gap(1, 1));
+  EXPECT_EQ(crc.first_gap(2, 8), Gap(5, 2));
+  EXPECT_EQ(crc.first_gap(3, 3), Gap(5, 1));
+  EXPECT_EQ(crc.first_gap(7, 3), Gap(8, 2));
+  EXPECT_EQ(crc.first_gap(2, 3), std::nullopt);
+  EXPECT_EQ(crc.first_gap(7, 1), std::nullopt);
   EXPECT_TRUE(crc.covers(2, 3));
   EXPECT_TRUE(crc.covers(3, 1));
   EXPECT_TRUE(crc.covers(9, 0));
@@ -75,7 +82,7 @@ TEST(RangeCrc, EmptyRangeIsComplete) {
   const RangeCrc crc(0);
   EXPECT_TRUE(crc.complete());
   EXPECT_EQ(crc.value(), 0u);
-  EXPECT_TRUE(crc.missing().empty());
+  EXPECT_EQ(crc.first_gap(0, 0), std::nullopt);
 }
 
 TEST(RangeCrc, FitsWhatIsInsideAndNew) {

@@ -96,6 +96,30 @@ TEST_P(BlockCodecTorch, EveryFp8CodeTimesEveryE8m0Scale) {
   expect_products("e2m1_by_e8m0", kFp4, Dtype::kF8E8M0, scales, {"bf16", "f16", "f32"});
 }
 
+// Byte 255 is no float: a conversion refuses it.
+TEST_P(BlockCodecTorch, EveryMxfp4CodeTimesEveryScale) {
+  std::vector<std::byte> scales;
+  for (int i = 0; i < 255; ++i) scales.push_back(static_cast<std::byte>(i));
+  expect_products("mxfp4", kFp4, Dtype::kU8, scales, {"bf16"});
+}
+
+TEST_P(BlockCodecTorch, QuantizesMxfp4BlocksWithNewScales) {
+  const Tensor& blocks = torch_says()["mxfp4.blocks"];
+  const Tensor& scales = torch_says()["mxfp4.scales"];
+  const Tensor& codes = torch_says()["mxfp4.codes"];
+  for (size_t i = 0; i < static_cast<size_t>(blocks.shape[0]); ++i) {
+    const float scale =
+        new_scale(Dtype::kF4E2M1, Dtype::kU8, codec().amax(blocks.dtype, blocks.row(i)));
+    std::byte stored{};
+    store_scale(Dtype::kU8, scale, &stored);
+    ASSERT_EQ(stored, scales.bytes[i]) << i;
+    std::vector<int> expected;
+    for (const std::byte code : codes.row(i)) expected.push_back(static_cast<int>(code));
+    const auto found = Runner{codec(), kFp4}.quantize(blocks.row(i), scale, blocks.dtype);
+    ASSERT_EQ(found, expected) << i;
+  }
+}
+
 TEST_P(BlockCodecTorch, EveryFp8CodeTimesFloatScales) {
   expect_products("e4m3_by_f32", kFp8, Dtype::kF32, torch_says()["f32_scales"].bytes,
                   {"bf16", "f16", "f32"});

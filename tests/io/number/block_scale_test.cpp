@@ -39,6 +39,20 @@ TEST(BlockScale, EveryE8m0ByteIsAPowerOfTwoAndComesBack) {
   }
 }
 
+TEST(BlockScale, EveryExponentOfU8ComesBack) {
+  for (int i = 0; i < 256; ++i) {
+    const auto byte = static_cast<std::byte>(i);
+    const float scale = load_scale(Dtype::kU8, &byte);
+    EXPECT_EQ(scale, i == 255 ? kInfinity : static_cast<float>(std::ldexp(1.0, i - 127))) << i;
+    std::byte back{};
+    store_scale(Dtype::kU8, scale, &back);
+    EXPECT_EQ(back, byte) << i;
+  }
+  std::byte out{};
+  EXPECT_EQ(code_of([&] { store_scale(Dtype::kU8, 3.0f, &out); }), Code::kInternal);
+  EXPECT_EQ(code_of([&] { store_scale(Dtype::kU8, 0.0f, &out); }), Code::kInternal);
+}
+
 TEST(BlockScale, EveryBrainScaleComesBackBitForBit) {
   for (uint32_t i = 0; i < 65536; ++i) {
     const auto bits = static_cast<uint16_t>(i);

@@ -199,6 +199,23 @@ TEST(RowForms, TwoFormsOfOneTypeAtOnceAreRefused) {
   }
 }
 
+TEST(RowForms, BlocksThatAreAnAxis) {
+  std::string text = kGood;
+  for (const auto& [from, to] :
+       {std::pair(R"("stored": "I8")", R"("stored": "U8")"), {R"(["F8_E8M0"])", R"(["U8"])"}}) {
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), std::string(from).size(), to);
+  }
+  const Table table = parse_table(text, "t");
+  const Binding binding(table, config_of("{}"));
+  const BlockScheme& scheme = binding.block_schemes()[0];
+  EXPECT_TRUE(scheme.fits({6, 64}) && scheme.fits({3, 6, 64}));
+  EXPECT_FALSE(scheme.fits({64}));
+  EXPECT_EQ(scheme.stored_shape({3, 6, 64}), (bridge::Shape{3, 6, 2, 16}));
+  EXPECT_EQ(scheme.stored_shape({3, 6, 48}), std::nullopt);
+  EXPECT_EQ(scheme.scale_shape({3, 6, 64}), (bridge::Shape{3, 6, 2}));
+}
+
 TEST(RowForms, RefusalsMayDependOnMtp) {
   const Table table = parse_table(kGood, "t");
   const Json strange = config_of(R"({"strange": true})");

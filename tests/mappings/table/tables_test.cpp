@@ -200,6 +200,39 @@ TEST_P(PublishedModels, HaveTheSizeTheTablePredicts) {
 INSTANTIATE_TEST_SUITE_P(All, PublishedModels, ::testing::ValuesIn(kPublished),
                          [](const auto& param) { return std::string(param.param.name); });
 
+// The release's experts are in MXFP4; --dtype of an export writes the matrices that they stand for.
+TEST(GptOssTable, InMxfp4) {
+  Json config = Json::parse(kGptOss20B);
+  config["quantization_config"] = {{"quant_method", "mxfp4"}};
+  const auto experts = [&](bool keep_quantized) {
+    const Binding binding(find_table(config, ""), config, {.keep_quantized = keep_quantized});
+    EXPECT_EQ(binding.block_schemes().size(), 1U);
+    std::map<std::string, bridge::Shape> found;
+    binding.for_each_tensor(0, false, [&](const LogicalTensor& tensor) {
+      const HfTensorSpec& spec = tensor.hf[0];
+      if (!spec.name.starts_with("model.layers.3.mlp.experts.") || spec.name.ends_with("_bias")) {
+        return;
+      }
+      const bool quantized = spec.name.ends_with("_blocks");
+      EXPECT_EQ(quantized, keep_quantized) << spec.name;
+      const BlockScheme& scheme = binding.block_schemes()[0];
+      found[spec.name] = quantized ? scheme.stored_shape(spec.shape).value() : spec.shape;
+      if (quantized) found[scheme.scale_name(spec.name).value()] = scheme.scale_shape(spec.shape);
+    });
+    return found;
+  };
+  const std::string prefix = "model.layers.3.mlp.experts.";
+  const std::map<std::string, bridge::Shape> released = {
+      {prefix + "gate_up_proj_blocks", {32, 5760, 90, 16}},
+      {prefix + "gate_up_proj_scales", {32, 5760, 90}},
+      {prefix + "down_proj_blocks", {32, 2880, 90, 16}},
+      {prefix + "down_proj_scales", {32, 2880, 90}}};
+  EXPECT_EQ(experts(true), released);
+  const std::map<std::string, bridge::Shape> plain = {{prefix + "gate_up_proj", {32, 2880, 5760}},
+                                                      {prefix + "down_proj", {32, 2880, 2880}}};
+  EXPECT_EQ(experts(false), plain);
+}
+
 // Mistral's modules are Llama's: the tables must name the same tensors, with the same shapes.
 TEST(MistralTable, IsLlamas) {
   const auto tensors_of = [](const char* type, size_t dialect) {
@@ -257,7 +290,7 @@ TEST(Tables, RefuseByName) {
       {"gpt_oss", "swiglu_alpha", "2.5", "swiglu_alpha 2.5"},
       {"gpt_oss", "layer_types", R"(["full_attention"])", "layer_types"},
       {"gpt_oss", "sliding_window", "null", "sliding_window is null"},
-      {"gpt_oss", "quantization_config", R"({"quant_method": "mxfp4"})", "quant_method 'mxfp4'"},
+      {"gpt_oss", "quantization_config", R"({"quant_method": "fp8"})", "quant_method 'fp8'"},
       {"phi3", "rope_scaling", R"({"type": "longrope"})", "LongRoPE (rope type 'longrope')"},
       {"phi3", "rope_scaling", R"({"type": "su"})", "LongRoPE (rope type 'su')"},
       {"phi3", "rope_scaling", R"({"type": "yarn", "factor": 2.0})", "LongRoPE (rope type 'yarn')"},

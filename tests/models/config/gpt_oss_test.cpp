@@ -72,6 +72,12 @@ TEST(GptOss, ExpertsAreTransposedAndInTurns) {
   EXPECT_EQ(up.rows.stride, 2);
   EXPECT_EQ(place(Role::kExpertGate).rows.first, 0);
   EXPECT_TRUE(place(Role::kExpertDown).transposed);
+  // MXFP4 has the same rows, [out, in].
+  const HfPlace blocks = names.places({Role::kExpertUp, Section::kLayer, 1, 3}).at(1);
+  EXPECT_EQ(blocks.name, "model.layers.1.mlp.experts.gate_up_proj_blocks");
+  EXPECT_TRUE(blocks.expert_axis && !blocks.transposed);
+  EXPECT_EQ(blocks.rows.first, 1);
+  EXPECT_EQ(blocks.rows.stride, 2);
   EXPECT_EQ(place(Role::kExpertGateBias).name, "model.layers.1.mlp.experts.gate_up_proj_bias");
   EXPECT_FALSE(place(Role::kExpertGateBias).transposed);
   EXPECT_EQ(place(Role::kExpertDownBias).name, "model.layers.1.mlp.experts.down_proj_bias");

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -76,6 +77,32 @@ void for_random_slices(std::mt19937& random, int64_t end, Fn&& fn) {
   }
 }
 
+// Boxes of random sizes give the same elements, whatever memory they are gathered in, and every
+// element of the input belongs to one box.
+template <typename BoxAt>
+void expect_boxes(std::mt19937& random, const Values& input, const Values& output, BoxAt&& box_at) {
+  Values found;
+  Values owners(input.size());
+  while (found.size() < output.size()) {
+    const Box box = box_at(std::ssize(found), 1 + static_cast<int64_t>(random() % 40));
+    ASSERT_GT(box.length, 0);
+    Values scratch(static_cast<size_t>(kLargestCell) + random() % 20);
+    Values out(static_cast<size_t>(box.length));
+    gather_box(box, sizeof(int32_t), std::as_writable_bytes(std::span(scratch)),
+               std::as_writable_bytes(std::span(out)),
+               [&](int64_t begin, std::span<std::byte> into, bool owned) {
+                 const auto first = static_cast<size_t>(begin);
+                 const size_t count = into.size() / sizeof(int32_t);
+                 ASSERT_LE(first + count, input.size());
+                 std::memcpy(into.data(), &input[first], into.size());
+                 for (size_t i = first; i < first + count; ++i) owners[i] += owned ? 1 : 0;
+               });
+    found.insert(found.end(), out.begin(), out.end());
+  }
+  ASSERT_EQ(found, output);
+  ASSERT_EQ(owners, Values(input.size(), 1));
+}
+
 inline void expect_definition(const mappings::Op& op, const Example& e, unsigned seed) {
   const OpLayout layout(op, e.shapes, e.numbers);
   ASSERT_EQ(layout.megatron_shape(), e.megatron_shape);
@@ -101,6 +128,13 @@ inline void expect_definition(const mappings::Op& op, const Example& e, unsigned
     });
     ASSERT_EQ(back, Values(e.parts[part].begin(), e.parts[part].begin() + size));
   }
+
+  if (!layout.scattered()) return;
+  const int64_t end = layout.megatron_elements();
+  expect_boxes(random, e.parts[0], e.megatron,
+               [&](int64_t begin, int64_t most) { return layout.forward_box(begin, end, most); });
+  expect_boxes(random, e.megatron, e.parts[0],
+               [&](int64_t begin, int64_t most) { return layout.inverse_box(begin, end, most); });
 }
 
 template <typename MakeExample>
