@@ -16,7 +16,7 @@ scripts/packed_data.py || die "data/packed could not be unpacked"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-supported=$("$causeway" mappings list) || die "causeway mappings list failed"
+supported=$("$causeway" mappings list | grep '\.jsonc ') || die "causeway mappings list failed"
 architecture_of() {
   python3 -c 'import json, sys; print(json.load(open(sys.argv[1] + "/config.json"))["architectures"][0])' "$1"
 }
