@@ -62,7 +62,7 @@ print(*(report[key] for key in ("table", "dialect", "dialects", "source_tensors"
           **logits["tensors"]))' "$work/report.json" "$work/verify.json")
   dialects[$table]=$count
   seen[$table/$dialect]=1
-  printf 'ok       %-17s dialect %2d of %2d: %4d tensors, %9d bytes, verify: %s, %s\n' \
+  printf 'ok       %-20s dialect %2d of %2d: %4d tensors, %9d bytes, verify: %s, %s\n' \
     "$table" "$dialect" "$count" "$tensors" "$bytes" "$logits" "$1"
   passed=$((passed + 1))
 }
