@@ -5,7 +5,8 @@
 1. Writes a folder OUT/N for each spelling and prints a line for it: folder, what it is, options that convert-hf and export-to-hf
    need, tab-separated. PLAIN_HF_DIR: the same weights without quantization, for spellings that stack experts.
 2. Every architecture: without `model.` before the names, as a bare model is saved. DeepSeek-V4: deepseek_v4_names.
-3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes.
+3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes; Hy3 and MiniMax-M2 under
+   the names of transformers' modules, which have them in one.
 4. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
 
 Needs nothing but Python.
