@@ -130,6 +130,13 @@ void show_quantization(const mappings::Table& table) {
   }
 }
 
+// Returns what a source may store its weights in.
+std::vector<std::string> source_dtypes(const mappings::About& about) {
+  std::vector<std::string> dtypes = {"BF16", "F16", "F32"};  // every table reads these
+  dtypes.insert(dtypes.end(), about.quantized.begin(), about.quantized.end());
+  return dtypes;
+}
+
 int print_text(std::string_view text) {
   fmt::print("{}", text);
   return 0;
@@ -143,13 +150,22 @@ int mappings_list(const MappingsCommand& command) {
     for (const mappings::NamedHead& table : mappings::builtin_heads()) {
       list.push_back({{"table", table.file},
                       {"architectures", table.head.architectures},
-                      {"model_types", table.head.model_types}});
+                      {"model_types", table.head.model_types},
+                      {"models", table.head.about.models},
+                      {"dtypes", source_dtypes(table.head.about)},
+                      {"mtp", table.head.about.mtp},
+                      {"checked", table.head.about.checked}});
     }
     fmt::print("{}\n", list.dump(2));
     return 0;
   }
   for (const mappings::NamedHead& table : mappings::builtin_heads()) {
+    const mappings::About& about = table.head.about;
     fmt::print("{:<24} {}\n", table.file, fmt::join(table.head.architectures, ", "));
+    fmt::print("{:<24} {}; {}; MTP: {}\n", "", about.models, fmt::join(source_dtypes(about), ", "),
+               about.mtp);
+    fmt::print("{:<24} {}{}\n", "", about.checked.empty() ? "bytes only" : "checked against ",
+               fmt::join(about.checked, ", "));
   }
   return 0;
 }

@@ -142,6 +142,15 @@ struct OtherModel {
   Place place;
 };
 
+// What `causeway mappings list` and the README say of a built-in table. No conversion depends on it,
+// and it is no part of the content that is hashed.
+struct About {
+  std::string models;                  // as their releases are called: "GLM-4.5, 4.6, 4.7"
+  std::vector<std::string> quantized;  // what it reads besides BF16, F16 and F32: "FP8 blocks"
+  std::string mtp;                     // how many depths: "any number"
+  std::vector<std::string> checked;    // the software that the tests compare it with
+};
+
 // A field of the Megatron configuration: an expression, or JSON that is emitted unchanged except
 // that a string that begins with '=' is an expression.
 struct ProviderField {
@@ -170,6 +179,7 @@ struct Table {
   std::vector<std::string> architectures;  // entries of config.json "architectures" that it serves
   // Values of config.json "model_type" that it serves if architectures says nothing.
   std::vector<std::string> model_types;
+  About about;
   // Key of the sub-config that holds the text model; empty: the top.
   std::string config_root;
   // Values of keys that the (sub-)config lacks: the defaults of transformers' configuration class.

@@ -36,7 +36,8 @@ constexpr std::string_view kLists[] = {
 constexpr std::string_view kObjects[] = {"defaults", "values",          "dims",
                                          "families", "megatron_config", "megatron_args"};
 // Keys that describe the table itself; a fragment cannot have them.
-constexpr std::string_view kOfTables[] = {"use", "architectures", "model_types", "not_served"};
+constexpr std::string_view kOfTables[] = {"use", "architectures", "about", "model_types",
+                                          "not_served"};
 
 template <size_t N>
 bool contains(const std::string_view (&names)[N], std::string_view name) {

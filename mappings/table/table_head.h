@@ -1,8 +1,8 @@
 // The head of a built-in table: the keys that say which models it serves. The program reads the
 // heads of all tables at start and parses only one table.
 //
-//   "architectures", "model_types" and "not_served" come first in a built-in table; reading ends at
-//   any other key.
+//   "architectures", "about", "model_types" and "not_served" come first in a built-in table; reading
+//   ends at any other key.
 #pragma once
 
 #include <string>
@@ -16,6 +16,7 @@ namespace mappings {
 struct TableHead {
   std::vector<std::string> architectures;
   std::vector<std::string> model_types;
+  About about;
   std::vector<OtherModel> not_served;
 };
 

@@ -7,6 +7,7 @@
 namespace mappings {
 
 inline constexpr std::string_view kTableKeys[] = {"architectures",
+                                                  "about",
                                                   "model_types",
                                                   "not_served",
                                                   "use",

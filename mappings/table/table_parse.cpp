@@ -81,6 +81,17 @@ OtherModel other_model_of(const Json& json, const Place& place) {
           text_of(json[2], "the remedy"), place};
 }
 
+About about_of(const Json& json) {
+  expect_keys(expect_object(json, "'about'"), {"models", "quantized", "mtp", "checked"});
+  About about;
+  about.models = optional_text(json, "models");
+  about.mtp = optional_text(json, "mtp");
+  if (const Json* list = find(json, "quantized")) about.quantized = texts_of(*list, "'quantized'");
+  if (const Json* list = find(json, "checked")) about.checked = texts_of(*list, "'checked'");
+  if (about.models.empty() || about.mtp.empty()) bad_input("'about' needs 'models' and 'mtp'");
+  return about;
+}
+
 std::string sha256_of(std::string_view text) {
   bridge::Sha256 hash;
   hash.add(text);
@@ -101,6 +112,7 @@ class TableReader {
     if (const Json* json = find(top, "model_types")) {
       table_.model_types = texts_of(*json, "'model_types'");
     }
+    if (const Json* json = find(top, "about")) table_.about = about_of(*json);
     table_.config_root = optional_text(top, "config_root");
     if (const Json* json = find(top, "defaults")) {
       table_.defaults = expect_object(*json, "'defaults'");

@@ -13,7 +13,7 @@ struct ExpandedTable;
 std::string self_contained_text(std::string_view text, std::string_view file);
 
 // Like the above but without the first line: the content of the table, independent of its file name
-// and of whether a fragment or the table itself states it.
+// and of whether a fragment or the table itself states it, without "about".
 std::string self_contained_text(const ExpandedTable& table);
 
 }  // namespace mappings

@@ -59,8 +59,8 @@ def freeze(tables):
 
 def main():
     causeway = os.environ["CAUSEWAY"]
-    listed = subprocess.run([causeway, "mappings", "list"], check=True, capture_output=True, text=True).stdout
-    names = [line.split()[0].removesuffix(".jsonc") for line in listed.splitlines()]
+    listed = subprocess.run([causeway, "mappings", "list", "--json"], check=True, capture_output=True, text=True).stdout
+    names = [table["table"].removesuffix(".jsonc") for table in json.loads(listed)]
     freeze({name: read_jsonc(subprocess.run([causeway, "mappings", "show", name, "--full"], check=True, capture_output=True, text=True).stdout)
             for name in names})
 

@@ -3,6 +3,8 @@ import dataclasses
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +26,13 @@ def test_list():
     for table in TABLES.glob("*.jsonc"):
         assert table.name in done.out
     assert "LlamaForCausalLM" in done.out and "Qwen3ForCausalLM" in done.out
+
+
+def test_the_list_in_the_readme():
+    """tests/interop/test_evidence.py has what it says of evidence."""
+    done = subprocess.run([sys.executable, DATA.parent / "scripts" / "model_list.py"], check=True, capture_output=True, text=True)
+    assert f"<!-- model list: scripts/model_list.py -->\n{done.stdout}<!-- end of the model list -->\n" in (DATA.parent / "README.md").read_text(), \
+        "scripts/model_list.py write"
 
 
 @pytest.mark.parametrize("name", ("Qwen3ForCausalLM", "LlamaForCausalLM", "Qwen2ForCausalLM"))
@@ -57,6 +66,22 @@ def test_show_what_nothing_counts():
 
 
 NAMES = sorted(path.stem for path in TABLES.glob("*.jsonc"))
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """{table: what the list says of it}"""
+    return {table["table"].removesuffix(".jsonc"): table for table in json.loads(run("mappings", "list", "--json", expect=0).out)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_list_says_what_the_table_does(name, listed):
+    """Whether it reads quantized weights, and whether multi-token prediction is its own or what training added."""
+    table, uses = table_statement.read_jsonc(full(name)), table_statement.read_jsonc((TABLES / f"{name}.jsonc").read_text())["use"]
+    assert (listed[name]["dtypes"] != ["BF16", "F16", "F32"]) == bool(table.get("quantization"))
+    assert (listed[name]["mtp"] != "none") == any(family.get("mtp") for family in table["families"].values())
+    assert listed[name]["mtp"].startswith("added by training") == ("added_mtp" in uses)
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_full_is_what_the_table_was(name):

@@ -133,9 +133,11 @@ def test_the_json_of_inspect_has_what_the_text_has(converted):
 def test_mappings_as_json():
     tables = json.loads(run("mappings", "list", "--json", expect=0).out)
     text = run("mappings", "list", expect=0).out
-    assert len(tables) == len(text.splitlines()) > 5
+    assert 3 * len(tables) == len(text.splitlines()) > 5
     for table in tables:
         assert f"{table['table']} " in text and table["architectures"] and ", ".join(table["architectures"]) in text
+        assert f" {table['models']}; {', '.join(table['dtypes'])}; MTP: {table['mtp']}\n" in text
+        assert ", ".join(table["checked"]) in text
     assert "qwen3" in [kind for table in tables for kind in table["model_types"]]
 
 

@@ -145,9 +145,9 @@ FORWARD = {
     "gpt_oss": Case(awkward("gpt_oss", tied=False, dtype="float32", hf=_GPT_OSS), 47),
     # As the releases, where a matrix and its transpose have one shape.
     "gpt_oss_square": Case(awkward("gpt_oss", tied=False, dtype="bfloat16", hf=_GPT_OSS, ffn=72, moe=Moe(experts=4, topk=2, ffn=72)), 48),
-    "llama4": Case(awkward("llama4", tied=False, dtype="float32", rope_base=5e5), 92, shard_size="200KB"),
+    "llama4": Case(awkward("llama4_text", tied=False, dtype="float32", rope_base=5e5), 92, shard_size="200KB"),
     # Every token but the first few is in another chunk than some before it, and sharpened.
-    "llama4_long": _variant("llama4", 93, attention_chunk_size=7, floor_scale=5, attn_scale=0.4),
+    "llama4_long": _variant("llama4_text", 93, attention_chunk_size=7, floor_scale=5, attn_scale=0.4),
     "gpt_oss_mxfp4": Case(awkward("gpt_oss", tied=False, dtype="bfloat16", hf=_GPT_OSS, hidden=64, ffn=96, moe=Moe(experts=4, topk=2, ffn=96)), 49,
                           files=2, mxfp4=True),
     "qwen3_moe_not_normalized": _variant("qwen3_moe", 38, norm_topk_prob=False),

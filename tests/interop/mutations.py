@@ -169,8 +169,29 @@ _OWN = {
 }
 
 
+# Tables that share the rows of those above, by kind: {table: (case, its mistakes, one an op)}
+_EXPERTS = {
+    "gate and up of the experts": (exchange_halves("{e}.linear_fc1.weight"), _HELD["experts.linear_fc1"]),
+    "downs of the experts rotated": (tables.rotate_experts("{e}.linear_fc2.weight"), _HELD["experts.linear_fc2"]),
+}
+_EACH_OP = ("gate and up", "groups as one", "norms of a layer", "embedding and output")
+_OF_KINDS = {
+    **{name: (name, {what: _dense()[what] for what in _EACH_OP}) for name in ("mistral", "ministral", "seed_oss")},
+    **{name: (name, {what: _dense()[what] for what in ("gate and up", "groups as one")}) for name in ("gemma2", "gemma3")},
+    **{name: (case, {what: _dense()[what] for what in ("groups as one", "embedding and output")})
+       for name, case in {"glm4": "glm4", "nemotron": "nemotron", "starcoder2": "starcoder2_window"}.items()},
+    **{name: (name, _EXPERTS | {what: _dense()[what] for what in ("groups as one", "embedding and output")})
+       for name in ("qwen2_moe", "olmoe", "minimax_m2", "hy_v3")},
+    **{name: (name, _EXPERTS | {"embedding and output": _dense()["embedding and output"]})
+       for name in ("deepseek_v2", "glm4_moe_lite", "deepseek_v32", "glm_moe_dsa")},
+}
+
+
 def _all():
     for (name, case), wrong in _OWN.items():
+        for what, (edit, shown) in wrong.items():
+            yield f"{name}: {what}", Mutation(name, case, edit, shown)
+    for name, (case, wrong) in _OF_KINDS.items():
         for what, (edit, shown) in wrong.items():
             yield f"{name}: {what}", Mutation(name, case, edit, shown)
     for name, case in {"llama": "llama_biased", "qwen2": "qwen2", "qwen3": "qwen3"}.items():

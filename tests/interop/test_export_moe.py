@@ -43,6 +43,11 @@ WRITTEN = {
     "deepseek_v3_mtp3-te-tp2_ep2": ("deepseek_v3_mtp3", "te", Layout(tp=2, ep=2), 256, False),
     "deepseek_v3_mtp2_fp32-te-pp2": ("deepseek_v3_mtp2_fp32", "te", Layout(pp=2), 157, False),
     "deepseek_v3-local-tp2": ("deepseek_v3", "local", Layout(tp=2), 158, False),
+    # One of each kind that came later, dense ones among them.
+    "qwen2_moe-grouped-ep2": ("qwen2_moe", "te", Layout(ep=2), 157, True), "glm4_moe-te-tp2_ep2": ("glm4_moe", "te", Layout(tp=2, ep=2), 256, False),
+    "glm4_moe_lite-te-pp2": ("glm4_moe_lite", "te", Layout(pp=2), 157, False), "deepseek_v2-te-tp2": ("deepseek_v2", "te", Layout(tp=2), 256, False),
+    "hy_v3-grouped-ep2": ("hy_v3", "te", Layout(ep=2), 157, True), "phi3-te-tp2": ("phi3", "te", Layout(tp=2), 256, False),
+    "starcoder2-te-pp2": ("starcoder2", "te", Layout(pp=2), 157, False), "gpt_oss-local-ep2": ("gpt_oss", "local", Layout(ep=2), 157, False),
 }
 
 

@@ -1,31 +1,18 @@
 """MiMo-7B, which transformers does not have: its main model is Qwen2's, its multi-token prediction is computed by megatron-core from
 tensors that oracles/mapping.py moved. The names and the order of the projected columns are those of MiMo's own modeling file."""
 import json
-import re
 import shutil
 
 import pytest
-import torch
 
 from interop import cases
 from interop.test_forward import write_reference
 from interop.test_table_mistakes import full_text
 from oracles import dcp, hf_files, hf_models, mapping, sharding
+from oracles import mimo as mimo_files
 from oracles.arch import awkward
 
 ARCH = awkward("qwen2", tied=False, dtype="bfloat16", mtp=2)
-FRAME = {"enorm": "token_layernorm", "hnorm": "hidden_layernorm", "eh_proj": "input_proj", "shared_head.norm": "final_layernorm"}
-
-
-def as_mimo(mtp):
-    """The tensors of the depths, which hf_files spells as DeepSeek-V3 does, as MiMo has them: [hidden | embedding] in input_proj."""
-    out = {}
-    for name, tensor in mtp.items():
-        number, inner, kind = re.fullmatch(r"model\.layers\.(\d+)\.(.*)\.(weight|bias)", name).groups()
-        if inner not in ("embed_tokens", "shared_head.head"):
-            place = f"model.mtp_layers.{int(number) - ARCH.layers}.{FRAME.get(inner, inner)}.{kind}"
-            out[place] = torch.cat(tensor.chunk(2, dim=1)[::-1], dim=1) if inner == "eh_proj" else tensor
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +22,7 @@ def mimo(tmp_path_factory):
     folder = hf_models.save(made, tmp_path_factory.mktemp("mimo") / "model")
     main = hf_files.read_safetensors(folder)
     mtp = hf_files.mtp_tensors(ARCH, main, seed=81)
-    state = main | as_mimo(mtp)
-    hf_files.write_safetensors(folder, state, 2)
-    config = json.loads((folder / "config.json").read_text())
-    config.update(architectures=["MiMoForCausalLM"], model_type="mimo", num_nextn_predict_layers=ARCH.mtp)
-    (folder / "config.json").write_text(json.dumps(config))
+    state = mimo_files.make(folder, ARCH, main, mtp, files=2)
     return folder, state, mapping.to_megatron(ARCH, main | mtp), hf_models.logits(made, cases.tokens(ARCH))
 
 

@@ -7,6 +7,7 @@ import torch
 
 from interop import cases
 from interop.conftest import DATA
+from interop.test_fp8 import digests
 from oracles import dcp, fixture_weights, fp8, hf_files, make_data, mapping, sharding
 from oracles.layout import Layout
 
@@ -200,6 +201,12 @@ def test_fixture_is_what_the_script_makes(folder, pools, tmp_path):
     again = tmp_path / folder / "iter_0000000"
     assert not dcp.different(dcp.read_tensors(stored), dcp.read_tensors(again))
     assert dcp.object_keys(stored) == dcp.object_keys(again)
+
+
+@pytest.mark.parametrize("name", make_data.ARCHITECTURES)
+def test_small_model_is_what_the_script_makes(name, tmp_path):
+    make_data.make_architecture(name, tmp_path / "hf")
+    assert digests(tmp_path / "hf") == digests(DATA / "architectures" / name / "hf")
 
 
 def test_fixture_holds_its_rule():

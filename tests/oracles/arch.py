@@ -78,7 +78,7 @@ class Arch:
                            # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`
                            # names), "olmoe", "minimax_m2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "phi3", "gpt_oss",
                            # "glm4_moe" (q, k and v biases and norms), "glm4_moe_lite", "hy_v3" (norms of q and k), "deepseek_v2", "qwen3_5", "qwen3_5_moe", "qwen3_next", "glm4", "gemma2", "gemma3_text",
-                           # "nemotron", "starcoder2" or "llama4"
+                           # "nemotron", "starcoder2" or "llama4_text"
     layers: int
     hidden: int
     heads: int
@@ -127,7 +127,7 @@ class Arch:
     @property
     def turned(self):
         """For each layer, whether positions turn queries and keys: Llama-4 leaves every fourth without them."""
-        return [self.family != "llama4" or (layer + 1) % 4 != 0 for layer in range(self.layers)]
+        return [self.family != "llama4_text" or (layer + 1) % 4 != 0 for layer in range(self.layers)]
 
     @property
     def qk_norm(self):
@@ -172,7 +172,7 @@ def awkward(family, *, tied, dtype, **other):
         sizes.update(head_dim=12, moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
     if family == "gpt_oss":
         sizes.update(moe=Moe(experts=4, topk=2, ffn=44), ffn=44)
-    if family == "llama4":
+    if family == "llama4_text":
         sizes.update(layers=4, moe=Moe(experts=4, topk=1, ffn=44, dense=(0, 2), shared=1, normalized=False))
     if family in ("deepseek_v3", "deepseek_v32", "glm_moe_dsa"):
         # q_rank != kv_rank, v_head != nope; key/value heads are the query heads

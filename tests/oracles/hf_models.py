@@ -19,7 +19,7 @@ _CLASSES = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2F
             "hy_v3": transformers.HYV3ForCausalLM, "deepseek_v2": transformers.DeepseekV2ForCausalLM,
             "glm4": transformers.Glm4ForCausalLM, "gemma2": transformers.Gemma2ForCausalLM, "gemma3_text": transformers.Gemma3ForCausalLM,
             "nemotron": transformers.NemotronForCausalLM, "starcoder2": transformers.Starcoder2ForCausalLM,
-            "llama4": transformers.Llama4ForCausalLM, "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM,
+            "llama4_text": transformers.Llama4ForCausalLM, "phi3": transformers.Phi3ForCausalLM, "gpt_oss": transformers.GptOssForCausalLM,
             "deepseek_v32": transformers.DeepseekV32ForCausalLM, "glm_moe_dsa": transformers.GlmMoeDsaForCausalLM}
 # Settings by which a class differs from the others, and the name that it has for the epsilon of its norms.
 _OWN = {"gemma2": dict(hidden_activation="gelu_pytorch_tanh"), "gemma3_text": dict(hidden_activation="gelu_pytorch_tanh"),
@@ -34,7 +34,7 @@ def _moe_settings(arch):
     settings = dict(num_experts_per_tok=moe.topk)
     if arch.family in ("mixtral", "minimax_m2", "gpt_oss"):
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn)
-    if arch.family == "llama4":
+    if arch.family == "llama4_text":
         return dict(settings, num_local_experts=moe.experts, intermediate_size=moe.ffn, intermediate_size_mlp=arch.ffn,
                     moe_layers=[layer for layer in range(arch.layers) if arch.is_moe(layer)])
     if arch.family == "olmoe":

@@ -5,6 +5,7 @@ OUT/requested_keys/*.txt      for each model and layer spec, every key a default
                               "object KEY", sorted. `_extra_state` objects are among them; which modules have one is a property
                               of TransformerEngine and megatron-core, found here and nowhere written down.
 OUT/mistral/hf                a Mistral with a window of 8 tokens and random weights, as transformers saves it; the tokenizer of the others
+OUT/architectures/*/hf        a small model of each architecture that has no other checkpoint in data/, random weights, as transformers saves it
 OUT/glm4_moe/hf               a GLM-4.5 with a dense layer, two with experts and a multi-token prediction depth, random weights; that tokenizer
 """
 import os
@@ -12,8 +13,8 @@ import pathlib
 import shutil
 import sys
 
-from oracles import fixture_weights, hf_files, hf_models
-from oracles.arch import Moe, awkward
+from oracles import fixture_weights, hf_files, hf_models, mimo
+from oracles.arch import Index, Mla, Moe, awkward
 from oracles.layout import Layout
 from oracles.pool import Pool
 from oracles.sharding import shard
@@ -42,6 +43,40 @@ KEYS = {f"{spec}.{name}": (spec, arch) for spec in ("te", "local") for name, arc
 KEYS.update({f"te.{name}": ("te", awkward(name, tied=False, dtype="bfloat16", mtp=1)) for name in ("qwen3_5", "qwen3_5_moe")})
 
 
+_SMALL = dict(tied=False, dtype="bfloat16", layers=2, hidden=32, heads=4, groups=2, head_dim=8, ffn=48, vocab=80)
+_LATENT = dict(_SMALL, groups=4, eps=1e-6, mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10))
+_PLAIN_LATENT = dict(_LATENT, mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, yarn_factor=None))
+_SOFTMAX = Moe(experts=4, topk=2, ffn=20)
+_SIGMOID = Moe(experts=3, topk=2, ffn=12, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.5)
+_GROUPS = Moe(experts=8, topk=4, ffn=8, dense=(0,), shared=1, score_groups=4, chosen_groups=2, scaling=2.5)
+_GEMMA = dict(_SMALL, tied=True, eps=1e-6)
+_TWO_BASES = dict(full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0), sliding_attention=dict(rope_type="default", rope_theta=1e4))
+
+# Architectures without another checkpoint in data/: {folder: model}
+ARCHITECTURES = {
+    "deepseek_v2": awkward("deepseek_v2", **dict(_LATENT, mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, mscale=0.707, mscale_all_dim=0.707)),
+                           moe=Moe(experts=8, topk=2, ffn=12, dense=(0,), shared=1, score_groups=4, chosen_groups=2, scaling=3.0, greedy=True)),
+    "deepseek_v32": awkward("deepseek_v32", **_LATENT, mtp=1, moe=_GROUPS, index=Index(heads=3, dim=14, topk=5)),
+    "gemma2": awkward("gemma2", **_GEMMA, hf=dict(sliding_window=8, query_pre_attn_scalar=24)),
+    "gemma3": awkward("gemma3_text", **_GEMMA, hf=dict(sliding_window=8, query_pre_attn_scalar=24, rope_parameters=_TWO_BASES,
+                                                        layer_types=["sliding_attention", "full_attention"])),
+    "glm4": awkward("glm4", **_SMALL),
+    "glm4_moe_lite": awkward("glm4_moe_lite", **_PLAIN_LATENT, mtp=1, moe=_SIGMOID),
+    "glm_moe_dsa": awkward("glm_moe_dsa", **dict(_PLAIN_LATENT, layers=3, ffn=16), mtp=1, moe=_SIGMOID, index=Index(heads=2, dim=12, topk=5, shared=(1,))),
+    "gpt_oss": awkward("gpt_oss", **_SMALL, moe=_SOFTMAX, hf=dict(sliding_window=8)),
+    "hy_v3": awkward("hy_v3", **_SMALL, mtp=1, moe=_SIGMOID),
+    "mimo": awkward("qwen2", **_SMALL, mtp=1),
+    "minimax_m2": awkward("minimax_m2", **_SMALL, eps=1e-6, rotary=0.5, moe=Moe(experts=4, topk=2, ffn=20, score_groups=1, chosen_groups=1)),
+    "ministral": awkward("ministral", **_SMALL, window=8, sliding=(True, False)),
+    "nemotron": awkward("nemotron", **_SMALL),
+    "olmoe": awkward("olmoe", **dict(_SMALL, groups=4), moe=Moe(experts=4, topk=2, ffn=20, normalized=False)),
+    "phi3": awkward("phi3", **_SMALL, rotary=0.5),
+    "qwen2_moe": awkward("qwen2_moe", **_SMALL, moe=Moe(experts=4, topk=2, ffn=20, gated_ffn=28, normalized=False)),
+    "seed_oss": awkward("seed_oss", **_SMALL, eps=1e-6, rope_base=1e7),
+    "starcoder2": awkward("starcoder2", **dict(_SMALL, tied=True)),
+}
+
+
 def make_folder(pool, root, name):
     arch, layout, singleton = FOLDERS[name]
     full = fixture_weights.parameters(arch)
@@ -66,6 +101,16 @@ def make_glm4_moe(folder):
     copy_tokenizer(folder)
 
 
+def make_architecture(name, folder):
+    arch, seed = ARCHITECTURES[name], 60 + sorted(ARCHITECTURES).index(name)
+    state = hf_files.read_safetensors(hf_models.save(hf_models.model(arch, seed=seed), folder))
+    mtp = hf_files.mtp_tensors(arch, state, seed=seed)
+    if name == "mimo":
+        mimo.make(folder, arch, state, mtp, files=2)
+    elif mtp:
+        hf_files.write_safetensors(folder, {**state, **mtp}, files=2)
+
+
 def copy_tokenizer(folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(DATA / "bridge_written" / "llama_tied" / "hf" / name, os.path.join(folder, name))
@@ -87,4 +132,6 @@ if __name__ == "__main__":
     for pool in pools.values():
         pool.close()
     make_mistral(os.path.join(sys.argv[1], "mistral", "hf"))
+    for architecture in ARCHITECTURES:
+        make_architecture(architecture, os.path.join(sys.argv[1], "architectures", architecture, "hf"))
     make_glm4_moe(os.path.join(sys.argv[1], "glm4_moe", "hf"))

@@ -203,7 +203,7 @@ def to_megatron(arch, hf):
     """{full Megatron parameter name: tensor} from a full Hugging Face state dict (names with `model.`)."""
     if arch.sinks:
         hf = {**hf, **_experts_of_gpt_oss(arch, hf)}
-    if arch.family == "llama4":
+    if arch.family == "llama4_text":
         hf = _as_qwen2_moe(arch, hf)
     for name, parts in _fused(arch).items():
         hf = {**hf, **dict(zip((part for part, _ in parts), hf[name].split([rows for _, rows in parts])))}

@@ -23,6 +23,7 @@ from megatron.core.activations import squared_relu
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedObject, ShardedTensorFactory
 from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
+from megatron.core.fusions.fused_bias_geglu import quick_gelu
 from megatron.core.models.gpt import gpt_layer_specs
 from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
@@ -192,10 +193,12 @@ def load_errors(arch, spec, directories):
 
 def _save(model, directory, iteration, singleton=False, **more):
     content = _content_metadata(singleton)
+    quick = model.config.activation_func is quick_gelu
     args = argparse.Namespace(  # the kinds of value a real Megatron-LM args holds
         num_layers=model.config.num_layers, hidden_size=model.config.hidden_size, num_attention_heads=model.config.num_attention_heads,
         params_dtype=model.config.params_dtype, attention_backend=AttnBackend.auto, save=pathlib.PosixPath("checkpoints"), adam_beta1=0.9,
-        seed=1234, swiglu=model.config.gated_linear_unit, squared_relu=model.config.activation_func is squared_relu, num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size(),
+        seed=1234, swiglu=model.config.gated_linear_unit and not quick, quick_geglu=quick, squared_relu=model.config.activation_func is squared_relu,
+        num_experts=model.config.num_moe_experts, data_path=["a", "b"], eval_interval=1000, world_size=dist.get_world_size(),
         hybrid_layer_pattern=getattr(model, "hybrid_layer_pattern", None))
     state = {"model": _sharded(model, content), "checkpoint_version": 3.0, "iteration": iteration, "args": args, **more}
     if dist.get_rank() == 0:

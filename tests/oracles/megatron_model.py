@@ -88,7 +88,7 @@ def _moe_settings(arch, grouped):
         # after the choice, the softmax is over the chosen logits only: the same as normalizing the chosen probabilities
         moe_router_pre_softmax=not moe.normalized,
     )
-    if arch.family == "llama4":
+    if arch.family == "llama4_text":
         settings.update(moe_router_score_function="sigmoid", moe_router_pre_softmax=False, moe_apply_probs_on_input=True)
     if moe.shared:
         settings["moe_shared_expert_intermediate_size"] = moe.shared * moe.ffn
@@ -140,7 +140,7 @@ def _sinks_settings(arch):
 
 
 def _llama4_settings(arch):
-    if arch.family != "llama4":
+    if arch.family != "llama4_text":
         return {}
     return dict(qk_l2_norm=True, rotary_interleaved=True, no_rope_freq=[int(not turned) for turned in arch.turned])
 
@@ -199,7 +199,7 @@ def _gpt(arch, spec, vocab_rows, dtype, grouped):
     if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:
-        unit = arch.family == "llama4"
+        unit = arch.family == "llama4_text"
         layers = gpt_layer_specs.get_gpt_decoder_block_spec(config, use_transformer_engine=te, normalization=None if te else "RMSNorm", qk_l2_norm=unit)
         if unit:
             layers.layer_specs = [spec if turned else _without_norm(spec) for spec, turned in zip(layers.layer_specs, arch.turned)]

@@ -5,11 +5,13 @@
 1. Writes a folder OUT/N for each spelling and prints a line for it: folder, what it is, options that convert-hf and export-to-hf
    need, tab-separated. PLAIN_HF_DIR: the same weights without quantization, for spellings that stack experts.
 2. Every architecture: without `model.` before the names, as a bare model is saved. DeepSeek-V4: deepseek_v4_names.
-3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes.
+3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes; Hy3 and MiniMax-M2 under
+   the names of transformers' modules, which have them in one.
 4. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
 
 Needs nothing but Python.
 """
+import functools
 import json
 import math
 import pathlib
@@ -115,8 +117,8 @@ def with_experts(tensors, packed, mtp_packed, is_mtp):
 
 
 def is_mtp_of(config):
-    """Whether a name is of multi-token prediction: below mtp, or in DeepSeek-V3 and GLM in the layers after the last."""
-    if not config["architectures"][0].startswith(("DeepseekV3", "Glm4Moe")):
+    """Whether a name is of multi-token prediction: below mtp, or in DeepSeek-V3, GLM and Hy3 in the layers after the last."""
+    if not config["architectures"][0].startswith(("DeepseekV3", "Glm4Moe", "GlmMoe", "HYV3")):
         return lambda name: name.startswith("mtp.")
     layer = re.compile(r"(?:model\.)?layers\.(\d+)\.")
     return lambda name: (match := layer.match(name)) is not None and int(match[1]) >= config["num_hidden_layers"]
@@ -177,6 +179,23 @@ def as_mixtral_modules(config, tensors):
     return "Qwen3's tensors as a Mixtral with experts in one tensor", config, with_experts(kept, True, True, lambda name: False), options
 
 
+def as_hy_v3_modules(config, tensors):
+    names = {".mlp.router.gate.": ".mlp.gate.", ".mlp.expert_bias": ".mlp.e_score_correction_bias", ".mlp.shared_mlp.": ".mlp.shared_experts."}
+    renamed = {}
+    for name, tensor in tensors.items():
+        renamed[functools.reduce(lambda text, old: text.replace(old, names[old]), names, name)] = tensor
+    return "modules of transformers", config, with_experts(renamed, True, True, lambda name: False), ""
+
+
+def as_minimax_m2_modules(config, tensors):
+    parts = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+    renamed = {}
+    for name, tensor in tensors.items():
+        name = re.sub(r"(experts\.\d+\.)(w\d)", lambda match: match[1] + parts[match[2]], name.replace(".block_sparse_moe.", ".mlp."))
+        renamed[name] = tensor
+    return "modules of transformers", config, with_experts(renamed, True, True, lambda name: False), ""
+
+
 def with_bare(what, config, tensors, options):
     yield what, config, tensors, options
     _, _, tensors, options = bare(config, tensors)
@@ -188,10 +207,14 @@ def spellings(source, plain):
     architecture = source[0]["architectures"][0]
     if architecture == "DeepseekV4ForCausalLM":
         yield from deepseek_v4(source, plain)
-    elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "DeepseekV3", "Glm4Moe")):
+    elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "Qwen2Moe", "Olmoe", "DeepseekV2", "DeepseekV3", "Glm4Moe", "GlmMoe")):
         yield from mixtures(source, plain)
     else:
         yield bare(*source)
+    if architecture == "HYV3ForCausalLM":
+        yield from with_bare(*as_hy_v3_modules(*source))
+    if architecture == "MiniMaxM2ForCausalLM":
+        yield from with_bare(*as_minimax_m2_modules(*source))
     if architecture == "Qwen3ForCausalLM":
         yield from with_bare(*as_qwen2(*source))
     if architecture == "Qwen3MoeForCausalLM":

@@ -222,6 +222,11 @@ TEST(BuiltinTables, HeadsAreWhatTheTablesSay) {
     EXPECT_EQ(head.file, table.file);
     EXPECT_EQ(head.head.architectures, table.architectures) << table.file;
     EXPECT_EQ(head.head.model_types, table.model_types) << table.file;
+    EXPECT_EQ(head.head.about.models, table.about.models) << table.file;
+    EXPECT_EQ(head.head.about.quantized, table.about.quantized) << table.file;
+    EXPECT_EQ(head.head.about.mtp, table.about.mtp) << table.file;
+    EXPECT_EQ(head.head.about.checked, table.about.checked) << table.file;
+    EXPECT_FALSE(table.about.models.empty()) << table.file;
     ASSERT_EQ(head.head.not_served.size(), table.not_served.size()) << table.file;
     for (size_t j = 0; j < table.not_served.size(); ++j) {
       EXPECT_EQ(head.head.not_served[j].name, table.not_served[j].name);
@@ -242,6 +247,8 @@ TEST(Fragments, AreInTheHashOfATable) {
   EXPECT_NE(parse_table(text, "own.jsonc", changed).sha256, table.sha256);
   EXPECT_EQ(parse_table("// A comment.\n" + text, "other.jsonc", kFragments).sha256, table.sha256);
   EXPECT_EQ(parse(R"("use": ["base"], "megatron_config": {"a": "1"})").sha256, table.sha256);
+  EXPECT_EQ(parse(R"("about": {"models": "Test", "mtp": "none"}, "use": ["base"])").sha256,
+            table.sha256);
   EXPECT_EQ(table.sha256.size(), 64u);
 }
 
