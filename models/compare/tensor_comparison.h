@@ -96,8 +96,8 @@ class TensorComparison {
     TensorId id;
     bridge::Shape shape;
     int64_t compared = 0;  // its first rows
-    std::unique_ptr<ValueComparison> values =
-        nullptr;                      // as long as some rows are compared, but not all
+    // As long as some rows are compared, but not all.
+    std::unique_ptr<ValueComparison> values = nullptr;
     std::vector<size_t> copies = {};  // into copies_
   };
   // What a side holds twice.
