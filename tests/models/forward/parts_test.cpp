@@ -1,9 +1,14 @@
 // Tests parts of the forward pass against transformers: data/forward_parts (made by
 // make_expected.py there).
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
+#include "bridge/io/base/error.h"
 #include "models/forward/norm.h"
 #include "models/forward/rotary.h"
 #include "models/forward/router.h"
@@ -90,6 +95,26 @@ TEST(Rotary, Magnitude) {
   const RotaryTable doubled = rotary_table(rotary, 5, at::kFloat);
   EXPECT_EQ(largest_difference(doubled.cos, plain.cos * 2), 0);
   EXPECT_EQ(largest_difference(doubled.sin, plain.sin * 2), 0);
+}
+
+// Every pair turns as it would if its position were that of the whole token.
+TEST(Rotary, ThreePositionsOfAToken) {
+  RotaryConfig rotary = plain_rotary();
+  rotary.channels = 12;
+  const at::Tensor time = at::arange(5, at::kLong);
+  const at::Tensor positions = at::stack({time, time + 3, time * time});
+  const std::vector<int64_t> expected = {0, 1, 2, 0, 1, 0};
+  const RotarySections sections = rotary_sections({3, 2, 1}, /*interleaved=*/true).value();
+  const RotaryTable table =
+      rotary_table_at(rotary, positions_of_pairs(positions, sections, 6), at::kFloat);
+  for (int64_t pair = 0; pair < 6; ++pair) {
+    const at::Tensor own = positions.select(0, expected[static_cast<size_t>(pair)]);
+    const RotaryTable plain = rotary_table_at(rotary, own, at::kFloat);
+    EXPECT_TRUE(table.cos.select(1, pair).equal(plain.cos.select(1, pair))) << pair;
+    EXPECT_TRUE(table.sin.select(1, pair).equal(plain.sin.select(1, pair))) << pair;
+  }
+  const RotarySections blocks = rotary_sections({3, 2, 2}, /*interleaved=*/false).value();
+  EXPECT_THROW(positions_of_pairs(positions, blocks, 6), bridge::Error);
 }
 
 // In BF16, the last bit shows the order of cast and multiplication.
