@@ -429,8 +429,6 @@ class HfWeights : public Weights {
     const HfTensor& found = *location.tensor;
     const HfTensor& scale = scale_of(found);
     const Block block = is_fp4(found) ? kFp4Block : block_;
-    const at::Tensor scales =
-        stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}}, 0, scale.shape[0]);
     at::Tensor scale_row = at::empty({end - begin}, at::kInt);
     int32_t* block_row = scale_row.mutable_data_ptr<int32_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
@@ -438,8 +436,12 @@ class HfWeights : public Weights {
         block_row[row - begin + i] = static_cast<int32_t>((stored + i) / block.rows);
       }
     });
+    const auto [least, most] = std::minmax_element(block_row, block_row + (end - begin));
+    const int32_t first = *least;
+    const at::Tensor scales = stored_rows({&scale, 0, scale.shape, {0, 0, scale.shape[0], 0, 0}},
+                                          first, int64_t{*most} + 1);
     return {is_fp4(found) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3, codes, scales,
-            scale_row, block.columns};
+            scale_row - first, block.columns};
   }
 
   bridge::FileSystem& fs_;
