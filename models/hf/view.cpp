@@ -534,7 +534,7 @@ class HfWeights : public Weights {
     const auto [least, most] = std::minmax_element(block_row, block_row + (end - begin));
     const int32_t first = *least;
     const at::Tensor scales =
-        stored_rows({&scale, 0, grid, {0, 0, grid[0], 0, 0}}, first, *most + 1);
+        stored_rows({&scale, 0, grid, {0, 0, grid[0], 0, 0}}, first, int64_t{*most} + 1);
     return {format_of(found), codes.view(at::kByte), scales, scale_row - first, block.columns};
   }
 

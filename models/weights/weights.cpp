@@ -17,11 +17,6 @@ constexpr int64_t kBlockElements = 4 << 20;
 // The most freed memory that the allocator may keep.
 constexpr size_t kMostFreed = 96 << 20;
 
-// Moves the tensor in its stored type, which is smaller, and then casts it.
-at::Tensor placed(const at::Tensor& stored, const Compute& compute, at::ScalarType type) {
-  return stored.to(compute.device).to(type);
-}
-
 }  // namespace
 
 at::Tensor Weights::chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen) {
@@ -58,23 +53,23 @@ void return_freed_memory(const bridge::Shape& next) {
   if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
 }
 
+at::Tensor device_rows(Weights& weights, const TensorId& id, int64_t begin, int64_t end,
+                       const Compute& compute) {
+  if (compute.kernels != nullptr) {
+    const std::optional<QuantizedRows> stored = weights.quantized_rows(id, begin, end);
+    if (stored) return values_on(compute.device, *stored, *compute.kernels);
+  }
+  return weights.rows(id, begin, end).to(compute.device);
+}
+
 int64_t SectionWeights::rows_to_read(const TensorId& id) const {
   const bridge::Shape shape = weights_.shape(id);
   return_freed_memory(shape);
   return shape.at(0);
 }
 
-at::Tensor SectionWeights::whole(const TensorId& id) const {
-  return weights_.rows(id, 0, rows_to_read(id));
-}
-
 at::Tensor SectionWeights::computed(const TensorId& id, int64_t begin, int64_t end) const {
-  if (compute_.kernels != nullptr) {
-    if (const auto stored = weights_.quantized_rows(id, begin, end)) {
-      return values_on(compute_.device, *stored, *compute_.kernels).to(compute_.dtype);
-    }
-  }
-  return placed(weights_.rows(id, begin, end), compute_, compute_.dtype);
+  return device_rows(weights_, id, begin, end, compute_).to(compute_.dtype);
 }
 
 at::Tensor SectionWeights::get(Role role, int64_t expert) const {
@@ -83,12 +78,13 @@ at::Tensor SectionWeights::get(Role role, int64_t expert) const {
 }
 
 at::Tensor SectionWeights::get_f32(Role role) const {
-  return placed(whole({role, section_, index_}), compute_, at::kFloat);
+  const TensorId id{role, section_, index_};
+  return device_rows(weights_, id, 0, rows_to_read(id), compute_).to(at::kFloat);
 }
 
 at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t limit) const {
   const TensorId id{role, section_, index_};
-  const at::Tensor stored = whole(id);
+  const at::Tensor stored = weights_.rows(id, 0, rows_to_read(id));
   if (!at::isIntegralType(stored.scalar_type(), /*includeBool=*/false)) {
     bridge::bad_input(
         fmt::format("{}: {} is a table of integers", weights_.source(id), to_string(id)));

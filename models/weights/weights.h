@@ -92,6 +92,11 @@ struct Compute {
   const cuda::KernelLibrary* kernels = nullptr;
 };
 
+// What Weights::rows gives, on the device of the computation. Where there are kernels, a quantized
+// tensor gets there as stored.
+at::Tensor device_rows(Weights& weights, const TensorId& id, int64_t begin, int64_t end,
+                       const Compute& compute);
+
 // The tensors of one section of a model, in the type and on the device of the computation.
 class SectionWeights {
  public:
@@ -116,7 +121,6 @@ class SectionWeights {
  private:
   // How many rows a tensor has that is about to be read whole.
   int64_t rows_to_read(const TensorId& id) const;
-  at::Tensor whole(const TensorId& id) const;
   at::Tensor computed(const TensorId& id, int64_t begin, int64_t end) const;
 
   Weights& weights_;
