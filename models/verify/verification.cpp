@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
 #include "bridge/io/file/stream_file.h"
 #include "bridge/io/hf/hf_folder.h"
