@@ -172,8 +172,8 @@ bridge::Shape BlockScheme::block_of(const bridge::Shape& weight_shape) const {
 
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
   if (quantization->per == ScalePer::kTensor) return {};
-  const bridge::Shape block = block_of(weight_shape);
-  return {(weight_shape.at(0) - 1) / block[0] + 1, (weight_shape.at(1) - 1) / block[1] + 1};
+  if (quantization->per == ScalePer::kRow) return {weight_shape.at(0), 1};
+  return {(weight_shape.at(0) - 1) / block_rows + 1, (weight_shape.at(1) - 1) / block_columns + 1};
 }
 
 bool BlockScheme::fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const {
