@@ -185,10 +185,10 @@ bridge::Shape BlockScheme::block_of(const bridge::Shape& weight_shape) const {
 
 bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
   if (quantization->per == ScalePer::kTensor) return {};
-  const bridge::Shape block = block_of(weight_shape);
+  if (quantization->per == ScalePer::kRow) return {weight_shape.at(0), 1};
   bridge::Shape shape = weight_shape;
-  shape.end()[-2] = (shape.end()[-2] - 1) / block[0] + 1;
-  shape.end()[-1] = (shape.end()[-1] - 1) / block[1] + 1;
+  shape.end()[-2] = (shape.end()[-2] - 1) / block_rows + 1;
+  shape.end()[-1] = (shape.end()[-1] - 1) / block_columns + 1;
   return shape;
 }
 
