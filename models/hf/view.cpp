@@ -128,51 +128,6 @@ cuda::CodeFormat format_of(const HfTensor& tensor) {
   return is_fp4(tensor) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3;
 }
 
-constexpr float kE2m1[16] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
-constexpr float kInt4[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-
-// Two elements share a byte; the even column is in its low half.
-at::Tensor half_byte_values(const at::Tensor& packed, const float (&value_of)[16]) {
-  at::Tensor values = at::empty({packed.size(0), 2 * packed.size(1)}, at::kFloat);
-  const auto* bytes = static_cast<const uint8_t*>(packed.const_data_ptr());
-  float* value = values.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < packed.numel(); ++i) {
-    *value++ = value_of[bytes[i] & 15];
-    *value++ = value_of[bytes[i] >> 4];
-  }
-  return values;
-}
-
-at::Tensor values_of(const QuantizedRows& rows) {
-  switch (rows.format) {
-    case cuda::CodeFormat::kE4m3:
-      return rows.codes.view(at::kFloat8_e4m3fn).to(at::kFloat);
-    case cuda::CodeFormat::kE2m1:
-      return half_byte_values(rows.codes, kE2m1);
-    case cuda::CodeFormat::kInt4:
-      return half_byte_values(rows.codes, kInt4);
-  }
-  return {};
-}
-
-// scales: [rows, blocks of `columns` columns]; the last block may have fewer columns.
-void multiply_blocks(at::Tensor& values, const at::Tensor& scales, int64_t columns) {
-  const int64_t blocks = values.size(1) / columns;
-  const int64_t rest = values.size(1) - blocks * columns;
-  values.narrow(1, 0, blocks * columns)
-      .unflatten(1, {blocks, columns})
-      .mul_(scales.narrow(1, 0, blocks).unsqueeze(-1));
-  if (rest > 0) values.narrow(1, blocks * columns, rest).mul_(scales.narrow(1, blocks, 1));
-}
-
-// Returns values in fp32.
-at::Tensor dequantized(const QuantizedRows& rows) {
-  at::Tensor values = values_of(rows);
-  multiply_blocks(values, rows.scales.to(at::kFloat).index_select(0, rows.scale_row),
-                  rows.block_columns);
-  return values;
-}
-
 at::Tensor columns_of(const at::Tensor& stored, const HfColumns& columns) {
   if (columns.count == 0) return stored;
   const int64_t to_the_last = std::min(columns.count, columns.total - columns.first);
@@ -512,7 +467,7 @@ class HfWeights : public Weights {
     const HfTensor& scale = scale_of(*location.tensor);
     const Location of_scales{&scale, location.first_row, {0, scale.shape.back()}, location.rows};
     const at::Tensor exponents = stored_rows(of_scales, begin, end).to(at::kInt) - 127;
-    return at::ldexp(half_byte_values(codes, kE2m1).unflatten(1, {-1, kFp4Block.columns}),
+    return at::ldexp(e2m1_values(codes).unflatten(1, {-1, kFp4Block.columns}),
                      exponents.unsqueeze(-1))
         .flatten(1);
   }

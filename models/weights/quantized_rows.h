@@ -26,6 +26,13 @@ struct QuantizedRows {
   int64_t columns() const { return codes.size(1) * (cuda::is_half_byte(format) ? 2 : 1); }
 };
 
+// The values of E2M1 codes, two a byte with the even column in the low half: [rows, bytes of a row]
+// of any type of one byte gives F32 [rows, columns].
+at::Tensor e2m1_values(const at::Tensor& codes);
+
+// The values in F32 with the scale applied and no rounding, [rows, columns] on the CPU.
+at::Tensor dequantized(const QuantizedRows& rows);
+
 // The job that computes their values. values: BF16, [rows, columns], on the device of all parts.
 // Errors: kUnsupported for another type of scales.
 cuda::Dequantization dequantization_of(const QuantizedRows& rows, at::Tensor& values);
