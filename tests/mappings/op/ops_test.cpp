@@ -13,7 +13,7 @@ namespace mappings {
 namespace {
 
 TEST(Ops, AreFoundByTheirNames) {
-  EXPECT_EQ(all_ops().size(), 14U);
+  EXPECT_EQ(all_ops().size(), 15U);
   for (const Op* op : all_ops()) EXPECT_EQ(&op_named(op->name), op) << op->name;
   try {
     op_named("mirror");
@@ -23,7 +23,8 @@ TEST(Ops, AreFoundByTheirNames) {
     EXPECT_EQ(e.message(), "unknown op 'mirror'");
     EXPECT_EQ(e.hint(),
               "ops: copy, concat, qkv, gated_qkv, fused_qkv, group, ungroup, columns, "
-              "swap_columns, transpose, deinterleave, transpose_deinterleave, vocab, minus_one");
+              "swap_columns, transpose, deinterleave, deinterleave_rows, transpose_deinterleave, "
+              "vocab, minus_one");
   }
 }
 

@@ -230,7 +230,7 @@ TEST(CompressedWeights, OthersAreRefusedByName) {
       {kInt4Weights, "\"symmetric\": true", "\"symmetric\": false", "asymmetric weights"},
       {kInt4Weights, "\"actorder\": null", "\"actorder\": \"group\"", "actorder 'group'"},
       {kInt4Weights, "\"num_bits\": 4", "\"num_bits\": 3", "num_bits 3"},
-      {kInt4Weights, "\"num_bits\": 4, ", "", "num_bits"},
+      {kInt4Weights, "\"num_bits\": 4,", "", "num_bits"},
       {kInt4Weights, "\"strategy\": \"group\"", "\"strategy\": \"channel\"", "strategy 'channel'"},
       {kInt4Weights, "\"type\": \"int\"", "\"type\": \"complex\"", "type 'complex'"},
       {kFp8Weights, "\"num_bits\": 8", "\"num_bits\": 6", "num_bits 6"},

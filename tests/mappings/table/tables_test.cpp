@@ -437,7 +437,7 @@ TEST(FindTable, RefusesTheUnknown) {
   const std::tuple<const char*, const char*, bridge::Code, const char*> kCases[] = {
       {R"({"architectures": ["LlamaForTokenClassification"], "model_type": "llama"})", "",
        bridge::Code::kUnsupported,
-       "'LlamaForTokenClassification' (there are tables for DeepseekV2ForCausalLM, "},
+       "'LlamaForTokenClassification' (there are tables for BailingMoeV2ForCausalLM, "},
       {R"({"architectures": ["Ministral3ForCausalLM"]})", "", bridge::Code::kUnsupported,
        "Ministral 3 is another architecture"},
       {R"({"model_type": "bert"})", "", bridge::Code::kUnsupported, "model type 'bert'"},
