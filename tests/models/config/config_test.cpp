@@ -276,8 +276,8 @@ TEST(MegatronConfig, Refusals) {
             "run_config.yaml: model: 5 experts a token cannot be chosen from 4");
   EXPECT_EQ(with("  num_layers: 1\n  num_layers: 2\n"),
             "run_config.yaml: num_layers is there twice");
-  EXPECT_EQ(with("  num_layers: 1\n  qk_l2_norm: true\n", bridge::Code::kUnsupported),
-            "run_config.yaml: model: qk_l2_norm: not computed here");
+  EXPECT_EQ(with("  num_layers: 1\n  use_mup: true\n", bridge::Code::kUnsupported),
+            "run_config.yaml: model: use_mup: not computed here");
   EXPECT_EQ(
       with("  num_layers: 1\n  experimental_attention_variant: kda\n", bridge::Code::kUnsupported),
       "run_config.yaml: model: experimental_attention_variant: 'kda' is not computed here");

@@ -97,12 +97,36 @@ ModelConfig megatron(const std::string& more) {
   return megatron_model_config(megatron_settings(kModel + more));
 }
 
+// Llama-4's: layers without positions have no norm of queries and keys either.
+TEST(MegatronConfig, LayersWithoutPositions) {
+  const std::string common = "  position_embedding_type: rope\n  qk_l2_norm: true\n";
+  const auto turned = [&](const std::string& freq) {
+    std::string layers;
+    for (const LayerConfig& layer : megatron(common + "  no_rope_freq: " + freq + "\n").layers) {
+      const auto& attention = std::get<GroupedAttention>(layer.attention);
+      EXPECT_EQ(attention.rotary.channels, attention.unit_qk ? 4 : 0);
+      layers += attention.unit_qk ? "turned " : "plain ";
+    }
+    return layers;
+  };
+  EXPECT_EQ(turned("null"), "turned turned ");
+  EXPECT_EQ(turned("2"), "turned plain ");
+  EXPECT_EQ(turned("[1, 0]"), "plain turned ");
+  EXPECT_EQ(refusal([&] { turned("[0]"); }),
+            "run_config.yaml: model: no_rope_freq: none for layer 1");
+  EXPECT_EQ(refusal([&] {
+              megatron(common + "  num_moe_experts: 4\n  moe_apply_probs_on_input: true\n");
+            }),
+            "run_config.yaml: model: moe_apply_probs_on_input: Megatron-Core takes it with "
+            "moe_router_topk 1 only");
+}
+
 // Each setting changes Megatron-Core's logits, and none is computed.
 TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
   for (const std::string line :
        {"softmax_type: off-by-one", "glu_linear_offset: 1.0", "moe_expert_capacity_factor: 0.5",
         "moe_input_jitter_eps: 0.1", "moe_router_load_balancing_type: sinkhorn",
-        "moe_router_load_balancing_type: [aux_loss, sinkhorn]", "moe_apply_probs_on_input: true",
+        "moe_router_load_balancing_type: [aux_loss, sinkhorn]",
         "moe_router_force_load_balancing: true", "use_mup: true", "heterogeneous_block_specs: true",
         "moe_shared_expert_glu_interleave_size: 32", "rotary_base_per_layer: [1.0e4, 1.0e6]"}) {
     const std::string name = line.substr(0, line.find(':'));
