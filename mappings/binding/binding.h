@@ -104,7 +104,7 @@ class Binding {
   // Returns the table's own keys of the text form's config.json.
   Json text_form_config() const;
   // Iterates over every HF name of rows and drops that belong to no part, under a dialect and in
-  // the text form's spelling.
+  // the text form's spelling. Error: kUnsupported if a tensor has another shape in the text form.
   void for_each_text_name(
       size_t dialect,
       const std::function<void(std::string name, std::string in_text_form)>& fn) const;
@@ -144,6 +144,7 @@ class Binding {
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void walk_drops(const Walk& walk, const std::function<void(const DroppedTensor&)>& fn) const;
   void check_names() const;
+  void check_text_shapes(size_t dialect) const;
 
   const Table* table_;
   std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies
