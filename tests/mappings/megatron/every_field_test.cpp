@@ -40,9 +40,8 @@ Json with_tower(const Json& classes, const char* name) {
   const Json tower = Json::parse(R"({"depth": 4, "hidden_size": 64, "num_heads": 4,
     "intermediate_size": 96, "patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2,
     "num_position_embeddings": 16, "out_hidden_size": 4096, "deepstack_visual_indexes": [1, 2]})");
-  return {{"architectures", text.at("architectures")},
-          {"text_config", text},
-          {"vision_config", tower}};
+  return {
+      {"architectures", text.at("architectures")}, {"text_config", text}, {"vision_config", tower}};
 }
 
 // There is at least one for every table, so a new table must add its configurations here.
