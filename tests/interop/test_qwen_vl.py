@@ -254,8 +254,8 @@ def test_config_from_megatron_alone(name, vl, vl_root, causeway, tmp_path):
 
 # Wrong both ways: hash mode finds nothing. {table: (rows exchanged, what differs)}
 WRONG = {
-    "qwen2_5_vl": ("{L}.mlp.gate_proj.weight", "{L}.mlp.up_proj.weight", "vision.blocks.2.gate"),
-    "qwen3_vl": ("{L}.patch_norm.bias", "{L}.linear_fc1.bias", "vision.deepstack.1.merger.up_bias"),
+    "qwen2_5_vl": ("{L}.mlp.gate_proj.weight", "{L}.mlp.up_proj.weight", "vision.blocks.0.gate"),
+    "qwen3_vl": ("{L}.patch_norm.bias", "{L}.linear_fc1.bias", "vision.deepstack.0.merger.norm_bias"),
     "qwen3_vl_moe": ("{L}.patch_norm.weight", "{L}.patch_norm.bias", "vision.deepstack.0.merger.norm"),
 }
 
@@ -270,6 +270,18 @@ def test_rows_of_a_tower_exchanged(name, vl, causeway, causeway_verify, tmp_path
     causeway("convert-hf", vl(name).folder, tmp_path / "root", "--mapping", tmp_path / "wrong.jsonc")
     causeway("verify", vl(name).folder, tmp_path / "root", "--mode", "hash")
     assert shown in causeway_verify(vl(name).folder, tmp_path / "root", expect=1).stdout
+
+
+@pytest.mark.mutation("S", "transpose")
+def test_square_experts_that_are_not_transposed(vl, causeway, causeway_verify, tmp_path):
+    """No shape shows it."""
+    source, table = vl("qwen3_vl_moe_square"), read_table("qwen3_vl_moe")
+    (found,) = [each for each in table["rows"] if each[1] == "transpose" and "gate_up_proj" in str(each[2])]
+    found[1] = "copy"
+    (tmp_path / "wrong.jsonc").write_text(json.dumps(table))
+    causeway("convert-hf", source.folder, tmp_path / "root", "--mapping", tmp_path / "wrong.jsonc")
+    causeway("verify", source.folder, tmp_path / "root", "--mode", "hash")
+    assert "layers.0.experts.0.gate" in causeway_verify(source.folder, tmp_path / "root", expect=1).stdout
 
 
 REFUSED = {
