@@ -125,9 +125,9 @@ TEST(Binding, DialectWithMostShapes) {
   const Table table = parse_table(R"({
     "architectures": ["A"],
     "dims": {"wide": "w", "narrow": "n"},
-    "dialects": [{"form": "as it is"}, {"form": "transposed"}],
+    "dialects": [{"form": "plain"}, {"form": "transposed"}],
     "rows": [
-      ["a", "copy", "a [wide, narrow]", {"when": "form == 'as it is'"}],
+      ["a", "copy", "a [wide, narrow]", {"when": "form == 'plain'"}],
       ["a", "transpose", "a [narrow, wide]", {"when": "form == 'transposed'"}],
       ["b", "copy", "b [wide, wide]"]
     ]
