@@ -30,7 +30,7 @@ class Case:
     model: str
     arch: Arch
     sections: tuple[int, int, int]
-    form: str = "saved"  # as transformers saves it; "released"
+    form: str = "saved"  # as transformers saves it; "released"; "modules": under the names of transformers 5's modules
 
 
 _QWEN2 = awkward("qwen2", tied=False, dtype="float32", head_dim=12, rope_base=1e6)
@@ -39,6 +39,7 @@ CASES = {
     "qwen2_5_vl": Case("qwen2_5_vl", _QWEN2, (2, 2, 2)),
     # The keys of the text at the top of config.json, and "mrope".
     "qwen2_5_vl_released": Case("qwen2_5_vl", dataclasses.replace(_QWEN2, tied=True), (2, 2, 2), "released"),
+    "qwen2_5_vl_modules": Case("qwen2_5_vl", _QWEN2, (2, 2, 2), "modules"),
     "qwen3_vl": Case("qwen3_vl", awkward("qwen3", tied=False, dtype="float32", rope_base=5e6), (4, 2, 2)),
     "qwen3_vl_tied": Case("qwen3_vl", awkward("qwen3", tied=True, dtype="float32", rope_base=5e6), (4, 2, 2)),
     "qwen3_vl_moe": Case("qwen3_vl_moe", _MOE, (4, 2, 2)),
@@ -92,6 +93,12 @@ def release(case, folder, state):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def under_the_names_of_modules(folder, state):
+    prefixes = {"model.": "model.language_model.", "visual.": "model.visual."}
+    names = {name: next((new + name.removeprefix(old) for old, new in prefixes.items() if name.startswith(old)), name) for name in state}
+    hf_files.write_safetensors(folder, {names[name]: tensor for name, tensor in state.items()}, 2)
+
+
 def make(case, folder):
     """Random weights, norms and biases too."""
     made = CLASSES[case.model](config_of(case)).eval()
@@ -107,6 +114,8 @@ def make(case, folder):
     state = hf_files.read_safetensors(folder)
     if case.form == "released":
         release(case, folder, state)
+    if case.form == "modules":
+        under_the_names_of_modules(folder, state)
     return Source(case, folder, state, logits)
 
 
