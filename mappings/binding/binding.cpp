@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/base/error.h"
@@ -350,19 +351,24 @@ int64_t Binding::expert_count(const Expr& experts) const {
   return count;
 }
 
-size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const {
+size_t Binding::choose_dialect(const std::function<bool(std::string_view)>& has_hf_name,
+                               const std::function<bool(const HfTensorSpec&)>& has_shape) const {
   size_t best = 0;
-  int64_t best_hits = -1;
+  std::pair<int64_t, int64_t> most = {-1, -1};  // names, shapes
   const Depths mtp = depths_that_tell_dialects();
   for (size_t dialect = 0; dialect < dialect_count(); ++dialect) {
-    int64_t hits = 0;
+    std::pair<int64_t, int64_t> hits = {0, 0};
     const Walk walk{.dialect = dialect, .mtp = mtp, .few_experts = true};
     walk_tensors(walk, [&](const LogicalTensor& tensor) {
-      for (const HfTensorSpec& spec : tensor.hf) hits += has_hf_name(spec.name) ? 1 : 0;
+      for (const HfTensorSpec& spec : tensor.hf) {
+        if (!has_hf_name(spec.name)) continue;
+        ++hits.first;
+        if (has_shape != nullptr && has_shape(spec)) ++hits.second;
+      }
     });
-    if (hits > best_hits) {
+    if (hits > most) {
       best = dialect;
-      best_hits = hits;
+      most = hits;
     }
   }
   return best;

@@ -93,15 +93,18 @@ class Binding {
   void for_each_extra_state(bool local_spec,
                             const std::function<void(const ExtraStateModule&)>& fn) const;
 
-  // Returns the dialect that knows most of these HF names; the first one wins ties.
-  size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name) const;
+  // Returns the dialect that knows most of these HF names; of several, the one that has most of
+  // their shapes; the first one wins ties. has_shape: whether the tensor of a name that is there has
+  // this shape; nullptr: nothing is known of shapes.
+  size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name,
+                        const std::function<bool(const HfTensorSpec&)>& has_shape = nullptr) const;
   // Returns the dialect of the same checkpoint in the table's text form. Error: kUnsupported if the
   // table has no text form.
   size_t text_dialect(size_t dialect) const;
   // Returns the table's own keys of the text form's config.json.
   Json text_form_config() const;
   // Iterates over every HF name of rows and drops that belong to no part, under a dialect and in
-  // the text form's spelling.
+  // the text form's spelling. Error: kUnsupported if a tensor has another shape in the text form.
   void for_each_text_name(
       size_t dialect,
       const std::function<void(std::string name, std::string in_text_form)>& fn) const;
@@ -141,6 +144,7 @@ class Binding {
   void walk_tensors(const Walk& walk, const std::function<void(const LogicalTensor&)>& fn) const;
   void walk_drops(const Walk& walk, const std::function<void(const DroppedTensor&)>& fn) const;
   void check_names() const;
+  void check_text_shapes(size_t dialect) const;
 
   const Table* table_;
   std::shared_ptr<const Json> config_;  // shared, so that scope_ stays valid in copies

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "bridge/io/base/error.h"
@@ -72,6 +74,31 @@ size_t Binding::text_dialect(size_t dialect) const {
   return text_dialect_of(*table_, dialect);
 }
 
+// A text form whose tensors have the same names may have them in other shapes than this checkpoint.
+void Binding::check_text_shapes(size_t dialect) const {
+  std::map<std::string, bridge::Shape> shapes;
+  const size_t text = text_dialect(dialect);
+  const auto for_each_spec = [&](const Walk& walk, const auto& fn) {
+    walk_tensors(walk, [&](const LogicalTensor& tensor) {
+      if (!tensor.row->part.empty()) return;
+      for (const HfTensorSpec& spec : tensor.hf) fn(spec);
+    });
+  };
+  for_each_spec({.dialect = text, .few_experts = true},
+                [&](const HfTensorSpec& spec) { shapes.emplace(spec.name, spec.shape); });
+  for_each_spec(
+      {.dialect = dialect, .spelling = text, .few_experts = true}, [&](const HfTensorSpec& spec) {
+        const auto found = shapes.find(spec.name);
+        if (found == shapes.end() || found->second == spec.shape) return;
+        bridge::unsupported(
+            fmt::format("--parts text: {} has shape {} in this checkpoint, and {} where "
+                        "the text model is on its own",
+                        printable(spec.name), bridge::shape_text(spec.shape),
+                        bridge::shape_text(found->second)),
+            "export --parts all, or a copy of the Megatron checkpoint without its sidecar");
+      });
+}
+
 // Both walks evaluate conditions in `dialect`, so that the names come in the same order.
 void Binding::for_each_text_name(
     size_t dialect,
@@ -85,6 +112,7 @@ void Binding::for_each_text_name(
       if (dropped.drop->part.empty()) sink(dropped.name);
     });
   };
+  check_text_shapes(dialect);
   std::deque<std::string> names;
   names_of({.dialect = dialect}, [&](const std::string& name) { names.push_back(name); });
   names_of({.dialect = dialect, .spelling = text_dialect(dialect)}, [&](const std::string& name) {

@@ -61,6 +61,7 @@ constexpr std::pair<std::string_view, std::string_view> kNotArguments[] = {
     {"vision_config", "Megatron-LM has no such vision tower"},
     {"image_token_id", "of the vision tower"},
     {"video_token_id", "of the vision tower"},
+    {"vision_token_id", "of the vision tower"},
     {"vision_start_token_id", "of the vision tower"},
     {"vision_end_token_id", "of the vision tower"},
     {"bos_token_id", "the tokenizer's"},

@@ -20,6 +20,7 @@ bool is_read_whole(const TensorId& id, const std::optional<LayerRange>& layers) 
       return !layers || layers->has_heads;
     case Section::kVision:
     case Section::kVisionBlock:
+    case Section::kVisionMerger:
       return false;
   }
   return false;

@@ -118,6 +118,7 @@ bool LayerRange::contains(const TensorId& id) const {
       return has_heads;
     case Section::kVision:
     case Section::kVisionBlock:
+    case Section::kVisionMerger:
       return has_rest;
   }
   return false;

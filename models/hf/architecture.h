@@ -44,6 +44,8 @@ struct HfModel {
   const ModelConfig& config;
   // The prefix of the names of the text model: "model.language_model.", "model." or "".
   std::string prefix;
+  // The matrices of experts that lie in one tensor are stored [in, out].
+  bool transposed_experts = false;
 
   const LayerConfig& layer(const TensorId& id) const {
     return (id.section == Section::kMtp ? config.mtp : config.layers)
@@ -80,6 +82,9 @@ struct HfArchitecture {
   // Returns the possible places, never empty; a checkpoint uses one of them. Not called for tensors
   // of a vision tower.
   std::vector<HfPlace> (*places)(const HfModel& model, const TensorId& id);
+
+  // Checkpoints store the matrices of experts that lie in one tensor either way round.
+  bool turns_experts = false;
 
   HfDepths depths = {};
   // True if runtimes skip the multi-token prediction of a checkpoint with this config.json.

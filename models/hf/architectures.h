@@ -36,9 +36,12 @@ namespace models {
   LINE(kPhi3)                           \
   LINE(kQwen2)                          \
   LINE(kQwen2Moe)                       \
+  LINE(kQwen2_5Vl)                      \
   LINE(kQwen3)                          \
   LINE(kQwen3_5)                        \
   LINE(kQwen3Moe)                       \
+  LINE(kQwen3Vl)                        \
+  LINE(kQwen3VlMoe)                     \
   LINE(kSeedOss)                        \
   LINE(kStarcoder2)
 

@@ -33,13 +33,16 @@ std::optional<HfPlace> hf_packed_expert(const HfModel& model, const TensorId& id
                                         const std::string& layer) {
   const auto* const experts = std::get_if<MixtureOfExperts>(&model.layer(id).mlp);
   if (experts == nullptr) return std::nullopt;
+  HfPlace place{.name = {}, .expert_axis = true, .transposed = model.transposed_experts};
   switch (id.role) {
     case Role::kExpertGate:
     case Role::kExpertUp:
-      return HfPlace{layer + "mlp.experts.gate_up_proj", true,
-                     gate_or_up(experts->width, id.role == Role::kExpertUp)};
+      place.name = layer + "mlp.experts.gate_up_proj";
+      place.rows = gate_or_up(experts->width, id.role == Role::kExpertUp);
+      return place;
     case Role::kExpertDown:
-      return HfPlace{layer + "mlp.experts.down_proj", true};
+      place.name = layer + "mlp.experts.down_proj";
+      return place;
     default:
       return std::nullopt;
   }
@@ -49,8 +52,9 @@ void no_hf_name(const TensorId& id) {
   bridge::internal_error(fmt::format("{} has no Hugging Face name", to_string(id)));
 }
 
-HfNames::HfNames(const HfArchitecture& architecture, const ModelConfig& config, std::string prefix)
-    : architecture_(architecture), model_{config, std::move(prefix)} {}
+HfNames::HfNames(const HfArchitecture& architecture, const ModelConfig& config, std::string prefix,
+                 bool transposed_experts)
+    : architecture_(architecture), model_{config, std::move(prefix), transposed_experts} {}
 
 std::vector<HfPlace> HfNames::places(const TensorId& id) const {
   if (is_vision(id)) return hf_vision_places(model_.config.vision.value(), id);

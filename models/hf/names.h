@@ -24,7 +24,9 @@ namespace models {
 
 class HfNames {
  public:
-  HfNames(const HfArchitecture& architecture, const ModelConfig& config, std::string prefix);
+  // transposed_experts: as in HfModel.
+  HfNames(const HfArchitecture& architecture, const ModelConfig& config, std::string prefix,
+          bool transposed_experts = false);
 
   // All places where the tensor may be stored, never empty; a checkpoint has one of them.
   std::vector<HfPlace> places(const TensorId& id) const;

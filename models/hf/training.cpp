@@ -1,5 +1,9 @@
 #include "models/hf/training.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,14 +14,26 @@
 namespace models {
 namespace {
 
-// Only the classes of Qwen3.5 among those that are computed here have several sections.
+// The classes with several sections among those that are computed here, and their defaults.
+struct Sections {
+  std::string_view types;  // what their model types begin with
+  std::array<int64_t, 3> pairs;
+  bool interleaved;
+};
+constexpr Sections kSectioned[] = {{"qwen3_5", {11, 11, 10}, true},
+                                   {"qwen3_vl", {24, 20, 20}, true},
+                                   {"qwen2_5_vl", {16, 24, 24}, false}};
+
 std::optional<RotarySections> sections_of(const Settings& text, const std::string& type) {
   constexpr std::string_view kSections = "mrope_section";
-  if (!type.starts_with("qwen3_5")) return std::nullopt;
+  const auto* const known =
+      std::find_if(std::begin(kSectioned), std::end(kSectioned),
+                   [&](const Sections& each) { return type.starts_with(each.types); });
+  if (known == std::end(kSectioned)) return std::nullopt;
   const std::optional<Settings> rope = hf_rope_section(text);
-  if (!rope || !rope->has(kSections)) return rotary_sections({11, 11, 10}, /*interleaved=*/true);
+  if (!rope || !rope->has(kSections)) return RotarySections{known->pairs, known->interleaved};
   const std::optional<RotarySections> sections =
-      rotary_sections(rope->integers(kSections), /*interleaved=*/true);
+      rotary_sections(rope->integers(kSections), known->interleaved);
   if (!sections) rope->refuse(kSections, "not three numbers of pairs");
   return sections;
 }

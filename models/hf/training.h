@@ -10,7 +10,8 @@ namespace models {
 // trained is not part of its configuration. Errors: kUnsupported for dropout and for noise in
 // routers, which a step here does not have; kBadInput for sections of the rotary encoding that are
 // none.
-// Truth: transformers' configuration_*.py, modeling_qwen3_5.py.
+// Truth: transformers' configuration_*.py, modeling_qwen2_5_vl.py, modeling_qwen3_vl.py,
+// modeling_qwen3_5.py.
 TrainingSettings hf_training(const Settings& config);
 
 }  // namespace models

@@ -65,6 +65,34 @@ std::string prefix_of(const bridge::HfFolder& folder) {
   return "model.";
 }
 
+// Whether the experts' matrices are stored [in, out], where they lie in one tensor each of gate and
+// up and of down. The shapes say it of at least one of the two: the former is square where the
+// hidden size is twice the experts' width, the latter where both are equal.
+bool has_transposed_experts(const bridge::HfFolder& folder, const ModelConfig& config,
+                            const std::string& prefix) {
+  for (size_t layer = 0; layer < config.layers.size(); ++layer) {
+    const auto* const mlp = std::get_if<MixtureOfExperts>(&config.layers[layer].mlp);
+    if (mlp == nullptr) continue;
+    const auto has_shape = [&](std::string_view name, int64_t rows, int64_t columns) {
+      const HfTensor* const tensor =
+          folder.find(fmt::format("{}layers.{}.mlp.experts.{}", prefix, layer, name));
+      const bridge::Shape turned = {mlp->router.experts, columns, rows};
+      return tensor != nullptr && rows != columns && tensor->shape == turned;
+    };
+    if (has_shape("gate_up_proj", 2 * mlp->width, config.hidden)) return true;
+    if (has_shape("down_proj", config.hidden, mlp->width)) return true;
+  }
+  return false;
+}
+
+HfNames names_of(const Settings& settings, const ModelConfig& config,
+                 const bridge::HfFolder& folder) {
+  const HfArchitecture& architecture = hf_architecture(settings);
+  const std::string prefix = prefix_of(folder);
+  return {architecture, config, prefix,
+          architecture.turns_experts && has_transposed_experts(folder, config, prefix)};
+}
+
 bool has_output_layer(const bridge::HfFolder& folder) {
   return std::any_of(folder.tensors.begin(), folder.tensors.end(), [](const HfTensor& tensor) {
     return tensor.name.ends_with("lm_head.weight") || tensor.name == "head.weight";
@@ -146,7 +174,7 @@ class HfWeights : public Weights {
         settings_(read_config(fs, folder_.path)),
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
-        names_(hf_architecture(settings_), config_, prefix_of(folder_)),
+        names_(names_of(settings_, config_, folder_)),
         block_(in(folder_.path, [&] { return hf_block(settings_); })),
         has_mxfp4_(hf_has_mxfp4(settings_)) {
     in(folder_.path, [&] {

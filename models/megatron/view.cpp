@@ -305,7 +305,13 @@ class MegatronWeights : public Weights {
         return find_key(prefix, place, id, {});
       case Section::kLayer:
         return find_in_layer(config_.layers.size());
+      case Section::kVisionMerger:
+        return find_key(fmt::format("{}decoder.deepstack_merger_list.{}.", prefix, id.index), place,
+                        id, {});
       case Section::kVisionBlock:
+        if (config_.vision.value().gated) {
+          return find_key(fmt::format("{}blocks.{}.", prefix, id.index), place, id, {});
+        }
         return find_in_layer(static_cast<size_t>(config_.vision.value().blocks));
       case Section::kMtp: {
         const std::string depth = fmt::format("{}mtp.layers.{}.", prefix, id.index);
@@ -340,8 +346,10 @@ class MegatronWeights : public Weights {
     });
     for (size_t i = 0; i < used.size(); ++i) {
       if (used[i]) continue;
-      const std::string where = bridge::printable(folder_.metadata.tensors[i].key);
-      if (folder_.metadata.tensors[i].key.starts_with(kMegatronVision) && !config_.vision) {
+      const std::string& key = folder_.metadata.tensors[i].key;
+      const std::string where = bridge::printable(key);
+      const bool is_tower = key.starts_with(kMegatronVision) || key.starts_with(kGatedVision);
+      if (is_tower && !config_.vision) {
         bridge::unsupported(where + ": nothing says the sizes of the vision tower",
                             "vision_config in run_config.yaml does; --run-config FILE names one "
                             "for a checkpoint without");
@@ -351,7 +359,8 @@ class MegatronWeights : public Weights {
   }
 
   std::string prefix_for(const TensorId& id) const {
-    return is_vision(id) ? std::string(kMegatronVision) : prefix_;
+    if (!is_vision(id)) return prefix_;
+    return std::string(config_.vision.value().gated ? kGatedVision : kMegatronVision);
   }
 
   bridge::MegatronFolder folder_;

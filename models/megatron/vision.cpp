@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bridge/io/base/error.h"
+#include "models/megatron/gated_tower.h"
 
 namespace models {
 namespace {
@@ -64,6 +65,26 @@ std::vector<MegatronPlace> places_in_layer(const VisionTower& tower, Role role) 
   }
 }
 
+// merger: the module, with its dot; empty where the key says it already.
+std::vector<MegatronPlace> places_in_merger(std::string_view merger, Role role) {
+  const auto places = [&](std::string_view module, bool bias) {
+    return places_of(fmt::format("{}{}", merger, module), bias);
+  };
+  switch (role) {
+    case Role::kMergerNorm:
+    case Role::kMergerNormBias:
+      return places("patch_norm", role == Role::kMergerNormBias);
+    case Role::kMergerUp:
+    case Role::kMergerUpBias:
+      return places("linear_fc1", role == Role::kMergerUpBias);
+    case Role::kMergerDown:
+    case Role::kMergerDownBias:
+      return places("linear_fc2", role == Role::kMergerDownBias);
+    default:
+      return {};
+  }
+}
+
 std::vector<MegatronPlace> places_in_tower(Role role) {
   switch (role) {
     case Role::kPatchEmbedding:
@@ -71,18 +92,27 @@ std::vector<MegatronPlace> places_in_tower(Role role) {
       return places_of("patch_embed.proj", role == Role::kPatchEmbeddingBias);
     case Role::kPlaces:
       return places_of("pos_embed", false);
-    case Role::kMergerNorm:
-    case Role::kMergerNormBias:
-      return places_of("merger.patch_norm", role == Role::kMergerNormBias);
-    case Role::kMergerUp:
-    case Role::kMergerUpBias:
-      return places_of("merger.linear_fc1", role == Role::kMergerUpBias);
-    case Role::kMergerDown:
-    case Role::kMergerDownBias:
-      return places_of("merger.linear_fc2", role == Role::kMergerDownBias);
     default:
-      return {};
+      return places_in_merger("merger.", role);
   }
+}
+
+bool is_of_provider(const Settings& model, std::string_view module) {
+  return model.text_or("_target_", "").find(module) != std::string::npos;
+}
+
+// Bridge takes transformers' class for the sizes, with its defaults.
+VisionTower gated_tower(const Settings& sizes) {
+  return {.blocks = sizes.integer_or("depth", 32),
+          .width = sizes.integer_or("hidden_size", 3584),
+          .heads = sizes.integer_or("num_heads", 16),
+          .hidden = sizes.integer_or("intermediate_size", 3420),
+          .channels = sizes.integer_or("in_channels", 3),
+          .frames = sizes.integer_or("temporal_patch_size", 2),
+          .patch = sizes.integer_or("patch_size", 14),
+          .merge = sizes.integer_or("spatial_merge_size", 2),
+          .output = sizes.integer_or("out_hidden_size", 3584),
+          .gated = true};
 }
 
 }  // namespace
@@ -93,8 +123,17 @@ std::optional<VisionTower> megatron_vision_tower(const Settings& model) {
   if (model.flag_or("use_hf_vision_model", false)) {
     model.not_supported("use_hf_vision_model", "a tower of transformers' modules is not read here");
   }
-  if (!sizes->integers("deepstack_visual_indexes").empty()) {
-    sizes->not_supported("deepstack_visual_indexes", "a tower with such mergers is not read here");
+  if (is_of_provider(model, ".qwen25_vl_provider.")) {
+    const VisionTower tower = gated_tower(*sizes);
+    bridge::with_context(sizes->where(), [&] { check(tower); });
+    return tower;
+  }
+  constexpr std::string_view kDeepstack = "deepstack_visual_indexes";
+  int64_t deepstack = std::ssize(sizes->integers(kDeepstack));
+  if (is_of_provider(model, ".qwen3_vl_provider.")) {
+    if (!sizes->mentions(kDeepstack)) deepstack = 3;  // the class has so many
+  } else if (deepstack > 0) {
+    sizes->not_supported(kDeepstack, "a tower with such mergers is not read here");
   }
   const VisionTower tower = {
       .blocks = sizes->integer_or("depth", 27),
@@ -107,15 +146,18 @@ std::optional<VisionTower> megatron_vision_tower(const Settings& model) {
       .places = sizes->integer_or("num_position_embeddings", 2304),
       .merge = sizes->integer_or("spatial_merge_size", 2),
       .output = sizes->integer_or("out_hidden_size", 3584),
+      .deepstack = deepstack,
   };
   bridge::with_context(sizes->where(), [&] { check(tower); });
   return tower;
 }
 
 std::vector<MegatronPlace> megatron_vision_places(const VisionTower& tower, const TensorId& id) {
-  std::vector<MegatronPlace> places = id.section == Section::kVisionBlock
-                                          ? places_in_layer(tower, id.role)
-                                          : places_in_tower(id.role);
+  std::vector<MegatronPlace> places =
+      tower.gated                            ? gated_tower_places(tower, id)
+      : id.section == Section::kVisionBlock  ? places_in_layer(tower, id.role)
+      : id.section == Section::kVisionMerger ? places_in_merger("", id.role)
+                                             : places_in_tower(id.role);
   if (places.empty()) {
     bridge::internal_error(fmt::format("{} has no Megatron key", to_string(id)));
   }

@@ -137,7 +137,8 @@ inline constexpr auto kFields<VisionTower> =
                field("heads", &VisionTower::heads), field("hidden", &VisionTower::hidden),
                field("channels", &VisionTower::channels), field("frames", &VisionTower::frames),
                field("patch", &VisionTower::patch), field("places", &VisionTower::places),
-               field("merge", &VisionTower::merge), field("output", &VisionTower::output));
+               field("merge", &VisionTower::merge), field("output", &VisionTower::output),
+               field("deepstack", &VisionTower::deepstack), field("gated", &VisionTower::gated));
 
 template <>
 inline constexpr auto kFields<ModelConfig> =

@@ -221,6 +221,7 @@ std::string to_string(const TensorId& id) {
   }
   if (id.section == Section::kVision) name = "vision.";
   if (id.section == Section::kVisionBlock) name = fmt::format("vision.blocks.{}.", id.index);
+  if (id.section == Section::kVisionMerger) name = fmt::format("vision.deepstack.{}.", id.index);
   if (id.expert >= 0) name += fmt::format("experts.{}.", id.expert);
   return name.append(role_name(id.role));
 }

@@ -6,8 +6,8 @@
 //   "layers.3.q", "layers.3.experts.5.gate"       of a decoder layer
 //   "mtp.0.projection", "mtp.0.layer.q"           of a multi-token prediction depth: its frame and
 //                                                 its layer
-//   "vision.places", "vision.blocks.3.q"          of a vision tower (vision_tensors.h): its frame
-//                                                 and a block
+//   "vision.places", "vision.blocks.3.q",         of a vision tower (vision_tensors.h): its frame,
+//   "vision.deepstack.0.merger.up"                a block and a further merger
 //
 // A linear weight is [out, in], however it is packed or stacked on disk.
 #pragma once
@@ -127,7 +127,8 @@ enum class Role {
   kMtpHiddenProjection,
   kMtpFinalNorm,
   // vision tower: a block has kAttentionNorm, kQ, kK, kV, kO, kMlpNorm, kUp and kDown, all with
-  // biases; these roles are those of the tower
+  // biases, or kGate too and norms without; these roles are those of the tower, and those of
+  // mergers are those of the further ones too
   kPatchEmbedding,  // [width, channels, frames, patch, patch]
   kPatchEmbeddingBias,
   kPlaces,  // one row per place of the grid
@@ -139,12 +140,12 @@ enum class Role {
   kMergerDownBias,
 };
 
-enum class Section { kModel, kLayer, kMtp, kVision, kVisionBlock };
+enum class Section { kModel, kLayer, kMtp, kVision, kVisionBlock, kVisionMerger };
 
 struct TensorId {
   Role role;
   Section section = Section::kModel;
-  int64_t index = 0;    // of the layer, depth or block
+  int64_t index = 0;    // of the layer, depth, block or further merger
   int64_t expert = -1;  // -1: not of an expert
 };
 

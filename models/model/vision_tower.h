@@ -20,15 +20,19 @@ struct VisionTower {
   int64_t channels = 0;
   int64_t frames = 0;
   int64_t patch = 0;
-  int64_t places = 0;  // learned position embeddings
-  int64_t merge = 0;   // merge x merge neighbouring patches become one token of the text model
-  int64_t output = 0;  // size of that token
+  int64_t places = 0;     // learned position embeddings
+  int64_t merge = 0;      // merge x merge neighbouring patches become one token of the text model
+  int64_t output = 0;     // size of that token
+  int64_t deepstack = 0;  // further mergers, each of one block's result (Qwen3-VL)
+  // Qwen2.5-VL's kind: RMSNorm, gated MLPs, no learned positions, no bias of the patch embedding.
+  bool gated = false;
 };
 
 // Every size by name ("blocks", "27"), in a fixed order.
 std::vector<std::pair<std::string, std::string>> describe(const VisionTower& tower);
 
-// Refuses sizes that no tensor could have and heads that do not divide the width (kBadInput).
+// Refuses sizes that no tensor could have, heads that do not divide the width, and more further
+// mergers than blocks (kBadInput).
 void check(const VisionTower& tower);
 
 }  // namespace models

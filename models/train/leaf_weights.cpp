@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "models/model/vision_tensors.h"
+
 namespace models {
 namespace {
 
@@ -38,9 +40,7 @@ std::string_view reason_of(const TensorId& id) {
     case Role::kSummaryNorm:
       return "no sequence has a complete window";
     default:
-      return id.section == Section::kVision || id.section == Section::kVisionBlock
-                 ? "not run"
-                 : "the step did not reach it";
+      return is_vision(id) ? "not run" : "the step did not reach it";
   }
 }
 

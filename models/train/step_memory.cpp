@@ -4,6 +4,8 @@
 #include <numeric>
 #include <variant>
 
+#include "models/model/vision_tensors.h"
+
 namespace models {
 namespace {
 
@@ -14,7 +16,7 @@ constexpr double kMostBytes = 1e18;
 constexpr double kDeltaChunk = 64;
 
 bool runs(const TensorId& id) {
-  return id.section != Section::kVision && id.section != Section::kVisionBlock;
+  return !is_vision(id);
 }
 
 double elements_of(const bridge::Shape& shape) {

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from interop import (cases, qwen3_5_cases, test_added_mtp, test_convert, test_convert_moe, test_convert_more, test_deepseek_v4, test_export, test_export_moe,
-                     test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo, test_next_core, test_qwen3_5, test_token_index)
+                     test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo, test_next_core, test_qwen3_5, test_qwen_vl, test_token_index)
 from interop.conftest import DATA, TESTS
 from oracles.pool import CORE, NEXT_CORE
 
@@ -40,6 +40,10 @@ def bundled(*tests):
     return {(json.loads(folder.read_text())["model_type"], False) for folder in folders}
 
 
+def qwen_vl(test):
+    return {(test_qwen_vl.CASES[name].model, False) for name in values(test)}
+
+
 def alone(test, model_type, mtp=False):
     """Of a test of one architecture."""
     assert callable(test)
@@ -62,12 +66,13 @@ _BRIDGES_FILES = bundled(test_export.test_bridge_fixture, test_export_moe.test_b
 RUN = {
     # Logits, from both views. Where transformers has no MTP of a class, the test's docstring says what computes it.
     "transformers": (_HF_VIEW & _MEGATRON_VIEW) | alone(test_forward_deepseek_v4.test_both_views, "deepseek_v4", mtp=True) | alone(
-        test_mimo.test_there_and_back, "mimo"),
+        test_mimo.test_there_and_back, "mimo") | qwen_vl(test_qwen_vl.test_both_views),
     # A load of what convert-hf wrote, and its logits.
     f"megatron-core {CORE}": decoders(test_convert.test_logits, test_convert.test_layer_norms_and_mlps_without_a_gate, test_convert_moe.test_logits,
                                       test_convert_more.test_logits) | of_archs(test_added_mtp.test_keep, test_added_mtp.ARCHITECTURES) | qwen3_5(
         test_qwen3_5.test_logits) | alone(test_gpt_oss.test_megatron_computes_the_same, "gpt_oss") | alone(test_mimo.test_there_and_back, "mimo", mtp=True) | alone(
-        test_ling.test_there_and_back, "bailing_moe_v2", mtp=True) | alone(test_llama4.test_megatron_computes_the_same, "llama4_text"),
+        test_ling.test_there_and_back, "bailing_moe_v2", mtp=True) | alone(test_llama4.test_megatron_computes_the_same, "llama4_text") | qwen_vl(
+        test_qwen_vl.test_megatron_computes_the_same),
     f"megatron-core {NEXT_CORE}": decoders(test_next_core.test_logits),
     "Megatron-LM dev's files": alone(test_deepseek_v4.test_what_megatron_wrote_has_the_same_keys, "deepseek_v4"),
     "Bridge's files": _BRIDGES_FILES,

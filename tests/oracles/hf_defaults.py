@@ -23,6 +23,9 @@ CLASSES = {
     "qwen3_next": ("Qwen3NextForCausalLM", transformers.Qwen3NextConfig),
     "qwen3_5": ("Qwen3_5ForCausalLM", transformers.Qwen3_5TextConfig),
     "qwen3_5_moe": ("Qwen3_5MoeForCausalLM", transformers.Qwen3_5MoeTextConfig),
+    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", transformers.Qwen2_5_VLTextConfig),
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", transformers.Qwen3VLTextConfig),
+    "qwen3_vl_moe": ("Qwen3VLMoeForConditionalGeneration", transformers.Qwen3VLMoeTextConfig),
     "glm4": ("Glm4ForCausalLM", transformers.Glm4Config),
     "gemma2": ("Gemma2ForCausalLM", transformers.Gemma2Config),
     "gemma3": ("Gemma3ForCausalLM", transformers.Gemma3TextConfig),
@@ -45,9 +48,11 @@ SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_
 # What a class has no number for.
 GIVEN = {"deepseek_v2": dict(num_experts_per_tok=6)}
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
-# layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
+# layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention. Of a model of images and text
+# the flag of tied embeddings is that of the whole, whose class has another default than that of Qwen3-VL-MoE's text.
 NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v32": ["num_key_value_heads"],
                 "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"], "glm_moe_dsa": ["num_key_value_heads"],
+                "qwen3_vl_moe": ["tie_word_embeddings"],
                 "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
 
 

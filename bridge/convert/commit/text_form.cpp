@@ -43,7 +43,8 @@ std::string text_form_config(std::string_view config_text, const mappings::Bindi
                              size_t dialect) {
   const mappings::Table& table = binding.table();
   const Json whole = parse_json(config_text, {.non_finite = true});
-  Json config = whole.at(binding.config_root());
+  const std::string root = binding.config_root();
+  Json config = root.empty() ? whole : whole.at(root);
   const auto changes = respellings(table, dialect);
   for (const std::string& key : table.text_form->keep) {
     if (!whole.contains(key)) continue;

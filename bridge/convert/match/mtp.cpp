@@ -176,9 +176,7 @@ std::vector<std::string> check_mtp(const MegatronFolder& folder, const mappings:
 }
 
 int64_t found_mtp_depths(const HfFolder& folder, const mappings::Binding& binding) {
-  const size_t dialect = binding.choose_dialect([&](std::string_view name) {
-    return find_stored(folder, binding, std::string(name)) != nullptr;
-  });
+  const size_t dialect = dialect_of(folder, binding);
   return count_depths(
       [&](int64_t depth) { return binding.mtp_hf_prefixes(dialect, depth); },
       [&](const std::string& prefix) { return !tensors_with_prefix(folder, prefix).empty(); });

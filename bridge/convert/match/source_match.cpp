@@ -235,6 +235,15 @@ const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& bin
   return found;
 }
 
+size_t dialect_of(const HfFolder& folder, const mappings::Binding& binding) {
+  const auto find = [&](std::string_view name) {
+    return find_stored(folder, binding, std::string(name));
+  };
+  return binding.choose_dialect(
+      [&](std::string_view name) { return find(name) != nullptr; },
+      [&](const mappings::HfTensorSpec& spec) { return find(spec.name)->shape == spec.shape; });
+}
+
 void for_each_beside(const HfFolder& folder, const mappings::BlockScheme& scheme,
                      const std::string& weight_name,
                      const std::function<void(const HfTensor&)>& fn) {
@@ -255,9 +264,7 @@ SourceMatch match_source(const HfFolder& folder, const mappings::Binding& bindin
   refuse_nvfp4(folder);
   refuse_fp8_with_one_scale(folder, binding);
   SourceMatch result;
-  result.dialect = binding.choose_dialect([&](std::string_view name) {
-    return find_stored(folder, binding, std::string(name)) != nullptr;
-  });
+  result.dialect = dialect_of(folder, binding);
   Matcher matcher(folder, binding, options.unlike_dtypes, accounting);
   const std::vector<std::string> present =
       check_mtp(folder, binding, result.dialect, options.keep_mtp);

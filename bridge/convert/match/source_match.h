@@ -78,6 +78,9 @@ const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype
 const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& binding,
                             const std::string& weight_name);
 
+// Returns the dialect of a folder's names and, where several have the same names, of its shapes.
+size_t dialect_of(const HfFolder& folder, const mappings::Binding& binding);
+
 // Calls fn(tensor) for the scales of a quantized weight, and for what else lies beside it.
 void for_each_beside(const HfFolder& folder, const mappings::BlockScheme& scheme,
                      const std::string& weight_name,

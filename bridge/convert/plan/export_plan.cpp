@@ -28,11 +28,8 @@ class Planner {
         budget_(budget) {}
 
   ExportPlan make(FileSystem& fs) {
-    const auto known = [&](std::string_view name) {
-      return layout_ != nullptr && find_stored(*layout_, binding_, std::string(name)) != nullptr;
-    };
     refuse_missing_scales();
-    const size_t dialect = layout_ != nullptr  ? binding_.choose_dialect(known)
+    const size_t dialect = layout_ != nullptr  ? dialect_of(*layout_, binding_)
                            : origin_.is_none() ? derived_dialect(binding_)
                                                : 0;
     plan_.dialect = dialect;

@@ -120,6 +120,32 @@ TEST(Binding, DialectWithMostNames) {
   EXPECT_EQ(choose("nothing"), 0u);
 }
 
+// Two spellings of the same names, told apart by the first tensor whose shape only one of them has.
+TEST(Binding, DialectWithMostShapes) {
+  const Table table = parse_table(R"({
+    "architectures": ["A"],
+    "dims": {"wide": "w", "narrow": "n"},
+    "dialects": [{"form": "plain"}, {"form": "transposed"}],
+    "rows": [
+      ["a", "copy", "a [wide, narrow]", {"when": "form == 'plain'"}],
+      ["a", "transpose", "a [narrow, wide]", {"when": "form == 'transposed'"}],
+      ["b", "copy", "b [wide, wide]"]
+    ]
+  })",
+                                  "t");
+  const Binding binding(table, Json::parse(R"({"w": 4, "n": 2})"));
+  const auto choose = [&](const bridge::Shape& a) {
+    return binding.choose_dialect([](std::string_view) { return true; },
+                                  [&](const HfTensorSpec& spec) {
+                                    return spec.shape == (spec.name == "a" ? a : spec.shape);
+                                  });
+  };
+  EXPECT_EQ(choose({4, 2}), 0u);
+  EXPECT_EQ(choose({2, 4}), 1u);
+  EXPECT_EQ(choose({3, 3}), 0u);  // neither, which the match reports
+  EXPECT_EQ(binding.choose_dialect([](std::string_view) { return true; }), 0u);
+}
+
 TEST(Binding, DropsAndConfiguration) {
   const Table table = parse_table(kTable, "t");
   const Binding binding(table, Json::parse(kConfig));

@@ -34,6 +34,16 @@ Json with_yarn(const char* released) {
               R"({"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"})");
 }
 
+// Text sizes of the class, with a vision tower of that architecture.
+Json with_tower(const Json& classes, const char* name) {
+  const Json text = classes.at(name).at("config");
+  const Json tower = Json::parse(R"({"depth": 4, "hidden_size": 64, "num_heads": 4,
+    "intermediate_size": 96, "patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2,
+    "num_position_embeddings": 16, "out_hidden_size": 4096, "deepstack_visual_indexes": [1, 2]})");
+  return {
+      {"architectures", text.at("architectures")}, {"text_config", text}, {"vision_config", tower}};
+}
+
 // There is at least one for every table, so a new table must add its configurations here.
 std::vector<Json> configurations() {
   std::vector<Json> all;
@@ -56,6 +66,9 @@ std::vector<Json> configurations() {
   for (const char* name : {"deepseek_v2", "glm4_moe_lite", "hy_v3", "glm4", "gemma2", "gemma3",
                            "nemotron", "starcoder2", "llama4"}) {
     all.push_back(classes.at(name).at("config"));
+  }
+  for (const char* name : {"qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"}) {
+    all.push_back(with_tower(classes, name));
   }
   return all;
 }
@@ -85,6 +98,7 @@ const Names kNoArgument = {"_target_",
                            "vision_config",
                            "image_token_id",
                            "video_token_id",
+                           "vision_token_id",
                            "vision_start_token_id",
                            "vision_end_token_id",
                            "bos_token_id",

@@ -155,6 +155,11 @@ TEST(Statement, OneMeaningHasOneSpelling) {
   EXPECT_EQ(statement_of_arguments(next)["moe_layer_freq"], Json::parse("[1, 1, 1, 1]"));
   next["position_embedding_type"] = "mrope";
   EXPECT_EQ(statement_of_arguments(next)["position_embedding_type"], "rope");
+  // Sections are those of a model of images and text; without mrope nothing reads them.
+  next["mrope_section"] = {11, 11, 10};
+  EXPECT_EQ(statement_of_arguments(next)["mrope_section"], Json({11, 11, 10}));
+  next["position_embedding_type"] = "rope";
+  EXPECT_FALSE(statement_of_arguments(next).contains("mrope_section"));
 }
 
 // Newer versions build the model from the field; --use-checkpoint-args leaves the older name beside

@@ -107,6 +107,8 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "vision.places 0",
                                   "vision.merge 2",
                                   "vision.output 0",
+                                  "vision.deepstack 0",
+                                  "vision.gated false",
                               }));
 }
 

@@ -22,7 +22,7 @@ std::string description(const Settings::Json& config) {
 
 TEST(HfDefaults, AreThoseOfTheClass) {
   const auto all = Settings::Json::parse(std::ifstream(data_dir() + "/hf_defaults.json"));
-  ASSERT_EQ(all.size(), 30);
+  ASSERT_EQ(all.size(), 33);
   for (const auto& [name, entry] : all.items()) {
     const std::string expected = description(entry["config"]);
     Settings::Json none = entry["config"];

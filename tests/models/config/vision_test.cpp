@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,87 @@ TEST(VisionTensors, NamesAndShapes) {
                        "vision.merger.down [7, 24]",
                        "vision.merger.down_bias [7]",
                    }));
+}
+
+TEST(VisionTensors, FurtherMergersNormTheChannelsOfATokensPatches) {
+  VisionTower tower = kSmall;
+  tower.deepstack = 2;
+  std::vector<std::string> names;
+  for_each_vision_tensor(tower, [&](const TensorId& id, const bridge::Shape& shape) {
+    EXPECT_TRUE(is_vision(id));
+    if (id.section != Section::kVisionMerger || id.index != 1) return;
+    names.push_back(to_string(id) + " " + bridge::shape_text(shape));
+    const HfPlace ours = hf_vision_places(tower, id).at(0);
+    EXPECT_TRUE(ours.name.starts_with("model.visual.deepstack_merger_list.1.")) << ours.name;
+    EXPECT_EQ(ours.rows.count, 0) << ours.name;
+  });
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "vision.deepstack.1.merger.norm [24]",
+                       "vision.deepstack.1.merger.norm_bias [24]",
+                       "vision.deepstack.1.merger.up [24, 24]",
+                       "vision.deepstack.1.merger.up_bias [24]",
+                       "vision.deepstack.1.merger.down [7, 24]",
+                       "vision.deepstack.1.merger.down_bias [7]",
+                   }));
+  const TensorId norm{Role::kMergerNorm, Section::kVisionMerger, 1};
+  EXPECT_EQ(megatron_vision_places(tower, norm).at(0).inner, "patch_norm.weight");
+}
+
+// Qwen2.5-VL's: transformers' modules on both sides.
+TEST(VisionTensors, GatedTowersHaveTheSameNamesInBothViews) {
+  VisionTower tower = kSmall;
+  tower.gated = true;
+  tower.places = 0;
+  std::set<std::string> names;
+  for_each_vision_tensor(tower, [&](const TensorId& id, const bridge::Shape&) {
+    const HfPlace ours = hf_vision_places(tower, id).at(1);
+    const MegatronPlace theirs = megatron_vision_places(tower, id).at(0);
+    const std::string block = id.section == Section::kVisionBlock ? "blocks.0." : "";
+    EXPECT_EQ(ours.name, "visual." + block + theirs.inner);
+    EXPECT_EQ(ours.rows.first, theirs.rows.first) << ours.name;
+    EXPECT_EQ(ours.rows.count, theirs.rows.count) << ours.name;
+    names.insert(ours.name);
+  });
+  EXPECT_EQ(names, (std::set<std::string>{
+                       "visual.patch_embed.proj.weight",
+                       "visual.blocks.0.norm1.weight",
+                       "visual.blocks.0.attn.qkv.weight",
+                       "visual.blocks.0.attn.qkv.bias",
+                       "visual.blocks.0.attn.proj.weight",
+                       "visual.blocks.0.attn.proj.bias",
+                       "visual.blocks.0.norm2.weight",
+                       "visual.blocks.0.mlp.gate_proj.weight",
+                       "visual.blocks.0.mlp.gate_proj.bias",
+                       "visual.blocks.0.mlp.up_proj.weight",
+                       "visual.blocks.0.mlp.up_proj.bias",
+                       "visual.blocks.0.mlp.down_proj.weight",
+                       "visual.blocks.0.mlp.down_proj.bias",
+                       "visual.merger.ln_q.weight",
+                       "visual.merger.mlp.0.weight",
+                       "visual.merger.mlp.0.bias",
+                       "visual.merger.mlp.2.weight",
+                       "visual.merger.mlp.2.bias",
+                   }));
+}
+
+// What vision_config lacks has the defaults of the classes, of which the provider tells the kind.
+TEST(VisionViews, KindsOfTowers) {
+  const Settings config("config.json", bridge::parse_json(R"({"vision_config": {}})"));
+  const auto provider = [](const std::string& name) {
+    return megatron("{_target_: megatron.bridge.models.qwen_vl." + name + ", vision_config: {}}")
+        .value();
+  };
+  EXPECT_EQ(describe(hf_deepstack_vision_tower(config).value()),
+            describe(provider("qwen3_vl_provider.Qwen3VLModelProvider")));
+  EXPECT_EQ(hf_deepstack_vision_tower(config)->deepstack, 3);
+  EXPECT_EQ(describe(hf_gated_vision_tower(config).value()),
+            describe(provider("qwen25_vl_provider.Qwen25VLModelProvider")));
+  EXPECT_TRUE(hf_gated_vision_tower(config)->gated);
+  EXPECT_EQ(describe(hf_vision_tower(config).value()),
+            describe(provider("qwen35_vl_provider.Qwen35VLModelProvider")));
+  const Settings more("config.json", bridge::parse_json(R"({"vision_config": {"depth": 1}})"));
+  EXPECT_EQ(refusal([&] { hf_deepstack_vision_tower(more); }),
+            "config.json: vision_config: the vision tower's deepstack is 3, not in 0 to 1");
 }
 
 // Tests all 333 tensors of the 27B release: each element of them is in exactly one canonical
