@@ -31,8 +31,10 @@ void PairedWeights::Side::drop_all() {
 }
 
 PairedWeights::PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
-                             const RoundedTypes& types)
-    : comparison_(a, b, layers, types), a_(*this, a), b_(*this, b) {}
+                             const RoundedTypes& types, std::optional<int64_t> ahead)
+    : comparison_(a, b, layers, types, ahead),
+      a_(*this, comparison_.a()),
+      b_(*this, comparison_.b()) {}
 
 void PairedWeights::advance(const Turns::Function& a, const Turns::Function& b) {
   turns_.run(a, b);

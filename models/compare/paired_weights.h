@@ -9,7 +9,9 @@
 //   3. A tensor is rounded for a pass (rounding.h) by all of its rows. The embedding, of which a
 //      pass asks for a few rows, is compared whole before it is given; an output layer comes block
 //      by block, and is compared to its end at the first block that differs.
-//   4. finish() compares what no pass asked for.
+//   4. What is likely to be asked for next is read ahead, by a thread for each side: the next block of
+//      a tensor, the next tensor of a layer, and of experts those that the router has chosen.
+//   5. finish() compares what no pass asked for.
 // So both checkpoints are read once, but for the rows of the embedding that the prompt asks for, an
 // embedding that is the output layer too, and what differs.
 #pragma once
@@ -34,7 +36,7 @@ class PairedWeights {
 
   // As for TensorComparison.
   PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
-                const RoundedTypes& types = kAnyRoundedType);
+                const RoundedTypes& types = kAnyRoundedType, std::optional<int64_t> ahead = {});
 
   // Each side as its forward pass is to see it.
   Weights& a() { return a_; }
@@ -54,6 +56,10 @@ class PairedWeights {
     std::string source(const TensorId& id) override { return weights_.source(id); }
     at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
       return pair_.rows(*this, id, begin, end);
+    }
+    void expect_experts(Section section, int64_t index,
+                        const std::vector<int64_t>& experts) override {
+      pair_.comparison_.expect_experts(section, index, experts);
     }
     at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen) override {
       pair_.comparison_.settle(id);
