@@ -31,8 +31,10 @@ void PairedWeights::Side::drop_all() {
 }
 
 PairedWeights::PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
-                             const RoundedTypes& types, std::optional<int64_t> ahead)
+                             const RoundedTypes& types, std::optional<int64_t> ahead,
+                             const Compute& compute)
     : comparison_(a, b, layers, types, ahead),
+      compute_(compute),
       a_(*this, comparison_.a()),
       b_(*this, comparison_.b()) {}
 
@@ -62,9 +64,20 @@ at::Tensor PairedWeights::stored_rows(Side& side, const TensorId& id, const std:
   if (kept.defined()) return kept;
   if (!comparison_.expects(id, begin)) return side.read().rows(id, begin, end);
   TensorComparison::Rows rows = comparison_.read(id, begin, end);
+  if (rows.a.is_same(rows.b)) rows.a = rows.b = for_both(name, rows.a);
   at::Tensor& theirs = &side == &a_ ? rows.b : rows.a;
   other(side).keep(name, begin, std::move(theirs));
   return &side == &a_ ? rows.a : rows.b;
+}
+
+// Rows that both sides have, in the type in which both passes ask for them.
+at::Tensor PairedWeights::for_both(const std::string& name, const at::Tensor& rows) const {
+  const bool is_computed = compute_.device.is_cpu() && compute_.dtype == at::kFloat &&
+                           (rows.scalar_type() == at::kBFloat16 || rows.scalar_type() == at::kHalf);
+  // A tensor that is rounded for a pass is rounded as it is stored.
+  const bool is_rounded =
+      comparison_.rounded_a().contains(name) || comparison_.rounded_b().contains(name);
+  return is_computed && !is_rounded ? rows.to(at::kFloat) : rows;
 }
 
 }  // namespace models

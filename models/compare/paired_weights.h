@@ -11,7 +11,9 @@
 //      by block, and is compared to its end at the first block that differs.
 //   4. What is likely to be asked for next is read ahead, by a thread for each side: the next block of
 //      a tensor, the next tensor of a layer, and of experts those that the router has chosen.
-//   5. finish() compares what no pass asked for.
+//   5. On the CPU, values that both sides have in one narrower type become fp32 once for both passes
+//      that compute in it.
+//   6. finish() compares what no pass asked for.
 // So both checkpoints are read once, but for the rows of the embedding that the prompt asks for, an
 // embedding that is the output layer too, and what differs.
 #pragma once
@@ -34,9 +36,10 @@ class PairedWeights {
  public:
   static constexpr int64_t kMostKept = 64 << 20;
 
-  // As for TensorComparison.
+  // As for TensorComparison. compute: of both passes.
   PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
-                const RoundedTypes& types = kAnyRoundedType, std::optional<int64_t> ahead = {});
+                const RoundedTypes& types = kAnyRoundedType, std::optional<int64_t> ahead = {},
+                const Compute& compute = {});
 
   // Each side as its forward pass is to see it.
   Weights& a() { return a_; }
@@ -91,7 +94,10 @@ class PairedWeights {
   at::Tensor stored_rows(Side& side, const TensorId& id, const std::string& name, int64_t begin,
                          int64_t end);
 
+  at::Tensor for_both(const std::string& name, const at::Tensor& rows) const;
+
   TensorComparison comparison_;
+  Compute compute_;
   Turns turns_;
   Side a_;
   Side b_;

@@ -45,7 +45,7 @@ struct TensorDifference {
 
 struct TensorVerdict {
   int64_t compared = 0;
-  double seconds = 0;  // of reading and comparing
+  double seconds = 0;  // of comparing, and of waiting for reads
   std::vector<TensorDifference> differences;
   // The tensors that differ by one rounding only (models/compare/rounding.h), and the rounding that
   // turns each side's tensor into the other's.

@@ -105,7 +105,7 @@ ReportPart SharedComparison::compare(Ranks& ranks, Weights& a, Weights& b,
   if (at::get_num_threads() > 1 && !options_.memory) ahead = kWorthReadingAhead;
   const bool borrows = borrows_embedding(share, a.config()) || borrows_embedding(share, b.config());
   if (!borrows && (options_.rank.leads() || seed_)) {
-    PairedWeights pair(counted_a, counted_b, share, types, ahead);
+    PairedWeights pair(counted_a, counted_b, share, types, ahead, compute_);
     part.forward = forward(ranks, pair, share);
     part.forward.seconds -= pair.seconds();
     part.tensors = pair.finish();

@@ -247,7 +247,7 @@ class Verification {
     ForwardVerdict forward;
     std::exception_ptr refused;
     const TensorVerdict tensors = with_progress("forward", a, b, [&](auto& x, auto& y) {
-      PairedWeights pair(x, y, layers_, rounded_types(options_.dtype), from);
+      PairedWeights pair(x, y, layers_, rounded_types(options_.dtype), from, compute_);
       const auto start = std::chrono::steady_clock::now();
       // What stops the passes may be a tensor that differs, so the tensors are compared and reported
       // all the same.
