@@ -55,7 +55,10 @@ class PairedWeights {
     Side(PairedWeights& pair, Weights& weights) : pair_(pair), weights_(weights) {}
 
     const ModelConfig& config() const override { return weights_.config(); }
-    bridge::Shape shape(const TensorId& id) override { return weights_.shape(id); }
+    bridge::Shape shape(const TensorId& id) override {
+      const bridge::Shape* const known = pair_.comparison_.shape(id);
+      return known != nullptr ? *known : weights_.shape(id);
+    }
     std::string source(const TensorId& id) override { return weights_.source(id); }
     at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
       return pair_.rows(*this, id, begin, end);
@@ -71,14 +74,14 @@ class PairedWeights {
 
     Weights& read() { return weights_; }
     bool has_kept() const { return !kept_.empty(); }
-    void keep(std::string name, int64_t begin, at::Tensor rows);
+    void keep(const TensorId& id, int64_t begin, at::Tensor rows);
     // Undefined if these rows are not kept.
-    at::Tensor take(const std::string& name, int64_t begin, int64_t end);
+    at::Tensor take(const TensorId& id, int64_t begin, int64_t end);
     void drop_all();
 
    private:
     struct Kept {
-      std::string name;
+      TensorId id;
       int64_t begin;
       at::Tensor rows;
     };
@@ -91,10 +94,9 @@ class PairedWeights {
 
   Side& other(const Side& side) { return &side == &a_ ? b_ : a_; }
   at::Tensor rows(Side& side, const TensorId& id, int64_t begin, int64_t end);
-  at::Tensor stored_rows(Side& side, const TensorId& id, const std::string& name, int64_t begin,
-                         int64_t end);
+  at::Tensor stored_rows(Side& side, const TensorId& id, int64_t begin, int64_t end);
 
-  at::Tensor for_both(const std::string& name, const at::Tensor& rows) const;
+  at::Tensor for_both(const TensorId& id, const at::Tensor& rows) const;
 
   TensorComparison comparison_;
   Compute compute_;

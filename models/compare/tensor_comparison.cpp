@@ -110,10 +110,9 @@ TensorComparison::TensorComparison(Weights& a, Weights& b, const std::optional<L
   const auto others = tensors_of(b);
   for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape& shape) {
     if (!is_meant(layers_, id)) return;
-    std::string name = to_string(id);
-    const auto other = others.find(name);
+    const auto other = others.find(to_string(id));
     if (other == others.end() || other->second.second != shape) return;
-    const auto pair = pairs_.emplace(std::move(name), Pair{id, shape, order_.size()}).first;
+    const auto pair = pairs_.emplace(id, Pair{id, shape, order_.size()}).first;
     order_.push_back(&pair->second);
   });
   if (layers_ && !layers_->has_rest) return;
@@ -124,7 +123,7 @@ TensorComparison::TensorComparison(Weights& a, Weights& b, const std::optional<L
 void TensorComparison::list_copies(Weights& weights) {
   for (Weights::Copy& copy : weights.copies()) {
     bridge::Shape shape = weights.copy_shape(copy);
-    const auto of = pairs_.find(to_string(copy.of));
+    const auto of = pairs_.find(copy.of);
     if (of != pairs_.end() && of->second.shape == shape) {
       of->second.copies.push_back(copies_.size());
     }
@@ -133,14 +132,19 @@ void TensorComparison::list_copies(Weights& weights) {
   }
 }
 
+const bridge::Shape* TensorComparison::shape(const TensorId& id) const {
+  const auto found = pairs_.find(id);
+  return found == pairs_.end() ? nullptr : &found->second.shape;
+}
+
 bool TensorComparison::expects(const TensorId& id, int64_t begin) const {
-  const auto found = pairs_.find(to_string(id));
+  const auto found = pairs_.find(id);
   return found != pairs_.end() && found->second.compared == begin && begin < found->second.shape[0];
 }
 
 TensorComparison::Rows TensorComparison::read(const TensorId& id, int64_t begin, int64_t end) {
   const Stopwatch watch(verdict_.seconds);
-  Pair& pair = pairs_.at(to_string(id));
+  Pair& pair = pairs_.at(id);
   settle_skipped(pair);
   Rows rows = read_rows(pair, begin, end, block_after(pair, begin, end));
   if (pair.values && pair.values->different() > 0) settle(pair);
@@ -149,14 +153,14 @@ TensorComparison::Rows TensorComparison::read(const TensorId& id, int64_t begin,
 
 void TensorComparison::settle(const TensorId& id) {
   const Stopwatch watch(verdict_.seconds);
-  const auto found = pairs_.find(to_string(id));
+  const auto found = pairs_.find(id);
   if (found != pairs_.end()) settle(found->second);
 }
 
 void TensorComparison::settle(Pair& pair) {
   if (pair.compared == pair.shape[0]) return;
   const std::optional<RowBlock> block = a_.started();
-  if (block && to_string(block->id) == to_string(pair.id)) settle_started();
+  if (block && block->id == pair.id) settle_started();
   return_freed_memory(pair.shape);
   for_each_block(pair.shape, pair.compared, pair.shape[0], [&](int64_t begin, int64_t end) {
     read_rows(pair, begin, end, block_after(pair, begin, end));
@@ -168,13 +172,13 @@ void TensorComparison::settle(Pair& pair) {
 void TensorComparison::settle_skipped(const Pair& next) {
   const std::optional<RowBlock> block = a_.started();
   if (!block || are_of_one_layer(block->id, next.id)) return;
-  if (pairs_.at(to_string(block->id)).place < next.place) settle_started();
+  if (pairs_.at(block->id).place < next.place) settle_started();
 }
 
 void TensorComparison::settle_started() {
   const std::optional<RowBlock> block = a_.started();
   if (!block) return;
-  Pair& pair = pairs_.at(to_string(block->id));
+  Pair& pair = pairs_.at(block->id);
   if (pair.compared == block->begin) {
     read_rows(pair, block->begin, block->end, std::nullopt);
   } else {
@@ -302,7 +306,7 @@ void TensorComparison::judge_tensors() {
           {name, fmt::format("{} and {}", bridge::shape_text(shape), bridge::shape_text(theirs))});
       return;
     }
-    settle(pairs_.at(name));
+    settle(pairs_.at(id));
     list(differences_, name, verdict_.differences);
     list(rounded_, name, verdict_.rounded);
   });

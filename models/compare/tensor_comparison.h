@@ -82,6 +82,8 @@ class TensorComparison {
   // Weights::expect_experts, of a pass that asks for both sides' tensors by read().
   void expect_experts(Section section, int64_t index, const std::vector<int64_t>& experts);
 
+  // The shape of a tensor that both sides have in one shape; nullptr for another.
+  const bridge::Shape* shape(const TensorId& id) const;
   // True if row `begin` is the first one that is still to be compared, of a tensor that both sides
   // have in one shape.
   bool expects(const TensorId& id, int64_t begin) const;
@@ -140,8 +142,8 @@ class TensorComparison {
   std::optional<LayerRange> layers_;
   RoundedTypes types_;
   std::optional<int64_t> ahead_;
-  std::unordered_map<std::string, Pair> pairs_;  // by canonical name
-  std::vector<Pair*> order_;                     // canonical
+  std::unordered_map<TensorId, Pair, TensorIdHash> pairs_;
+  std::vector<Pair*> order_;  // canonical
   struct Routed {
     Section section = Section::kModel;
     int64_t index = -1;

@@ -39,8 +39,7 @@ void ReadAhead::give_up() {
 
 at::Tensor ReadAhead::rows(const TensorId& id, int64_t begin, int64_t end) {
   Weights& weights = idle();
-  if (!block_ || block_->begin != begin || block_->end != end ||
-      to_string(block_->id) != to_string(id)) {
+  if (!block_ || block_->id != id || block_->begin != begin || block_->end != end) {
     return weights.rows(id, begin, end);
   }
   block_.reset();

@@ -227,6 +227,23 @@ TEST(PairedWeights, PassesRunOnTheRoundedValuesOfBoth) {
   }
 }
 
+TEST(PairedWeights, GivesWhatAPassAloneReads) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Compute compute{.dtype = dtype};
+    NarrowWeights a(mixed_config());
+    NarrowWeights b(mixed_config());
+    NarrowWeights alone(mixed_config());
+    PairedWeights pair(a, b, {}, kAnyRoundedType, 1, compute);
+    ForwardPass first(pair.a(), compute, prompt());
+    ForwardPass second(pair.b(), compute, prompt());
+    ForwardPass expected(alone, compute, prompt());
+    while (const std::optional<HiddenState> state = expected.next()) {
+      EXPECT_TRUE(first.next().value().hidden.equal(state->hidden)) << state->name;
+      EXPECT_TRUE(second.next().value().hidden.equal(state->hidden)) << state->name;
+    }
+  }
+}
+
 // Refuses one tensor, as a file that is cut short would.
 class CutWeights : public MadeWeights {
  public:
