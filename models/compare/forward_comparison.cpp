@@ -147,8 +147,8 @@ class HeadComparison {
   // Adds what has been gathered of a part to the result.
   void take(const Part& part) {
     out_.divergence += part.divergence.sum() / static_cast<double>(out_.rows);
-    const at::Tensor& a = part.best_a.tokens();
-    const at::Tensor& b = part.best_b.tokens();
+    const at::Tensor a = part.best_a.tokens();
+    const at::Tensor b = part.best_b.tokens();
     out_.top1 += a.select(1, 0).eq(b.select(1, 0)).sum().item().toLong();
     out_.top5 += std::get<0>(a.sort(1)).eq(std::get<0>(b.sort(1))).all(1).sum().item().toLong();
   }

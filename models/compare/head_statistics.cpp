@@ -1,28 +1,40 @@
 #include "models/compare/head_statistics.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/maximum.h>
 
 #include <algorithm>
 #include <limits>
 #include <tuple>
 
+#include "bridge/io/base/checked.h"
 #include "models/compare/bits.h"
 
 namespace models {
 
 void BestTokens::add(const at::Tensor& block, int64_t first) {
-  const at::Tensor numbers =
-      at::arange(first, first + block.size(1), at::kLong).expand(block.sizes());
-  const at::Tensor values = values_.defined() ? at::cat({values_, block}, 1) : block;
-  const at::Tensor tokens = tokens_.defined() ? at::cat({tokens_, numbers}, 1) : numbers;
-  // The sort is stable: of equal values, the kept ones come first, and they have lower numbers.
-  const auto [sorted, places] = values.sort(/*stable=*/true, 1, /*descending=*/true);
-  const int64_t kept = std::min(count_, values.size(1));
-  values_ = sorted.narrow(1, 0, kept);
-  tokens_ = tokens.gather(1, places.narrow(1, 0, kept));
+  const at::Tensor values = block.contiguous();
+  const auto* value = values.const_data_ptr<float>();
+  const auto before = bridge::checked_cast<int32_t>(first, "number of a token");
+  const auto count = bridge::checked_cast<int32_t>(values.size(1), "number of tokens");
+  rows_.resize(static_cast<size_t>(values.size(0)), cuda::BestFive::none());
+  vocab_ += count;
+  for (cuda::BestFive& row : rows_) {
+    for (int32_t column = 0; column < count; ++column) row.add(*value++, before + column);
+  }
+}
+
+at::Tensor BestTokens::tokens() const {
+  if (rows_.empty()) return {};
+  const int64_t kept = std::min({count_, vocab_, int64_t{cuda::BestFive::kCount}});
+  at::Tensor tokens = at::empty({std::ssize(rows_), kept}, at::kLong);
+  auto* token = tokens.mutable_data_ptr<int64_t>();
+  for (const cuda::BestFive& row : rows_) {
+    for (int64_t place = 0; place < kept; ++place) *token++ = row.tokens[place];
+  }
+  return tokens;
 }
 
 void RowQuartile::add(const at::Tensor& distance, size_t part) {

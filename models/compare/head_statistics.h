@@ -11,22 +11,24 @@
 #include <cstdint>
 #include <vector>
 
+#include "models/cuda/head_block.h"
+
 namespace models {
 
-// The k best tokens of every row.
+// The k best tokens of every row, five at most.
 class BestTokens {
  public:
   explicit BestTokens(int64_t count) : count_(count) {}
 
-  // block: [rows, n], of the tokens first .. first + n - 1.
+  // block: [rows, n] fp32 on the CPU, of the tokens first .. first + n - 1.
   void add(const at::Tensor& block, int64_t first);
-  // [rows, k], best first; of equal ones, the lower token.
-  const at::Tensor& tokens() const { return tokens_; }
+  // [rows, k], best first; of equal ones, the lower token. Undefined before there are rows.
+  at::Tensor tokens() const;
 
  private:
   int64_t count_;
-  at::Tensor values_;
-  at::Tensor tokens_;
+  int64_t vocab_ = 0;
+  std::vector<cuda::BestFive> rows_;
 };
 
 // How far rows are apart: the lower quartile, over rows, of the mean difference of a row's values.

@@ -9,7 +9,11 @@
 //   3. A tensor is rounded for a pass (rounding.h) by all of its rows. The embedding, of which a
 //      pass asks for a few rows, is compared whole before it is given; an output layer comes block
 //      by block, and is compared to its end at the first block that differs.
-//   4. finish() compares what no pass asked for.
+//   4. What is likely to be asked for next is read ahead, by a thread for each side: the next block of
+//      a tensor, the next tensor of a layer, and of experts those that the router has chosen.
+//   5. On the CPU, values that both sides have in one narrower type become fp32 once for both passes
+//      that compute in it.
+//   6. finish() compares what no pass asked for.
 // So both checkpoints are read once, but for the rows of the embedding that the prompt asks for, an
 // embedding that is the output layer too, and what differs.
 #pragma once
@@ -32,9 +36,10 @@ class PairedWeights {
  public:
   static constexpr int64_t kMostKept = 64 << 20;
 
-  // As for TensorComparison.
+  // As for TensorComparison. compute: of both passes.
   PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
-                const RoundedTypes& types = kAnyRoundedType);
+                const RoundedTypes& types = kAnyRoundedType, std::optional<int64_t> ahead = {},
+                const Compute& compute = {});
 
   // Each side as its forward pass is to see it.
   Weights& a() { return a_; }
@@ -50,10 +55,17 @@ class PairedWeights {
     Side(PairedWeights& pair, Weights& weights) : pair_(pair), weights_(weights) {}
 
     const ModelConfig& config() const override { return weights_.config(); }
-    bridge::Shape shape(const TensorId& id) override { return weights_.shape(id); }
+    bridge::Shape shape(const TensorId& id) override {
+      const bridge::Shape* const known = pair_.comparison_.shape(id);
+      return known != nullptr ? *known : weights_.shape(id);
+    }
     std::string source(const TensorId& id) override { return weights_.source(id); }
     at::Tensor rows(const TensorId& id, int64_t begin, int64_t end) override {
       return pair_.rows(*this, id, begin, end);
+    }
+    void expect_experts(Section section, int64_t index,
+                        const std::vector<int64_t>& experts) override {
+      pair_.comparison_.expect_experts(section, index, experts);
     }
     at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen) override {
       pair_.comparison_.settle(id);
@@ -62,14 +74,14 @@ class PairedWeights {
 
     Weights& read() { return weights_; }
     bool has_kept() const { return !kept_.empty(); }
-    void keep(std::string name, int64_t begin, at::Tensor rows);
+    void keep(const TensorId& id, int64_t begin, at::Tensor rows);
     // Undefined if these rows are not kept.
-    at::Tensor take(const std::string& name, int64_t begin, int64_t end);
+    at::Tensor take(const TensorId& id, int64_t begin, int64_t end);
     void drop_all();
 
    private:
     struct Kept {
-      std::string name;
+      TensorId id;
       int64_t begin;
       at::Tensor rows;
     };
@@ -82,10 +94,12 @@ class PairedWeights {
 
   Side& other(const Side& side) { return &side == &a_ ? b_ : a_; }
   at::Tensor rows(Side& side, const TensorId& id, int64_t begin, int64_t end);
-  at::Tensor stored_rows(Side& side, const TensorId& id, const std::string& name, int64_t begin,
-                         int64_t end);
+  at::Tensor stored_rows(Side& side, const TensorId& id, int64_t begin, int64_t end);
+
+  at::Tensor for_both(const TensorId& id, const at::Tensor& rows) const;
 
   TensorComparison comparison_;
+  Compute compute_;
   Turns turns_;
   Side a_;
   Side b_;

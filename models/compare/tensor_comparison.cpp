@@ -17,6 +17,10 @@
 namespace models {
 namespace {
 
+// Elements of a tensor that is read ahead whole. Passes read a larger one by blocks of their own
+// choice.
+constexpr int64_t kMostAhead = 16 << 20;
+
 std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors_of(const Weights& weights) {
   std::map<std::string, std::pair<TensorId, bridge::Shape>> tensors;
   for_each_tensor(weights.config(), [&](const TensorId& id, const bridge::Shape& shape) {
@@ -33,6 +37,10 @@ int64_t layer_of(std::string_view field) {
     std::from_chars(field.data() + kLayers.size(), field.data() + field.size(), layer);
   }
   return layer;
+}
+
+bool are_of_one_layer(const TensorId& a, const TensorId& b) {
+  return a.section == b.section && a.index == b.index;
 }
 
 bool is_meant(const std::optional<LayerRange>& layers, const TensorId& id) {
@@ -93,25 +101,29 @@ std::vector<FieldDifference> compare_configurations(const ModelConfig& a, const 
 }
 
 TensorComparison::TensorComparison(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
-                                   RoundedTypes types)
-    : a_(a), b_(b), layers_(layers), types_(std::move(types)) {
+                                   RoundedTypes types, std::optional<int64_t> ahead)
+    : a_(a, ahead.has_value()),
+      b_(b, ahead.has_value()),
+      layers_(layers),
+      types_(std::move(types)),
+      ahead_(ahead) {
   const auto others = tensors_of(b);
   for_each_tensor(a.config(), [&](const TensorId& id, const bridge::Shape& shape) {
     if (!is_meant(layers_, id)) return;
-    std::string name = to_string(id);
-    const auto other = others.find(name);
+    const auto other = others.find(to_string(id));
     if (other == others.end() || other->second.second != shape) return;
-    pairs_.emplace(std::move(name), Pair{id, shape});
+    const auto pair = pairs_.emplace(id, Pair{id, shape, order_.size()}).first;
+    order_.push_back(&pair->second);
   });
   if (layers_ && !layers_->has_rest) return;
-  list_copies(a);
-  list_copies(b);
+  list_copies(a_);
+  list_copies(b_);
 }
 
 void TensorComparison::list_copies(Weights& weights) {
   for (Weights::Copy& copy : weights.copies()) {
     bridge::Shape shape = weights.copy_shape(copy);
-    const auto of = pairs_.find(to_string(copy.of));
+    const auto of = pairs_.find(copy.of);
     if (of != pairs_.end() && of->second.shape == shape) {
       of->second.copies.push_back(copies_.size());
     }
@@ -120,34 +132,101 @@ void TensorComparison::list_copies(Weights& weights) {
   }
 }
 
+const bridge::Shape* TensorComparison::shape(const TensorId& id) const {
+  const auto found = pairs_.find(id);
+  return found == pairs_.end() ? nullptr : &found->second.shape;
+}
+
 bool TensorComparison::expects(const TensorId& id, int64_t begin) const {
-  const auto found = pairs_.find(to_string(id));
+  const auto found = pairs_.find(id);
   return found != pairs_.end() && found->second.compared == begin && begin < found->second.shape[0];
 }
 
 TensorComparison::Rows TensorComparison::read(const TensorId& id, int64_t begin, int64_t end) {
   const Stopwatch watch(verdict_.seconds);
-  Pair& pair = pairs_.at(to_string(id));
-  Rows rows = read_rows(pair, begin, end);
+  Pair& pair = pairs_.at(id);
+  settle_skipped(pair);
+  Rows rows = read_rows(pair, begin, end, block_after(pair, begin, end));
   if (pair.values && pair.values->different() > 0) settle(pair);
   return rows;
 }
 
 void TensorComparison::settle(const TensorId& id) {
   const Stopwatch watch(verdict_.seconds);
-  const auto found = pairs_.find(to_string(id));
+  const auto found = pairs_.find(id);
   if (found != pairs_.end()) settle(found->second);
 }
 
 void TensorComparison::settle(Pair& pair) {
   if (pair.compared == pair.shape[0]) return;
+  const std::optional<RowBlock> block = a_.started();
+  if (block && block->id == pair.id) settle_started();
   return_freed_memory(pair.shape);
-  for_each_block(pair.shape, pair.compared, pair.shape[0],
-                 [&](int64_t begin, int64_t end) { read_rows(pair, begin, end); });
+  for_each_block(pair.shape, pair.compared, pair.shape[0], [&](int64_t begin, int64_t end) {
+    read_rows(pair, begin, end, block_after(pair, begin, end));
+  });
 }
 
-TensorComparison::Rows TensorComparison::read_rows(Pair& pair, int64_t begin, int64_t end) {
+// What was read ahead of a layer that the passes have left will not be asked for any more. It is
+// compared now, as finish() would.
+void TensorComparison::settle_skipped(const Pair& next) {
+  const std::optional<RowBlock> block = a_.started();
+  if (!block || are_of_one_layer(block->id, next.id)) return;
+  if (pairs_.at(block->id).place < next.place) settle_started();
+}
+
+void TensorComparison::settle_started() {
+  const std::optional<RowBlock> block = a_.started();
+  if (!block) return;
+  Pair& pair = pairs_.at(block->id);
+  if (pair.compared == block->begin) {
+    read_rows(pair, block->begin, block->end, std::nullopt);
+  } else {
+    a_.give_up();
+    b_.give_up();
+  }
+}
+
+void TensorComparison::expect_experts(Section section, int64_t index,
+                                      const std::vector<int64_t>& experts) {
+  routed_ = {section, index, {experts.begin(), experts.end()}};
+}
+
+// The rows that are likely to be asked for after those of a tensor.
+std::optional<RowBlock> TensorComparison::block_after(const Pair& pair, int64_t begin,
+                                                      int64_t end) const {
+  if (!ahead_) return std::nullopt;
+  const int64_t rows = pair.shape[0];
+  if (end < rows) return RowBlock{pair.id, end, std::min(end + (end - begin), rows)};
+  for (size_t place = pair.place + 1; place < order_.size(); ++place) {
+    const Pair& next = *order_[place];
+    const int64_t elements = bridge::element_count(next.shape);
+    if (elements < *ahead_) continue;
+    if (finishing_) {
+      if (next.compared == next.shape[0]) continue;
+      return RowBlock{next.id, next.compared,
+                      std::min(next.compared + block_rows(next.shape), next.shape[0])};
+    }
+    if (next.id.expert >= 0 && next.id.expert != pair.id.expert) {
+      // Which experts are asked for is known when the router has chosen.
+      if (next.id.section != routed_.section || next.id.index != routed_.index) break;
+      if (!routed_.experts.contains(next.id.expert)) continue;
+    }
+    if (elements > kMostAhead || next.compared > 0) break;
+    return RowBlock{next.id, 0, next.shape[0]};
+  }
+  return std::nullopt;
+}
+
+TensorComparison::Rows TensorComparison::read_rows(Pair& pair, int64_t begin, int64_t end,
+                                                   const std::optional<RowBlock>& next) {
+  // Both sides are read at once.
+  if (ahead_ && bridge::element_count(pair.shape) >= *ahead_) b_.start({pair.id, begin, end});
   Rows rows{a_.rows(pair.id, begin, end), b_.rows(pair.id, begin, end)};
+  if (next) {
+    a_.start(*next);
+    b_.start(*next);
+  }
   if (!pair.values) pair.values = std::make_unique<ValueComparison>(pair.id.role, types_);
   bool same = true;
   for_each_block(pair.shape, begin, end, [&](int64_t first, int64_t last) {
@@ -227,7 +306,7 @@ void TensorComparison::judge_tensors() {
           {name, fmt::format("{} and {}", bridge::shape_text(shape), bridge::shape_text(theirs))});
       return;
     }
-    settle(pairs_.at(name));
+    settle(pairs_.at(id));
     list(differences_, name, verdict_.differences);
     list(rounded_, name, verdict_.rounded);
   });
@@ -267,6 +346,8 @@ TensorVerdict TensorComparison::finish() {
   const c10::InferenceMode no_autograd;
   {
     const Stopwatch watch(verdict_.seconds);
+    settle_started();
+    finishing_ = true;
     judge_tensors();
     judge_copies();
     std::set<std::string> names;

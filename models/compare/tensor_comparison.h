@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "models/compare/rounding.h"
 #include "models/compare/value_comparison.h"
 #include "models/forward/forward.h"
+#include "models/weights/read_ahead.h"
 #include "models/weights/weights.h"
 
 namespace models {
@@ -43,7 +45,7 @@ struct TensorDifference {
 
 struct TensorVerdict {
   int64_t compared = 0;
-  double seconds = 0;  // of reading and comparing
+  double seconds = 0;  // of comparing, and of waiting for reads
   std::vector<TensorDifference> differences;
   // The tensors that differ by one rounding only (models/compare/rounding.h), and the rounding that
   // turns each side's tensor into the other's.
@@ -54,6 +56,9 @@ struct TensorVerdict {
   std::vector<std::string> permutations;
 };
 
+// Elements of a block that is worth reading ahead: less is read as soon as a thread is woken.
+constexpr int64_t kWorthReadingAhead = 1 << 16;
+
 // Compares the tensors of both, in any order and a few rows at a time, so that whoever needs rows of
 // both sides (paired_weights.h) can have them from the reading that compares them. Values are
 // compared as fp32 bits, because one checkpoint may hold BF16 and the other the same values in fp32.
@@ -62,12 +67,23 @@ struct TensorVerdict {
 class TensorComparison {
  public:
   // layers: compares only the tensors of these. types: what the conversion may have rounded tensors
-  // to; another rounding is a difference. a and b must outlive it.
+  // to; another rounding is a difference. ahead: a thread for each side reads what is likely to be
+  // asked for next, blocks of at least that many elements, which takes at most the memory of the
+  // largest read() again; nullopt: nothing is read ahead. a and b must outlive it, and are used
+  // through it alone.
   TensorComparison(Weights& a, Weights& b, const std::optional<LayerRange>& layers,
-                   RoundedTypes types);
+                   RoundedTypes types, std::optional<int64_t> ahead = {});
   TensorComparison(const TensorComparison&) = delete;
   TensorComparison& operator=(const TensorComparison&) = delete;
 
+  // Both sides, as they were given.
+  Weights& a() { return a_; }
+  Weights& b() { return b_; }
+  // Weights::expect_experts, of a pass that asks for both sides' tensors by read().
+  void expect_experts(Section section, int64_t index, const std::vector<int64_t>& experts);
+
+  // The shape of a tensor that both sides have in one shape; nullptr for another.
+  const bridge::Shape* shape(const TensorId& id) const;
   // True if row `begin` is the first one that is still to be compared, of a tensor that both sides
   // have in one shape.
   bool expects(const TensorId& id, int64_t begin) const;
@@ -95,6 +111,7 @@ class TensorComparison {
   struct Pair {
     TensorId id;
     bridge::Shape shape;
+    size_t place;          // in order_
     int64_t compared = 0;  // its first rows
     // As long as some rows are compared, but not all.
     std::unique_ptr<ValueComparison> values = nullptr;
@@ -110,18 +127,30 @@ class TensorComparison {
   };
 
   void list_copies(Weights& weights);
-  Rows read_rows(Pair& pair, int64_t begin, int64_t end);
+  Rows read_rows(Pair& pair, int64_t begin, int64_t end, const std::optional<RowBlock>& next);
+  std::optional<RowBlock> block_after(const Pair& pair, int64_t begin, int64_t end) const;
+  void settle_skipped(const Pair& next);
+  void settle_started();
   void settle(Pair& pair);
   void close(Pair& pair);
   void add_rows(Twice& twice, int64_t begin, int64_t end, const at::Tensor& rows);
   void judge_tensors();
   void judge_copies();
 
-  Weights& a_;
-  Weights& b_;
+  ReadAhead a_;
+  ReadAhead b_;
   std::optional<LayerRange> layers_;
   RoundedTypes types_;
-  std::unordered_map<std::string, Pair> pairs_;  // by canonical name
+  std::optional<int64_t> ahead_;
+  std::unordered_map<TensorId, Pair, TensorIdHash> pairs_;
+  std::vector<Pair*> order_;  // canonical
+  struct Routed {
+    Section section = Section::kModel;
+    int64_t index = -1;
+    std::set<int64_t> experts = {};
+  };
+  Routed routed_;  // of the layer that was announced last
+  bool finishing_ = false;
   std::vector<Twice> copies_;
   // What was found, by canonical name. The verdict has it in canonical order.
   std::map<std::string, TensorDifference> differences_;

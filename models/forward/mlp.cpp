@@ -9,6 +9,7 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <map>
 #include <vector>
 
 #include "models/forward/linear.h"
@@ -69,15 +70,28 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
                       : at::Tensor());
 }
 
+// The numbers of the tokens [n] that are sent to each expert, of experts that some token is sent to.
+std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t experts) {
+  std::map<int64_t, at::Tensor> routed;
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    const at::Tensor rows = routing.experts.eq(expert).any(-1).nonzero().squeeze(-1);
+    if (rows.numel() > 0) routed.emplace(expert, rows);
+  }
+  return routed;
+}
+
 at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
                           const at::Tensor& tokens, ForwardState& state) {
   const Routing routing = routing_of(config.router, weights, tokens, state);
   at::Tensor sum = at::zeros_like(tokens);
-  for (int64_t expert = 0; expert < config.router.experts; ++expert) {
+  const std::map<int64_t, at::Tensor> routed = routed_rows(routing, config.router.experts);
+  std::vector<int64_t> experts;
+  for (const auto& [expert, rows] : routed) experts.push_back(expert);
+  weights.expect_experts(experts);
+  if (state.routed_experts != nullptr) *state.routed_experts += std::ssize(routed);
+  for (const int64_t expert : experts) {
+    const at::Tensor& rows = routed.at(expert);
     const at::Tensor chosen = routing.experts.eq(expert);
-    const at::Tensor rows = chosen.any(-1).nonzero().squeeze(-1);
-    if (rows.numel() == 0) continue;
-    if (state.routed_experts != nullptr) ++*state.routed_experts;
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor chosen_tokens = tokens.index_select(0, rows);
     const at::Tensor x = config.weighted_input

@@ -22,6 +22,7 @@
 #include "models/hf/training.h"
 #include "models/hf/vision.h"
 #include "models/weights/quantized_rows.h"
+#include "models/weights/striped_read.h"
 #include "models/weights/tensor_bytes.h"
 
 namespace models {
@@ -457,9 +458,11 @@ class HfWeights : public Weights {
         folder_.shards[static_cast<size_t>(found.shard)].payload_offset + found.begin;
     const bridge::File& file = file_of(found.shard);
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
-      file.read_at(payload + (location.first_row + stored) * row_bytes,
-                   bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
-                                 static_cast<size_t>(count * row_bytes)));
+      read_in_stripes(count, row_bytes, [&](int64_t first, int64_t last) {
+        file.read_at(payload + (location.first_row + stored + first) * row_bytes,
+                     bytes.subspan(static_cast<size_t>((row - begin + first) * row_bytes),
+                                   static_cast<size_t>((last - first) * row_bytes)));
+      });
     });
     return out;
   }

@@ -20,6 +20,7 @@
 #include "models/megatron/training.h"
 #include "models/megatron/vision.h"
 #include "models/model/vision_tensors.h"
+#include "models/weights/striped_read.h"
 #include "models/weights/tensor_bytes.h"
 
 namespace models {
@@ -183,9 +184,11 @@ class MegatronWeights : public Weights {
     const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
     const size_t index = index_of(*location.tensor);
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
-      reader_.read(index, (location.first_row + stored) * row_bytes,
-                   bytes.subspan(static_cast<size_t>((row - begin) * row_bytes),
-                                 static_cast<size_t>(count * row_bytes)));
+      read_in_stripes(count, row_bytes, [&](int64_t first, int64_t last) {
+        reader_.read(index, (location.first_row + stored + first) * row_bytes,
+                     bytes.subspan(static_cast<size_t>((row - begin + first) * row_bytes),
+                                   static_cast<size_t>((last - first) * row_bytes)));
+      });
     });
     return out;
   }

@@ -12,6 +12,7 @@
 // A linear weight is [out, in], however it is packed or stacked on disk.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -147,6 +148,18 @@ struct TensorId {
   Section section = Section::kModel;
   int64_t index = 0;    // of the layer, depth, block or further merger
   int64_t expert = -1;  // -1: not of an expert
+  bool operator==(const TensorId&) const = default;
+};
+
+struct TensorIdHash {
+  size_t operator()(const TensorId& id) const {
+    constexpr size_t kFactor = 1'000'003;
+    size_t hash = static_cast<size_t>(id.role) * kFactor + static_cast<size_t>(id.section);
+    for (const int64_t number : {id.index, id.expert}) {
+      hash = hash * kFactor + static_cast<size_t>(number);
+    }
+    return hash;
+  }
 };
 
 std::string_view role_name(Role role);

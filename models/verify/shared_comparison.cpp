@@ -1,8 +1,10 @@
 #include "models/verify/shared_comparison.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -99,9 +101,11 @@ ReportPart SharedComparison::compare(Ranks& ranks, Weights& a, Weights& b,
   CountedWeights counted_a(a, progress);
   CountedWeights counted_b(b, progress);
   ReportPart part;
+  std::optional<int64_t> ahead;
+  if (at::get_num_threads() > 1 && !options_.memory) ahead = kWorthReadingAhead;
   const bool borrows = borrows_embedding(share, a.config()) || borrows_embedding(share, b.config());
   if (!borrows && (options_.rank.leads() || seed_)) {
-    PairedWeights pair(counted_a, counted_b, share, types);
+    PairedWeights pair(counted_a, counted_b, share, types, ahead, compute_);
     part.forward = forward(ranks, pair, share);
     part.forward.seconds -= pair.seconds();
     part.tensors = pair.finish();

@@ -1,5 +1,6 @@
 #include "models/verify/verification.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include "bridge/io/base/error.h"
+#include "bridge/io/base/reservation.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
 #include "bridge/io/file/stream_file.h"
@@ -224,15 +226,28 @@ class Verification {
     return train(rounded_a, &rounded_b, plain && same) && same;
   }
 
+  // Takes what the weights need from --memory. Gives from how many elements on blocks are read ahead,
+  // where there are threads, and the memory for it, which is as much again.
+  std::optional<int64_t> reserve_pair(Weights& a, Weights& b, bridge::Reservation& ahead) {
+    const bool has_threads = at::get_num_threads() > 1;
+    const std::optional<int64_t> from =
+        has_threads ? std::optional(kWorthReadingAhead) : std::nullopt;
+    if (!options_.memory) return from;
+    const int64_t bytes = pair_bytes(a, b, layers_);
+    budget_.reserve(bytes, "the weights of the largest tensor of both sides");
+    if (!has_threads || budget_.left() < bytes) return std::nullopt;
+    ahead.grow(bytes);
+    return from;
+  }
+
   // Tensors and forward passes, in one reading.
   bool compare_passes(Weights& a, Weights& b, bool plain) {
-    if (options_.memory) {
-      budget_.reserve(pair_bytes(a, b, layers_), "the weights of the largest tensor of both sides");
-    }
+    bridge::Reservation ahead(options_.memory ? &budget_ : nullptr, "weights that are read ahead");
+    const std::optional<int64_t> from = reserve_pair(a, b, ahead);
     ForwardVerdict forward;
     std::exception_ptr refused;
     const TensorVerdict tensors = with_progress("forward", a, b, [&](auto& x, auto& y) {
-      PairedWeights pair(x, y, layers_, rounded_types(options_.dtype));
+      PairedWeights pair(x, y, layers_, rounded_types(options_.dtype), from, compute_);
       const auto start = std::chrono::steady_clock::now();
       // What stops the passes may be a tensor that differs, so the tensors are compared and reported
       // all the same.

@@ -64,6 +64,11 @@ class Weights {
   virtual at::Tensor copy_rows(const Copy& copy, int64_t begin, int64_t end) {
     return rows(copy.of, begin, end);
   }
+
+  // Says which experts of a layer or depth a pass is about to ask for, in ascending order. It changes
+  // nothing but what is read ahead.
+  virtual void expect_experts(Section /*section*/, int64_t /*index*/,
+                              const std::vector<int64_t>& /*experts*/) {}
 };
 
 // Checks, when a view opens, that every canonical tensor exists and has the shape that the
@@ -114,6 +119,10 @@ class SectionWeights {
   // Rows of a table of integers as int64, in the order of `rows` [n]. Numbers outside [0, limit)
   // are kBadInput.
   at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;
+
+  void expect_experts(const std::vector<int64_t>& experts) const {
+    weights_.expect_experts(section_, index_, experts);
+  }
 
   TensorId id(Role role, int64_t expert = -1) const { return {role, section_, index_, expert}; }
   LinearRule* linears() const { return compute_.linears; }

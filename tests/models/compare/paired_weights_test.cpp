@@ -29,8 +29,10 @@ struct Verdicts {
   TensorVerdict tensors;
 };
 
-Verdicts verdicts_of(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {}) {
-  PairedWeights pair(a, b, layers);
+// ahead: as for PairedWeights; these tensors are small.
+Verdicts verdicts_of(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
+                     std::optional<int64_t> ahead = 1) {
+  PairedWeights pair(a, b, layers, kAnyRoundedType, ahead);
   Verdicts found;
   found.forward = compare_forward(pair, {}, prompt(), layers);
   found.tensors = pair.finish();
@@ -76,21 +78,26 @@ struct Checkpoint {
 
 class OneReading : public testing::TestWithParam<Checkpoint> {};
 
+// Nothing is read ahead; some tensors; all of them.
+const std::vector<std::optional<int64_t>> kAhead = {std::nullopt, 2000, 1};
+
 // Besides, each side reads the embedding's rows of the prompt 1 2 3 4 5, and of 2 3 4 5 0 and
 // 3 4 5 0 0 at the depths.
 TEST_P(OneReading, OfEverySide) {
   const Checkpoint& given = GetParam();
   const std::string folder = data_dir() + "/" + given.folder;
-  Side a(folder);
-  Side b(folder);
-  const Verdicts found = verdicts_of(a.weights(), b.weights());
-  EXPECT_TRUE(is_identical(found.forward));
-  EXPECT_TRUE(found.tensors.differences.empty());
-  constexpr int64_t kRows[] = {5, 10, 14};
-  const int64_t expected =
-      given.payload + (given.tied_rows + kRows[given.depths]) * given.row_bytes;
-  EXPECT_EQ(a.bytes_read(), expected);
-  EXPECT_EQ(b.bytes_read(), expected);
+  for (const std::optional<int64_t> ahead : kAhead) {
+    Side a(folder);
+    Side b(folder);
+    const Verdicts found = verdicts_of(a.weights(), b.weights(), {}, ahead);
+    EXPECT_TRUE(is_identical(found.forward));
+    EXPECT_TRUE(found.tensors.differences.empty());
+    constexpr int64_t kRows[] = {5, 10, 14};
+    const int64_t expected =
+        given.payload + (given.tied_rows + kRows[given.depths]) * given.row_bytes;
+    EXPECT_EQ(a.bytes_read(), expected) << ahead.value_or(0);
+    EXPECT_EQ(b.bytes_read(), expected) << ahead.value_or(0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -188,9 +195,11 @@ TEST(PairedWeights, GivesEachPassItsOwnWeights) {
   MadeWeights b(mixed_config());
   b.added["layers.1.router"] = -2 * a.rows({Role::kRouter, Section::kLayer, 1}, 0, 5);
   change(b, "layers.0.gate", {9, 10});
-  const Verdicts found = verdicts_of(a, b);
-  EXPECT_EQ(largest_of(found.forward), differences_alone(a, b));
-  EXPECT_EQ(found.tensors.differences.size(), 2);
+  for (const std::optional<int64_t> ahead : kAhead) {
+    const Verdicts found = verdicts_of(a, b, {}, ahead);
+    EXPECT_EQ(largest_of(found.forward), differences_alone(a, b));
+    EXPECT_EQ(found.tensors.differences.size(), 2);
+  }
 }
 
 // Weights whose tensors are all rounded, of a model that keeps none of them in fp32.
@@ -218,6 +227,23 @@ TEST(PairedWeights, PassesRunOnTheRoundedValuesOfBoth) {
   }
 }
 
+TEST(PairedWeights, GivesWhatAPassAloneReads) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Compute compute{.dtype = dtype};
+    NarrowWeights a(mixed_config());
+    NarrowWeights b(mixed_config());
+    NarrowWeights alone(mixed_config());
+    PairedWeights pair(a, b, {}, kAnyRoundedType, 1, compute);
+    ForwardPass first(pair.a(), compute, prompt());
+    ForwardPass second(pair.b(), compute, prompt());
+    ForwardPass expected(alone, compute, prompt());
+    while (const std::optional<HiddenState> state = expected.next()) {
+      EXPECT_TRUE(first.next().value().hidden.equal(state->hidden)) << state->name;
+      EXPECT_TRUE(second.next().value().hidden.equal(state->hidden)) << state->name;
+    }
+  }
+}
+
 // Refuses one tensor, as a file that is cut short would.
 class CutWeights : public MadeWeights {
  public:
@@ -227,6 +253,18 @@ class CutWeights : public MadeWeights {
     return MadeWeights::rows(id, begin, end);
   }
 };
+
+// What is read ahead and refused is reported by the pass that asks for it, and without a pass by the
+// comparison of the rest.
+TEST(PairedWeights, AnErrorOfWhatIsReadAheadWaitsForItsPlace) {
+  MadeWeights whole(mixed_config());
+  CutWeights cut(mixed_config());
+  PairedWeights pair(whole, cut, {}, kAnyRoundedType, 1);
+  ForwardPass pass(pair.a(), {}, prompt());
+  for (int layer = -1; layer < 2; ++layer) EXPECT_NO_THROW(pass.next()) << layer;
+  EXPECT_THROW(pass.next(), bridge::Error);
+  EXPECT_THROW(pair.finish(), bridge::Error);
+}
 
 TEST(PairedWeights, AnErrorOfEitherSideEndsBothPasses) {
   MadeWeights whole(mixed_config());
