@@ -89,7 +89,9 @@ def test_there_and_back(name, made, causeway, tmp_path):
     folder, state = made(name)
     causeway("convert-hf", folder, tmp_path / "root")
     assert not dcp.different(expected(name, state), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
-    causeway("verify", folder, tmp_path / "root", "--mode", "hash")
+    done = causeway("verify", folder, tmp_path / "root")
+    assert "comparing bytes only" in done.stderr
+    causeway("verify", folder, tmp_path / "root", "--mode", "logits", expect=5)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
     for file in folder.iterdir():
         assert (tmp_path / "back" / file.name).read_bytes() == file.read_bytes(), file.name
