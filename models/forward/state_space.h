@@ -4,8 +4,8 @@
 // Token by token, for each head with state S [N, P] (0 at first), all in fp32:
 //   1. S <- exp(rate step_t) S + b_t (step_t x_t)^T
 //   2. y_t = S^T c_t
-// By chunks of C tokens (the last may have fewer), with A the running sums of rate step in the chunk
-// and E_ij = exp(A_i - A_j) for j <= i:
+// By chunks of C tokens (the last may have fewer), with A the running sums of rate step in the
+// chunk and E_ij = exp(A_i - A_j) for j <= i:
 //   1. y = lower triangle of (c b^T E) (step x) + (c exp(A)) S, with the state S before the chunk
 //   2. S <- exp(A_C) S + (b exp(A_C - A))^T (step x)
 // Neighbouring heads share b and c.

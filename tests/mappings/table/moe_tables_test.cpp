@@ -270,8 +270,8 @@ std::string without_numbers(std::string name, bool stacked) {
   return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
 }
 
-// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch; Nemotron-H: 0.19.2) requests exactly these tensors
-// and objects from a checkpoint (data/requested_keys).
+// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch; Nemotron-H: 0.19.2) requests
+// exactly these tensors and objects from a checkpoint (data/requested_keys).
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
   std::ifstream in(data_dir() + "/requested_keys/" + GetParam().file + ".txt");
   std::map<std::string, std::set<std::string>> requested;  // by kind
