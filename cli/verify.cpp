@@ -116,10 +116,11 @@ void check_processes(const VerifyCommand& command, bool logits) {
   }
 }
 
-// True if bytes alone count, because nobody but the user's table knows the model.
-bool is_unknown(const LogitsRun& run, const bridge::ConversionFacts& facts, bool hash) {
+// True if bytes alone count, because nobody but a table knows the model.
+bool is_unknown(const LogitsRun& run, const bridge::ConversionFacts& facts, bool hash,
+                bool bytes_alone) {
   return hash && run.status == static_cast<int>(bridge::Code::kUnsupported) &&
-         facts.table_was_named;
+         (facts.table_was_named || bytes_alone);
 }
 
 // The part of a rank other than 0, which reports nothing. A training step is rank 0's alone.
@@ -127,11 +128,11 @@ int verify_part(bridge::FileSystem& fs, const VerifyCommand& command,
                 const std::optional<bridge::Path>& program) {
   if (command.options.dry_run || command.mode == "train-step") return 0;
   const bool hash = command.mode != "logits";
-  if (hash) bridge::verify_hash(fs, command.options);
+  const bool bytes_alone = hash && bridge::verify_hash(fs, command.options).bytes_alone;
   if (command.mode != "hash" && program) {
     const bridge::ConversionFacts facts = bridge::facts_of_conversion(fs, command.options);
     const LogitsRun run = run_causeway_verify(*program, command, facts);
-    if (run.status != 0 && !is_unknown(run, facts, hash)) return run.status;
+    if (run.status != 0 && !is_unknown(run, facts, hash, bytes_alone)) return run.status;
   }
   bridge::print_part_done(command.options.rank, command.options.quiet);
   return 0;
@@ -178,9 +179,11 @@ int verify(const VerifyCommand& command) {
   }
   bridge::Report report;
   Lines lines;
+  bool bytes_alone = false;
   if (hash) {
     bridge::HashSummary summary = bridge::verify_hash(fs, command.options);
     lines = lines_of(summary);
+    bytes_alone = summary.bytes_alone;
     report = std::move(summary);
   } else {
     report.json = {{"command", "verify"}};
@@ -205,7 +208,7 @@ int verify(const VerifyCommand& command) {
   }
   bridge::write_report(fs, command.options, report, stopwatch.seconds());
   int status = worst(exit_status(report), run.status);
-  if (is_unknown(run, facts, hash)) {
+  if (is_unknown(run, facts, hash, bytes_alone)) {
     bridge::print_message(
         "notice: comparing bytes only; the forward pass does not know this model\n");
     status = exit_status(report);

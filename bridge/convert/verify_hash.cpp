@@ -116,6 +116,7 @@ class Verification {
       report_.own_table = printable(model.binding.table().file);
       report_.json["own_table"] = true;
     }
+    report_.bytes_alone = model.binding.table().about.checked.empty();
     report_.without_mtp = !keep_mtp_;
     report_.without_head = model.binding.without_head();
     report_.text_only = text_only_;

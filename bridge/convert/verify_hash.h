@@ -28,6 +28,7 @@ struct HashSummary : Report {
     int64_t bytes = 0;
     std::vector<Difference> different;  // tensors
   };
+  bool bytes_alone = false;   // its table says that this model was compared with no other software
   std::string own_table;      // the file of a table that is not built in; empty: it is built in
   bool without_mtp = false;   // the conversion left multi-token prediction out
   bool without_head = false;  // the model has no output layer

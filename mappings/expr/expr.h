@@ -17,6 +17,7 @@
 //      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
 //      sqrt(x): the root of x >= 0; round(x): the nearest integer
 //      length(x): of a list or text, or the number of an object's entries
+//      join(x): the texts of a list as one
 //      ends_with(text, end): whether the text ends so
 //      [e for i in n if c]: the list of e for i = 0 .. n - 1, without those where c is false;
 //      at most one in an expression

@@ -18,6 +18,7 @@ using Node = Expr::Node;
 using bridge::bad_input;
 
 constexpr size_t kLongestList = 100'000;
+constexpr size_t kLongestText = 1'000'000;  // of joined texts
 
 // A value of the configuration, a value of its own, or an absent value with the path that was
 // looked up.
@@ -187,6 +188,8 @@ class Evaluator {
                              .ends_with(text_of(visit(*node.operands[1]), "ends_with")));
       case Node::Kind::kLength:
         return Value::of(length_of(present(visit(*node.operands[0]))));
+      case Node::Kind::kJoin:
+        return Value::of(joined_texts(present(visit(*node.operands[0]))));
       case Node::Kind::kLn:
         return Value::of(logarithm_of(present(visit(*node.operands[0]))));
       case Node::Kind::kSqrt:
@@ -239,11 +242,24 @@ class Evaluator {
     if (owner.is_absent()) return Value::absent(fmt::format("{}[{}]", owner.absent_path, i));
     const Json& json = owner.get();
     if (json.is_null()) return Value::absent(fmt::format("[{}]", i));
+    if (json.is_string()) return character(json.get_ref<const std::string&>(), i);
     if (!json.is_array()) bad_input(fmt::format("[{}] of {}, which is no list", i, shown(json)));
     if (i < 0 || i >= static_cast<int64_t>(json.size())) {
       return Value::absent(fmt::format("entry {} of a list of {}", i, json.size()));
     }
     return entry(owner, json[static_cast<size_t>(i)]);
+  }
+
+  // Of a text of ASCII alone, where a byte is a character.
+  static Value character(const std::string& text, int64_t i) {
+    if (i < 0 || i >= std::ssize(text)) {
+      return Value::absent(fmt::format("entry {} of a text of {}", i, text.size()));
+    }
+    const char c = text[static_cast<size_t>(i)];
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      bad_input(fmt::format("[{}] of {}, which is not ASCII", i, shown(text)));
+    }
+    return Value::of(std::string(1, c));
   }
 
   Value list(const Node& node) const {
@@ -309,6 +325,17 @@ class Evaluator {
     if (json.is_string()) return std::ssize(json.get_ref<const std::string&>());
     if (json.is_structured()) return std::ssize(json);
     bad_input(fmt::format("'length' of {}, which has no entries", shown(json)));
+  }
+
+  static std::string joined_texts(const Json& list) {
+    if (!list.is_array()) bad_input(fmt::format("'join' of {}, which is no list", shown(list)));
+    std::string text;
+    for (const Json& item : list) {
+      if (!item.is_string()) bad_input(fmt::format("'join' of {}, which is no text", shown(item)));
+      text += item.get_ref<const std::string&>();
+      if (text.size() > kLongestText) bad_input(fmt::format("text longer than {}", kLongestText));
+    }
+    return text;
   }
 
   static int64_t count_of(const Json& item, const Json& list, std::string_view what) {

@@ -40,6 +40,7 @@ struct Expr::Node {
     kCount,     // operands: value, list
     kEndsWith,  // operands: text, end
     kLength,    // operands: list, text or object
+    kJoin,      // operands: a list of texts
     kLn,        // operands: a number; kSqrt and kRound too
     kSqrt,
     kRound,

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -14,6 +16,7 @@ namespace {
 
 constexpr const char* kPattern = "hybrid_layer_pattern";
 constexpr const char* kOlderPattern = "hybrid_override_pattern";
+constexpr const char* kDepthPattern = "mtp_hybrid_override_pattern";
 constexpr size_t kLongestPattern = 100'000;
 constexpr const char* kProvider =
     "megatron.bridge.models.hybrid.hybrid_provider.HybridModelProvider";
@@ -84,8 +87,6 @@ std::string pattern_of(const Json& gpt) {
 
 std::string_view meaning_of(char symbol) {
   switch (symbol) {
-    case 'M':
-      return "Mamba";
     case 'G':
       return "Gated DeltaNet";
     case 'D':
@@ -97,6 +98,37 @@ std::string_view meaning_of(char symbol) {
     default:
       return "not in the place that it has in pairs";
   }
+}
+
+// pattern: without the marks of pipeline stages, and with Mamba-2 in it.
+void state_mamba(Json& fields, std::string_view pattern) {
+  const size_t bad = pattern.find_first_not_of("M*-E/");
+  if (bad != std::string_view::npos) {
+    bridge::unsupported(
+        fmt::format("{} '{}': '{}' at {} ({}): beside Mamba-2 (M), attention (*), MLPs (-) and "
+                    "experts (E) are read",
+                    kPattern, bridge::printable(pattern), bridge::printable(pattern.substr(bad, 1)),
+                    bad, meaning_of(pattern[bad])),
+        "export it where it was trained");
+  }
+  const std::string_view layers = pattern.substr(0, pattern.find('/'));
+  fields[kPattern] = layers;
+  fields["num_layers"] = std::ssize(layers);
+  Json& sparse = fields["moe_layer_freq"] = Json::array();
+  for (const char symbol : layers) sparse.push_back(symbol == '-' ? 0 : 1);
+  if (layers.size() < pattern.size()) {
+    const std::string_view depths = pattern.substr(layers.size() + 1);
+    fields[kDepthPattern] = depths.substr(0, depths.find('/'));
+    // A repeated layer is there once.
+    fields["mtp_num_layers"] = field(fields, "mtp_use_repeated_layer") == true
+                                   ? 1
+                                   : std::count(pattern.begin(), pattern.end(), '/');
+  }
+  const Json depth = field(fields, kDepthPattern);
+  const bool has_experts =
+      layers.find('E') != std::string_view::npos ||
+      (depth.is_string() && depth.get<std::string>().find('E') != std::string::npos);
+  if (!has_experts) fields["num_moe_experts"] = nullptr;
 }
 
 // pattern: without the marks of pipeline stages.
@@ -122,6 +154,10 @@ Json experts_of(std::string_view pattern) {
 }  // namespace
 
 Json hybrid_provider(const Json& gpt) {
+  if (!field(gpt, kPattern).is_null()) {
+    bridge::unsupported("--layout hybrid: this model is a HybridModel already",
+                        "leave the option out: its keys are those of a HybridModel");
+  }
   const std::string what = uncovered(gpt);
   if (!what.empty()) {
     bridge::unsupported(fmt::format("--layout hybrid does not cover {}", what),
@@ -151,11 +187,12 @@ void state_as_gpt(Json& fields) {
   if (layers.size() > kLongestPattern) {
     bridge::bad_input(fmt::format("{} of {} layers", kPattern, layers.size()));
   }
+  fields["rope_scaling"] = false;  // whatever an argument says: HybridModel does not scale
+  if (layers.find('M') != std::string::npos) return state_mamba(fields, layers);
   const Json experts = experts_of(layers);
   fields["num_layers"] = static_cast<int64_t>(experts.size());
   fields["moe_layer_freq"] = experts;
   if (layers.find('E') == std::string::npos) fields["num_moe_experts"] = nullptr;
-  fields["rope_scaling"] = false;  // whatever an argument says: HybridModel does not scale
 }
 
 }  // namespace mappings

@@ -88,6 +88,7 @@ constexpr Argument kArguments[] = {
      Where::kRouterBias},
     {"moe_shared_expert_gate", "--moe-shared-expert-gate", "", "false", Where::kMoe},
     {"moe_mlp_glu_interleave_size", "--moe-mlp-glu-interleave-size", "", "", Where::kMoe},
+    {"moe_latent_size", "--moe-latent-size", "", "", Where::kMoe},
     {"moe_n_hash_layers", "", "", "0", Where::kMoe},
     {"mtp_loss_scaling_factor", "--mtp-loss-scaling-factor", "", "0.1", Where::kMtp},
 

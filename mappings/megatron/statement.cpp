@@ -94,6 +94,7 @@ class Statement {
     if (variant_ == "gated_delta_net") delta_attention();
     if (variant_ == "dsa") sparse_attention();
     if (variant_ == "dsv4_hybrid") compressed_attention();
+    mamba();
     experts();
     dense();
     norms_and_ends();
@@ -227,6 +228,19 @@ class Statement {
           "linear_num_key_heads", "linear_num_value_heads"}) {
       copy(name, nullptr);
     }
+  }
+
+  // Of a HybridModel with Mamba-2, as state_as_gpt() leaves it.
+  void mamba() {
+    const std::string pattern = fields_.text("hybrid_layer_pattern", "").value_or("");
+    if (pattern.find('M') == std::string::npos) return;
+    put("hybrid_layer_pattern", std::optional(pattern));
+    const std::string of_depth = fields_.text("mtp_hybrid_override_pattern", "").value_or("");
+    if (!of_depth.empty()) put("mtp_hybrid_override_pattern", std::optional(of_depth));
+    copy("mamba_num_heads", nullptr);
+    copy("mamba_head_dim", 64);
+    copy("mamba_num_groups", 8);
+    copy("mamba_state_dim", 128);
   }
 
   void sparse_attention() {

@@ -30,6 +30,7 @@ CLASSES = {
     "gemma2": ("Gemma2ForCausalLM", transformers.Gemma2Config),
     "gemma3": ("Gemma3ForCausalLM", transformers.Gemma3TextConfig),
     "nemotron": ("NemotronForCausalLM", transformers.NemotronConfig),
+    "nemotron_h": ("NemotronHForCausalLM", transformers.NemotronHConfig),
     "starcoder2": ("Starcoder2ForCausalLM", transformers.Starcoder2Config),
     "deepseek_v2": ("DeepseekV2ForCausalLM", transformers.DeepseekV2Config),
     "seed_oss": ("SeedOssForCausalLM", transformers.SeedOssConfig),
@@ -48,12 +49,13 @@ SIZES = dict(vocab_size=128, hidden_size=4096, intermediate_size=96, num_hidden_
 # What a class has no number for.
 GIVEN = {"deepseek_v2": dict(num_experts_per_tok=6)}
 # Every config.json has the sizes. The depths of multi-token prediction are those that are there, and no class has them as modules; how each
-# layer of DeepSeek-V4 compresses must be said. num_key_value_heads means nothing in DeepSeek-V3's attention. Of a model of images and text
-# the flag of tied embeddings is that of the whole, whose class has another default than that of Qwen3-VL-MoE's text.
+# layer of DeepSeek-V4 compresses, and what each of Nemotron-H is, must be said. num_key_value_heads means nothing in DeepSeek-V3's attention.
+# Of a model of images and text the flag of tied embeddings is that of the whole, whose class has another default than that of Qwen3-VL-MoE's
+# text.
 NEVER_ABSENT = {"deepseek_v2": ["num_key_value_heads"], "deepseek_v3": ["num_nextn_predict_layers", "num_key_value_heads"], "deepseek_v32": ["num_key_value_heads"],
                 "glm4_moe": ["num_nextn_predict_layers"], "glm4_moe_lite": ["num_key_value_heads"], "glm_moe_dsa": ["num_key_value_heads"],
                 "qwen3_vl_moe": ["tie_word_embeddings"],
-                "deepseek_v4": ["num_nextn_predict_layers", "layer_types"]}
+                "deepseek_v4": ["num_nextn_predict_layers", "layer_types"], "nemotron_h": ["num_nextn_predict_layers", "layers_block_type"]}
 
 
 def of(name):
@@ -62,7 +64,7 @@ def of(name):
     own = {cls.attribute_map.get(key, key) for key in own} | {"tie_word_embeddings"}
     sizes = {key: value for key, value in SIZES.items() if key in own}
     sizes.update(GIVEN.get(name, {}))
-    values = cls(**sizes).to_dict()
+    values = json.loads(cls(**sizes).to_json_string(use_diff=False))  # infinity is no number in a file
     config = {key: values[key] for key in sorted(own) if key in values}
     config.update(architectures=[architecture], model_type=cls.model_type, dtype="bfloat16")
     absent = own - sizes.keys() - set(NEVER_ABSENT.get(name, []))

@@ -6,6 +6,7 @@
 
 #include "bridge/convert/algebra/layout_cache.h"
 #include "bridge/convert/match/foreign_keys.h"
+#include "bridge/convert/match/hybrid_keys.h"
 #include "bridge/convert/match/mtp.h"
 
 namespace bridge {
@@ -122,6 +123,7 @@ CheckpointMatch match_checkpoint(const MegatronFolder& folder, const mappings::B
                                  const CheckpointMatchOptions& options, Accounting& accounting,
                                  const std::function<void(const CheckpointTensor&)>& fn) {
   refuse_other_models(folder);
+  refuse_mamba_unless_in(binding.table(), folder);
   const KeyLookup lookup = lookup_for(folder, options);
   LayoutCache layouts(options.glu_interleave);
   std::vector<int64_t> used_bytes(folder.metadata.tensors.size(), 0);

@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kLayers = "decoder.layers.";
 constexpr std::string_view kGptNorm = "decoder.final_layernorm.";
 constexpr std::string_view kHybridNorm = "decoder.final_norm.";
+constexpr std::string_view kMamba = ".mixer.";
 
 struct InLayer {
   int64_t number;
@@ -46,7 +47,6 @@ std::optional<InLayer> in_layer(std::string_view key) {
 // Names what a GPTModel of these keys does not have; empty: the key is of none of it.
 std::string_view foreign_block(std::string_view key) {
   const auto has = [&](std::string_view part) { return key.find(part) != std::string_view::npos; };
-  if (has(".mixer.")) return "Mamba";
   if (key.starts_with("mtp.")) return "multi-token prediction";
   if (has(".core_attention.indexer.")) return "DeepSeek sparse attention (DSA)";
   if (has(".self_attention.in_proj.")) return "Gated DeltaNet (GDN)";
@@ -84,14 +84,22 @@ std::string_view prefix_of(std::string_view key) {
   return key.starts_with(kLanguageModel) ? kLanguageModel : std::string_view();
 }
 
+// Returns a key of Mamba-2; nullptr: there is none.
+const std::string* key_of_mamba(const MegatronFolder& folder) {
+  const std::vector<DcpTensor>& tensors = folder.metadata.tensors;
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [](const DcpTensor& tensor) {
+    return tensor.key.find(kMamba) != std::string::npos;
+  });
+  return found == tensors.end() ? nullptr : &found->key;
+}
+
 void use_gpt_keys(MegatronFolder& folder) {
   std::vector<DcpTensor>& tensors = folder.metadata.tensors;
   const bool hybrid = std::any_of(tensors.begin(), tensors.end(), [](const DcpTensor& tensor) {
     const std::string_view key = tensor.key;
-    return key.substr(prefix_of(key).size()).starts_with(kHybridNorm) ||
-           key.find(".mixer.") != std::string_view::npos;
+    return key.substr(prefix_of(key).size()).starts_with(kHybridNorm);
   });
-  if (!hybrid) return;
+  if (!hybrid || key_of_mamba(folder) != nullptr) return;
   for (DcpTensor& tensor : tensors) {
     const std::string_view key = tensor.key;
     const std::string_view prefix = prefix_of(key);
@@ -119,6 +127,18 @@ std::string hybrid_key(const std::string& gpt) {
   }
   return fmt::format("{}{}.{}", kLayers, 2 * layer->number + (layer->is_of_mlp() ? 1 : 0),
                      layer->rest);
+}
+
+void refuse_mamba_unless_in(const mappings::Table& table, const MegatronFolder& folder) {
+  const std::string* const key = key_of_mamba(folder);
+  const bool known = std::any_of(table.rows.begin(), table.rows.end(), [](const auto& row) {
+    return row.megatron.find(kMamba) != std::string::npos;
+  });
+  if (key == nullptr || known) return;
+  unsupported(fmt::format("{}: {}: a key of megatron-core's HybridModel with Mamba, which table {} "
+                          "does not have",
+                          printable(folder.dist_dir.string()), printable(*key), table.file),
+              "export it with the config.json of such a model (--reference)");
 }
 
 MegatronFolder open_with_gpt_keys(FileSystem& fs, const Path& path, std::string_view iteration,

@@ -64,7 +64,7 @@ std::vector<Json> configurations() {
   all.push_back(read_config("qwen3_5_forms/next/hf/config.json"));
   const Json classes = read_config("hf_defaults.json");
   for (const char* name : {"deepseek_v2", "glm4_moe_lite", "hy_v3", "glm4", "gemma2", "gemma3",
-                           "nemotron", "starcoder2", "llama4"}) {
+                           "nemotron", "nemotron_h", "starcoder2", "llama4"}) {
     all.push_back(classes.at(name).at("config"));
   }
   for (const char* name : {"qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"}) {

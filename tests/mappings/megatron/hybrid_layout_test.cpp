@@ -90,9 +90,30 @@ TEST(HybridLayout, IsStatedAsGptModelWould) {
   EXPECT_EQ(gpt, Json::parse(R"({"num_layers": 4, "hybrid_layer_pattern": null})"));
 }
 
+// As HybridModel's own parse_hybrid_pattern reads it.
+TEST(HybridLayout, AModelWithMambaKeepsItsPattern) {
+  Json fields = Json::parse(R"({"num_layers": 9, "num_moe_experts": 4, "mtp_num_layers": null})");
+  fields["hybrid_layer_pattern"] = "M-|M*E/*E/*E";
+  state_as_gpt(fields);
+  EXPECT_EQ(fields["hybrid_layer_pattern"], "M-M*E");
+  EXPECT_EQ(fields["mtp_hybrid_override_pattern"], "*E");
+  EXPECT_EQ(fields["num_layers"], 5);
+  EXPECT_EQ(fields["mtp_num_layers"], 2);
+  EXPECT_EQ(fields["num_moe_experts"], 4);
+  EXPECT_EQ(fields["moe_layer_freq"], Json::parse("[1, 0, 1, 1, 1]"));
+  Json older = Json::parse(R"({"hybrid_override_pattern": "M*-", "num_moe_experts": 4})");
+  state_as_gpt(older);
+  EXPECT_EQ(older["hybrid_layer_pattern"], "M*-");
+  EXPECT_EQ(older["num_moe_experts"], nullptr);
+  EXPECT_FALSE(older.contains("mtp_num_layers"));
+  const Json hybrid = {{"num_layers", 2}, {"hybrid_layer_pattern", "M*"}};
+  EXPECT_NE(unsupported_by([&] { hybrid_provider(hybrid); }).find("already"), std::string::npos);
+}
+
 TEST(HybridLayout, OtherPatternsAreRefused) {
   const std::pair<const char*, const char*> patterns[] = {
-      {"M-M*-", "'M' at 0 (Mamba)"},
+      {"M-G*", "'G' at 2 (Gated DeltaNet)"},
+      {"M-+E", "'+' at 2 (multi-head latent attention)"},
       {"*-*-/*-", "'/' at 4 (multi-token prediction)"},
       {"+-", "'+' at 0 (multi-head latent attention)"},
       {"G-", "'G' at 0 (Gated DeltaNet)"},

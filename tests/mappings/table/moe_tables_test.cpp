@@ -270,8 +270,8 @@ std::string without_numbers(std::string name, bool stacked) {
   return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
 }
 
-// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch) requests exactly these tensors
-// and objects from a checkpoint (data/requested_keys).
+// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch; Nemotron-H: 0.19.2) requests
+// exactly these tensors and objects from a checkpoint (data/requested_keys).
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
   std::ifstream in(data_dir() + "/requested_keys/" + GetParam().file + ".txt");
   std::map<std::string, std::set<std::string>> requested;  // by kind
@@ -330,6 +330,12 @@ constexpr char kTinyQwen35[] = R"({"architectures": ["Qwen3_5ForCausalLM"], "hid
   "layer_types": ["linear_attention", "full_attention", "linear_attention", "full_attention"]})";
 constexpr char kMoeQwen35[] = R"({"architectures": ["Qwen3_5MoeForCausalLM"], "num_experts": 6,
   "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48})";
+constexpr char kTinyNemotronH[] = R"({"architectures": ["NemotronHForCausalLM"], "hidden_size": 48,
+  "intermediate_size": 80, "vocab_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+  "head_dim": 16, "hybrid_override_pattern": "M*EE", "mtp_hybrid_override_pattern": "*E",
+  "num_nextn_predict_layers": 2, "mamba_num_heads": 6, "mamba_head_dim": 8, "n_groups": 2,
+  "ssm_state_size": 16, "n_routed_experts": 6, "moe_intermediate_size": 24, "moe_latent_size": 32,
+  "moe_shared_expert_intermediate_size": 40})";
 const Requested kRequested[] = {
     {"te.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, false},
     {"local.qwen3_moe", kQwen3_30B_A3B, kSmallQwen3Moe, true},
@@ -340,6 +346,7 @@ const Requested kRequested[] = {
     {"te.glm4_moe", kGlm45Air, kSmallGlm, false},
     {"local.glm4_moe", kGlm45Air, kSmallGlm, true},
     {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
+    {"te.nemotron_h", kTinyNemotronH, "{}", false},
     {"te.qwen3_5", kTinyQwen35, "{}", false},
     {"te.qwen3_5_moe", kTinyQwen35, kMoeQwen35, false},
 };

@@ -22,8 +22,9 @@ std::string description(const Settings::Json& config) {
 
 TEST(HfDefaults, AreThoseOfTheClass) {
   const auto all = Settings::Json::parse(std::ifstream(data_dir() + "/hf_defaults.json"));
-  ASSERT_EQ(all.size(), 33);
+  ASSERT_EQ(all.size(), 34);
   for (const auto& [name, entry] : all.items()) {
+    if (name == "nemotron_h") continue;  // it has no forward pass
     const std::string expected = description(entry["config"]);
     Settings::Json none = entry["config"];
     for (const std::string key : entry["defaults"]) {
