@@ -1,4 +1,4 @@
-"""Makes deepseek_v4, nemotron_h, qwen3_5 and token_index.safetensors beside this file: what layers of transformers 5.23 make of an input, with
+"""Makes deepseek_v4, qwen3_5 and token_index.safetensors beside this file: what layers of transformers 5.23 make of an input, with
 random weights, and what is inside them. The tests of tests/models/forward read them;
 tests/interop/test_forward_parts.py checks that transformers still gives it.
 Usage: python make_expected.py
@@ -15,7 +15,6 @@ from transformers import DeepseekV4Config, DeepseekV32Config, GlmMoeDsaConfig
 from transformers.models.deepseek_v4 import modeling_deepseek_v4 as v4
 from transformers.models.deepseek_v32 import modeling_deepseek_v32 as v32
 from transformers.models.glm_moe_dsa import modeling_glm_moe_dsa as glm
-from transformers.models.nemotron_h import modeling_nemotron_h as nemotron
 from transformers.models.qwen3_5 import modeling_qwen3_5 as qwen
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5TextConfig
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe as qwen_moe
@@ -189,29 +188,13 @@ def token_index(generator):
     return halves | pairs | shared | equal
 
 
-# ---- the state space of Mamba-2 ----
-
-
-def state_space(generator):
-    """transformers' [B, S, H, P], [B, S, H], [H] and [B, S, G, N], by chunks and token by token."""
-    x, step, rate = random(generator, 2, 37, 6, 5), torch.rand(2, 37, 6, generator=generator), -torch.rand(6, generator=generator) * 3
-    b, c = random(generator, 2, 37, 2, 4), random(generator, 2, 37, 2, 4)
-    y = nemotron.mamba2_chunk_scan(x, step, rate, b, c, chunk_size=16)
-    state, one = torch.zeros(2, 6, 5, 4), []
-    for token in range(37):
-        steps, rates = step[:, token, :, None].expand(-1, -1, 5), rate[:, None, None].expand(-1, 5, 4)
-        one.append(nemotron.mamba2_selective_state_update(state, x[:, token], steps, rates, b[:, token], c[:, token]))
-    torch.testing.assert_close(torch.stack(one, 1), y, rtol=1e-4, atol=1e-5)
-    return {f"space.{name}": tensor for name, tensor in dict(x=x, step=step, rate=rate, b=b, c=c, y=y).items()}
-
-
 def tensors():
     """{file: {name: tensor}}"""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         made = {"deepseek_v4.safetensors": v4_attention(generator) | v4_hyper(generator) | v4_mlp(generator),
                 "qwen3_5.safetensors": qwen_full(generator) | qwen_linear(generator) | delta_rule(generator) | qwen_mlp(generator),
-                "token_index.safetensors": token_index(generator), "nemotron_h.safetensors": state_space(generator)}
+                "token_index.safetensors": token_index(generator)}
     return {file: {name: tensor.clone().contiguous() for name, tensor in values.items()} for file, values in made.items()}
 
 

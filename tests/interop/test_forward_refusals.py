@@ -53,7 +53,7 @@ def test_hugging_face_tensors(name, forward, sources, reference, tmp_path):
 
 # name: (settings, exit status, part of the message)
 CONFIGS = {
-    "another_architecture": (dict(architectures=["Llama4ForCausalLM"], model_type="llama4"), 5, "there is no forward pass for 'llama4'"),
+    "another_architecture": (dict(architectures=["FalconH1ForCausalLM"], model_type="falcon_h1"), 5, "there is no forward pass for 'falcon_h1'"),
     "a_layer_more": (dict(num_hidden_layers=4, layer_types=["full_attention"] * 4), 3, "model.layers.3.input_layernorm.weight is missing"),
     "a_layer_less": (dict(num_hidden_layers=2), 3, "model.layers.2"),
     "endless_layers": (dict(num_hidden_layers=10**15), 3, "is no number of layers"),

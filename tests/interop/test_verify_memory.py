@@ -13,7 +13,9 @@ import pytest
 from interop.conftest import DATA
 
 LIBTORCH = 600 << 20
-A_TOKEN = 64 << 10  # hidden states, queries, keys, values, summaries of one layer of the small checkpoints, on both sides
+# Hidden states, queries, keys, values, summaries of one layer of the small checkpoints: of both sides, whose passes stand in the middle of
+# a layer together.
+A_TOKEN = 128 << 10
 HIDDEN, VOCAB = 768, 512
 
 

@@ -98,7 +98,7 @@ def test_hyper_connections(v4_sources, v4_converted, tmp_path):
 
 
 def test_what_differs_is_found_by_whoever_has_it(sources, converted, tmp_path):
-    hf = changed_copy(sources("qwen3"), tmp_path / "hf", "model.layers.1.self_attn.q_proj.weight", lambda t: t.mul_(2))
+    hf = changed_copy(sources("qwen3"), tmp_path / "hf", "model.layers.1.self_attn.o_proj.weight", lambda t: t.mul_(2))
     pair = (hf, converted("qwen3", "te"))
     expected = one_process(tmp_path / "one", *pair)
     assert expected[0] == 1 and expected[2]["forward"]["first_diverging"]["state"] == "hidden.1"
