@@ -284,7 +284,12 @@ std::unique_ptr<Lease> take_lease(FileSystem& fs, const Path& path, bool has_loc
     if (state == LeaseWatch::State::kUnknown) clock.sleep(kLeasePoll);
     if (state != LeaseWatch::State::kGone) continue;
     const bool was_here = watch.holder() && watch.holder()->machine == self.machine;
-    write_text(fs, path, ours);
+    try {
+      write_text(fs, path, ours);
+    } catch (const Error&) {
+      if (fs.lstat(path)) throw;
+      continue;  // it was given back meanwhile
+    }
     if (has_lock && was_here) break;
     clock.sleep(kSettle);
     const std::optional<std::string> text = read_text(fs, path);

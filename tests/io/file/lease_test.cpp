@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bridge/io/base/error.h"
+#include "tests/io/file/fault_file_system.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {
@@ -153,6 +154,26 @@ TEST_F(LeaseTest, ThatIsGivenBackWhileWeWaitIsOurs) {
   held_by(elsewhere());
   while_asleep_ = [&] { std::filesystem::remove(lease_); };
   const auto lease = take();
+  ASSERT_NE(lease, nullptr);
+  EXPECT_EQ(parse_lease(file_content(lease_))->process, ::getpid());
+}
+
+// The second opening of the file, which is to take it over, finds it gone.
+TEST_F(LeaseTest, ThatIsGivenBackWhileWeTakeItOverIsOurs) {
+  class GivenBack : public FaultFileSystem {
+   public:
+    using FaultFileSystem::FaultFileSystem;
+    std::unique_ptr<File> open_write(const Path& path) override {
+      if (++opened_ == 2) std::filesystem::remove(path);
+      return FaultFileSystem::open_write(path);
+    }
+
+   private:
+    int opened_ = 0;
+  };
+  held_by(here_but_gone());
+  GivenBack fs(real_file_system());
+  const auto lease = take_lease(fs, lease_, true, "note of mine", clock_);
   ASSERT_NE(lease, nullptr);
   EXPECT_EQ(parse_lease(file_content(lease_))->process, ::getpid());
 }
