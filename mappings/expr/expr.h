@@ -16,7 +16,8 @@
 //  10. integers, reals, 'text', true, false, null, [lists of scalars], names, (…)
 //      count(x, list): how many entries of list equal x; ln(x): the natural logarithm of x > 0
 //      sqrt(x): the root of x >= 0; round(x): the nearest integer
-//      length(x): of a list or text, or the number of an object's entries
+//      length(x): the number of a list's or an object's entries
+//      letters(text): the list of its characters, which are ASCII
 //      join(x): the texts of a list as one
 //      ends_with(text, end): whether the text ends so
 //      [e for i in n if c]: the list of e for i = 0 .. n - 1, without those where c is false;

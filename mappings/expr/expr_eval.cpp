@@ -186,6 +186,8 @@ class Evaluator {
       case Node::Kind::kEndsWith:
         return Value::of(text_of(visit(*node.operands[0]), "ends_with")
                              .ends_with(text_of(visit(*node.operands[1]), "ends_with")));
+      case Node::Kind::kLetters:
+        return Value::of(letters_of(text_of(visit(*node.operands[0]), "letters")));
       case Node::Kind::kLength:
         return Value::of(length_of(present(visit(*node.operands[0]))));
       case Node::Kind::kJoin:
@@ -242,24 +244,11 @@ class Evaluator {
     if (owner.is_absent()) return Value::absent(fmt::format("{}[{}]", owner.absent_path, i));
     const Json& json = owner.get();
     if (json.is_null()) return Value::absent(fmt::format("[{}]", i));
-    if (json.is_string()) return character(json.get_ref<const std::string&>(), i);
     if (!json.is_array()) bad_input(fmt::format("[{}] of {}, which is no list", i, shown(json)));
     if (i < 0 || i >= static_cast<int64_t>(json.size())) {
       return Value::absent(fmt::format("entry {} of a list of {}", i, json.size()));
     }
     return entry(owner, json[static_cast<size_t>(i)]);
-  }
-
-  // Of a text of ASCII alone, where a byte is a character.
-  static Value character(const std::string& text, int64_t i) {
-    if (i < 0 || i >= std::ssize(text)) {
-      return Value::absent(fmt::format("entry {} of a text of {}", i, text.size()));
-    }
-    const char c = text[static_cast<size_t>(i)];
-    if (static_cast<unsigned char>(c) >= 0x80) {
-      bad_input(fmt::format("[{}] of {}, which is not ASCII", i, shown(text)));
-    }
-    return Value::of(std::string(1, c));
   }
 
   Value list(const Node& node) const {
@@ -321,8 +310,21 @@ class Evaluator {
     return json.get<std::string>();
   }
 
+  // Of ASCII alone, where a byte is a letter. A text is no list of its letters unless a table says
+  // so: "128x128" where a list belongs is an error.
+  static Json letters_of(const std::string& text) {
+    if (text.size() > kLongestList) bad_input(fmt::format("list longer than {}", kLongestList));
+    Json list = Json::array();
+    for (const char c : text) {
+      if (static_cast<unsigned char>(c) >= 0x80) {
+        bad_input(fmt::format("'letters' of {}, which is not ASCII", shown(text)));
+      }
+      list.push_back(std::string(1, c));
+    }
+    return list;
+  }
+
   static int64_t length_of(const Json& json) {
-    if (json.is_string()) return std::ssize(json.get_ref<const std::string&>());
     if (json.is_structured()) return std::ssize(json);
     bad_input(fmt::format("'length' of {}, which has no entries", shown(json)));
   }

@@ -39,7 +39,8 @@ struct Expr::Node {
     kListFor,   // operands: body, count, and a condition where there is one
     kCount,     // operands: value, list
     kEndsWith,  // operands: text, end
-    kLength,    // operands: list, text or object
+    kLetters,   // operands: text
+    kLength,    // operands: list or object
     kJoin,      // operands: a list of texts
     kLn,        // operands: a number; kSqrt and kRound too
     kSqrt,

@@ -212,6 +212,7 @@ class Parser {
     if (c == '\'') return quoted();
     if (accept_call("count")) return of_two(Node::Kind::kCount);
     if (accept_call("ends_with")) return of_two(Node::Kind::kEndsWith);
+    if (accept_call("letters")) return of_one(Node::Kind::kLetters);
     if (accept_call("length")) return of_one(Node::Kind::kLength);
     if (accept_call("join")) return of_one(Node::Kind::kJoin);
     if (accept_call("ln")) return of_one(Node::Kind::kLn);
