@@ -16,6 +16,7 @@ import tempfile
 from measure import Goals, measure, warm
 
 MAX_RATIO = 1.03
+OPTIONS = ("--quiet", "--device", "cpu", "--threads", "1")
 
 
 def verdicts(log):
@@ -38,7 +39,7 @@ def main():
         for round_ in range(args.runs):
             cpu = {}
             for binary in (args.before, args.after)[:: -1 if round_ % 2 else 1]:
-                cpu[binary] = measure([binary.resolve(), "--threads", "1", args.source, args.converted], log).cpu
+                cpu[binary] = measure([binary.resolve(), *OPTIONS, args.source, args.converted], log).cpu
                 printed[binary] = verdicts(log)
             ratios.append(cpu[args.after] / cpu[args.before])
             print(f"round {round_ + 1}: {cpu[args.before]:.2f} s and {cpu[args.after]:.2f} s of CPU", flush=True)
