@@ -10,7 +10,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "cli"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def thin_disk(tmp_path_factory):
     """CAUSEWAY is the binary with thin_disk.c under it."""
     folder = tmp_path_factory.mktemp("thin")
