@@ -9,8 +9,8 @@
 #   4. compute-sanitizer on a quantized checkpoint, where it works
 #   5. figures on checkpoints of 2 to 3 GB, into build/results/gpu.json (tests/gpu/figures.py)
 #
-# What cannot run is skipped with a line that says why. Without a GPU everything is, and the exit status is 0: a machine
-# without one is no failure. A GPU that cannot be used is one. Ends with "N passed, N failed, N skipped".
+# What cannot run is skipped with a line that says why. On a machine without a GPU everything is skipped and the
+# exit status is 0; a GPU that is there but cannot be used is a failure. Ends with "N passed, N failed, N skipped".
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

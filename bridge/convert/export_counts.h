@@ -1,6 +1,6 @@
-// What an export counts while it copies, over all runs and processes of one output: blocks that kept
-// their source's bytes or were quantized anew, witnesses, and what casts did to values. A watermark
-// of the journal holds the numbers.
+// What an export counts while it copies, over all runs and processes of one output: blocks that
+// kept their source's bytes or were quantized anew, witnesses, and what casts did to values. A
+// watermark of the journal holds the numbers.
 #pragma once
 
 #include <cstdint>

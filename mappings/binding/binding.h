@@ -94,8 +94,8 @@ class Binding {
                             const std::function<void(const ExtraStateModule&)>& fn) const;
 
   // Returns the dialect that knows most of these HF names; of several, the one that has most of
-  // their shapes; the first one wins ties. has_shape: whether the tensor of a name that is there has
-  // this shape; nullptr: nothing is known of shapes.
+  // their shapes; the first one wins ties. has_shape: whether the tensor of a name that is there
+  // has this shape; nullptr: nothing is known of shapes.
   size_t choose_dialect(const std::function<bool(std::string_view)>& has_hf_name,
                         const std::function<bool(const HfTensorSpec&)>& has_shape = nullptr) const;
   // Returns the dialect of the same checkpoint in the table's text form. Error: kUnsupported if the

@@ -310,8 +310,8 @@ class Evaluator {
     return json.get<std::string>();
   }
 
-  // Of ASCII alone, where a byte is a letter. A text is no list of its letters unless a table says
-  // so: "128x128" where a list belongs is an error.
+  // ASCII only, where a byte is a letter. A text counts as a list of letters only where a table
+  // says so: "128x128" where a list belongs is an error.
   static Json letters_of(const std::string& text) {
     if (text.size() > kLongestList) bad_input(fmt::format("list longer than {}", kLongestList));
     Json list = Json::array();

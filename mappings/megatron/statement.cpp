@@ -147,8 +147,8 @@ class Statement {
 
   void grouped_positions() {
     std::optional<std::string> kind = fields_.text("position_embedding_type", "learned_absolute");
-    // A model of images and text says its sections, which no table compares: they tell it from a text
-    // model of the same shapes.
+    // A model of images and text says its sections, which no table compares: they tell it from a
+    // text model of the same shapes.
     if (kind == "mrope") {
       const std::optional<Json> sections = fields_.value("mrope_section", Json());
       if (sections && !sections->is_null()) put("mrope_section", sections);

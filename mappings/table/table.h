@@ -142,8 +142,8 @@ struct OtherModel {
   Place place;
 };
 
-// What `causeway mappings list` and the README say of a built-in table. No conversion depends on it,
-// and it is no part of the content that is hashed.
+// What `causeway mappings list` and the README say of a built-in table. No conversion depends on
+// it, and it does not enter the hash of the table.
 struct About {
   std::string models;                  // as their releases are called: "GLM-4.5, 4.6, 4.7"
   std::vector<std::string> quantized;  // what it reads besides BF16, F16 and F32: "FP8 blocks"

@@ -1,5 +1,5 @@
-// The statistics of two heads' logits, gathered on a GPU by a kernel of our own, so that logits stay
-// there. What is gathered of a row: models/cuda/head_block.h.
+// The statistics of two heads' logits, gathered on a GPU by a kernel of our own, so that logits
+// stay there. What is gathered of a row: models/cuda/head_block.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>

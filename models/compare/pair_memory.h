@@ -9,9 +9,10 @@
 
 namespace models {
 
-// Bytes of the largest tensor, or block of a large one, that is read at once: as each side gives it, and in fp32 for one of the
-// passes; of a quantized one also its values before they are rounded. The embedding, the output
-// layer and a vision tower are read in blocks. Reads a row of one tensor of each role.
+// Bytes of the largest tensor, or block of a large one, that is read at once: as each side gives
+// it, and in fp32 for one of the passes; of a quantized one also its values before they are
+// rounded. The embedding, the output layer and a vision tower are read in blocks. Reads a row of
+// one tensor of each role.
 int64_t pair_bytes(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {});
 
 }  // namespace models

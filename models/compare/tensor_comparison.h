@@ -59,11 +59,11 @@ struct TensorVerdict {
 // Elements of a block that is worth reading ahead: less is read as soon as a thread is woken.
 constexpr int64_t kWorthReadingAhead = 1 << 16;
 
-// Compares the tensors of both, in any order and a few rows at a time, so that whoever needs rows of
-// both sides (paired_weights.h) can have them from the reading that compares them. Values are
-// compared as fp32 bits, because one checkpoint may hold BF16 and the other the same values in fp32.
-// Tensors that a side holds twice are also compared with each other, from the same reading. For one
-// thread at a time.
+// Compares the tensors of both, in any order and a few rows at a time, so that whoever needs rows
+// of both sides (paired_weights.h) can have them from the reading that compares them. Values are
+// compared as fp32 bits, because one checkpoint may hold BF16 and the other the same values in
+// fp32. Tensors that a side holds twice are also compared with each other, from the same reading.
+// For one thread at a time.
 class TensorComparison {
  public:
   // layers: compares only the tensors of these. types: what the conversion may have rounded tensors

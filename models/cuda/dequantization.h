@@ -8,8 +8,8 @@
 //
 // The scale of an element is at [row of its scales, column / block_columns]. Both parts of a matrix
 // come as stored, so a canonical tensor may be any of its rows.
-// Truth: block_codec.h; compressed_tensors/compressors/pack_quantized (pack_to_int32); for blocks of
-// gpt-oss, transformers/integrations/mxfp4.py (kE2m1 with kE8m0 and 32 columns).
+// Truth: block_codec.h; compressed_tensors/compressors/pack_quantized (pack_to_int32); for blocks
+// of gpt-oss, transformers/integrations/mxfp4.py (kE2m1 with kE8m0 and 32 columns).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Maps the threads of a GPU to jobs (host_device.h). Built into libcauseway_cuda.so (CMakeLists.txt).
+// Maps the threads of a GPU to jobs (host_device.h). Built into libcauseway_cuda.so
+// (CMakeLists.txt).
 #include <cuda_runtime_api.h>
 
 #include <cstdint>

@@ -16,8 +16,9 @@
 //         and head
 //   5. one pass over the output layer by blocks of the vocabulary gives the logits of every head,
 //      softly capped where the model says so
-// Memory holds one weight tensor, or a block of a large one, at a time, and nothing is recorded for gradients. In a training
-// step (models/train) the same code runs on weights that are leaves of autograd.
+// Memory holds one weight tensor, or a block of a large one, at a time, and nothing is recorded for
+// gradients. In a training step (models/train) the same code runs on weights that are leaves of
+// autograd.
 // Truth: transformers' modeling_*.py and MtpModel; Megatron-Core's multi_token_prediction.py;
 // DeepSeek-V4 inference/model.py.
 #pragma once

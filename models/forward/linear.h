@@ -52,8 +52,8 @@ class LinearRegion {
   LinearRule* rule_;
 };
 
-// The rows of a weight that a pass without gradients reads at once. The shape alone decides, so that
-// the same weights give the same bits on any machine and in any process.
+// The rows of a weight that a pass without gradients reads at once. The shape alone decides, so
+// that the same weights give the same bits on any machine and in any process.
 int64_t linear_rows(const bridge::Shape& shape);
 
 // x W^T, by blocks of rows of a large weight: [..., in] becomes [..., out].

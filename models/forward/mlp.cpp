@@ -70,7 +70,8 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
                       : at::Tensor());
 }
 
-// The numbers of the tokens [n] that are sent to each expert, of experts that some token is sent to.
+// The numbers of the tokens [n] that are sent to each expert, of experts that some token is sent
+// to.
 std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t experts) {
   std::map<int64_t, at::Tensor> routed;
   for (int64_t expert = 0; expert < experts; ++expert) {

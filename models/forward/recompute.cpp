@@ -65,8 +65,8 @@ RecomputedParts parts_of(std::string_view list) {
   }
 }
 
-// The same values behind a node of their own, which adds up what the part gives for them before what
-// others give comes to it.
+// The same values behind a node of their own, which adds up what the part gives for them before
+// what others give comes to it.
 std::vector<at::Tensor> apart(const std::vector<at::Tensor>& arguments) {
   std::vector<at::Tensor> views;
   for (const at::Tensor& argument : arguments) {

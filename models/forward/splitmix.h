@@ -1,5 +1,6 @@
-// SplitMix64, a generator whose numbers are the same everywhere. Truth: Steele, Lea and Flood, "Fast
-// splittable pseudorandom number generators" (2014); its finalizer is variant 13 of Stafford's.
+// SplitMix64, a generator whose numbers are the same everywhere. Truth: Steele, Lea and Flood,
+// "Fast splittable pseudorandom number generators" (2014); its finalizer is variant 13 of
+// Stafford's.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,8 @@
 //            number plus 8; X.weight_scale, one scale per row and group_size columns
 //   FP8      X.weight in F8_E4M3; X.weight_scale or X.weight_scale_inv, one scale per row or one
 //
-// quantization_config says which. What may lie beside, scales of activations and of the KV cache and
-// X.weight_shape, is for other readers.
+// quantization_config says which. What may lie beside, scales of activations and of the KV cache
+// and X.weight_shape, is for other readers.
 // Truth: compressed-tensors' compressors (pack_quantized, naive_quantized) and QuantizationArgs;
 // transformers' integrations/finegrained_fp8.py; export/quant_utils.py of ModelOpt.
 #pragma once
@@ -32,8 +32,8 @@ struct HfBlock {
   HfBlock in(const bridge::Shape& matrix) const;
 };
 
-// The block of FP8 and INT4 weights; nullopt if the configuration has none. kUnsupported by name for
-// other quantizations.
+// The block of FP8 and INT4 weights; nullopt if the configuration has none. kUnsupported by name
+// for other quantizations.
 std::optional<HfBlock> hf_block(const Settings& config);
 // True if the configuration speaks of MXFP4 (view.h), whose blocks are always the same.
 bool hf_has_mxfp4(const Settings& config);

@@ -1,5 +1,5 @@
-// Qwen3-VL with experts: Qwen3-VL's attention and Qwen3-MoE's experts, whose weights of a token always
-// sum to one. Releases store the experts' matrices [in, out], transformers 5 [out, in].
+// Qwen3-VL with experts: Qwen3-VL's attention and Qwen3-MoE's experts, whose weights of a token
+// always sum to one. Releases store the experts' matrices [in, out], transformers 5 [out, in].
 // Truth: transformers' configuration_qwen3_vl_moe.py, modeling_qwen3_vl_moe.py,
 // conversion_mapping.py.
 #include "models/hf/architectures.h"

@@ -467,8 +467,8 @@ class HfWeights : public Weights {
     return out;
   }
 
-  // A matrix that is stored [in, out], read whole. It is kept until the next one is read, as several
-  // canonical tensors may lie in it, and each may be read in blocks.
+  // A matrix that is stored [in, out], read whole. It is kept until the next one is read, as
+  // several canonical tensors may lie in it, and each may be read in blocks.
   const at::Tensor& transposed_matrix(const Location& location) {
     if (transposed_.tensor != location.tensor || transposed_.first_row != location.first_row) {
       const int64_t in = location.shape.at(1);

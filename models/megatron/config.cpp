@@ -162,8 +162,8 @@ GroupedAttention grouped_attention_of(const Settings& model, int64_t layer) {
   if (model.has("softmax_scale")) {
     attention.scale = own_scale(model.real("softmax_scale"), attention.head_dim);
   }
-  // Llama-4: mcore-bridge leaves layers without positions without this norm too; Megatron-Core's own
-  // specifications do not, and nothing in a checkpoint tells them apart.
+  // Llama-4: mcore-bridge leaves layers without positions without this norm too; Megatron-Core's
+  // own specifications do not, and nothing in a checkpoint tells them apart.
   if (has_positions(model, layer)) {
     attention.rotary = grouped_rotary(model, attention.head_dim);
     attention.unit_qk = model.flag_or("qk_l2_norm", false);

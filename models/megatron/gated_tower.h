@@ -1,6 +1,6 @@
 // The vision tower of Megatron-Bridge's Qwen2.5-VL, which holds transformers' modules as they are:
-// visual.X, of a block visual.blocks.3.X, never stacked; attn.qkv has the rows of all queries, of all
-// keys, of all values.
+// visual.X, of a block visual.blocks.3.X, never stacked; attn.qkv has the rows of all queries, of
+// all keys, of all values.
 // Truth: Megatron-Bridge models/qwen_vl/modeling_qwen25_vl.py; transformers' modeling_qwen2_5_vl.py
 // (Qwen2_5_VisionTransformerPretrainedModel).
 #pragma once

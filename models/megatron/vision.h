@@ -1,6 +1,6 @@
 // The vision tower of Megatron-Bridge's Qwen3-VL, Qwen3.5 and Qwen3.6 models: a Megatron-Core
-// transformer block with plain attention (one key and value head per query head) between Bridge's own
-// modules. That of its Qwen2.5-VL is transformers' own (gated_tower.h).
+// transformer block with plain attention (one key and value head per query head) between Bridge's
+// own modules. That of its Qwen2.5-VL is transformers' own (gated_tower.h).
 //
 //   sizes    vision_config of the model section, which is transformers' class with its defaults
 //   keys     vision_model.X; of a layer vision_model.decoder.layers.3.X, or decoder.layers.X with
@@ -12,9 +12,9 @@
 //            takes) or modules (the local one)
 //
 // Truth: Megatron-Bridge models/qwen_vl/modelling_qwen3_vl (vision_model.py, utils.py,
-// transformer_config.py), qwen3_vl_provider.py, qwen35_vl_provider.py; megatron/core/models/vision/vit_layer_specs.py,
-// transformer/attention.py (get_query_key_value_tensors), transformer_block.py
-// (sharded_state_dict).
+// transformer_config.py), qwen3_vl_provider.py, qwen35_vl_provider.py;
+// megatron/core/models/vision/vit_layer_specs.py, transformer/attention.py
+// (get_query_key_value_tensors), transformer_block.py (sharded_state_dict).
 #pragma once
 
 #include <optional>

@@ -4,8 +4,8 @@
 //   interleaved   of the first 3 * height pairs every second of three turns by height, of the first
 //                 3 * width every third by width, and all others by time
 //   in blocks     first the pairs that turn by time, then those by height, then those by width
-// Truth: transformers' Qwen3_5TextRotaryEmbedding, as which Megatron-Bridge's models of Qwen3-VL and
-// Qwen3.5 interleave; megatron-core's MultimodalRotaryEmbedding has blocks.
+// Truth: transformers' Qwen3_5TextRotaryEmbedding, as which Megatron-Bridge's models of Qwen3-VL
+// and Qwen3.5 interleave; megatron-core's MultimodalRotaryEmbedding has blocks.
 #pragma once
 
 #include <array>

@@ -7,9 +7,9 @@
 //      own shape: every part of it that the pass used, and zeros elsewhere (rows of a padded
 //      vocabulary, experts that no token was sent to).
 // A leaf for a whole stored tensor would give the same gradients, bit for bit
-// (leaf_weights_test.cpp). But autograd would make one of the stored shape, zeros for the most part,
-// for every use of a part: of layers and experts in one stack, as many stacks as there are matrices
-// in it. And of experts that no token is sent to, the values would be read.
+// (leaf_weights_test.cpp). But autograd would make one of the stored shape, zeros for the most
+// part, for every use of a part: of layers and experts in one stack, as many stacks as there are
+// matrices in it. And of experts that no token is sent to, the values would be read.
 // Weights that are stored minus one have the gradient of what they stand for, which is the same.
 // Memory holds the values and the gradients of everything that the pass used.
 #pragma once

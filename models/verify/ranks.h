@@ -10,8 +10,8 @@
 //      files, makes one verdict of them, and removes them.
 //   4. A rank that fails or dies ends all: rank 0 names it, the others hear of it from rank 0
 //      between two layers.
-// Each file is renamed into place, so it is whole, and names its launch, so that those of an earlier
-// one are never read. Rank 0 removes them before the others begin.
+// Each file is renamed into place, so it is whole, and names its launch, so that those of an
+// earlier one are never read. Rank 0 removes them before the others begin.
 #pragma once
 
 #include <cstdint>

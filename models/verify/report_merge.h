@@ -1,5 +1,5 @@
-// What one of several processes found, as a file that rank 0 reads, and how rank 0 makes one verdict
-// of all: the one that a single process would have reached, in its order.
+// What one of several processes found, as a file that rank 0 reads, and how rank 0 makes one
+// verdict of all: the one that a single process would have reached, in its order.
 #pragma once
 
 #include <nlohmann/json.hpp>

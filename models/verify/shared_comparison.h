@@ -1,5 +1,5 @@
-// One process's share of the comparison of two checkpoints: its tensors, its layers, and what rank 0
-// makes of the shares of all.
+// One process's share of the comparison of two checkpoints: its tensors, its layers, and what rank
+// 0 makes of the shares of all.
 #pragma once
 
 #include <ATen/core/Tensor.h>

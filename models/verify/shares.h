@@ -21,8 +21,8 @@ namespace models {
 std::vector<LayerRange> divide_layers(const std::vector<int64_t>& weights, int64_t first,
                                       int64_t before, int64_t after, int count);
 
-// The part of one of `count` processes in the comparison of a and b. layers: only these are compared,
-// and nothing besides them.
+// The part of one of `count` processes in the comparison of a and b. layers: only these are
+// compared, and nothing besides them.
 LayerRange share_of(const ModelConfig& a, const ModelConfig& b,
                     const std::optional<LayerRange>& layers, int rank, int count);
 

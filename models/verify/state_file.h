@@ -21,8 +21,8 @@ namespace models {
 void write_states(bridge::FileSystem& fs, const bridge::Path& path, const std::string& launch,
                   const LayerStates& states);
 
-// Returns the states, on the CPU; nullopt if there is no file or one of another launch. Errors: kIo;
-// kBadInput for a file that write_states() did not write.
+// Returns the states, on the CPU; nullopt if the file is missing or belongs to another launch.
+// Errors: kIo; kBadInput for a file that write_states() did not write.
 std::optional<LayerStates> read_states(bridge::FileSystem& fs, const bridge::Path& path,
                                        const std::string& launch, bridge::MemoryBudget& budget);
 

@@ -226,8 +226,8 @@ class Verification {
     return train(rounded_a, &rounded_b, plain && same) && same;
   }
 
-  // Takes what the weights need from --memory. Gives from how many elements on blocks are read ahead,
-  // where there are threads, and the memory for it, which is as much again.
+  // Takes what the weights need from --memory. Gives from how many elements on blocks are read
+  // ahead, where there are threads, and the memory for it, which is as much again.
   std::optional<int64_t> reserve_pair(Weights& a, Weights& b, bridge::Reservation& ahead) {
     const bool has_threads = at::get_num_threads() > 1;
     const std::optional<int64_t> from =
@@ -249,8 +249,8 @@ class Verification {
     const TensorVerdict tensors = with_progress("forward", a, b, [&](auto& x, auto& y) {
       PairedWeights pair(x, y, layers_, rounded_types(options_.dtype), from, compute_);
       const auto start = std::chrono::steady_clock::now();
-      // What stops the passes may be a tensor that differs, so the tensors are compared and reported
-      // all the same.
+      // What stops the passes may be a tensor that differs, so the tensors are compared and
+      // reported all the same.
       try {
         forward = compare_forward(pair, compute_, ids_, layers_, {.seed = layer_seed()});
       } catch (const bridge::Error&) {

@@ -36,8 +36,8 @@ class Weights {
   virtual at::Tensor exact_rows(const TensorId& id, int64_t begin, int64_t end) {
     return rows(id, begin, end);
   }
-  // The same rows as stored, for a device that computes what rows() gives; nullopt for a tensor that
-  // is not quantized, and for one that has to be put together on the CPU.
+  // The same rows as stored, for a device that computes what rows() gives; nullopt for a tensor
+  // that is not quantized, and for one that has to be put together on the CPU.
   virtual std::optional<QuantizedRows> quantized_rows(const TensorId& /*id*/, int64_t /*begin*/,
                                                       int64_t /*end*/) {
     return std::nullopt;
@@ -65,8 +65,8 @@ class Weights {
     return rows(copy.of, begin, end);
   }
 
-  // Says which experts of a layer or depth a pass is about to ask for, in ascending order. It changes
-  // nothing but what is read ahead.
+  // Says which experts of a layer or depth a pass is about to ask for, in ascending order. It
+  // changes nothing but what is read ahead.
   virtual void expect_experts(Section /*section*/, int64_t /*index*/,
                               const std::vector<int64_t>& /*experts*/) {}
 };

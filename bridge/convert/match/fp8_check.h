@@ -1,6 +1,6 @@
-// Refuses FP8 with one scale for a whole tensor where nothing in config.json says so: such a scale is
-// recognised by its name, X.weight_scale beside X.weight (F8_E4M3). Older releases of ModelOpt say
-// what they are in hf_quant_config.json only.
+// Refuses FP8 with one scale for a whole tensor where nothing in config.json says so: such a scale
+// is recognised by its name, X.weight_scale beside X.weight (F8_E4M3). Older releases of ModelOpt
+// say what they are in hf_quant_config.json only.
 //
 // Truth: modelopt/torch/export/quant_utils.py, compressed_tensors/quantization.
 #pragma once

@@ -73,8 +73,8 @@ void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t
 // Returns how HF tensors of this dtype are quantized; nullptr: the table does not say.
 const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
 
-// Returns the tensor of a folder that holds a weight: under the weight's name, or under the one that
-// its elements have if it is quantized; nullptr: there is none.
+// Returns the tensor of a folder that holds a weight: under the weight's name, or under the one
+// that its elements have if it is quantized; nullptr: there is none.
 const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& binding,
                             const std::string& weight_name);
 

@@ -103,7 +103,7 @@ class Launch {
   void check_leader();
   // Looks at every other rank once; returns whether all have done their part.
   bool check_others();
-  // Returns false while there is no launch file, or one of another launch.
+  // Returns false while the launch file is missing or belongs to another launch.
   bool read_launch_file(const Reader& read, MemoryBudget& budget);
   [[noreturn]] void rethrow(int index, const Note& note) const;
 

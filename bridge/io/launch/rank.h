@@ -33,7 +33,7 @@ constexpr const char* kRankOption = "--rank";
 // Parses "2/4"; nullopt: something else.
 std::optional<Rank> parse_rank(std::string_view text);
 
-// Takes --rank. Error: kUsage for a text that is no rank.
+// Parses the value of --rank. Error: kUsage if it is not a rank.
 void set_rank(Rank& rank, std::string_view text);
 
 // Fills in the rank by the environment, unless --rank did, and prints "rank 2 of 4 (Slurm step)" if

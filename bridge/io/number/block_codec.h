@@ -1,6 +1,7 @@
-// Block-scaled quantized elements: FP8 (e4m3fn), FP4 (e2m1) and INT4 (int4.h), the last two with two
-// to a byte and the even column in the low nibble, each times a scale that a block of them shares.
-// All functions work on one run of elements of one block (a row of it), so they know no geometry.
+// Block-scaled quantized elements: FP8 (e4m3fn), FP4 (e2m1) and INT4 (int4.h), the last two with
+// two to a byte and the even column in the low nibble, each times a scale that a block of them
+// shares. All functions work on one run of elements of one block (a row of it), so they know no
+// geometry.
 //
 //   dequantize   v = round_to(dtype, float(code) * scale): one F32 product and one rounding, as the
 //                models' owners do. A NaN (of the code, the scale, or 0 * inf) becomes the quiet
@@ -44,14 +45,14 @@
 namespace bridge {
 
 // Convert the bits of one scale of dtype F32, BF16, E8M0 (a byte b is 2^(b-127); 255 is NaN) or U8
-// (the same, but 255 is 2^128, here infinity) to a float, and back. A scale that new_scale() made for this dtype is stored exactly; one that the
-// dtype cannot hold is an internal error.
+// (the same, but 255 is 2^128, here infinity) to a float, and back. A scale that new_scale() made
+// for this dtype is stored exactly; one that the dtype cannot hold is an internal error.
 float load_scale(Dtype dtype, const std::byte* at);
 void store_scale(Dtype dtype, float scale, std::byte* at);
 
-// The operations in one instruction set. codes hold n * bits_of(format) / 8 bytes for n values; runs
-// of FP4 and INT4 have an even n. The values are BF16, F16 or F32, little-endian, unaligned; other types, and
-// spans that do not match, are internal errors. Thread-safe.
+// The operations in one instruction set. codes hold n * bits_of(format) / 8 bytes for n values;
+// runs of FP4 and INT4 have an even n. The values are BF16, F16 or F32, little-endian, unaligned;
+// other types, and spans that do not match, are internal errors. Thread-safe.
 struct BlockCodec {
   // overflowed grows by the number of finite F32 products that are infinite in `to`.
   void (*dequantize)(Dtype format, std::span<const std::byte> codes, float scale, Dtype to,
@@ -63,8 +64,8 @@ struct BlockCodec {
   // can refuse it.
   float (*amax)(Dtype from, std::span<const std::byte> values);
   // clipped grows by the number of values beyond the largest code by more than half a step (v /
-  // scale beyond 464; FP4: 7; INT4: 7.5, below -8.5), which lose more than rounding. Rounding the scale to nearest never
-  // causes this by itself.
+  // scale beyond 464; FP4: 7; INT4: 7.5, below -8.5), which lose more than rounding. Rounding the
+  // scale to nearest never causes this by itself.
   void (*quantize)(Dtype format, Dtype from, std::span<const std::byte> values, float scale,
                    std::span<std::byte> codes, int64_t& clipped);
 };

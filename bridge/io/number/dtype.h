@@ -34,7 +34,8 @@ enum class Dtype : uint8_t {
   kI4,
 };
 
-// 4 for kF4E2M1 and kI4, else a multiple of 8. Inline, because it is called for every row of every block.
+// 4 for kF4E2M1 and kI4, else a multiple of 8. Inline, because it is called for every row of every
+// block.
 constexpr int bits_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::kF4E2M1:

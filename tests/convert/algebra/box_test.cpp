@@ -1,5 +1,5 @@
-// Boxes larger than the rows of one pass of the copy, of elements of every size, and what is read for them.
-// op_property.h tests small boxes of every op that has them.
+// Boxes larger than the rows of one pass of the copy, of elements of every size, and what is read
+// for them. op_property.h tests small boxes of every op that has them.
 #include "bridge/convert/algebra/box.h"
 
 #include <cstring>

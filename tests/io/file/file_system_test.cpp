@@ -214,8 +214,8 @@ TEST_F(FileSystemTest, LockAndRemoveDoNotRace) {
     std::vector<std::jthread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        // A try that finds the lock held is no turn: how many there are of those is the
-        // scheduler's affair, so we count turns.
+        // We count the times the lock was taken, not the tries: how many of those find it held
+        // is up to the scheduler.
         while (turns < 500) {
           const auto lock = fs_.try_lock(dir_ / "lock");
           if (lock == nullptr) continue;

@@ -96,7 +96,7 @@ TEST_P(BlockCodecTorch, EveryFp8CodeTimesEveryE8m0Scale) {
   expect_products("e2m1_by_e8m0", kFp4, Dtype::kF8E8M0, scales, {"bf16", "f16", "f32"});
 }
 
-// Byte 255 is no float: a conversion refuses it.
+// Byte 255 has no float value, so a conversion refuses it.
 TEST_P(BlockCodecTorch, EveryMxfp4CodeTimesEveryScale) {
   std::vector<std::byte> scales;
   for (int i = 0; i < 255; ++i) scales.push_back(static_cast<std::byte>(i));

@@ -254,8 +254,8 @@ class CutWeights : public MadeWeights {
   }
 };
 
-// What is read ahead and refused is reported by the pass that asks for it, and without a pass by the
-// comparison of the rest.
+// What is read ahead and refused is reported by the pass that asks for it, and without a pass by
+// the comparison of the rest.
 TEST(PairedWeights, AnErrorOfWhatIsReadAheadWaitsForItsPlace) {
   MadeWeights whole(mixed_config());
   CutWeights cut(mixed_config());
