@@ -1,8 +1,8 @@
 // Which part of a comparison each of several processes does.
 //
-//   1. The decoder layers are divided into contiguous blocks of about the same number of weights, in
-//      the order of the ranks. A rank has a layer as long as there are any: the last ones may have
-//      none.
+//   1. The decoder layers are divided into contiguous blocks of about the same number of weights,
+//      in the order of the ranks. A rank has a layer as long as there are any: the last ones may
+//      have none.
 //   2. The first rank also has the embedding, a vision tower and tensors that a side holds twice,
 //      the last one the last norm, multi-token prediction and the output layer.
 #pragma once
