@@ -1,5 +1,7 @@
 #include "models/hf/quantization.h"
 
+#include "bridge/io/number/dtype.h"
+
 namespace models {
 namespace {
 
@@ -7,6 +9,10 @@ constexpr std::string_view kMxfp4 = "mxfp4";
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kPacked = ".weight_packed";
 constexpr std::string_view kScales[] = {".weight_scale_inv", ".weight_scale"};
+constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};  // appended to X.weight
+constexpr std::string_view kScale = ".scale";                            // replaces .weight
+constexpr std::string_view kBlocks = "_blocks";
+constexpr std::string_view kExponents = "_scales";  // replaces _blocks
 constexpr std::string_view kBeside[] = {".weight_shape", ".input_scale", ".activation_scale",
                                         ".k_scale", ".v_scale"};
 
@@ -70,6 +76,36 @@ bool is_hf_int4(const bridge::HfTensor& tensor) {
   return tensor.dtype == bridge::Dtype::kI32 && tensor.name.ends_with(kPacked);
 }
 
+bool is_hf_mxfp4(const bridge::HfTensor& tensor) {
+  return tensor.dtype == bridge::Dtype::kU8 && tensor.name.ends_with(kBlocks);
+}
+
+bool is_hf_fp4(const bridge::HfTensor& tensor) {
+  return tensor.dtype == bridge::Dtype::kI8 || is_hf_mxfp4(tensor);
+}
+
+bool is_hf_quantized(const bridge::HfTensor& tensor) {
+  return tensor.dtype == bridge::Dtype::kF8E4M3 || is_hf_fp4(tensor) || is_hf_int4(tensor);
+}
+
+int64_t hf_elements_of_number(const bridge::HfTensor& tensor) {
+  if (is_hf_int4(tensor)) return 8;
+  return is_hf_fp4(tensor) ? 2 : 1;
+}
+
+bridge::Shape hf_element_shape(const bridge::HfTensor& tensor) {
+  bridge::Shape shape = tensor.shape;
+  if (shape.empty()) return shape;
+  if (is_hf_mxfp4(tensor) && shape.size() > 1) {
+    const int64_t bytes = shape.back();
+    shape.pop_back();
+    shape.back() = bridge::checked_mul(shape.back(), bytes, "number of columns");
+  }
+  shape.back() =
+      bridge::checked_mul(shape.back(), hf_elements_of_number(tensor), "number of columns");
+  return shape;
+}
+
 const bridge::HfTensor* find_hf_weight(const bridge::HfFolder& folder, const std::string& name) {
   const bridge::HfTensor* found = folder.find(name);
   if (found != nullptr || !name.ends_with(kWeight)) return found;
@@ -88,6 +124,18 @@ std::string hf_weight_name(std::string_view name) {
     if (name.ends_with(suffix)) return without(suffix);
   }
   return std::string(name);
+}
+
+const bridge::HfTensor* find_hf_scales(const bridge::HfFolder& folder, const std::string& weight) {
+  if (weight.ends_with(kBlocks)) {
+    return folder.find(weight.substr(0, weight.size() - kBlocks.size()).append(kExponents));
+  }
+  for (const std::string_view suffix : kScaleSuffixes) {
+    const bridge::HfTensor* scale = folder.find(weight + std::string(suffix));
+    if (scale != nullptr) return scale;
+  }
+  if (!weight.ends_with(kWeight)) return nullptr;
+  return folder.find(weight.substr(0, weight.size() - kWeight.size()).append(kScale));
 }
 
 std::vector<const bridge::HfTensor*> hf_tensors_beside(const bridge::HfFolder& folder,

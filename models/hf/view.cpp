@@ -15,12 +15,12 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
 #include "bridge/io/hf/hf_folder.h"
-#include "models/hf/architectures.h"
 #include "models/hf/config.h"
+#include "models/hf/folder_config.h"
 #include "models/hf/names.h"
 #include "models/hf/quantization.h"
+#include "models/hf/scales.h"
 #include "models/hf/training.h"
-#include "models/hf/vision.h"
 #include "models/weights/quantized_rows.h"
 #include "models/weights/striped_read.h"
 #include "models/weights/tensor_bytes.h"
@@ -28,14 +28,8 @@
 namespace models {
 namespace {
 
-using bridge::Dtype;
 using bridge::HfTensor;
 
-constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};  // appended to X.weight
-constexpr std::string_view kWeight = ".weight";
-constexpr std::string_view kScale = ".scale";  // replaces .weight
-constexpr std::string_view kBlocks = "_blocks";
-constexpr std::string_view kExponents = "_scales";  // replaces _blocks
 constexpr size_t kMostOpenFiles = 64;
 constexpr int64_t kLargestConfig = 4 << 20;
 
@@ -54,107 +48,9 @@ Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
   return in(folder, [&] { return Settings("config.json", values); });
 }
 
-// The tensors of a bare model and of DeepSeek-V4's releases have no "model." in front; the text
-// part of a vision-language model is a module of its own.
-std::string prefix_of(const bridge::HfFolder& folder) {
-  for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
-    for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
-      if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
-        return std::string(prefix);
-    }
-  }
-  return "model.";
-}
-
-// Whether the experts' matrices are stored [in, out], where they lie in one tensor each of gate and
-// up and of down. The shapes say it of at least one of the two: the former is square where the
-// hidden size is twice the experts' width, the latter where both are equal.
-bool has_transposed_experts(const bridge::HfFolder& folder, const ModelConfig& config,
-                            const std::string& prefix) {
-  for (size_t layer = 0; layer < config.layers.size(); ++layer) {
-    const auto* const mlp = std::get_if<MixtureOfExperts>(&config.layers[layer].mlp);
-    if (mlp == nullptr) continue;
-    const auto has_shape = [&](std::string_view name, int64_t rows, int64_t columns) {
-      const HfTensor* const tensor =
-          folder.find(fmt::format("{}layers.{}.mlp.experts.{}", prefix, layer, name));
-      const bridge::Shape turned = {mlp->router.experts, columns, rows};
-      return tensor != nullptr && rows != columns && tensor->shape == turned;
-    };
-    if (has_shape("gate_up_proj", 2 * mlp->width, config.hidden)) return true;
-    if (has_shape("down_proj", config.hidden, mlp->width)) return true;
-  }
-  return false;
-}
-
-HfNames names_of(const Settings& settings, const ModelConfig& config,
-                 const bridge::HfFolder& folder) {
-  const HfArchitecture& architecture = hf_architecture(settings);
-  const std::string prefix = prefix_of(folder);
-  return {architecture, config, prefix,
-          architecture.turns_experts && has_transposed_experts(folder, config, prefix)};
-}
-
-bool has_output_layer(const bridge::HfFolder& folder) {
-  return std::any_of(folder.tensors.begin(), folder.tensors.end(), [](const HfTensor& tensor) {
-    return tensor.name.ends_with("lm_head.weight") || tensor.name == "head.weight";
-  });
-}
-
-ModelConfig model_config_of(const Settings& config, const bridge::HfFolder& folder, bool drop_mtp) {
-  ModelConfig model = hf_model_config(config, drop_mtp);
-  // A text model that was cut out of a multimodal one may have kept its configuration.
-  const bool has_tower =
-      std::any_of(folder.tensors.begin(), folder.tensors.end(),
-                  [](const HfTensor& tensor) { return is_hf_vision_name(tensor.name); });
-  if (!has_tower) model.vision.reset();
-  // A bare model has no output layer. Its embedding stands in for one, as in its conversion.
-  model.tied = model.tied || (model.labels == 0 && !has_output_layer(folder));
-  const HfArchitecture& architecture = hf_architecture(config);
-  if (drop_mtp || architecture.settle_mtp == nullptr) return model;
-  const HfNames names(architecture, model, prefix_of(folder));
-  const bool has_depths =
-      std::any_of(folder.tensors.begin(), folder.tensors.end(),
-                  [&](const HfTensor& tensor) { return names.is_mtp(tensor.name); });
-  architecture.settle_mtp(model, has_depths);
-  return model;
-}
-
-constexpr HfBlock kFp4Block = {1, 32};
-
-bool is_mxfp4(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kU8 && tensor.name.ends_with(kBlocks);
-}
-
-bool is_fp4(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kI8 || is_mxfp4(tensor);
-}
-
-bool is_quantized(const HfTensor& tensor) {
-  return tensor.dtype == Dtype::kF8E4M3 || is_fp4(tensor) || is_hf_int4(tensor);
-}
-
-// The elements that a stored number holds.
-int64_t elements_of_number(const HfTensor& tensor) {
-  if (is_hf_int4(tensor)) return 8;
-  return is_fp4(tensor) ? 2 : 1;
-}
-
-// The shape of the elements that the tensor stands for.
-bridge::Shape shape_of_elements(const HfTensor& tensor) {
-  bridge::Shape shape = tensor.shape;
-  if (shape.empty()) return shape;
-  if (is_mxfp4(tensor) && shape.size() > 1) {
-    const int64_t bytes = shape.back();
-    shape.pop_back();
-    shape.back() = bridge::checked_mul(shape.back(), bytes, "number of columns");
-  }
-  shape.back() = bridge::checked_mul(shape.back(), elements_of_number(tensor), "number of columns");
-  return shape;
-}
-
 cuda::CodeFormat format_of(const HfTensor& tensor) {
   if (is_hf_int4(tensor)) return cuda::CodeFormat::kInt4;
-  return is_fp4(tensor) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3;
+  return is_hf_fp4(tensor) ? cuda::CodeFormat::kE2m1 : cuda::CodeFormat::kE4m3;
 }
 
 at::Tensor columns_of(const at::Tensor& stored, const HfColumns& columns) {
@@ -174,10 +70,9 @@ class HfWeights : public Weights {
         folder_(bridge::open_hf_folder(fs, path, budget)),
         settings_(read_config(fs, folder_.path)),
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
-        config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
-        names_(names_of(settings_, config_, folder_)),
-        block_(in(folder_.path, [&] { return hf_block(settings_); })),
-        has_mxfp4_(hf_has_mxfp4(settings_)) {
+        config_(in(folder_.path, [&] { return hf_folder_config(settings_, folder_, drop_mtp_); })),
+        names_(hf_folder_names(settings_, config_, folder_)),
+        scales_(in(folder_.path, [&] { return HfScales(folder_, settings_); })) {
     in(folder_.path, [&] {
       check_shapes(*this);
       check_all_used();
@@ -189,7 +84,7 @@ class HfWeights : public Weights {
   std::vector<StoredTensor> stored() override {
     std::vector<StoredTensor> tensors;
     for (const HfTensor& tensor : folder_.tensors) {
-      tensors.push_back({tensor.name, shape_of_elements(tensor), reason_not_read(tensor.name)});
+      tensors.push_back({tensor.name, hf_element_shape(tensor), reason_not_read(tensor.name)});
     }
     mark_scales(tensors);
     return tensors;
@@ -216,7 +111,7 @@ class HfWeights : public Weights {
                                               int64_t end) override {
     const Location location = locate(id);
     const HfTensor& found = *location.tensor;
-    const bool has_kernel = is_quantized(found) && !is_mxfp4(found);
+    const bool has_kernel = is_hf_quantized(found) && !is_hf_mxfp4(found);
     if (!has_kernel || location.columns.count > 0 || location.transposed) return std::nullopt;
     return bridge::with_context(
         [&] { return bridge::printable(found.name); },
@@ -226,7 +121,7 @@ class HfWeights : public Weights {
   std::vector<Copy> copies() override {
     std::vector<Copy> found;
     for (const HfTensor& tensor : folder_.tensors) {
-      if (is_quantized(tensor)) continue;  // it has codes of its own, so it is no copy
+      if (is_hf_quantized(tensor)) continue;  // it has codes of its own, so it is no copy
       if (const auto of = names_.copy_of(tensor.name)) found.push_back({tensor.name, *of});
     }
     return found;
@@ -255,8 +150,8 @@ class HfWeights : public Weights {
         [&] {
           at::Tensor out = location.transposed ? transposed_rows(location, begin, end)
                                                : stored_rows(location, begin, end);
-          if (is_quantized(found)) {
-            const at::Tensor values = is_mxfp4(found)
+          if (is_hf_quantized(found)) {
+            const at::Tensor values = is_hf_mxfp4(found)
                                           ? mxfp4_values(location, out, begin, end)
                                           : dequantized(with_scales(location, out, begin, end));
             out = values.to(quantized_as);
@@ -290,7 +185,7 @@ class HfWeights : public Weights {
   }
 
   Location located(const HfTensor& tensor, const HfPlace& place, const TensorId& id) const {
-    Location location{&tensor,         0, shape_of_elements(tensor), place.rows, place.columns,
+    Location location{&tensor,         0, hf_element_shape(tensor), place.rows, place.columns,
                       place.transposed};
     bridge::Shape& shape = location.shape;
     if (place.expert_axis) {
@@ -339,73 +234,13 @@ class HfWeights : public Weights {
 
   void mark_scales(std::vector<StoredTensor>& tensors) const {
     for (const HfTensor& tensor : folder_.tensors) {
-      if (!is_quantized(tensor)) continue;
-      const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
+      if (!is_hf_quantized(tensor)) continue;
+      const HfTensor* scale = find_hf_scales(folder_, hf_weight_name(tensor.name));
       if (scale != nullptr) tensors[index_of(*scale)].unread = "scales of a quantized tensor";
       for (const HfTensor* beside : hf_tensors_beside(folder_, hf_weight_name(tensor.name))) {
         tensors[index_of(*beside)].unread = "beside a quantized tensor, for other readers";
       }
     }
-  }
-
-  // Returns nullptr if there are no scales.
-  const HfTensor* find_scale(const std::string& name) const {
-    if (name.ends_with(kBlocks)) {
-      return folder_.find(name.substr(0, name.size() - kBlocks.size()).append(kExponents));
-    }
-    for (const std::string_view suffix : kScaleSuffixes) {
-      const HfTensor* scale = folder_.find(name + std::string(suffix));
-      if (scale != nullptr) return scale;
-    }
-    if (!name.ends_with(kWeight)) return nullptr;
-    return folder_.find(name.substr(0, name.size() - kWeight.size()).append(kScale));
-  }
-
-  const HfTensor& scale_of(const HfTensor& tensor) const {
-    const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
-    if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
-    if (is_mxfp4(tensor)) return check_exponents(tensor, *scale);
-    if (!block_ && !is_fp4(tensor)) {
-      bridge::bad_input("quantized, but config.json has no quantization_config");
-    }
-    if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
-      bridge::bad_input(
-          fmt::format("quantized, but its shape is {}", bridge::shape_text(tensor.shape)));
-    }
-    const HfBlock block = block_in(tensor);
-    const bridge::Shape grid = grid_of(tensor);
-    const bool is_number =
-        bridge::element_count(grid) == 1 && bridge::element_count(scale->shape) == 1;
-    if (scale->shape != grid && !is_number) {
-      bridge::bad_input(fmt::format("shape {} in blocks of {} x {} with scales of shape {}",
-                                    bridge::shape_text(tensor.shape), block.rows, block.columns,
-                                    bridge::shape_text(scale->shape)));
-    }
-    return *scale;
-  }
-
-  HfBlock block_in(const HfTensor& matrix) const {
-    return (is_fp4(matrix) ? kFp4Block : block_.value()).in(shape_of_elements(matrix));
-  }
-
-  // The blocks of a matrix, down and across.
-  bridge::Shape grid_of(const HfTensor& matrix) const {
-    const bridge::Shape shape = shape_of_elements(matrix);
-    const HfBlock block = block_in(matrix);
-    return {(shape[0] - 1) / block.rows + 1, (shape[1] - 1) / block.columns + 1};
-  }
-
-  const HfTensor& check_exponents(const HfTensor& tensor, const HfTensor& scale) const {
-    if (!has_mxfp4_) bridge::bad_input("quantized, but config.json does not say mxfp4");
-    bridge::Shape blocks = tensor.shape;
-    blocks.pop_back();
-    if (tensor.shape.size() != 4 || 2 * tensor.shape.back() != kFp4Block.columns ||
-        scale.shape != blocks || scale.dtype != Dtype::kU8) {
-      bridge::bad_input(
-          fmt::format("shape {} with scales {} of shape {}", bridge::shape_text(tensor.shape),
-                      bridge::safetensors_name(scale.dtype), bridge::shape_text(scale.shape)));
-    }
-    return scale;
   }
 
   // Checks that every tensor of the folder is one of the model's, the scales of one, or known to be
@@ -416,9 +251,9 @@ class HfWeights : public Weights {
     for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
       const HfTensor& found = *locate(id).tensor;
       mark(found);
-      if (!is_quantized(found)) return;
+      if (!is_hf_quantized(found)) return;
       mark(bridge::with_context([&] { return bridge::printable(found.name); },
-                                [&]() -> const HfTensor& { return scale_of(found); }));
+                                [&]() -> const HfTensor& { return scales_.of(found); }));
       for (const HfTensor* beside : hf_tensors_beside(folder_, hf_weight_name(found.name))) {
         mark(*beside);
       }
@@ -450,7 +285,7 @@ class HfWeights : public Weights {
     bridge::Shape shape = location.shape;
     shape.at(0) = end - begin;
     if (location.columns.count > 0) shape.back() = location.columns.total;
-    shape.back() /= elements_of_number(found);
+    shape.back() /= hf_elements_of_number(found);
     at::Tensor out = at::empty(shape, at::TensorOptions().dtype(torch_type(found.dtype)));
     const std::span<std::byte> bytes = bytes_of(out);
     const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / (end - begin);
@@ -495,10 +330,10 @@ class HfWeights : public Weights {
   // codes: rows [begin, end), in fp32.
   at::Tensor mxfp4_values(const Location& location, const at::Tensor& codes, int64_t begin,
                           int64_t end) {
-    const HfTensor& scale = scale_of(*location.tensor);
+    const HfTensor& scale = scales_.of(*location.tensor);
     const Location of_scales{&scale, location.first_row, {0, scale.shape.back()}, location.rows};
     const at::Tensor exponents = stored_rows(of_scales, begin, end).to(at::kInt) - 127;
-    return at::ldexp(e2m1_values(codes).unflatten(1, {-1, kFp4Block.columns}),
+    return at::ldexp(e2m1_values(codes).unflatten(1, {-1, kHfFp4Block.columns}),
                      exponents.unsqueeze(-1))
         .flatten(1);
   }
@@ -507,9 +342,9 @@ class HfWeights : public Weights {
   QuantizedRows with_scales(const Location& location, const at::Tensor& codes, int64_t begin,
                             int64_t end) {
     const HfTensor& found = *location.tensor;
-    const HfTensor& scale = scale_of(found);
-    const HfBlock block = block_in(found);
-    const bridge::Shape grid = grid_of(found);
+    const HfTensor& scale = scales_.of(found);
+    const HfBlock block = scales_.block_in(found);
+    const bridge::Shape grid = scales_.grid_of(found);
     at::Tensor scale_row = at::empty({end - begin}, at::kInt);
     int32_t* block_row = scale_row.mutable_data_ptr<int32_t>();
     location.rows.for_each_run(begin, end, [&](int64_t stored, int64_t row, int64_t count) {
@@ -530,8 +365,7 @@ class HfWeights : public Weights {
   bool drop_mtp_;
   ModelConfig config_;
   HfNames names_;
-  std::optional<HfBlock> block_;
-  bool has_mxfp4_;
+  HfScales scales_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
   struct Transposed {
     const HfTensor* tensor = nullptr;
