@@ -11,6 +11,7 @@
 
 #include "bridge/convert/commit/conversion_id.h"
 #include "bridge/convert/commit/expected_hashes.h"
+#include "bridge/convert/commit/journal_files.h"
 #include "bridge/convert/commit/megatron_files.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"

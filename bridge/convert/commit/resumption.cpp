@@ -17,17 +17,8 @@
 namespace bridge {
 namespace {
 
-constexpr std::string_view kJournal = "journal";
-constexpr std::string_view kWitnesses = "witnesses";
-
 std::string shown(const Path& path) {
   return printable(path.native());
-}
-
-int64_t memory_of(const Watermark& mark) {
-  return heap_cost(mark.complete.size() * sizeof(NumberedCrc)) +
-         heap_cost(mark.open.size() * sizeof(NumberedPart)) +
-         heap_cost(mark.counts.size() * sizeof(int64_t));
 }
 
 // Whether the journals, in order, cover all transfers.
@@ -50,6 +41,7 @@ Resumption::Resumption(FileSystem& fs, const OutputOptions& options,
       outputs_(std::move(outputs)),
       work_(std::move(work)),
       budget_(budget),
+      journals_(fs, outputs_, budget),
       facts_memory_(&budget, "names of inputs"),
       launch_(
           fs,
@@ -85,76 +77,9 @@ std::string Resumption::how_far() const {
                      static_cast<int>(share * 100));
 }
 
-// Each output is still a partial folder or, if the journal says that all was written, already in
-// place.
-bool Resumption::is_of_these_folders(const Journal& journal) {
-  if (journal.header.folders.size() != outputs_.size()) return false;
-  std::vector<bool> is_renamed(outputs_.size(), false);
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    const auto is_it = [&](const std::optional<Stat>& folder) {
-      return folder && folder->kind == Kind::kDirectory &&
-             folder->inode == journal.header.folders[i];
-    };
-    if (is_it(outputs_[i]->leftover())) continue;
-    if (!journal.is_done || !is_it(outputs_[i]->at_target())) return false;
-    is_renamed[i] = true;
-  }
-  if (journal.is_done) is_renamed_ = std::move(is_renamed);
-  return true;
-}
-
-Resumption::Found Resumption::find_journals() {
-  Found found;
-  for (const Path& path : all_beside(kJournal)) {
-    Journal journal;
-    try {
-      journal = read_journal(fs_, path, budget_);
-    } catch (const Error& error) {
-      if (error.code() != Code::kBadInput) throw;
-      found.why_not = error.message();  // its process was killed while it began
-      continue;
-    }
-    budget_.release(journal.memory);
-    if (!is_of_these_folders(journal)) return {{}, "the journal is of another folder"};
-    const bool is_committed =
-        std::find(is_renamed_.begin(), is_renamed_.end(), true) != is_renamed_.end();
-    if (is_committed && !journal.last) {
-      journal.last.emplace();
-      journal.last->next = header_.transfers;
-      journal.last->bytes = work_.bytes;
-    }
-    if (!journal.last) {
-      found.why_not = "the journal has no watermark";
-      continue;
-    }
-    if (auto difference = first_change(journal.header.facts, header_.facts)) {
-      if (options_.resume) {
-        usage_error(fmt::format("{}: cannot be resumed: {}", shown(outputs_.front()->target()),
-                                *difference),
-                    "--restart removes what was done and starts over");
-      }
-      return {{}, *std::move(difference)};
-    }
-    if (journal.header.transfers != header_.transfers ||
-        path != beside(kJournal, journal.header.first)) {
-      return {{}, "the journal is of another plan"};
-    }
-    journal.header.facts = {};  // each has them all
-    journal.memory = memory_of(*journal.last);
-    budget_.reserve(journal.memory, "the journal");
-    found.journals.push_back(std::move(journal));
-    if (is_committed) return found;  // the first journal, which speaks for all
-  }
-  std::sort(found.journals.begin(), found.journals.end(),
-            [](const Journal& a, const Journal& b) { return a.header.first < b.header.first; });
-  int64_t end = 0;
-  for (const Journal& journal : found.journals) {
-    if (journal.header.first < end) return {{}, "the journals contradict each other"};
-    end = journal.last->next;
-  }
-  if (found.journals.empty() && found.why_not.empty()) {
-    found.why_not = "what was left has no journal";
-  }
+JournalSet::Found Resumption::find_journals() {
+  JournalSet::Found found = journals_.find(header_, work_.bytes, options_.resume);
+  is_renamed_ = found.is_renamed;
   return found;
 }
 
@@ -185,30 +110,10 @@ std::vector<Portion> Resumption::start_or_go_on(const std::function<void(bool an
     for (OutputDir* output : outputs_) header_.folders.push_back(output->leftover().value().inode);
     open_launch(launch_, header_, shares);
   }
-  std::vector<Portion> portions;
-  for (const Section& section : shares.front()) {
-    Portion portion{section.first, section.last, section.journal, 0, {}};
-    for (Journal& journal : journals) {
-      if (section.journal == section.first || journal.header.first != section.journal) continue;
-      portion.before = std::move(journal.last);
-      portion.journal_end = journal.end;
-    }
-    portions.push_back(std::move(portion));
-  }
-  // A journal that nobody continues is of what is written; this process still checks its last part.
-  for (Journal& journal : journals) {
-    const auto continues = [&](const Section& section) {
-      return section.journal == journal.header.first && section.first != section.journal;
-    };
-    const auto any_continues = [&](const std::vector<Section>& share) {
-      return std::any_of(share.begin(), share.end(), continues);
-    };
-    if (std::any_of(shares.begin(), shares.end(), any_continues)) continue;
-    const int64_t end = journal.last->next;
-    portions.push_back({end, end, journal.header.first, journal.end, std::move(journal.last)});
-  }
+  const bool at_most_one_journal = journals.size() <= 1;
+  std::vector<Portion> portions = portions_of_rank_zero(shares, std::move(journals));
   if (work_.transfers.empty()) portions.push_back({});
-  is_alone_ = !launch_.is_shared() && journals.size() <= 1 && portions.size() == 1 &&
+  is_alone_ = !launch_.is_shared() && at_most_one_journal && portions.size() == 1 &&
               portions.front().journal == 0 && portions.front().last == header_.transfers;
   return portions;
 }
@@ -224,7 +129,7 @@ std::vector<Journal> Resumption::decide() {
     start_over();
     return {};
   }
-  Found found = find_journals();
+  JournalSet::Found found = find_journals();
   if (found.journals.empty()) {
     say("starts over: " + found.why_not);
     start_over();
@@ -257,15 +162,8 @@ void Resumption::go_on(const std::vector<Journal>& journals) {
 // Removes the journals first, so that they never describe a folder that is made later.
 void Resumption::start_over() {
   decided_ = true;
-  remove_journals();
+  journals_.remove();
   for (OutputDir* output : outputs_) output->start_over();
-}
-
-void Resumption::remove_journals() {
-  const std::vector<Path> paths = all_beside(kJournal);
-  for (const Path& path : paths) fs_.remove_file(path);
-  if (!paths.empty()) outputs_.front()->sync_parent();
-  for (const Path& path : all_beside(kWitnesses)) fs_.remove_file(path);
 }
 
 std::vector<Portion> Resumption::join() {
@@ -283,7 +181,7 @@ std::vector<Portion> Resumption::join() {
   for (const Section& section : part.sections) {
     Portion portion{section.first, section.last, section.journal, 0, {}};
     if (section.journal != section.first) {
-      const Path path = beside(kJournal, section.journal);
+      const Path path = journals_.path(section.journal);
       Journal journal = read_journal(fs_, path, budget_);
       if (!journal.last || journal.last->next != section.first) {
         throw Error(Code::kIo, fmt::format("{}: not as rank 0 read it", shown(path)));
@@ -305,7 +203,7 @@ void Resumption::begin(const Portion& portion) {
   has_mark_ = portion.before.has_value();
   header_.first = portion.journal;
   writer_.reset();
-  if (has_mark_) writer_.emplace(fs_, beside(kJournal, portion.journal), portion.journal_end);
+  if (has_mark_) writer_.emplace(fs_, journals_.path(portion.journal), portion.journal_end);
 }
 
 bool Resumption::wants(size_t next) const {
@@ -345,7 +243,7 @@ void Resumption::write(const Watermark& mark) {
         header_.folders.push_back(output->leftover().value().inode);
       }
     }
-    const Path path = beside(kJournal, header_.first);
+    const Path path = journals_.path(header_.first);
     if (fs_.lstat(path)) fs_.remove_file(path);  // torn: a run was killed while it began
     has_journal_ = true;
     JournalWriter writer(fs_, path, header_);
@@ -371,7 +269,7 @@ std::vector<Journal> Resumption::gather() {
   if (launch_.is_shared()) launch_.wait_for_all();
   const auto start = clock.now();
   while (true) {
-    Found found = find_journals();
+    JournalSet::Found found = find_journals();
     if (cover(found.journals, header_.transfers)) return std::move(found.journals);
     if (!launch_.is_shared() || clock.now() - start >= kMostDelay) {
       throw Error(Code::kIo, fmt::format("{}: the journals do not cover the whole output",
@@ -387,7 +285,7 @@ void Resumption::seal() {
   wait();
   writer_.reset();
   for (OutputDir* output : outputs_) output->sync_names();
-  const Path path = beside(kJournal, 0);
+  const Path path = journals_.path(0);
   if (fs_.lstat(path)) {
     const Journal journal = read_journal(fs_, path, budget_);
     budget_.release(journal.memory);
@@ -422,7 +320,7 @@ void Resumption::fail(Code code, std::string_view message) {
   others_may_write_ = !launch_.wait_until_others_end();
   try {
     int64_t bytes = 0;
-    for (const Path& path : all_beside(kJournal)) {
+    for (const Path& path : journals_.paths()) {
       const Journal journal = read_journal(fs_, path, budget_);
       budget_.release(journal.memory);
       has_journal_ = true;
@@ -482,7 +380,7 @@ void Resumption::finish() {
   launch_.close();
   if (!has_journal_) return;
   try {
-    remove_journals();
+    journals_.remove();
   } catch (...) {  // the next run sees that its folder does not exist any more
   }
 }

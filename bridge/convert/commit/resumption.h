@@ -30,8 +30,9 @@
 
 #include "bridge/convert/algebra/transfer.h"
 #include "bridge/convert/commit/journal.h"
-#include "bridge/convert/commit/journal_files.h"
+#include "bridge/convert/commit/journal_set.h"
 #include "bridge/convert/commit/output_dir.h"
+#include "bridge/convert/commit/portions.h"
 #include "bridge/convert/commit/sections.h"
 #include "bridge/convert/options.h"
 #include "bridge/io/base/error.h"
@@ -46,15 +47,6 @@ struct Work {
   const std::vector<Transfer>& transfers;
   std::vector<int64_t> cuts;  // of cuts_at_files()
   int64_t bytes = 0;          // of the output, for messages
-};
-
-// Transfers [first, last), which this process writes after each other.
-struct Portion {
-  int64_t first = 0;
-  int64_t last = 0;
-  int64_t journal = 0;              // the first transfer of its journal
-  int64_t journal_end = 0;          // see Journal::end
-  std::optional<Watermark> before;  // of the journal, which the portion continues
 };
 
 class Resumption {
@@ -81,7 +73,7 @@ class Resumption {
 
   // Where the witnesses of a journal that does not begin with transfer 0 lie: beside it, and as
   // long.
-  Path witness_path(int64_t journal) const { return beside("witnesses", journal); }
+  Path witness_path(int64_t journal) const { return journals_.witness_path(journal); }
 
   // Call it before the first record() of a portion.
   void begin(const Portion& portion);
@@ -124,25 +116,13 @@ class Resumption {
   void finish();
 
  private:
-  struct Found {
-    std::vector<Journal> journals;  // to go on with, in order; none: see why_not
-    std::string why_not;
-  };
   void say(std::string_view text) const;
   bool any_leftover() const;
-  Path beside(std::string_view what, int64_t first) const {
-    return numbered_beside(outputs_.front()->target(), what, first);
-  }
-  std::vector<Path> all_beside(std::string_view what) {
-    return all_numbered_beside(fs_, outputs_.front()->target(), what);
-  }
-  Found find_journals();
-  bool is_of_these_folders(const Journal& journal);
+  JournalSet::Found find_journals();
   std::string how_far() const;
   std::vector<Journal> decide();
   void go_on(const std::vector<Journal>& journals);
   void start_over();
-  void remove_journals();
   std::vector<Portion> join();
   void write(const Watermark& mark);
   void fail(Code code, std::string_view message);
@@ -155,6 +135,7 @@ class Resumption {
   const Work work_;
   JournalHeader header_;
   MemoryBudget& budget_;
+  JournalSet journals_;
   Reservation facts_memory_;
   Launch launch_;
   std::vector<bool> is_renamed_;  // by output: an earlier run did that
