@@ -2,8 +2,8 @@
 // Megatron-Core's TransformerConfig (with GPTModel's and Megatron-Bridge's own fields), each only
 // where it has an effect.
 //
-//   1. Give Megatron-LM's arguments the names of the fields, and a HybridModel's layers the form of
-//      GPTModel's (hybrid_layout.h).
+//   1. Give Megatron-LM's arguments the names of the fields (argument_names.h), and a HybridModel's
+//      layers the form of GPTModel's (hybrid_layout.h).
 //   2. Fill in what Megatron derives from null: kv_channels, num_query_groups, ffn_hidden_size,
 //      layer patterns.
 //   3. Leave out a field whose feature is off: sizes of latent attention without
