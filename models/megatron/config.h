@@ -4,7 +4,7 @@
 // those of TransformerConfig, MLATransformerConfig and Megatron-Bridge's providers; without that
 // file, they are the arguments in the common state. An absent field has the class's default.
 // Truth: megatron/core/transformer/transformer_config.py, models/gpt/gpt_layer_specs.py,
-// models/gpt/gpt_model.py, transformer/multi_latent_attention.py, transformer/moe/moe_utils.py
+// models/gpt/gpt_model.py, transformer/multi_latent_attention.py
 // (core 0.16.1); models/common/embeddings/yarn_rotary_pos_embedding.py.
 #pragma once
 

@@ -4,8 +4,8 @@
 //
 //             Gemma 2                               Gemma 3
 //   window    every other layer, from the first     all but every Nth layer, N the sum of the
-//   pattern rotation  one                                   two bases, of layers with and without a
-//   window;
+//                                                   pattern
+//   rotation  one                                   two bases, of layers with and without a window;
 //                                                   without, rope_scaling_factor divides
 //                                                   frequencies
 //   scores    / sqrt(query_pre_attn_scalar),        * softmax_scale

@@ -3,8 +3,7 @@
 // type is not imitated.
 //
 //   formats    e4m3 up to 448 for inputs and weights; e5m2 up to 57344 for gradients, which by
-//   blocks
-//              are e4m3 too
+//              blocks are e4m3 too
 //   rounding   cast(clamp(x * scale, -max, max)) / scale, to the nearest, ties to even
 //   scale      max / amax / 2^margin with amax the largest |x|. An amax of 0, infinity or NaN gives
 //              none; a scale that is infinite becomes the largest finite number

@@ -2,8 +2,7 @@
 // them.
 //
 //   products   y = x8 w8^T; dx = g8 w8; dw = g8^T x8. By blocks, x and g are rounded for each
-//   product
-//              on their own, as blocks lie along the axis that it adds up
+//              product on their own, as blocks lie along the axis that it adds up
 //   modules    one for each weight, with a state each of input, weight and gradient. Megatron-Core
 //              has q, k and v, or gate and up, in one module, which then share an amax
 //   regions    only in a region are linears in FP8. Delayed scaling has an outer region around all
@@ -11,11 +10,10 @@
 //              gradients are recorded, the scales of inputs and weights move on; those of gradients
 //              do after the backward pass. A second run moves nothing on
 //   stash      If a region is open where a checkpoint begins, each module keeps a copy of its
-//   states
-//              before each call in the first run, and in the second takes the oldest: first in,
-//              first out. The present states come back after the call. So the second run rounds as
-//              the first did, although the scales have moved on. A second run that finds no copy is
-//              an error and never goes on with the present scale
+//              states before each call in the first run, and in the second takes the oldest: first
+//              in, first out. The present states come back after the call. So the second run rounds
+//              as the first did, although the scales have moved on. A second run that finds no copy
+//              is an error and never goes on with the present scale
 // A packed row calls a module once for each sequence.
 // Truth: TransformerEngine pytorch/quantization.py (FP8GlobalStateManager), distributed.py
 // (_CheckpointFunction); megatron/core/transformer/transformer_block.py

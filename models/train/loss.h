@@ -2,8 +2,7 @@
 // through the same output layer.
 //
 //   targets   labels[i] is the token that should follow token i, and mask[i] what it counts: 0 or
-//   1,
-//             or another weight. A label -100 does not count. Without labels, a token's label is
+//             1, or another weight. A label -100 does not count. Without labels, a token's label is
 //             the next token of its sequence, whose last place does not count; a mask that is given
 //             without labels applies to these
 //   depth k   (from 1) labels and mask are shifted once more for each depth, every sequence by
