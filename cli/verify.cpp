@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bridge/convert/commit/report_place.h"
+#include "bridge/convert/conversion_facts.h"
 #include "bridge/convert/verify_hash.h"
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/memory_budget.h"

@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 
-#include "bridge/convert/verify_hash.h"
+#include "bridge/convert/conversion_facts.h"
 #include "bridge/io/file/file_system.h"
 #include "cli/commands.h"
 
