@@ -22,11 +22,9 @@
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/output_layer.h"
 #include "bridge/convert/plan/convert_plan.h"
-#include "bridge/convert/stream/dropped_tensors.h"
 #include "bridge/convert/stream/left_files.h"
-#include "bridge/convert/stream/source_crcs.h"
 #include "bridge/convert/stream/torch_dist_sink.h"
-#include "bridge/convert/stream/witness_check.h"
+#include "bridge/convert/tensor_copy.h"
 #include "bridge/io/file/file_crc.h"
 #include "bridge/io/file/folder_size.h"
 #include "bridge/io/file/input_watch.h"
@@ -49,7 +47,7 @@ class Conversion {
         origin_(origin),
         plan_(plan),
         budget_(budget),
-        reader_(fs, source_) {}
+        copy_(fs, options, source_, plan, budget) {}
 
   // Refuses, beyond what the plan refuses, whatever can be refused before a byte is copied.
   void check() {
@@ -97,7 +95,7 @@ class Conversion {
     if (resumption.leads()) resumption.finish();
   }
 
-  int64_t witness_bytes() const { return witness_bytes_; }
+  int64_t witness_bytes() const { return copy_.witness_bytes(); }
   FolderSize sidecar_size() const { return sidecar_size_; }
 
  private:
@@ -119,11 +117,11 @@ class Conversion {
       return;
     }
 
-    copy_tensors(dist_dir, sidecar_dir, portions, resumption);
+    copy_.copy(dist_dir, sidecar_dir, portions, resumption);
     fs_.check_unchanged();
     if (!resumption.leads()) return resumption.finish_part();
-    if (!resumption.is_alone()) merge(sidecar_dir, resumption);
-    check_expected_hashes(fs_, source_, crcs_->values(), expected_);
+    if (!resumption.is_alone()) copy_.merge(sidecar_dir, resumption);
+    check_expected_hashes(fs_, source_, copy_.source_crcs(), expected_);
     SidecarFacts facts = sidecar_facts();
     write_metadata_files(fs_, dist_dir, plan_, facts.id);
     facts.checkpoint_files = written_files(dist_dir);
@@ -192,8 +190,8 @@ class Conversion {
   SidecarFacts sidecar_facts() const {
     SidecarFacts facts;
     facts.identity = source_identity(fs_, source_, budget_);
-    facts.tensor_crcs = crcs_->values();
-    facts.witness_crc = witness_crc_;
+    facts.tensor_crcs = copy_.source_crcs();
+    facts.witness_crc = copy_.witness_crc();
     // The choices leave out how the table was chosen (record_table): only the table decides bytes.
     nlohmann::ordered_json choices = choices_of(options_, plan_, binding_);
     if (!binding_.has_parts()) choices.erase("parts");  // --parts has nothing to leave out
@@ -237,126 +235,6 @@ class Conversion {
     return needed;
   }
 
-  // Each journal has witnesses of its own. Those of the first are the file of the sidecar, to which
-  // merge() adds the others in order.
-  static Path witness_path(const Path& sidecar_dir, int64_t journal, const Resumption& resumption) {
-    return journal == 0 ? sidecar_dir / kWitnessFile : resumption.witness_path(journal);
-  }
-
-  void copy_tensors(const Path& dist_dir, const Path& sidecar_dir,
-                    const std::vector<Portion>& portions, Resumption& resumption) {
-    int64_t bytes = 0;
-    for (const Portion& portion : portions) {
-      bytes += bridge::output_bytes(plan_.transfers, static_cast<size_t>(portion.first),
-                                    static_cast<size_t>(portion.last));
-    }
-    const int64_t total = options_.rank.count > 1 ? bytes : plan_.output_bytes;
-    Progress progress(options_.progress, options_.quiet, options_.rank.label("convert"), total);
-    progress.start_at(total - bytes);
-    for (const Portion& portion : portions) {
-      resumption.begin(portion);
-      copy_portion(dist_dir, sidecar_dir, portion, resumption, progress);
-    }
-    progress.finish();
-  }
-
-  void copy_portion(const Path& dist_dir, const Path& sidecar_dir, const Portion& portion,
-                    Resumption& resumption, Progress& progress) {
-    const std::optional<Watermark>& before = portion.before;
-    const Path witnessed = witness_path(sidecar_dir, portion.journal, resumption);
-    std::optional<WitnessWriter> witnesses;
-    const bool begins_all = portion.journal == 0;  // has what comes before the transfers
-    const bool has_witnesses =
-        plan_.converts ||
-        (begins_all && std::any_of(plan_.match.dropped.begin(), plan_.match.dropped.end(),
-                                   [](const DroppedSource& d) { return d.equals < 0; }));
-    crcs_.emplace(source_, plan_.match.mtp);
-    if (before) {
-      if (has_witnesses) witnesses.emplace(fs_, witnessed, before->witnesses);
-      crcs_->restore(before->complete, before->open);
-    } else {
-      // One may be there of a run that was killed before its first watermark.
-      if (!resumption.first_portion_makes_files()) remove_tree(fs_, witnessed);
-      if (has_witnesses) witnesses.emplace(fs_, witnessed);
-      if (begins_all) read_dropped(witnesses);
-    }
-    const ExecutorOptions executor = plan_execution(options_.threads, plan_.transfers, budget_);
-    ExecutorHooks hooks;
-    hooks.on_read = [&](size_t index, int64_t begin, int64_t length, uint32_t crc) {
-      crcs_->add(index, begin, length, crc);
-    };
-    if (plan_.converts) {
-      hooks.on_slice = [&](const SliceView& slice) { write_witnesses(slice, *witnesses); };
-      hooks.on_error = [&] { witnesses->abort(); };
-    }
-    const auto first = static_cast<size_t>(portion.first);
-    const auto last = static_cast<size_t>(portion.last);
-    TorchDistSink sink(
-        fs_, dist_dir, plan_, first, last,
-        resumption.first_portion_makes_files() ? OutputFiles::kCreate : OutputFiles::kTakeUp);
-    if (before) check_written(sink, *before, dist_dir);
-    const Resumption::Wait wait(resumption);
-    hooks.on_watermark = [&](size_t next) {
-      Watermark mark;
-      mark.open = crcs_->open_parts();
-      mark.checked = static_cast<int64_t>(sink.crc_from());
-      mark.written_crc = sink.take_crc();
-      if (!resumption.wants(next)) return;
-      if (mark.open.size() > kMostOpenParts && !resumption.needs(next)) return;
-      mark.next = static_cast<int64_t>(next);
-      if (witnesses) mark.witnesses = witnesses->mark();
-      mark.complete = crcs_->take_complete();
-      resumption.record(
-          std::move(mark),
-          [&sink, &witnesses] {
-            sink.sync();
-            if (witnesses) witnesses->sync();
-          },
-          executor.threads > 1);
-    };
-    execute({plan_.transfers, reader_, sink, executor, hooks,
-             [&](int32_t target) { return plan_.names[static_cast<size_t>(target)]; }, first,
-             options_.watermark_bytes, last},
-            progress);
-    resumption.wait();
-    budget_.release(executor.reserved);
-    if (witnesses) {
-      witness_crc_ = witnesses->finish();
-      witness_bytes_ = witnesses->size();
-    }
-  }
-
-  void read_dropped(std::optional<WitnessWriter>& witnesses) {
-    DroppedTensors dropped(source_, reader_, *crcs_);
-    for (const DroppedSource& item : plan_.match.dropped) {
-      item.equals < 0 ? dropped.keep(item.tensor, *witnesses) : dropped.compare(item);
-    }
-    for (const int32_t scales : plan_.match.scales) dropped.keep(scales, *witnesses);
-    for (const int32_t beside : plan_.match.beside) dropped.keep(beside, *witnesses);
-  }
-
-  // Makes what all processes and runs have found into what one would have: the CRCs of the source,
-  // and the witnesses, in the order of the transfers.
-  void merge(const Path& sidecar_dir, Resumption& resumption) {
-    crcs_.emplace(source_, plan_.match.mtp);
-    std::optional<WitnessWriter> witnesses;
-    for (const Journal& journal : resumption.gather()) {
-      const Watermark& last = *journal.last;
-      crcs_->restore(last.complete, last.open);
-      if (last.witnesses.size == 0) continue;
-      const Path path = witness_path(sidecar_dir, journal.header.first, resumption);
-      if (journal.header.first == 0) {
-        witnesses.emplace(fs_, path, last.witnesses);
-      } else {
-        witnesses.value().append_file(fs_, path, last.witnesses);
-      }
-    }
-    witness_crc_.reset();
-    if (!witnesses) return;
-    witness_crc_ = witnesses->finish();
-    witness_bytes_ = witnesses->size();
-  }
-
   InputWatch& fs_;
   const ConvertOptions& options_;
   const HfFolder& source_;
@@ -365,11 +243,8 @@ class Conversion {
   const SidecarOrigin& origin_;
   const ConvertPlan& plan_;
   MemoryBudget& budget_;
-  HfReader reader_;
-  std::optional<SourceCrcs> crcs_;               // of the portion; at the end, of all
+  TensorCopy copy_;
   std::map<std::string, std::string> expected_;  // SHA-256 by shard
-  std::optional<uint32_t> witness_crc_;          // nullopt: there is nothing to witness
-  int64_t witness_bytes_ = 0;
   FolderSize sidecar_size_;
 };
 
