@@ -1,6 +1,6 @@
 // The part of a conversion that reads every byte of the source once: writes the tensors of the
-// checkpoint, and collects what the sidecar keeps of them, the CRC-32 of every source tensor and the
-// witnesses. Both go into the journal with every watermark, so that another run can go on.
+// checkpoint, and collects what the sidecar keeps of them, the CRC-32 of every source tensor and
+// the witnesses. Both go into the journal with every watermark, so that another run can go on.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 //
 //   1. A journal that is torn in its header, or has no watermark, counts as none: the process was
 //      killed while it began.
-//   2. All others must be of these folders (the inodes of the partial folders) and of this plan (its
-//      facts and its number of transfers), or none of them counts.
+//   2. All others must be of these folders (the inodes of the partial folders) and of this plan
+//      (its facts and its number of transfers), or none of them counts.
 //   3. Sorted by their first transfer, they must not overlap.
 //   4. If one says that all was written and one of two folders has its final name, an earlier run
 //      was killed between the renames: that journal speaks for all.
