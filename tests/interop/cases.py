@@ -6,7 +6,7 @@ import pathlib
 import torch
 import transformers
 
-from oracles import fp8, hf_files, hf_models, mxfp4
+from oracles import fp8, hf_files, hf_models, mxfp4, recorded
 from oracles.arch import Arch, Index, Mla, Moe, awkward
 from oracles.hf_files import read_safetensors
 
@@ -199,9 +199,8 @@ def make(case, folder):
     return Source(arch, path, state, case.bare, case.fp8, plain)
 
 
-# 24 tokens, all different, first and last row of the vocabulary among them
 def tokens(arch):
-    return [(i * 13) % arch.vocab for i in range(23)] + [arch.vocab - 1]
+    return recorded.tokens(arch.vocab)
 
 
 def distance(logits, reference):
