@@ -9,6 +9,7 @@
 #include "models/forward/norm.h"
 #include "models/forward/summary.h"
 #include "tests/models/stored_weights.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -178,15 +179,9 @@ TEST(LimitedExperts, ATableThatNamesNoExpertIsRefused) {
   MixtureOfExperts config = limited_experts();
   config.router.by_token = true;
   config.router.experts = 3;
-  try {
-    mlp_difference("hashed", config);
-    FAIL() << "accepted";
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kBadInput);
-    EXPECT_NE(error.message().find("layers.0.router_table has numbers that are not in 0 to 2"),
-              std::string::npos)
-        << error.message();
-  }
+  bridge::expect_error(bridge::Code::kBadInput,
+                       "layers.0.router_table has numbers that are not in 0 to 2",
+                       [&] { mlp_difference("hashed", config); });
 }
 
 }  // namespace
