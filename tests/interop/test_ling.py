@@ -2,6 +2,7 @@
 import pytest
 
 from interop import cases, renamed
+from oracles import hf_files, recorded
 from oracles import ling as ling_files
 from oracles.arch import awkward
 
@@ -23,6 +24,17 @@ def test_there_and_back(spec, ling, causeway, forward, pools, tmp_path):
 
 def test_without_mtp(ling, causeway, tmp_path):
     renamed.check_without_mtp(ling, lambda name: name.startswith(f"model.layers.{ARCH.layers}."), causeway, tmp_path)
+
+
+def test_names_without_model(ling, causeway, forward, tmp_path):
+    """Both views of a folder that a bare model saved."""
+    bare = hf_files.copy_with_tensors(ling.folder, tmp_path / "bare", {name.removeprefix("model."): tensor for name, tensor in ling.state.items()})
+    (bare / "model.safetensors.index.json").unlink(missing_ok=True)
+    causeway("convert-hf", bare, tmp_path / "root")
+    reference = recorded.write(tmp_path / "logits.safetensors", cases.tokens(ARCH), [ling.logits])
+    forward(bare, reference)
+    forward(tmp_path / "root", reference)
+    causeway("verify", bare, tmp_path / "root")
 
 
 def test_heads_that_are_not_regrouped(ling, causeway, causeway_verify, tmp_path):
