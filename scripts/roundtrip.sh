@@ -2,7 +2,8 @@
 # Every bundled Hugging Face checkpoint (data/**/hf), as it is and in every other spelling that its table knows
 # (tests/oracles/respell.py), through convert-hf, verify and export-to-hf: each file must come back byte for byte.
 # A line each: table, dialect, tensors, bytes, what verify compared, what it is. Needs the release build and Python without
-# packages; verify compares logits too where causeway-verify was built.
+# packages; verify compares logits too where causeway-verify was built and its forward pass knows the model, and with
+# transformers' own where logits.safetensors lies beside the checkpoint's folder.
 #   scripts/roundtrip.sh                           the programs of build/release
 #   scripts/roundtrip.sh --preset asan-verify      those of another build
 #
@@ -31,11 +32,12 @@ architecture_of() {
 
 # round_trip HF_DIR OPTION...: leaves $work/megatron, $work/report.json and $work/log.
 round_trip() {
-  local hf=$1
+  local hf=$1 recorded=()
   shift
+  [ ! -f "${hf%/*}/logits.safetensors" ] || recorded=(--reference-logits "${hf%/*}/logits.safetensors")
   rm -rf "$work/megatron" "$work/back" "$work/report.json" "$work/verify.json"
   "$causeway" convert-hf --quiet --report "$work/report.json" "$hf" "$work/megatron" "$@" &&
-    "$causeway" verify --quiet --report "$work/verify.json" "$hf" "$work/megatron" &&
+    "$causeway" verify --quiet --report "$work/verify.json" "${recorded[@]}" "$hf" "$work/megatron" &&
     "$causeway" export-to-hf --quiet "$work/megatron" "$work/back" "$@" &&
     compare_folders "$hf" "$work/back"
 } >"$work/log" 2>&1 </dev/null
@@ -64,8 +66,9 @@ report, verified = (json.load(open(path)) for path in sys.argv[1:])
 logits = verified.get("logits")
 print(*(report[key] for key in ("table", "dialect", "dialects", "source_tensors", "source_bytes")),
       "bytes" if logits is None else
-      "{compared} tensors equal, {}{}".format(
+      "{compared} tensors equal, {}{}{}".format(
           "logits bit for bit" if logits["forward"]["identical"] else "logits equal",
+          " and as recorded" if logits.get("reference") else "",
           ", {} rounded".format(len(logits["tensors"]["rounded"])) if logits["tensors"]["rounded"] else "",
           **logits["tensors"]))' "$work/report.json" "$work/verify.json")
   dialects[$table]=$count

@@ -22,7 +22,8 @@ using bridge::HfTensor;
 // part of a vision-language model is a module of its own.
 std::string prefix_of(const bridge::HfFolder& folder) {
   for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
-    for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
+    for (const std::string_view embedding :
+         {"embed_tokens.weight", "embed.weight", "word_embeddings.weight"}) {
       if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
         return std::string(prefix);
     }

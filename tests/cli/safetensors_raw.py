@@ -77,3 +77,20 @@ class Model:
             total = sum(len(t.data) for tensors in self.shards.values() for t in tensors.values())
             (self.folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2))
         return self
+
+
+def edit_tensors(folder, change):
+    """change(Model) is written to the folder."""
+    model = Model(folder)
+    change(model)
+    model.save()
+
+
+def renamed(old, new):
+    """A change: the tensor stays in its shard."""
+
+    def change(model):
+        shard = model.shard_of(old)
+        shard[new] = shard.pop(old)
+
+    return change

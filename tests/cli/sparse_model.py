@@ -4,7 +4,7 @@ import json
 import math
 import struct
 
-from helpers import DATA
+from helpers import DATA, check_message, edit_config, run
 from safetensors_raw import INDEX, SIZES
 
 
@@ -36,6 +36,19 @@ def write_sparse(folder, keys, config, largest_shard, wanted=lambda name: True):
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": names}))
     (folder / "config.json").write_text(json.dumps(config))
     return len(shards)
+
+
+def check_refused(folder, fields, words, out, mebibytes=256):
+    """With these fields in config.json: named in one short line, however many there are, within so much memory and 64 MiB for the program."""
+    config = (folder / "config.json").read_text()
+    edit_config(folder, **fields)
+    try:
+        done = run("convert-hf", folder, out, "--memory", f"{mebibytes}MiB")
+    finally:
+        (folder / "config.json").write_text(config)
+    check_message(done, 3, *words)
+    assert len(done.err) < 4000 and done.peak_bytes <= (mebibytes + 64) << 20, done
+    assert not out.exists()
 
 
 def fill(folder, name, data):

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from helpers import DATA, convert, copy_tree, edit_config, export, flip_bit, hashes, refused, run
-from safetensors_raw import Model, Tensor
+from safetensors_raw import Model, Tensor, edit_tensors, renamed
 from torch_dist_raw import Checkpoint
 
 V4 = DATA / "deepseek_v4_fp8fp4" / "hf"
@@ -214,18 +214,14 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_tensors(case, folder, tmp_path):
     change, words = WRONG[case]
-    model = Model(folder)
-    change(model)
-    model.save()
+    edit_tensors(folder, change)
     refused("convert-hf", folder, tmp_path, 3, *words)
 
 
 @pytest.mark.parametrize("dtype", ("BF16", "F16"))
 def test_narrow_router_bias(dtype, folder, tmp_path):
     """It widens to the F32 that Megatron keeps, and comes back byte for byte."""
-    model = Model(folder)
-    remade("layers.2.ffn.gate.bias", dtype, [4], 2)(model)
-    model.save()
+    edit_tensors(folder, remade("layers.2.ffn.gate.bias", dtype, [4], 2))
     convert(folder, tmp_path / "root")
     assert Checkpoint(tmp_path / "root").dtype("decoder.layers.2.mlp.router.expert_bias") == "float32"
     export(tmp_path / "root", tmp_path / "back")
@@ -324,14 +320,6 @@ def test_damage_to_uncounted_mtp_is_noticed(uncounted, tmp_path):
     refused("export-to-hf", tmp_path / "root", tmp_path, 3, "witnesses.bin")
 
 
-def renamed(old, new):
-    def change(model):
-        shard = model.shard_of(old)
-        shard[new] = shard.pop(old)
-
-    return change
-
-
 NO_MTP = {
     "a tensor that MTP has not": (add("mtp.0.gate.weight", "BF16", [4], 2), ["mtp.0.gate.weight"]),
     "a compressor": (add("mtp.0.attn.compressor.ape", "F32", [4, 256], 4), ["mtp.0.attn.compressor.ape"]),
@@ -346,9 +334,7 @@ NO_MTP = {
 @pytest.mark.parametrize("case", NO_MTP)
 def test_what_is_no_mtp_is_unknown(case, uncounted, tmp_path):
     change, words = NO_MTP[case]
-    model = Model(uncounted)
-    change(model)
-    model.save()
+    edit_tensors(uncounted, change)
     refused("convert-hf", uncounted, tmp_path, 3, "1 unknown", *words)
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from helpers import check_message, edit_config, run
+from helpers import run
 from safetensors_raw import INDEX
-from sparse_model import write_sparse
+from sparse_model import check_refused, write_sparse
 
 CONFIG = {
     "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "torch_dtype": "bfloat16", "vocab_size": 129280, "hidden_size": 7168,
@@ -64,13 +64,5 @@ LOSSES = {
 
 @pytest.mark.parametrize("case", LOSSES)
 def test_losses(case, folder, tmp_path):
-    """Named in one line, however many there are."""
     fields, words = LOSSES[case]
-    edit_config(folder, **fields)
-    try:
-        done = run("convert-hf", folder, tmp_path / "out", "--memory", "128MiB")
-    finally:
-        (folder / "config.json").write_text(json.dumps(CONFIG))
-    check_message(done, 3, *words)
-    assert len(done.err) < 4000 and done.peak_bytes <= (128 + 64) * MIB, done
-    assert not (tmp_path / "out").exists()
+    check_refused(folder, fields, words, tmp_path / "out", mebibytes=128)

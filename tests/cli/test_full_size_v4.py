@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from helpers import check_message, edit_config, run
-from sparse_model import write_sparse
+from helpers import edit_config, run
+from sparse_model import check_refused, write_sparse
 
 COMMON = {
     "architectures": ["DeepseekV4ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 0, "eos_token_id": 1, "hc_eps": 1e-6, "hc_mult": 4,
@@ -106,14 +106,5 @@ LOSSES = {
 @pytest.mark.parametrize("release", ["flash"], indirect=True)
 @pytest.mark.parametrize("case", LOSSES)
 def test_losses(case, release, tmp_path):
-    """Named in one line, however many there are."""
-    published, folder = release
     fields, words = LOSSES[case]
-    edit_config(folder, **fields)
-    try:
-        done = run("convert-hf", folder, tmp_path / "out")
-    finally:
-        (folder / "config.json").write_text(json.dumps(published.config))
-    check_message(done, 3, *words)
-    assert len(done.err) < 4000 and done.peak_bytes <= (256 + 64) * MIB, done
-    assert not (tmp_path / "out").exists()
+    check_refused(release[1], fields, words, tmp_path / "out")

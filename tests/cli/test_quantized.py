@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from helpers import DATA, check_message, convert, copy_tree, edit_config, export, hashes, hf_fixture, refused, run
-from safetensors_raw import Model, Tensor
+from safetensors_raw import Model, Tensor, renamed
 from torch_dist_raw import Checkpoint
 
 FP8 = hf_fixture("deepseek_v3_fp8")
@@ -214,14 +214,6 @@ def remade(dtype, shape, size):
     return change
 
 
-def rename(name, other):
-    def change(model):
-        shard = model.shard_of(name)
-        shard[other] = shard.pop(name)
-
-    return change
-
-
 def add(name, dtype, shape, size):
     def change(model):
         model.shard_of(WEIGHT)[name] = Tensor(dtype, shape, bytes(size))
@@ -245,7 +237,7 @@ def replace(name, dtype):
 
 WRONG = {
     "no scales": (lambda m: m.shard_of(SCALES).pop(SCALES), [WEIGHT, "without its scales", SCALES]),
-    "renamed scales": (rename(SCALES, WEIGHT + "_scale"), [WEIGHT, "without its scales", WEIGHT + "_scale"]),
+    "renamed scales": (renamed(SCALES, WEIGHT + "_scale"), [WEIGHT, "without its scales", WEIGHT + "_scale"]),
     "scales without a weight": (lambda m: m.shard_of(WEIGHT).pop(WEIGHT), [WEIGHT, "missing"]),
     "scales transposed": (remade("F32", [1, 2], 8), [SCALES, "[1, 2]", "[2, 1]"]),
     "scales of rank 1": (remade("F32", [2], 8), [SCALES, "[2]", "[2, 1]"]),

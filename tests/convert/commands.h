@@ -37,6 +37,16 @@ struct Model {
 inline const Model kDense = {write_dense, Dtype::kF16};  // this one also writes witnesses
 inline const Model kQuantized = {write_qwen3_moe_fp8, {}};
 
+// The options of a conversion of kDense from dir/hf, which is written here, to dir/p/out, with its
+// sidecar in dir/s/side.
+inline ConvertOptions dense_with_sidecar_elsewhere(const TempDir& dir) {
+  kDense.write(dir / "hf");
+  auto options = run_options<ConvertOptions>(dir / "hf", dir / "p/out");
+  options.dtype = kDense.dtype;
+  options.sidecar = dir / "s/side";
+  return options;
+}
+
 struct Command {
   std::string name;
   const Model* model;

@@ -143,13 +143,6 @@ class DeltaNetTest : public OwnTableTest {
     convert_hf(fs_, options);
   }
 
-  // Returns the payload of a stacked key; chunk is the layer, or layer * experts + expert.
-  std::string payload(const std::string& key, size_t chunk = 0) {
-    std::string found;
-    edit_item(dir_ / "megatron", key, chunk, [&](std::string& data) { found = data; });
-    return found;
-  }
-
   std::mt19937 random_{5};
   bool narrow_target_ = false;  // true: --dtype casts F32 to F16
 };

@@ -54,7 +54,8 @@ TEST_F(DeltaNetTest, EveryKeyHasItsRows) {
     for (const size_t layer : {0, 1}) {
       const RowsOf rows(source, layer);
       const auto holds = [&](const std::string& name, const std::string& expected) {
-        EXPECT_TRUE(payload(stem + name, layer) == expected) << name << " of layer " << layer;
+        EXPECT_TRUE(payload("megatron", stem + name, layer) == expected)
+            << name << " of layer " << layer;
       };
       for (const std::string kind : {"weight", "bias"}) {
         holds("self_attention.linear_qkv." + kind, gated_qkv(rows, kind, size));
@@ -89,8 +90,9 @@ TEST_F(DeltaNetTest, EveryKeyHasItsRows) {
       for (size_t expert = 0; expert < 3; ++expert) {
         const std::string name = "experts." + std::to_string(expert) + ".w";
         const std::string experts = stem + "mlp.experts.experts.w";
-        EXPECT_TRUE(payload(experts + "_first", 3 * layer + expert) == rows(name, 0, 4));
-        EXPECT_TRUE(payload(experts + "_last", 3 * layer + expert) == rows(name, 4, 1));
+        EXPECT_TRUE(payload("megatron", experts + "_first", 3 * layer + expert) ==
+                    rows(name, 0, 4));
+        EXPECT_TRUE(payload("megatron", experts + "_last", 3 * layer + expert) == rows(name, 4, 1));
       }
     }
     const MegatronFolder folder = open_checkpoint(dir_ / "megatron");

@@ -25,6 +25,7 @@
 #include "bridge/io/torch_dist/torch_item.h"
 #include "tests/data_dir.h"
 #include "tests/io/file/fault_file_system.h"
+#include "tests/refusal.h"
 #include "tests/temp_dir.h"
 
 namespace bridge {
@@ -63,21 +64,6 @@ class FastFileSystem : public FaultFileSystem {
  public:
   FastFileSystem() : FaultFileSystem(real_file_system()) {}
 };
-
-// fn must throw an Error of this code whose message contains `part`. Returns the Error.
-template <typename Fn>
-Error expect_error(Code code, const std::string& part, Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.message();
-    EXPECT_NE(e.message().find(part), std::string::npos) << e.message() << "\nwithout: " << part;
-    EXPECT_EQ(e.message().find('\n'), std::string::npos) << e.message();
-    return e;
-  }
-  ADD_FAILURE() << "no error; expected one with: " << part;
-  return Error(Code::kInternal, "");
-}
 
 // --- Hugging Face folders -----------------------------------------------------------------------
 

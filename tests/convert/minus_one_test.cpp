@@ -42,11 +42,12 @@ TEST_F(MinusOneTest, MegatronHoldsTheWeightLessOne) {
       EXPECT_EQ(code_at(found, i), expected) << std::hex << code;
     }
   };
-  holds(payload(kNorm, 0), norm("layers.0.norm.weight"));
-  holds(payload(kNorm, 1), norm());
-  holds(payload("decoder.layers.norms.weight_a", 1) + payload("decoder.layers.norms.weight_b", 1),
+  holds(payload("megatron", kNorm, 0), norm("layers.0.norm.weight"));
+  holds(payload("megatron", kNorm, 1), norm());
+  holds(payload("megatron", "decoder.layers.norms.weight_a", 1) +
+            payload("megatron", "decoder.layers.norms.weight_b", 1),
         norm("layers.1.norms.weight"));
-  const std::string kept = payload("decoder.layers.kept_norm.weight", 0);
+  const std::string kept = payload("megatron", "decoder.layers.kept_norm.weight", 0);
   ASSERT_EQ(kept.size(), 37U * 4);
   for (size_t i = 0; i < 37; ++i) {
     const uint16_t code = code_at(norm("layers.0.kept_norm.weight"), i);

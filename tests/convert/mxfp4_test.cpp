@@ -5,9 +5,9 @@
 //
 // Truth: transformers' integrations/mxfp4.py (convert_moe_packed_tensors) for values and axes;
 // triton_kernels' downcast_to_mxfp_torch for new scales and codes.
-#include <array>
 #include <cmath>
 
+#include "tests/convert/float_codes.h"
 #include "tests/convert/own_table.h"
 
 namespace bridge {
@@ -37,21 +37,6 @@ constexpr int64_t kExperts = 3;
 constexpr int64_t kHidden = 64;
 constexpr int64_t kFfn = 32;
 const std::string kFc1 = "decoder.layers.fc1.weight";
-
-float value_of(int code, char exponent) {
-  constexpr std::array<float, 8> kValues = {0.0F, 0.5F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F};
-  const float magnitude =
-      std::ldexp(kValues[static_cast<size_t>(code & 7)], static_cast<uint8_t>(exponent) - 127);
-  return code & 8 ? -magnitude : magnitude;
-}
-
-float bf16_at(const std::string& bytes, size_t number) {
-  uint32_t bits = 0;
-  std::memcpy(reinterpret_cast<char*>(&bits) + 2, &bytes[2 * number], 2);
-  float value = 0;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
 
 class Mxfp4Test : public OwnTableTest {
  protected:
@@ -84,7 +69,8 @@ class Mxfp4Test : public OwnTableTest {
   float value(const std::string& name, int64_t row, int64_t column, int64_t columns) {
     const auto number = static_cast<size_t>(row * columns + column);
     const int code = static_cast<uint8_t>(bytes(name + "_blocks")[number / 2]);
-    return value_of(column % 2 == 0 ? code & 15 : code >> 4, bytes(name + "_scales")[number / 32]);
+    return e2m1(column % 2 == 0 ? code & 15 : code >> 4) *
+           e8m0(bytes(name + "_scales")[number / 32]);
   }
 
   void write() {
@@ -98,12 +84,6 @@ class Mxfp4Test : public OwnTableTest {
 
   void convert(const std::string& target, int threads = 1, int64_t memory = 64 << 20) {
     convert_hf(fs_, convert_options(target, threads, memory));
-  }
-
-  std::string payload(const std::string& root, const std::string& key, size_t chunk) {
-    std::string found;
-    edit_item(dir_ / root, key, chunk, [&](std::string& data) { found = data; });
-    return found;
   }
 
   std::mt19937 random_{3};
@@ -120,23 +100,15 @@ TEST_F(Mxfp4Test, ValuesAreCodesTimesPowersOfTwoAndComeBack) {
         for (int64_t column = 0; column < kHidden; ++column) {
           const float expected =
               value("layers.0.gate_up", expert * 2 * kFfn + 2 * i + sequence, column, kHidden);
-          const float held = bf16_at(found, static_cast<size_t>(i * kHidden + column));
+          const float held = float_at(found, static_cast<size_t>(i * kHidden + column));
           ASSERT_EQ(held, expected) << expert << ", " << sequence << ": " << i << ", " << column;
           ASSERT_EQ(std::signbit(held), std::signbit(expected));
         }
       }
     }
   }
-  EXPECT_FALSE(differs("one"));
   convert("four", 4, 4 << 20);
-  EXPECT_EQ(difference("one", "four"), "");
-  EXPECT_EQ(export_again("one", "hf").json["blocks"]["new"], 0);
-  EXPECT_EQ(difference("source", "hf"), "");
-  export_again("four", "hf4", 4, 4 << 20);
-  EXPECT_EQ(difference("source", "hf4"), "");
-  std::filesystem::remove_all(dir_ / "four/causeway");
-  export_again("four", "hf_reference", 1, 64 << 20, dir_ / "source");
-  EXPECT_EQ(difference("source", "hf_reference"), "");
+  expect_one_and_four();
 }
 
 // All ones need a scale of 1/6 or more: 1/4, of which they are 4 times.
@@ -162,11 +134,7 @@ TEST_F(Mxfp4Test, ATrainedBlockAloneIsQuantizedAnew) {
 TEST_F(Mxfp4Test, DtypeWritesTheMatrices) {
   write();
   convert("megatron");
-  auto options = run_options<ExportOptions>(dir_ / "megatron", dir_ / "hf");
-  options.mapping = dir_ / "table.jsonc";
-  options.dtype = Dtype::kBF16;
-  export_to_hf(fs_, options);
-  const auto tensors = hf_tensors(dir_ / "hf");
+  const auto tensors = exported_as(Dtype::kBF16);
   EXPECT_EQ(tensors.size(), 3U);
   EXPECT_TRUE(tensors.at("layers.0.gate_up").starts_with("BF16 [3, 64, 64] "));
   const std::string head = "BF16 [3, 32, 64] ";
@@ -176,7 +144,7 @@ TEST_F(Mxfp4Test, DtypeWritesTheMatrices) {
     for (int64_t row = 0; row < kHidden; ++row) {
       for (int64_t column = 0; column < kFfn; ++column) {
         const auto at = static_cast<size_t>((expert * kFfn + column) * kHidden + row);
-        ASSERT_EQ(bf16_at(down.substr(head.size()), at),
+        ASSERT_EQ(float_at(down.substr(head.size()), at),
                   value("layers.0.down", expert * kHidden + row, column, kFfn));
       }
     }

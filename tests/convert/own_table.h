@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 
 #include "bridge/convert/convert.h"
@@ -34,6 +35,15 @@ class OwnTableTest : public testing::Test {
     return export_to_hf(fs_, options);
   }
 
+  // The tensors of an export of dir_/megatron to dir_/hf in another dtype, as hf_tensors gives them.
+  std::map<std::string, std::string> exported_as(Dtype dtype) {
+    auto options = run_options<ExportOptions>(dir_ / "megatron", dir_ / "hf");
+    options.mapping = dir_ / "table.jsonc";
+    options.dtype = dtype;
+    export_to_hf(fs_, options);
+    return hf_tensors(dir_ / "hf");
+  }
+
   bool differs(const std::string& converted) {
     VerifyOptions options;
     options.mapping = dir_ / "table.jsonc";
@@ -47,6 +57,36 @@ class OwnTableTest : public testing::Test {
 
   std::string difference(const std::string& a, const std::string& b) const {
     return first_difference(tree(dir_ / a), tree(dir_ / b));
+  }
+
+  // Exports of dir_/root give back dir_/source: with its sidecar, which is then removed, and with
+  // the scales of dir_/source. Returns the report of the first.
+  Report expect_the_source(const std::string& root, int threads = 1, int64_t memory = 64 << 20) {
+    const Report report = export_again(root, "hf", threads, memory);
+    EXPECT_EQ(difference("source", "hf"), "");
+    std::filesystem::remove_all(dir_ / root / "causeway");
+    export_again(root, "hf_reference", threads, memory, dir_ / "source");
+    EXPECT_EQ(difference("source", "hf_reference"), "");
+    for (const char* folder : {"hf", "hf_reference"}) std::filesystem::remove_all(dir_ / folder);
+    return report;
+  }
+
+  // dir_/one and dir_/four, which other threads and another memory made of dir_/source, are equal,
+  // verify finds no difference, and both come back without new blocks. Returns the report of one.
+  Report expect_one_and_four() {
+    EXPECT_EQ(difference("one", "four"), "");
+    EXPECT_FALSE(differs("one"));
+    const Report report = expect_the_source("one");
+    EXPECT_EQ(report.json["blocks"]["new"], 0);
+    expect_the_source("four", 4, 4 << 20);
+    return report;
+  }
+
+  // The payload of one item of a checkpoint.
+  std::string payload(const std::string& root, const std::string& key, size_t chunk = 0) const {
+    std::string found;
+    edit_item(dir_ / root, key, chunk, [&](std::string& data) { found = data; });
+    return found;
   }
 
   // Renames a key in place by one of the same length.

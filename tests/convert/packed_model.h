@@ -119,12 +119,6 @@ class PackedTest : public OwnTableTest {
     convert_hf(fs_, options);
   }
 
-  std::string payload(const std::string& root, const std::string& key) {
-    std::string found;
-    edit_item(dir_ / root, key, 0, [&](std::string& data) { found = data; });
-    return found;
-  }
-
   std::mt19937 random_{11};
   int64_t vocab_rows_ = 0;
   std::vector<int64_t> ids_ = {0, 1, 2, 0, -1, 5, 2147483647, -2147483648, 7, 8, 9, 10, 11, 12};

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <set>
 
+#include "tests/convert/float_codes.h"
 #include "tests/convert/own_table.h"
 
 namespace bridge {
@@ -43,26 +44,9 @@ struct Size {
 
 // --- an independent reading of the formats -----------------------------------------------------
 
-float e4m3(uint8_t code) {
-  const int exponent = code >> 3 & 15;
-  const int mantissa = code & 7;
-  const float sign = code & 0x80 ? -1.0F : 1.0F;
-  if (exponent == 15 && mantissa == 7) return std::nanf("");
-  return sign * (exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
-                               : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10));
-}
-
 float read_scale(Dtype dtype, const std::string& bytes, size_t number) {
-  if (dtype == Dtype::kF8E8M0) {
-    const auto exponent = static_cast<uint8_t>(bytes[number]);
-    return exponent == 255 ? std::nanf("") : std::ldexp(1.0F, exponent - 127);
-  }
-  uint32_t bits = 0;
-  const size_t size = dtype == Dtype::kF32 ? 4 : 2;
-  std::memcpy(reinterpret_cast<char*>(&bits) + 4 - size, bytes.data() + number * size, size);
-  float value = 0;
-  std::memcpy(&value, &bits, 4);
-  return value;
+  if (dtype == Dtype::kF8E8M0) return e8m0(bytes[number]);
+  return float_at(bytes, number, dtype == Dtype::kF32 ? 4 : 2);
 }
 
 uint16_t to_bf16(float value) {
@@ -176,13 +160,6 @@ class QuantizedTest : public OwnTableTest {
     ConvertOptions options = convert_options(target, threads, memory);
     options.dtype = dtype;
     convert_hf(fs_, options);
-  }
-
-  // Returns the payload of an item.
-  std::string payload(const std::string& root, const std::string& key, size_t chunk = 0) {
-    std::string found;
-    edit_item(dir_ / root, key, chunk, [&](std::string& data) { found = data; });
-    return found;
   }
 
   std::mt19937 random_{7};
@@ -309,11 +286,7 @@ TEST_F(QuantizedTest, ExportInAnotherDtypeLeavesScalesOut) {
   const Size size;
   write(size, tensors(size, Dtype::kF32, true));
   convert("megatron");
-  auto options = run_options<ExportOptions>(dir_ / "megatron", dir_ / "hf");
-  options.mapping = dir_ / "table.jsonc";
-  options.dtype = Dtype::kBF16;
-  export_to_hf(fs_, options);
-  const auto found = hf_tensors(dir_ / "hf");
+  const auto found = exported_as(Dtype::kBF16);
   EXPECT_EQ(found.size(), 11U);
   for (const auto& [name, text] : found) {
     EXPECT_TRUE(text.starts_with("BF16 ")) << name;

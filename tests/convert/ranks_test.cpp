@@ -371,40 +371,47 @@ TEST_F(VerifyRanksTest, NeedsAPlaceToMeet) {
 
 // --- two renames ---------------------------------------------------------------------------------
 
-// A run that was killed between the renames of the checkpoint and of a sidecar elsewhere is
-// completed by --resume, without --overwrite and without copying anything.
-TEST(TwoRenamesTest, TheSecondIsDoneByTheNextRun) {
-  const TempDir dir;
-  kDense.write(dir / "hf");
-  auto options = run_options<ConvertOptions>(dir / "hf", dir / "p/out");
-  options.dtype = kDense.dtype;
-  options.sidecar = dir / "s/side";
-  FaultFileSystem whole(real_file_system(), dir.path());
-  convert_hf(whole, options);
-  const Tree expected = tree(dir / "p/out");
-  const Tree expected_sidecar = tree(dir / "s/side");
-  const std::vector<std::string> log = whole.log();
-  const auto second = std::find_if(log.begin(), log.end(), [](const std::string& operation) {
-    return operation.starts_with("rename s/");
-  });
-  ASSERT_NE(second, log.end());
-  stdfs::remove_all(dir / "p");
-  stdfs::remove_all(dir / "s");
-  FaultFileSystem stopped(real_file_system(), dir.path());
-  stopped.stop_at(second - log.begin() + 1);
-  EXPECT_THROW(convert_hf(stopped, options), FaultFileSystem::Stopped);
-  ASSERT_TRUE(stdfs::exists(dir / "p/out"));
-  ASSERT_FALSE(stdfs::exists(dir / "s/side"));
+// Converts once, and then again as a run that is killed between the renames of the checkpoint and
+// of its sidecar elsewhere.
+class TwoRenamesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    FaultFileSystem whole(real_file_system(), dir_.path());
+    convert_hf(whole, options_);
+    expected_ = tree(dir_ / "p/out");
+    expected_sidecar_ = tree(dir_ / "s/side");
+    const std::vector<std::string> log = whole.log();
+    const auto second = std::find_if(log.begin(), log.end(), [](const std::string& operation) {
+      return operation.starts_with("rename s/");
+    });
+    ASSERT_NE(second, log.end());
+    stdfs::remove_all(dir_ / "p");
+    stdfs::remove_all(dir_ / "s");
+    FaultFileSystem stopped(real_file_system(), dir_.path());
+    stopped.stop_at(second - log.begin() + 1);
+    EXPECT_THROW(convert_hf(stopped, options_), FaultFileSystem::Stopped);
+  }
+
+  const TempDir dir_;
+  ConvertOptions options_ = dense_with_sidecar_elsewhere(dir_);
+  Tree expected_;
+  Tree expected_sidecar_;
+};
+
+// It is completed by --resume, without --overwrite and without copying anything.
+TEST_F(TwoRenamesTest, TheSecondIsDoneByTheNextRun) {
+  ASSERT_TRUE(stdfs::exists(dir_ / "p/out"));
+  ASSERT_FALSE(stdfs::exists(dir_ / "s/side"));
 
   FastFileSystem fs;
-  expect_error(Code::kUsage, "already exists", [&] { convert_hf(fs, options); });
-  options.resume = true;
-  FaultFileSystem next(real_file_system(), dir.path());
-  convert_hf(next, options);
-  EXPECT_EQ(first_difference(expected, tree(dir / "p/out")), "");
-  EXPECT_EQ(first_difference(expected_sidecar, tree(dir / "s/side")), "");
-  EXPECT_EQ(real_file_system().list(dir / "p"), std::vector<std::string>{"out"});
-  EXPECT_EQ(real_file_system().list(dir / "s"), std::vector<std::string>{"side"});
+  expect_error(Code::kUsage, "already exists", [&] { convert_hf(fs, options_); });
+  options_.resume = true;
+  FaultFileSystem next(real_file_system(), dir_.path());
+  convert_hf(next, options_);
+  EXPECT_EQ(first_difference(expected_, tree(dir_ / "p/out")), "");
+  EXPECT_EQ(first_difference(expected_sidecar_, tree(dir_ / "s/side")), "");
+  EXPECT_EQ(real_file_system().list(dir_ / "p"), std::vector<std::string>{"out"});
+  EXPECT_EQ(real_file_system().list(dir_ / "s"), std::vector<std::string>{"side"});
   EXPECT_EQ(std::ranges::count_if(
                 next.log(),
                 [](const std::string& operation) { return operation.starts_with("create "); }),
@@ -413,31 +420,15 @@ TEST(TwoRenamesTest, TheSecondIsDoneByTheNextRun) {
 }
 
 // A folder that somebody else put under the name is refused, not completed.
-TEST(TwoRenamesTest, AnotherFolderIsNotTakenForTheNewOne) {
-  const TempDir dir;
-  kDense.write(dir / "hf");
-  auto options = run_options<ConvertOptions>(dir / "hf", dir / "p/out");
-  options.dtype = kDense.dtype;
-  options.sidecar = dir / "s/side";
-  FaultFileSystem whole(real_file_system(), dir.path());
-  convert_hf(whole, options);
-  const std::vector<std::string> log = whole.log();
-  const auto second = std::find_if(log.begin(), log.end(), [](const std::string& operation) {
-    return operation.starts_with("rename s/");
-  });
-  stdfs::remove_all(dir / "p");
-  stdfs::remove_all(dir / "s");
-  FaultFileSystem stopped(real_file_system(), dir.path());
-  stopped.stop_at(second - log.begin() + 1);
-  EXPECT_THROW(convert_hf(stopped, options), FaultFileSystem::Stopped);
-  stdfs::copy(dir / "p/out", dir / "copy",
+TEST_F(TwoRenamesTest, AnotherFolderIsNotTakenForTheNewOne) {
+  stdfs::copy(dir_ / "p/out", dir_ / "copy",
               stdfs::copy_options::recursive | stdfs::copy_options::copy_symlinks);
-  stdfs::remove_all(dir / "p/out");
-  stdfs::rename(dir / "copy", dir / "p/out");
-  options.resume = true;
+  stdfs::remove_all(dir_ / "p/out");
+  stdfs::rename(dir_ / "copy", dir_ / "p/out");
+  options_.resume = true;
   expect_error(Code::kUsage, "already exists", [&] {
     FastFileSystem fs;
-    convert_hf(fs, options);
+    convert_hf(fs, options_);
   });
 }
 

@@ -464,10 +464,7 @@ std::optional<std::string> convert_until(int64_t k, const Path& root,
 // The sidecar elsewhere has a partial folder of its own, which the journal is about as well.
 TEST(ResumeElsewhereTest, ASidecarElsewhereGoesOnToo) {
   const TempDir dir;
-  kDense.write(dir / "hf");
-  auto options = run_options<ConvertOptions>(dir / "hf", dir / "p/out");
-  options.dtype = kDense.dtype;
-  options.sidecar = dir / "s/side";
+  auto options = dense_with_sidecar_elsewhere(dir);
   with(false)(options);
   const auto whole = [&] {
     Tree all = tree(dir / "p/out");

@@ -6,7 +6,7 @@ import pathlib
 import torch
 import transformers
 
-from oracles import fp8, hf_files, hf_models, mxfp4
+from oracles import fp8, hf_files, hf_models, mxfp4, recorded, sharding
 from oracles.arch import Arch, Index, Mla, Moe, awkward
 from oracles.hf_files import read_safetensors
 
@@ -199,9 +199,19 @@ def make(case, folder):
     return Source(arch, path, state, case.bare, case.fp8, plain)
 
 
-# 24 tokens, all different, first and last row of the vocabulary among them
 def tokens(arch):
-    return [(i * 13) % arch.vocab for i in range(23)] + [arch.vocab - 1]
+    return recorded.tokens(arch.vocab)
+
+
+def save_by_ranks(pool, arch, full, root, layout, rows, spec="te", **choices):
+    """root/iter_0000005, as the ranks of a layout write these full parameters; the vocabulary has `rows` rows, filled with what training
+    may leave in those that pad it."""
+    padded = dict(full)
+    for key in full.keys() & sharding.VOCABULARY:
+        padded[key] = torch.cat([full[key], torch.full((rows - arch.vocab, arch.hidden), 3.0, dtype=full[key].dtype)])
+    parts = [{key: sharding.shard(key, value, layout, rank, rows, spec, arch) for key, value in padded.items()} for rank in range(layout.world)]
+    pool.run("save", layout=layout, arch=arch, directory=str(root / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5, **choices)
+    (root / "latest_checkpointed_iteration.txt").write_text("5")
 
 
 def distance(logits, reference):

@@ -7,7 +7,7 @@ import transformers
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import dcp, fixture_weights, hf_models, mapping, sharding
+from oracles import dcp, fixture_weights, hf_models, mapping
 from oracles.layout import Layout
 
 
@@ -75,13 +75,7 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     """Padding rows, which training fills with whatever it likes, do not come back."""
     name, spec, layout, rows = WRITTEN[which]
     source = sources(name)
-    full = mapping.to_megatron(source.arch, source.state)
-    for key in ("embedding.word_embeddings.weight", "output_layer.weight"):
-        if key in full:
-            full[key] = torch.cat([full[key], torch.full((rows - source.arch.vocab, source.arch.hidden), 3.0, dtype=full[key].dtype)])
-    parts = [{key: sharding.shard(key, value, layout, rank, rows) for key, value in full.items()} for rank in range(layout.world)]
-    pools[spec].run("save", layout=layout, arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5)
-    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    cases.save_by_ranks(pools[spec], source.arch, mapping.to_megatron(source.arch, source.state), tmp_path / "root", layout, rows, spec)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
     check_folder(tmp_path / "hf", source.arch, source.state)
 

@@ -5,7 +5,7 @@ import torch
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import dcp, hf_files, hf_models, mapping, sharding
+from oracles import dcp, hf_files, hf_models, mapping
 from oracles.layout import Layout
 
 
@@ -56,16 +56,10 @@ def test_written_by_several_ranks(which, sources, pools, causeway, tmp_path):
     """Padding rows, which training fills with whatever it likes, do not come back."""
     name, spec, layout, rows, grouped = WRITTEN[which]
     source = sources(name)
-    arch, full = source.arch, mapping.to_megatron(source.arch, source.state)
-    for key in sharding.VOCABULARY:
-        if key in full:
-            full[key] = torch.cat([full[key], torch.full((rows - arch.vocab, arch.hidden), 3.0, dtype=full[key].dtype)])
-    parts = [{key: sharding.shard(key, value, layout, rank, rows, spec) for key, value in full.items()} for rank in range(layout.world)]
-    pools[spec].run("save", layout=layout, arch=arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5,
-                    grouped=grouped)
-    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    full = mapping.to_megatron(source.arch, source.state)
+    cases.save_by_ranks(pools[spec], source.arch, full, tmp_path / "root", layout, rows, spec, grouped=grouped)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
-    check_folder(tmp_path / "hf", arch, source.state, source.folder)
+    check_folder(tmp_path / "hf", source.arch, source.state, source.folder)
 
 
 @pytest.mark.parametrize("name", ["qwen3_moe", "deepseek_v3_mtp3"])

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from interop import cases
 from interop.conftest import DATA
 from oracles import dcp, fixture_weights, hf_files, hf_models, mapping
+from oracles.recorded import write as write_reference
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +27,6 @@ def references(sources, tmp_path_factory):
         return made[name, length]
 
     return get
-
-
-def write_reference(path, ids, logits, **more):
-    """The format `--reference-logits` reads; logits: main, then those of each MTP depth."""
-    tensors = {"input_ids": torch.tensor(ids), "logits": logits[0]}
-    tensors.update({f"mtp_logits.{depth}": values for depth, values in enumerate(logits[1:])})
-    save_file({name: values.contiguous() for name, values in (tensors | more).items()}, path)
-    return path
 
 
 def heads(done):

@@ -7,7 +7,7 @@ import torch
 
 from interop import cases
 from interop.conftest import DATA
-from oracles import dcp, fp8, hf_files, hf_models, mapping, sharding
+from oracles import dcp, fp8, hf_files, hf_models, mapping
 from oracles.layout import Layout
 
 
@@ -59,11 +59,7 @@ WRITTEN = {"fp8": (Layout(tp=2), 256), "fp8_bf16_scales": (Layout(tp=2, ep=2), 1
 def test_written_by_several_ranks_gives_back_the_files(name, sources, pools, causeway, tmp_path):
     """Blocks do not care where megatron-core cut a matrix."""
     source, (layout, rows) = sources(name), WRITTEN[name]
-    full = mapping.to_megatron(source.arch, source.state)
-    parts = [{key: sharding.shard(key, value, layout, rank, rows) for key, value in full.items()} for rank in range(layout.world)]
-    pools["te"].run("save", layout=layout, arch=source.arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts,
-                    iteration=5, grouped=True)
-    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    cases.save_by_ranks(pools["te"], source.arch, mapping.to_megatron(source.arch, source.state), tmp_path / "root", layout, rows, grouped=True)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
     assert digests(tmp_path / "hf") == digests(source.folder)
 

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from interop import cases
 from interop.conftest import DATA
@@ -205,8 +206,12 @@ def test_fixture_is_what_the_script_makes(folder, pools, tmp_path):
 
 @pytest.mark.parametrize("name", make_data.ARCHITECTURES)
 def test_small_model_is_what_the_script_makes(name, tmp_path):
-    make_data.make_architecture(name, tmp_path / "hf")
-    assert digests(tmp_path / "hf") == digests(DATA / "architectures" / name / "hf")
+    make_data.make_architecture(name, tmp_path)
+    stored = DATA / "architectures" / name
+    assert digests(tmp_path / "hf") == digests(stored / "hf")
+    made, recorded = (load_file(folder / "logits.safetensors") for folder in (tmp_path, stored))
+    assert made.keys() == recorded.keys() and torch.equal(made.pop("input_ids"), recorded.pop("input_ids"))
+    cases.close([made[head] for head in sorted(made)], [recorded[head] for head in sorted(made)])
 
 
 def test_fixture_holds_its_rule():

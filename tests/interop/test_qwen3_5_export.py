@@ -10,7 +10,7 @@ from interop import cases, qwen3_5_cases
 from interop.conftest import DATA
 from interop.test_fp8 import digests
 from interop.test_qwen3_5_oracle import BRIDGE
-from oracles import dcp, fp8, hf_files, qwen3_5, qwen3_5_reference, sharding
+from oracles import dcp, fp8, hf_files, qwen3_5, qwen3_5_reference
 from oracles.layout import Layout
 
 
@@ -57,14 +57,8 @@ def test_written_by_several_ranks(which, qwen_sources, pools, causeway, tmp_path
     """megatron-core alone wrote it; padding rows, which training fills with whatever it likes, do not come back."""
     name, layout, rows, grouped, singleton = WRITTEN[which]
     source = qwen_sources(name)
-    arch, full = source.arch, qwen3_5.to_megatron(source.arch, source.state)
-    for key in sharding.VOCABULARY:
-        if key in full:
-            full[key] = torch.cat([full[key], torch.full((rows - arch.vocab, arch.hidden), 3.0, dtype=full[key].dtype)])
-    parts = [{key: sharding.shard(key, value, layout, rank, rows, arch=arch) for key, value in full.items()} for rank in range(layout.world)]
-    pools["te"].run("save", layout=layout, arch=arch, directory=str(tmp_path / "root" / "iter_0000005"), vocab_rows=rows, parameters=parts, iteration=5,
-                    grouped=grouped, singleton=singleton)
-    (tmp_path / "root" / "latest_checkpointed_iteration.txt").write_text("5")
+    full = qwen3_5.to_megatron(source.arch, source.state)
+    cases.save_by_ranks(pools["te"], source.arch, full, tmp_path / "root", layout, rows, grouped=grouped, singleton=singleton)
     causeway("export-to-hf", tmp_path / "root", tmp_path / "hf", "--reference", source.folder)
     assert not dcp.different(source.state, hf_files.read_safetensors(tmp_path / "hf"))
 

@@ -6,7 +6,6 @@ text give the logits of a text. The towers are compared, not run: Megatron-Bridg
 """
 import dataclasses
 import json
-import pathlib
 import shutil
 
 import pytest
@@ -16,22 +15,9 @@ import transformers
 from interop import cases
 from interop.test_forward import write_reference
 from interop.test_table_mistakes import read_table, row, swap_names
-from oracles import dcp, hf_files, mapping, qwen3_5, sharding
-from oracles.arch import Arch, Moe, awkward
-
-TOWER = dict(depth=3, hidden_size=24, num_heads=3, intermediate_size=40, patch_size=2, out_hidden_size=72)
-TOWER_3 = dict(TOWER, num_position_embeddings=16, deepstack_visual_indexes=[0, 2])
-CLASSES = {"qwen2_5_vl": transformers.Qwen2_5_VLForConditionalGeneration, "qwen3_vl": transformers.Qwen3VLForConditionalGeneration,
-           "qwen3_vl_moe": transformers.Qwen3VLMoeForConditionalGeneration}
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    model: str
-    arch: Arch
-    sections: tuple[int, int, int]
-    form: str = "saved"  # as transformers saves it; "released"; "modules": under the names of transformers 5's modules
-
+from oracles import dcp, hf_files, mapping, qwen3_5, qwen_vl, sharding
+from oracles.arch import Moe, awkward
+from oracles.qwen_vl import Case
 
 _QWEN2 = awkward("qwen2", tied=False, dtype="float32", head_dim=12, rope_base=1e6)
 _MOE = awkward("qwen3_moe", tied=False, dtype="float32", rope_base=5e6)
@@ -51,81 +37,13 @@ CASES = {
 }
 
 
-def config_of(case):
-    arch = case.arch
-    rope = dict(rope_type="default", rope_theta=arch.rope_base, mrope_section=list(case.sections))
-    text = dict(hidden_size=arch.hidden, num_hidden_layers=arch.layers, num_attention_heads=arch.heads, num_key_value_heads=arch.groups,
-                intermediate_size=arch.ffn, vocab_size=arch.vocab, max_position_embeddings=arch.positions, rms_norm_eps=arch.eps, rope_parameters=rope,
-                bos_token_id=1, eos_token_id=2, dtype=arch.dtype)
-    if case.model != "qwen2_5_vl":
-        text.update(head_dim=arch.head_dim)
-        rope.update(mrope_interleaved=True)
-    if arch.moe:
-        text.update(num_experts=arch.moe.experts, num_experts_per_tok=arch.moe.topk, moe_intermediate_size=arch.moe.ffn)
-    tower = dict(TOWER, fullatt_block_indexes=[1], window_size=8) if case.model == "qwen2_5_vl" else TOWER_3
-    ids = dict(image_token_id=arch.vocab - 2, video_token_id=arch.vocab - 3, vision_start_token_id=arch.vocab - 4, vision_end_token_id=arch.vocab - 5)
-    return CLASSES[case.model].config_class(text_config=text, vision_config=tower, tie_word_embeddings=arch.tied, dtype=arch.dtype, **ids)
-
-
-@dataclasses.dataclass
-class Source:
-    case: Case
-    folder: pathlib.Path
-    state: dict[str, torch.Tensor]  # as transformers saves it
-    logits: torch.Tensor
-
-    @property
-    def files(self):
-        return {file.name: file.read_bytes() for file in self.folder.iterdir()}
-
-
-def release(case, folder, state):
-    """Rewrites what transformers saved as releases have it."""
-    if case.arch.moe:
-        hf_files.write_safetensors(folder, {name: tensor.transpose(1, 2).contiguous() if ".mlp.experts." in name else tensor for name, tensor in state.items()}, 2)
-        return
-    config = json.loads((folder / "config.json").read_text())
-    text = config.pop("text_config")
-    sections = text.pop("rope_parameters")["mrope_section"]
-    for key in ("model_type", "layer_types"):
-        del text[key]
-    config = text | config | dict(rope_theta=case.arch.rope_base, rope_scaling={"type": "mrope", "mrope_section": sections})
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def under_the_names_of_modules(folder, state):
-    prefixes = {"model.": "model.language_model.", "visual.": "model.visual."}
-    names = {name: next((new + name.removeprefix(old) for old, new in prefixes.items() if name.startswith(old)), name) for name in state}
-    hf_files.write_safetensors(folder, {names[name]: tensor for name, tensor in state.items()}, 2)
-
-
-def make(case, folder):
-    """Random weights, norms and biases too."""
-    made = CLASSES[case.model](config_of(case)).eval()
-    generator = torch.Generator().manual_seed(len(case.model))
-    with torch.no_grad():
-        for name, tensor in made.named_parameters():
-            noise = torch.randn(tensor.shape, generator=generator)
-            is_norm = "norm" in name and name.endswith("weight")
-            tensor.copy_(1 + 0.2 * noise if is_norm else 0.1 * noise)
-        logits = made(input_ids=torch.tensor([cases.tokens(case.arch)])).logits[0].float()
-    made.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    state = hf_files.read_safetensors(folder)
-    if case.form == "released":
-        release(case, folder, state)
-    if case.form == "modules":
-        under_the_names_of_modules(folder, state)
-    return Source(case, folder, state, logits)
-
-
 @pytest.fixture(scope="module")
 def vl(tmp_path_factory):
     made = {}
 
     def source(name):
         if name not in made:
-            made[name] = make(CASES[name], tmp_path_factory.mktemp(f"vl-{name}") / "model")
+            made[name] = qwen_vl.make(CASES[name], tmp_path_factory.mktemp(f"vl-{name}") / "model", seed=len(CASES[name].model))
         return made[name]
     return source
 
@@ -172,7 +90,7 @@ def tower(source):
     visual = {name: tensor for name, tensor in source.state.items() if "visual." in name}
     if source.case.model == "qwen2_5_vl":
         return visual
-    out = qwen3_5.vision(TOWER["num_heads"], TOWER["depth"], visual)
+    out = qwen3_5.vision(qwen_vl.HEADS, qwen_vl.BLOCKS, visual)
     merger = "deepstack_merger_list."
     out.update({name.replace("model.visual.", "vision_model.decoder.").replace(".norm.", ".patch_norm."): tensor for name, tensor in visual.items() if merger in name})
     return out

@@ -3,9 +3,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from interop import deepseek_v4_cases as v4_cases
-from oracles import deepseek_v4, deepseek_v4_names, hf_files, respell
+from interop.conftest import DATA
+from oracles import deepseek_v4, deepseek_v4_names, hf_files, nemotron_h, respell
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,26 @@ def test_a_spelling_without_mtp_keeps_its_promise(spelled):
     for what, (folder, config, options) in spelled.items():
         has_mtp = any("mtp." in name or f"layers.{config['num_hidden_layers']}." in name for name in hf_files.read_safetensors(folder))
         assert config["num_nextn_predict_layers"] == 1 and has_mtp == (options == ""), what
+
+
+def architecture(name):
+    """(config.json, its tensors as respell reads them, as torch does)"""
+    folder = DATA / "architectures" / name / "hf"
+    return *respell.read_folder(folder), hf_files.read_safetensors(folder)
+
+
+def test_experts_as_in_out():
+    config, raw, state = architecture("qwen3_vl_moe")
+    spelled = {what: tensors for what, _, tensors, _ in respell.qwen3_vl(config, raw)}["experts as [in, out]"]
+    assert spelled.keys() == state.keys()
+    for name, tensor in state.items():
+        expected = tensor.transpose(1, 2) if ".mlp.experts." in name else tensor
+        assert (spelled[name].shape, spelled[name].data) == (list(expected.shape), expected.contiguous().view(torch.uint8).numpy().tobytes()), name
+
+
+def test_transformers_reads_nemotron_h_as_its_modules(tmp_path):
+    config, raw, _ = architecture("nemotron_h")
+    spelled = {what: tensors for what, _, tensors, _ in respell.nemotron_h(config, raw)}["modules of transformers"]
+    respell.write_folder(DATA / "architectures" / "nemotron_h" / "hf", tmp_path / "hf", config, spelled)
+    recorded = load_file(DATA / "architectures" / "nemotron_h" / "logits.safetensors")
+    assert torch.equal(nemotron_h.logits(tmp_path / "hf", recorded["input_ids"].tolist()), recorded["logits"])

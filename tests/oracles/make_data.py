@@ -6,14 +6,17 @@ OUT/requested_keys/*.txt      for each model and layer spec, every key a default
                               of TransformerEngine and megatron-core, found here and nowhere written down.
 OUT/mistral/hf                a Mistral with a window of 8 tokens and random weights, as transformers saves it; the tokenizer of the others
 OUT/architectures/*/hf        a small model of each architecture that has no other checkpoint in data/, random weights, as transformers saves it
+OUT/architectures/*/logits.safetensors
+                              what transformers computes of it in F32, for `causeway verify --reference-logits`
 OUT/glm4_moe/hf               a GLM-4.5 with a dense layer, two with experts and a multi-token prediction depth, random weights; that tokenizer
 """
+import dataclasses
 import os
 import pathlib
 import shutil
 import sys
 
-from oracles import fixture_weights, hf_files, hf_models, mimo
+from oracles import fixture_weights, hf_files, hf_models, ling, mimo, nemotron_h, qwen_vl, recorded
 from oracles.arch import Index, Mla, Moe, awkward
 from oracles.layout import Layout
 from oracles.pool import Pool
@@ -49,10 +52,12 @@ _PLAIN_LATENT = dict(_LATENT, mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_
 _SOFTMAX = Moe(experts=4, topk=2, ffn=20)
 _SIGMOID = Moe(experts=3, topk=2, ffn=12, dense=(0,), shared=1, score_groups=1, chosen_groups=1, scaling=2.5)
 _GROUPS = Moe(experts=8, topk=4, ffn=8, dense=(0,), shared=1, score_groups=4, chosen_groups=2, scaling=2.5)
+_ONE_A_TOKEN = Moe(experts=3, topk=1, ffn=20, dense=(0,), shared=1, normalized=False)
+_TEXT = dict(_SMALL, vocab=90)  # so that the recorded prompt has none of the tokens that stand for images
 _GEMMA = dict(_SMALL, tied=True, eps=1e-6)
 _TWO_BASES = dict(full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0), sliding_attention=dict(rope_type="default", rope_theta=1e4))
 
-# Architectures without another checkpoint in data/: {folder: model}
+# Architectures without another checkpoint in data/: {folder: model}. The place of a model is its seed, so that a new one comes last.
 ARCHITECTURES = {
     "deepseek_v2": awkward("deepseek_v2", **dict(_LATENT, mla=Mla(q_rank=24, kv_rank=20, nope=12, rope=8, v_head=10, mscale=0.707, mscale_all_dim=0.707)),
                            moe=Moe(experts=8, topk=2, ffn=12, dense=(0,), shared=1, score_groups=4, chosen_groups=2, scaling=3.0, greedy=True)),
@@ -74,7 +79,15 @@ ARCHITECTURES = {
     "qwen2_moe": awkward("qwen2_moe", **_SMALL, moe=Moe(experts=4, topk=2, ffn=20, gated_ffn=28, normalized=False)),
     "seed_oss": awkward("seed_oss", **_SMALL, eps=1e-6, rope_base=1e7),
     "starcoder2": awkward("starcoder2", **dict(_SMALL, tied=True)),
+    "bailing_moe_v2": awkward("glm4_moe", **_SMALL, mtp=1, moe=_GROUPS),
+    "llama4": awkward("llama4_text", **dict(_SMALL, layers=4, ffn=24), rope_base=5e5, moe=_ONE_A_TOKEN),
+    "nemotron_h": dict(pattern="ME*-", latent=16, kinds="*E", depths=1),
+    "qwen2_5_vl": qwen_vl.Case("qwen2_5_vl", awkward("qwen2", **_TEXT, rope_base=1e6), (2, 1, 1), width=12),
+    "qwen3_vl": qwen_vl.Case("qwen3_vl", awkward("qwen3", **_TEXT, rope_base=5e6), (2, 1, 1), width=12),
+    "qwen3_vl_moe": qwen_vl.Case("qwen3_vl_moe", awkward("qwen3_moe", **_TEXT, rope_base=5e6, moe=_SOFTMAX), (2, 1, 1), width=12),
 }
+# Those that transformers does not have: made of another class, whose tensors then get their own names.
+RENAMED = {"bailing_moe_v2": ling, "mimo": mimo}
 
 
 def make_folder(pool, root, name):
@@ -101,14 +114,30 @@ def make_glm4_moe(folder):
     copy_tokenizer(folder)
 
 
-def make_architecture(name, folder):
-    arch, seed = ARCHITECTURES[name], 60 + sorted(ARCHITECTURES).index(name)
+def make_decoder(name, arch, folder, seed):
+    """Returns the recorded prompt's logits, those of each MTP depth included where transformers' MtpModel knows the layer."""
     state = hf_files.read_safetensors(hf_models.save(hf_models.model(arch, seed=seed), folder))
     mtp = hf_files.mtp_tensors(arch, state, seed=seed)
-    if name == "mimo":
-        mimo.make(folder, arch, state, mtp, files=2)
-    elif mtp:
+    if mtp:
         hf_files.write_safetensors(folder, {**state, **mtp}, files=2)
+    known = dataclasses.replace(arch, mtp=0) if arch.family == "qwen2" else arch
+    logits = hf_models.logits_with_mtp(known, folder, recorded.tokens(arch.vocab))
+    if name in RENAMED:
+        RENAMED[name].make(folder, arch, state, mtp, files=2)
+    return logits
+
+
+def make_architecture(name, folder):
+    model, seed, hf = ARCHITECTURES[name], 60 + list(ARCHITECTURES).index(name), os.path.join(folder, "hf")
+    if isinstance(model, qwen_vl.Case):
+        vocab, logits = model.arch.vocab, [qwen_vl.make(model, hf, seed).logits]
+    elif name == "nemotron_h":
+        nemotron_h.make(hf, seed=seed, **model)
+        vocab = nemotron_h.CONFIG["vocab_size"]
+        logits = [nemotron_h.logits(hf, recorded.tokens(vocab))]
+    else:
+        vocab, logits = model.vocab, make_decoder(name, model, hf, seed)
+    recorded.write(os.path.join(folder, "logits.safetensors"), recorded.tokens(vocab), logits)
 
 
 def copy_tokenizer(folder):
@@ -133,5 +162,5 @@ if __name__ == "__main__":
         pool.close()
     make_mistral(os.path.join(sys.argv[1], "mistral", "hf"))
     for architecture in ARCHITECTURES:
-        make_architecture(architecture, os.path.join(sys.argv[1], "architectures", architecture, "hf"))
+        make_architecture(architecture, os.path.join(sys.argv[1], "architectures", architecture))
     make_glm4_moe(os.path.join(sys.argv[1], "glm4_moe", "hf"))

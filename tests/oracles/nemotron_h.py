@@ -41,8 +41,8 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
     config = transformers.NemotronHConfig(**CONFIG, hybrid_override_pattern=pattern, moe_latent_size=latent)
     model = transformers.NemotronHForCausalLM(config)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(1 + 0.2 * torch.randn(parameter.shape) if "norm" in name else 0.2 * torch.randn(parameter.shape))
+        for name, tensor in model.state_dict().items():  # the router's bias too, which is no parameter
+            tensor.copy_(1 + 0.2 * torch.randn(tensor.shape) if "norm" in name else 0.2 * torch.randn(tensor.shape))
     model.to(torch.bfloat16).save_pretrained(folder)
     state = hf_files.read_safetensors(folder)
     state |= depth_tensors(state, pattern, kinds, depths, seed + 1)
@@ -57,3 +57,10 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
         written["mtp_layers_block_type"] = [words[kind] for kind in kinds]
     file.write_text(json.dumps(written, indent=2))
     return state
+
+
+def logits(folder, tokens):
+    """[tokens, vocab] of the main model in fp32, by transformers' path without kernels."""
+    model = transformers.NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        return model(torch.tensor([tokens]), use_cache=False).logits[0]

@@ -6,8 +6,9 @@
    need, tab-separated. PLAIN_HF_DIR: the same weights without quantization, for spellings that stack experts.
 2. Every architecture: without `model.` before the names, as a bare model is saved. DeepSeek-V4: deepseek_v4_names.
 3. Every mixture of experts: the experts of the decoder and of MTP in one tensor or one by one, each as it likes; Hy3 and MiniMax-M2 under
-   the names of transformers' modules, which have them in one.
-4. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
+   the names of transformers' modules, which have them in one; Qwen3-VL's also as [in, out].
+4. Qwen2.5-VL and Qwen3-VL: the text model below another prefix than the tower, or alone. Nemotron-H: transformers' prefix and modules.
+5. Qwen2 and Mixtral have no bundled checkpoint: made of Qwen3's tensors by their names, biases being the first elements of the weights.
 
 Needs nothing but Python.
 """
@@ -196,10 +197,62 @@ def as_minimax_m2_modules(config, tensors):
     return "modules of transformers", config, with_experts(renamed, True, True, lambda name: False), ""
 
 
+def transposed(tensor):
+    """[experts, columns, rows]"""
+    experts, rows, columns = tensor.shape
+    size = SIZES[tensor.dtype]
+    places = (size * ((expert * rows + row) * columns + column) for expert in range(experts) for column in range(columns) for row in range(rows))
+    return Tensor(tensor.dtype, [experts, columns, rows], b"".join(tensor.data[place : place + size] for place in places))
+
+
+def forms_of_experts(tensors):
+    """(what, tensors) of each: as they are, and where there are experts, as [in, out] and one by one."""
+    yield "", tensors
+    if any(map(_PACKED.fullmatch, tensors)):
+        yield ", experts as [in, out]", {name: transposed(tensor) if _PACKED.fullmatch(name) else tensor for name, tensor in tensors.items()}
+        yield ", experts one by one", with_experts(tensors, False, False, lambda name: False)
+
+
+def qwen3_vl(config, tensors):
+    alone = {**config["text_config"], "architectures": config["architectures"], "tie_word_embeddings": config["tie_word_embeddings"]}
+    for what, spelled in forms_of_experts(tensors):
+        if what:
+            yield what.removeprefix(", "), config, spelled, ""
+        yield "names without model." + what, *bare(config, spelled)[1:]
+        text = {name.replace("model.language_model.", "model."): tensor for name, tensor in spelled.items() if ".visual." not in name}
+        yield "the text model alone" + what, alone, text, ""
+
+
+def qwen2_5_vl(config, tensors):
+    prefixes = {"modules of transformers": ("model.language_model.", "model.visual."), "names without model.": ("language_model.", "visual.")}
+    for what, (text, tower) in prefixes.items():
+        yield what, config, {re.sub("^visual[.]", tower, re.sub("^model[.]", text, name)): tensor for name, tensor in tensors.items()}, ""
+
+
+def nemotron_h(config, tensors):
+    expert = re.compile(r"(.*\.mixer\.experts\.)(\d+)\.(up_proj|down_proj)\.weight")
+    renamed = {re.sub("^backbone[.]", "model.", name): tensor for name, tensor in tensors.items()}
+    modules, parts = {}, {}
+    for name, tensor in renamed.items():
+        if match := expert.fullmatch(name):
+            parts.setdefault(match[1] + match[3], []).append((int(match[2]), tensor))
+        else:
+            modules[name] = tensor
+    modules |= {name: Joins.stack([tensor for _, tensor in sorted(each, key=lambda pair: pair[0])]) for name, each in parts.items()}
+    yield "names below model.", config, renamed, ""
+    yield "modules of transformers", config, modules, ""
+    yield bare(config, renamed)
+
+
 def with_bare(what, config, tensors, options):
     yield what, config, tensors, options
     _, _, tensors, options = bare(config, tensors)
     yield f"{what}, without model.", config, tensors, options
+
+
+# {architecture: its spellings}, where there are no others
+OWN = {"Qwen2_5_VLForConditionalGeneration": qwen2_5_vl, "Qwen3VLForConditionalGeneration": qwen3_vl, "Qwen3VLMoeForConditionalGeneration": qwen3_vl,
+       "NemotronHForCausalLM": nemotron_h}
 
 
 def spellings(source, plain):
@@ -207,6 +260,8 @@ def spellings(source, plain):
     architecture = source[0]["architectures"][0]
     if architecture == "DeepseekV4ForCausalLM":
         yield from deepseek_v4(source, plain)
+    elif architecture in OWN:
+        yield from OWN[architecture](*source)
     elif architecture.startswith(("Qwen3_5Moe", "Qwen3Next", "Qwen3Moe", "Qwen2Moe", "Olmoe", "DeepseekV2", "DeepseekV3", "Glm4Moe", "GlmMoe")):
         yield from mixtures(source, plain)
     else:

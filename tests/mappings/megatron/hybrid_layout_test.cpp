@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "bridge/io/base/error.h"
+#include "tests/refusal.h"
 
 namespace mappings {
 namespace {
@@ -21,13 +22,7 @@ Json gpt_fields(const char* more) {
 
 template <typename Call>
 std::string unsupported_by(const Call& call) {
-  try {
-    call();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUnsupported) << error.message();
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { call(); }, bridge::Code::kUnsupported);
 }
 
 TEST(HybridLayout, APairOfLayersForEach) {

@@ -9,6 +9,7 @@
 #include "mappings/table/registry.h"
 #include "mappings/table/table.h"
 #include "mappings/table/table_text.h"
+#include "tests/refusal.h"
 
 namespace mappings {
 namespace {
@@ -56,13 +57,7 @@ Table parse(const std::string& body) {
 }
 
 std::string refusal(const std::string& body) {
-  try {
-    parse(body);
-  } catch (const bridge::Error& e) {
-    EXPECT_EQ(e.code(), bridge::Code::kBadInput);
-    return e.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { parse(body); }, bridge::Code::kBadInput);
 }
 
 TEST(Fragments, ListsAreJoinedAndOwnMembersWinInPlace) {

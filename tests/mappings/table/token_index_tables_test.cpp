@@ -8,6 +8,7 @@
 #include "bridge/io/base/error.h"
 #include "tests/mappings/table/configs.h"
 #include "tests/mappings/table/small_models.h"
+#include "tests/refusal.h"
 
 namespace mappings {
 namespace {
@@ -77,13 +78,7 @@ TEST(SparseLatentTables, LayersOfGlmShareAnIndex) {
 }
 
 std::string refusal(const Json& config) {
-  try {
-    bound(config);
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { bound(config); }, bridge::Code::kUnsupported);
 }
 
 TEST(SparseLatentTables, WhatMegatronCannotShare) {

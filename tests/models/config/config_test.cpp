@@ -12,6 +12,7 @@
 #include "models/model/tensor_id.h"
 #include "tests/io/file/memory_file.h"
 #include "tests/mappings/table/listed_tensors.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -22,17 +23,6 @@ ModelConfig hf(const std::string& json) {
 
 ModelConfig megatron(const std::string& yaml) {
   return megatron_model_config(megatron_settings(yaml));
-}
-
-template <typename Read>
-std::string refusal(const Read& read, bridge::Code code) {
-  try {
-    read();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), code) << error.message();
-    return error.message();
-  }
-  return "accepted";
 }
 
 void expect_same_model(const std::string& config_json, const std::string& run_config) {
@@ -83,8 +73,9 @@ TEST(HfArchitecture, IsThatOfTheClassElseOfTheType) {
        {R"({"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v41"})",
         R"({"architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen4_exp"})",
         R"({"architectures": ["FSDPDeepseekV3ForCausalLM"], "model_type": "kimi_k2"})"}) {
-    EXPECT_NE(refusal([&] { chosen(json); }, bridge::Code::kUnsupported).find("model_type"),
-              std::string::npos);
+    EXPECT_NE(
+        bridge::refusal_of([&] { chosen(json); }, bridge::Code::kUnsupported).find("model_type"),
+        std::string::npos);
   }
 }
 
@@ -187,7 +178,8 @@ TEST(HfConfig, DeepseekV4) {
 TEST(HfConfig, DeepseekV4Refusals) {
   const auto with = [](const std::string& more, bridge::Code code) {
     const std::string config(kDeepseekV4);
-    return refusal([&] { hf(config.substr(0, config.rfind('}')) + "," + more + "}"); }, code);
+    return bridge::refusal_of([&] { hf(config.substr(0, config.rfind('}')) + "," + more + "}"); },
+                              code);
   };
   EXPECT_EQ(with(R"("dspark_block_size": 4)", bridge::Code::kUnsupported),
             "config.json: dspark_block_size: the draft model DSpark is not computed here");
@@ -215,7 +207,7 @@ constexpr const char* kLlama = R"({
 
 TEST(HfConfig, Refusals) {
   const auto with = [](const std::string& more, bridge::Code code = bridge::Code::kBadInput) {
-    return refusal([&] { hf(kLlama + more + "}"); }, code);
+    return bridge::refusal_of([&] { hf(kLlama + more + "}"); }, code);
   };
   EXPECT_EQ(with(""), "accepted");
   EXPECT_EQ(with(R"(, "num_key_value_heads": null)"), "accepted");
@@ -241,9 +233,10 @@ TEST(HfConfig, Refusals) {
             "linear, llama3 and yarn are)");
   EXPECT_EQ(with(R"(, "hidden_act": "gelu")", bridge::Code::kUnsupported),
             "config.json: hidden_act: silu is the one that is computed here");
-  EXPECT_EQ(refusal([] { hf(R"({"model_type": "gpt2"})"); }, bridge::Code::kUnsupported),
+  EXPECT_EQ(bridge::refusal_of([] { hf(R"({"model_type": "gpt2"})"); }, bridge::Code::kUnsupported),
             "config.json: model_type: there is no forward pass for 'gpt2'");
-  EXPECT_EQ(refusal([] { hf("[]"); }, bridge::Code::kBadInput), "config.json: not an object");
+  EXPECT_EQ(bridge::refusal_of([] { hf("[]"); }, bridge::Code::kBadInput),
+            "config.json: not an object");
 }
 
 constexpr const char* kModel = R"(model:
@@ -260,7 +253,7 @@ constexpr const char* kModel = R"(model:
 
 TEST(MegatronConfig, Refusals) {
   const auto with = [](const std::string& more, bridge::Code code = bridge::Code::kBadInput) {
-    return refusal([&] { megatron(kModel + more); }, code);
+    return bridge::refusal_of([&] { megatron(kModel + more); }, code);
   };
   EXPECT_EQ(with("  num_layers: 2\n"), "accepted");
   EXPECT_EQ(with(""), "run_config.yaml: model: num_layers: missing");
@@ -298,11 +291,11 @@ TEST(MegatronConfig, Refusals) {
   EXPECT_EQ(with("  num_layers: 1\n  window_size: [4, 4]\n", bridge::Code::kUnsupported),
             "run_config.yaml: model: window_size: (tokens before, 0) is the form that is computed "
             "here");
-  EXPECT_EQ(refusal([] { megatron("tokenizer: {}"); }, bridge::Code::kBadInput),
+  EXPECT_EQ(bridge::refusal_of([] { megatron("tokenizer: {}"); }, bridge::Code::kBadInput),
             "run_config.yaml: no model section");
-  EXPECT_EQ(refusal([] { megatron("- 1"); }, bridge::Code::kBadInput),
+  EXPECT_EQ(bridge::refusal_of([] { megatron("- 1"); }, bridge::Code::kBadInput),
             "run_config.yaml: no model section");
-  EXPECT_NE(refusal([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
+  EXPECT_NE(bridge::refusal_of([] { megatron("model: ["); }, bridge::Code::kBadInput), "accepted");
 }
 
 // The same tensors but for the head, which only dev's hyper-connections have.
@@ -339,7 +332,7 @@ TEST(MegatronConfig, DepthsWithoutLayers) {
   o_lora_rank: 4
   num_moe_experts: 4
 )";
-  EXPECT_EQ(refusal([&] { megatron(yaml); }, bridge::Code::kBadInput),
+  EXPECT_EQ(bridge::refusal_of([&] { megatron(yaml); }, bridge::Code::kBadInput),
             "run_config.yaml: model: no layers");
 }
 
@@ -352,7 +345,7 @@ TEST(MegatronConfig, PairsOfAHybridModel) {
 )");
   EXPECT_EQ(describe(gpt), describe(hybrid));
   const auto with = [&](const std::string& more) {
-    return refusal([&] { megatron(model + more); }, bridge::Code::kUnsupported);
+    return bridge::refusal_of([&] { megatron(model + more); }, bridge::Code::kUnsupported);
   };
   EXPECT_EQ(with("  num_layers: 4\n  hybrid_layer_pattern: M-*E\n"),
             "run_config.yaml: model: hybrid_layer_pattern: 'M-' at 0: pairs *- and *E (attention, "
@@ -373,7 +366,7 @@ TEST(MegatronConfig, AliasesDoNotGrow) {
     yaml += "]\n";
   }
   yaml += "model: {x: *a11}\n";
-  EXPECT_EQ(refusal([&] { megatron(yaml); }, bridge::Code::kBadInput),
+  EXPECT_EQ(bridge::refusal_of([&] { megatron(yaml); }, bridge::Code::kBadInput),
             "run_config.yaml: too many values");
 }
 

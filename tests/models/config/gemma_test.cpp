@@ -9,6 +9,7 @@
 #include "bridge/io/base/json_strict.h"
 #include "models/hf/config.h"
 #include "models/megatron/config.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -89,12 +90,7 @@ TEST(Gemma, Gemma3IsTheSameInBothViews) {
 }
 
 std::string refusal(const std::string& more) {
-  try {
-    megatron(more);
-  } catch (const bridge::Error& error) {
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { megatron(more); });
 }
 
 TEST(Gemma, WhatIsNotComputedIsRefused) {

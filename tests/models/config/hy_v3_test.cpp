@@ -9,6 +9,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -30,13 +31,7 @@ std::string kinds(const std::string& more) {
 }
 
 std::string refusal(const std::string& more, bridge::Code code) {
-  try {
-    hy(more);
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { hy(more); }, code);
 }
 
 TEST(HyV3, DefaultsOfTheClass) {

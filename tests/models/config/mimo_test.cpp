@@ -8,6 +8,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -37,13 +38,8 @@ TEST(MiMo, AsReleased) {
 }
 
 TEST(MiMo, RefusesAWindow) {
-  try {
-    mimo(R"(, "use_sliding_window": true)");
-    FAIL() << "accepted";
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
-    EXPECT_NE(error.message().find("use_sliding_window"), std::string::npos);
-  }
+  bridge::expect_error(bridge::Code::kUnsupported, "use_sliding_window",
+                       [&] { mimo(R"(, "use_sliding_window": true)"); });
 }
 
 TEST(MiMo, Depths) {

@@ -9,6 +9,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -26,13 +27,7 @@ GroupedAttention attention_of(const std::string& more) {
 }
 
 std::string refusal(const std::string& more, bridge::Code code) {
-  try {
-    mistral(more);
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { mistral(more); }, code);
 }
 
 TEST(Mistral, AsReleased) {

@@ -8,6 +8,7 @@
 #include "bridge/io/base/json_strict.h"
 #include "models/hf/config.h"
 #include "models/model/tensor_id.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -25,12 +26,7 @@ GroupedAttention attention_of(const std::string& type, const std::string& more, 
 }
 
 std::string refusal(const std::string& type, const std::string& more) {
-  try {
-    model(type, more);
-  } catch (const bridge::Error& error) {
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { model(type, more); });
 }
 
 // The shapes of OlmoeAttention's and MiniMaxM2Attention's q_norm and k_norm.

@@ -8,6 +8,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/base/json_strict.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -23,13 +24,7 @@ std::string compressed(const std::string& weights) {
 }
 
 std::string refusal(const std::string& quantization) {
-  try {
-    block_of(quantization);
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { block_of(quantization); }, bridge::Code::kUnsupported);
 }
 
 constexpr int64_t kAll = HfBlock::kAll;

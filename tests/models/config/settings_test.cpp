@@ -6,22 +6,13 @@
 #include "bridge/io/base/json_strict.h"
 #include "models/hf/config.h"
 #include "models/megatron/config.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
 
 ModelConfig hf(const std::string& json) {
   return hf_model_config(Settings("config.json", bridge::parse_json(json)));
-}
-
-template <typename Read>
-std::string refusal(const Read& read) {
-  try {
-    read();
-  } catch (const bridge::Error& error) {
-    return error.message();
-  }
-  return "accepted";
 }
 
 std::string sized(const std::string& type, const std::string& more) {
@@ -77,7 +68,8 @@ TEST(HfConfig, ExpertsOfQwen3_5AreEverywhereOrNowhere) {
 }
 
 TEST(HfConfig, SettingsOfSingleLayersAreRefused) {
-  EXPECT_EQ(refusal([] { hf(sized("llama", R"(, "per_layer_config": {"0": {"head_dim": 4}})")); }),
+  EXPECT_EQ(bridge::refusal_of(
+                [] { hf(sized("llama", R"(, "per_layer_config": {"0": {"head_dim": 4}})")); }),
             "config.json: per_layer_config: settings of single layers are not read here");
 }
 
@@ -112,9 +104,9 @@ TEST(MegatronConfig, LayersWithoutPositions) {
   EXPECT_EQ(turned("null"), "turned turned ");
   EXPECT_EQ(turned("2"), "turned plain ");
   EXPECT_EQ(turned("[1, 0]"), "plain turned ");
-  EXPECT_EQ(refusal([&] { turned("[0]"); }),
+  EXPECT_EQ(bridge::refusal_of([&] { turned("[0]"); }),
             "run_config.yaml: model: no_rope_freq: none for layer 1");
-  EXPECT_EQ(refusal([&] {
+  EXPECT_EQ(bridge::refusal_of([&] {
               megatron(common + "  num_moe_experts: 4\n  moe_apply_probs_on_input: true\n");
             }),
             "run_config.yaml: model: moe_apply_probs_on_input: Megatron-Core takes it with "
@@ -131,10 +123,12 @@ TEST(MegatronConfig, WhatIsNotComputedIsRefused) {
         "moe_shared_expert_glu_interleave_size: 32", "rotary_base_per_layer: [1.0e4, 1.0e6]"}) {
     const std::string name = line.substr(0, line.find(':'));
     const std::string message =
-        refusal([&] { megatron("  position_embedding_type: rope\n  " + line + "\n"); });
+        bridge::refusal_of([&] { megatron("  position_embedding_type: rope\n  " + line + "\n"); });
     EXPECT_EQ(message.rfind("run_config.yaml: model: " + name + ": ", 0), 0U) << message;
   }
-  const auto ropes = [](const std::string& more) { return refusal([&] { megatron(more); }); };
+  const auto ropes = [](const std::string& more) {
+    return bridge::refusal_of([&] { megatron(more); });
+  };
   EXPECT_EQ(ropes("  position_embedding_type: rope\n  rope_scaling: true\n"
                   "  seq_len_interpolation_factor: 2.0\n"),
             "run_config.yaml: model: seq_len_interpolation_factor: not computed with rope_scaling");
@@ -193,10 +187,10 @@ TEST(MegatronConfig, SinksAndExpertsWithBiases) {
   EXPECT_EQ(mlp.limit, 7);
   EXPECT_EQ(mlp.gain, 1.702);
   EXPECT_EQ(mlp.offset, 1);
-  EXPECT_EQ(refusal([] { megatron_model_config(megatron_settings(kClampedExperts)); }),
+  EXPECT_EQ(bridge::refusal_of([] { megatron_model_config(megatron_settings(kClampedExperts)); }),
             "run_config.yaml: model: activation_func: quick_gelu is computed for experts only");
   const std::string shared = experts + "  moe_shared_expert_intermediate_size: 6\n";
-  EXPECT_EQ(refusal([&] { megatron_model_config(megatron_settings(shared)); }),
+  EXPECT_EQ(bridge::refusal_of([&] { megatron_model_config(megatron_settings(shared)); }),
             "run_config.yaml: model: add_bias_linear: shared experts with biases are not computed "
             "here");
 }
@@ -210,12 +204,12 @@ TEST(MegatronConfig, LatentAttention) {
   };
   EXPECT_EQ(rank(megatron(rope)), 512);
   EXPECT_EQ(rank(megatron(rope + "  q_lora_rank: null\n")), 0);
-  EXPECT_EQ(refusal([] { megatron(kLatent); }),
+  EXPECT_EQ(bridge::refusal_of([] { megatron(kLatent); }),
             "run_config.yaml: model: position_embedding_type: learned positions are not computed "
             "here");
   for (const std::string line :
        {"rotary_interleaved: true", "window_size: [3, 0]", "softmax_scale: 0.3"}) {
-    EXPECT_NE(refusal([&] { megatron(rope + "  " + line + "\n"); }), "accepted") << line;
+    EXPECT_NE(bridge::refusal_of([&] { megatron(rope + "  " + line + "\n"); }), "accepted") << line;
   }
 }
 
@@ -255,7 +249,7 @@ TEST(MegatronConfig, IndexOfLatentAttention) {
   EXPECT_EQ(std::get<LatentAttention>(with_mtp.mtp.at(0).attention).index.heads, 3);
 
   const auto refused = [&](const std::string& more) {
-    return refusal([&] { megatron(sparse + more); });
+    return bridge::refusal_of([&] { megatron(sparse + more); });
   };
   EXPECT_EQ(
       refused("  dsa_indexer_scoring_relu: false\n"),

@@ -9,6 +9,7 @@
 #include "models/hf/architectures.h"
 #include "models/hf/config.h"
 #include "models/hf/names.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -25,12 +26,7 @@ LatentAttention attention_of(const std::string& type, const std::string& more, s
 }
 
 std::string refusal(const std::string& type, const std::string& more) {
-  try {
-    read(type, more);
-  } catch (const bridge::Error& error) {
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { read(type, more); });
 }
 
 TEST(DeepseekV32, DefaultsOfTheClass) {

@@ -10,6 +10,7 @@
 #include "bridge/io/base/error.h"
 #include "models/megatron/training.h"
 #include "models/model/model_config.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -20,13 +21,7 @@ Settings settings(const char* text) {
 
 template <typename Read>
 void expect_unsupported(const Read& read, const char* text, const char* name) {
-  try {
-    read(settings(text));
-    FAIL() << text;
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
-    EXPECT_NE(error.message().find(name), std::string::npos) << error.message();
-  }
+  bridge::expect_error(bridge::Code::kUnsupported, name, [&] { read(settings(text)); });
 }
 
 TEST(MegatronTraining, ReadsTheLossSettings) {

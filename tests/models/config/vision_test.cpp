@@ -16,6 +16,7 @@
 #include "models/megatron/vision.h"
 #include "models/model/vision_tensors.h"
 #include "tests/mappings/table/listed_tensors.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -30,13 +31,7 @@ std::optional<VisionTower> megatron(const std::string& model) {
 
 template <typename Read>
 std::string refusal(const Read& read, bridge::Code code = bridge::Code::kBadInput) {
-  try {
-    read();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), code) << error.message();
-    return error.message();
-  }
-  return "accepted";
+  return bridge::refusal_of([&] { read(); }, code);
 }
 
 constexpr VisionTower kSmall = {.blocks = 1,

@@ -8,7 +8,9 @@
 #include "models/forward/mlp.h"
 #include "models/forward/norm.h"
 #include "models/forward/summary.h"
+#include "tests/models/forward/small_compressed_attention.h"
 #include "tests/models/stored_weights.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -16,25 +18,9 @@ namespace {
 constexpr NormConfig kNorm = {NormKind::kScaleThenCast, 1e-3};
 constexpr HyperConnections kHyper = {3, 5, 1e-3};
 
-CompressedAttention sliding_attention() {
-  CompressedAttention attention;
-  attention.heads = 6;
-  attention.head_dim = 16;
-  attention.rope_dim = 4;
-  attention.q_rank = 10;
-  attention.window = 5;
-  attention.output_groups = 3;
-  attention.output_rank = 4;
-  attention.rotary.layout = RotaryLayout::kPairs;
-  attention.rotary.channels = 4;
-  attention.rotary.base = 50;
-  return attention;
-}
-
 CompressedAttention attention_with_summaries(int64_t ratio) {
-  CompressedAttention attention = sliding_attention();
+  CompressedAttention attention = small_compressed_attention(300);
   attention.ratio = ratio;
-  attention.rotary.base = 300;
   attention.rotary.scaling = RotaryScaling::kYarn;
   attention.rotary.factor = 4;
   attention.rotary.original_positions = 16;
@@ -46,10 +32,7 @@ CompressedAttention attention_with_summaries(int64_t ratio) {
 
 CompressedAttention sparse_attention() {
   CompressedAttention attention = attention_with_summaries(4);
-  attention.overlapping = true;
-  attention.index_heads = 9;
-  attention.index_dim = 8;
-  attention.index_chosen = 3;
+  choose_summaries(attention, 4);
   return attention;
 }
 
@@ -67,7 +50,7 @@ void expect_attention(const std::string& name, const CompressedAttention& config
 }
 
 TEST(CompressedAttention, Window) {
-  expect_attention("sliding", sliding_attention());
+  expect_attention("sliding", small_compressed_attention(50));
 }
 
 TEST(CompressedAttention, OverlappingSummariesWithAnIndex) {
@@ -99,7 +82,7 @@ TEST(CompressedAttention, EveryChoiceShows) {
   changed = sparse_attention();
   changed.rotary.scaling = RotaryScaling::kNone;
   EXPECT_TRUE(differs("sparse", changed));
-  changed = sliding_attention();
+  changed = small_compressed_attention(50);
   changed.window = 6;
   EXPECT_TRUE(differs("sliding", changed));
 }
@@ -178,15 +161,9 @@ TEST(LimitedExperts, ATableThatNamesNoExpertIsRefused) {
   MixtureOfExperts config = limited_experts();
   config.router.by_token = true;
   config.router.experts = 3;
-  try {
-    mlp_difference("hashed", config);
-    FAIL() << "accepted";
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kBadInput);
-    EXPECT_NE(error.message().find("layers.0.router_table has numbers that are not in 0 to 2"),
-              std::string::npos)
-        << error.message();
-  }
+  bridge::expect_error(bridge::Code::kBadInput,
+                       "layers.0.router_table has numbers that are not in 0 to 2",
+                       [&] { mlp_difference("hashed", config); });
 }
 
 }  // namespace

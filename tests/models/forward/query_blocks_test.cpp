@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "models/forward/attention.h"
+#include "tests/models/forward/small_compressed_attention.h"
 #include "tests/models/stored_weights.h"
 
 namespace models {
@@ -110,22 +111,8 @@ TEST(QueryBlocks, SeeWhatTheyMay) {
 // In DeepSeek-V4, the first tokens of a long prompt give the same result as they give alone, in one
 // block.
 TEST(QueryBlocks, OfCompressedAttention) {
-  CompressedAttention config;
-  config.heads = 6;
-  config.head_dim = 16;
-  config.rope_dim = 4;
-  config.q_rank = 10;
-  config.window = 5;
-  config.output_groups = 3;
-  config.output_rank = 4;
-  config.rotary.layout = RotaryLayout::kPairs;
-  config.rotary.channels = 4;
-  config.rotary.base = 300;
-  config.ratio = 4;
-  config.overlapping = true;
-  config.index_heads = 9;
-  config.index_dim = 8;
-  config.index_chosen = 3;
+  CompressedAttention config = small_compressed_attention(300);
+  choose_summaries(config, 4);
   StoredWeights weights("deepseek_v4.safetensors", "sparse");
   constexpr NormConfig kNorm = {NormKind::kScaleThenCast, 1e-3};
   const at::Tensor x = spread({1, 4000, weights.whole("x").size(2)}, 0.4);

@@ -13,6 +13,7 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/hf/safetensors.h"
 #include "models/weights/tensor_bytes.h"
+#include "tests/refusal.h"
 #include "tests/temp_dir.h"
 
 namespace models {
@@ -144,13 +145,7 @@ TEST(Batch, WhatIsRefused) {
   for (const Case& one : cases) {
     BatchTensors tensors = given();
     one.change(tensors);
-    try {
-      batch_of(tensors);
-      ADD_FAILURE() << one.what;
-    } catch (const bridge::Error& error) {
-      EXPECT_EQ(error.code(), one.code) << one.what;
-      EXPECT_NE(error.message().find(one.what), std::string::npos) << error.message();
-    }
+    bridge::expect_error(one.code, one.what, [&] { batch_of(tensors); });
   }
 }
 
@@ -169,13 +164,7 @@ class BatchFile : public testing::Test {
   }
 
   void expect_refused(const std::string& content, const std::string& what) {
-    try {
-      read(write(content));
-      ADD_FAILURE() << content;
-    } catch (const bridge::Error& error) {
-      EXPECT_EQ(error.code(), bridge::Code::kBadInput) << content;
-      EXPECT_NE(error.message().find(what), std::string::npos) << error.message();
-    }
+    bridge::expect_error(bridge::Code::kBadInput, what, [&] { read(write(content)); });
   }
 
   bridge::FileSystem& fs_ = bridge::real_file_system();

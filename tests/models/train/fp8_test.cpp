@@ -18,6 +18,7 @@
 #include "bridge/io/base/error.h"
 #include "models/train/fp8_linears.h"
 #include "tests/models/train/made_step.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -177,13 +178,7 @@ TEST(Fp8Linears, SecondRunsRoundAsTheirFirst) {
 }
 
 void expect_internal_error(const std::string& text, const std::function<void()>& run) {
-  try {
-    run();
-    FAIL();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kInternal);
-    EXPECT_NE(error.message().find(text), std::string::npos) << error.message();
-  }
+  bridge::expect_error(bridge::Code::kInternal, text, [&] { run(); });
 }
 
 // Fresh scales would round otherwise than the first run, and without a word; so there are none.

@@ -9,6 +9,7 @@
 
 #include "bridge/io/base/error.h"
 #include "tests/models/train/made_step.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -157,13 +158,8 @@ TEST(Recompute, KeepsLess) {
 TEST(Recompute, SeveralLayersAtOnce) {
   ModelConfig config = mixed_config();
   const Batch batch = padded_batch(config);
-  try {
-    made_step(config, batch, options_of("full:2"));
-    FAIL();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kUsage);
-    EXPECT_NE(error.message().find("multi-token prediction"), std::string::npos);
-  }
+  bridge::expect_error(bridge::Code::kUsage, "multi-token prediction",
+                       [&] { made_step(config, batch, options_of("full:2")); });
   config.mtp.clear();
   const MadeStep kept = made_step(config, batch, options_of("none"));
   for (const char* mode : {"full:2", "full:3", "full:9"}) {

@@ -10,6 +10,7 @@
 #include "bridge/io/base/error.h"
 #include "models/forward/sequences.h"
 #include "models/train/context_parallel.h"
+#include "tests/refusal.h"
 
 namespace models {
 namespace {
@@ -83,13 +84,7 @@ TEST(Rolling, PlacesBeginAgain) {
 }
 
 void expect_refused(const Offsets& offsets, int64_t tokens, const std::string& what) {
-  try {
-    check_offsets(offsets, tokens);
-    FAIL() << what;
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kBadInput);
-    EXPECT_NE(error.message().find(what), std::string::npos) << error.message();
-  }
+  bridge::expect_error(bridge::Code::kBadInput, what, [&] { check_offsets(offsets, tokens); });
 }
 
 TEST(Rolling, OffsetsThatAreRefused) {
@@ -161,14 +156,9 @@ TEST(ContextParallel, GluedSharesAreTheShiftOfTheWhole) {
 
 TEST(ContextParallel, LengthsThatCannotBeCut) {
   ContextLayout({0, 3, 4, 4}, 1);  // one rank cuts nothing
-  try {
+  bridge::expect_error(bridge::Code::kBadInput, "sequence 1 has 6 tokens", [&] {
     ContextLayout({0, 8, 14, 24}, 2);
-    FAIL();
-  } catch (const bridge::Error& error) {
-    EXPECT_EQ(error.code(), bridge::Code::kBadInput);
-    EXPECT_NE(error.message().find("sequence 1 has 6 tokens"), std::string::npos)
-        << error.message();
-  }
+  });
 }
 
 TEST(ContextParallel, AMessageThatNobodySent) {

@@ -25,35 +25,33 @@ Example example(Maker& make, bool bias) {
 }
 
 TEST(FusedQkvOp, FollowsItsDefinition) {
-  expect_definition(ops::kFusedQkv, [](Maker& make) { return example(make, false); });
-}
-
-TEST(FusedQkvOp, FollowsItsDefinitionForBiases) {
-  expect_definition(ops::kFusedQkv, [](Maker& make) { return example(make, true); });
-}
-
-OpNumbers heads(int64_t groups, int64_t heads) {
-  return {.groups = groups, .heads = heads};
+  expect_definition_of_both(ops::kFusedQkv, example);
 }
 
 TEST(FusedQkvOp, Refuses) {
   expect_refused(
       ops::kFusedQkv,
-      {{"NoGroups", {{24, 8}}, heads(0, 4), "0 query groups"},
-       {"NegativeGroups", {{24, 8}}, heads(-2, 4), "-2 query groups"},
-       {"NoHeads", {{24, 8}}, heads(2, 0), "0 heads do not divide into 2 query groups"},
-       {"NegativeHeads", {{24, 8}}, heads(2, -4), "-4 heads do not divide into 2 query groups"},
-       {"HeadsInGroups", {{24, 8}}, heads(2, 3), "3 heads do not divide into 2 query groups"},
+      {{"NoGroups", {{24, 8}}, heads_in_groups(0, 4), "0 query groups"},
+       {"NegativeGroups", {{24, 8}}, heads_in_groups(-2, 4), "-2 query groups"},
+       {"NoHeads", {{24, 8}}, heads_in_groups(2, 0), "0 heads do not divide into 2 query groups"},
+       {"NegativeHeads",
+        {{24, 8}},
+        heads_in_groups(2, -4),
+        "-4 heads do not divide into 2 query groups"},
+       {"HeadsInGroups",
+        {{24, 8}},
+        heads_in_groups(2, 3),
+        "3 heads do not divide into 2 query groups"},
        {"Rows",
         {{25, 8}},
-        heads(2, 4),
+        heads_in_groups(2, 4),
         "25 rows are not 4 heads of queries, 2 of keys and 2 of values"},
        {"NoRows",
         {{0, 8}},
-        heads(2, 4),
+        heads_in_groups(2, 4),
         "0 rows are not 4 heads of queries, 2 of keys and 2 of values"},
-       {"Scalar", {{}}, heads(1, 1), "0 rows are not 1 heads"},
-       {"ManyGroups", {{24, 8}}, heads(kHuge, kHuge), "heads overflows 64 bits"}});
+       {"Scalar", {{}}, heads_in_groups(1, 1), "0 rows are not 1 heads"},
+       {"ManyGroups", {{24, 8}}, heads_in_groups(kHuge, kHuge), "heads overflows 64 bits"}});
 }
 
 }  // namespace

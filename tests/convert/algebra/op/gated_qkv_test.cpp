@@ -32,35 +32,29 @@ Example example(Maker& make, bool bias) {
 }
 
 TEST(GatedQkvOp, FollowsItsDefinition) {
-  expect_definition(ops::kGatedQkv, [](Maker& make) { return example(make, false); });
-}
-
-TEST(GatedQkvOp, FollowsItsDefinitionForBiases) {
-  expect_definition(ops::kGatedQkv, [](Maker& make) { return example(make, true); });
-}
-
-OpNumbers heads(int64_t groups, int64_t heads) {
-  return {.groups = groups, .heads = heads};
+  expect_definition_of_both(ops::kGatedQkv, example);
 }
 
 TEST(GatedQkvOp, Refuses) {
   const std::vector<Shape> good = {{24, 8}, {6, 8}, {6, 8}};  // 4 heads of 3 in 2 groups
   expect_refused(
       ops::kGatedQkv,
-      {{"Widths", {{24, 8}, {6, 8}, {6, 7}}, heads(2, 4), "cannot be joined"},
-       {"NoGroups", good, heads(0, 4), "0 query groups"},
-       {"NoHeads", good, heads(2, 0), "0 heads do not divide into 2 query groups"},
-       {"NegativeHeads", good, heads(2, -4), "-4 heads do not divide into 2 query groups"},
-       {"HeadsInGroups", good, heads(2, 3), "3 heads do not divide into 2 query groups"},
-       {"OddHead", good, heads(2, 8), "24 rows are not a query and a gate for each of 8 heads"},
-       {"ManyHeads", good, heads(2, kHuge), "heads overflows 64 bits"},
+      {{"Widths", {{24, 8}, {6, 8}, {6, 7}}, heads_in_groups(2, 4), "cannot be joined"},
+       {"NoGroups", good, heads_in_groups(0, 4), "0 query groups"},
+       {"NoHeads", good, heads_in_groups(2, 0), "0 heads do not divide into 2 query groups"},
+       {"NegativeHeads", good, heads_in_groups(2, -4),
+        "-4 heads do not divide into 2 query groups"},
+       {"HeadsInGroups", good, heads_in_groups(2, 3), "3 heads do not divide into 2 query groups"},
+       {"OddHead", good, heads_in_groups(2, 8),
+        "24 rows are not a query and a gate for each of 8 heads"},
+       {"ManyHeads", good, heads_in_groups(2, kHuge), "heads overflows 64 bits"},
        {"KeyRows",
         {{24, 8}, {5, 8}, {6, 8}},
-        heads(2, 4),
+        heads_in_groups(2, 4),
         "5 rows do not divide into 2 query groups"},
        {"KeyWidth",
         {{24, 8}, {8, 8}, {6, 8}},
-        heads(2, 4),
+        heads_in_groups(2, 4),
         "heads of 3 rows in 2 query groups need a key of 6 rows, not 8"}});
 }
 

@@ -147,6 +147,15 @@ void expect_definition(const mappings::Op& op, const MakeExample& make_example) 
   }
 }
 
+// The same for matrices and for biases, which have no second axis: make_example(make, bias).
+template <typename MakeExample>
+void expect_definition_of_both(const mappings::Op& op, const MakeExample& make_example) {
+  for (const bool bias : {false, true}) {
+    SCOPED_TRACE(bias ? "biases" : "matrices");
+    expect_definition(op, [&](Maker& make) { return make_example(make, bias); });
+  }
+}
+
 struct BadOperands {
   std::string name;
   std::vector<Shape> shapes;
@@ -159,6 +168,10 @@ inline void expect_refused(const mappings::Op& op, const std::vector<BadOperands
     SCOPED_TRACE(bad.name);
     expect_error(Code::kBadInput, bad.message, [&] { OpLayout(op, bad.shapes, bad.numbers); });
   }
+}
+
+inline OpNumbers heads_in_groups(int64_t groups, int64_t heads) {
+  return {.groups = groups, .heads = heads};
 }
 
 inline constexpr int64_t kHuge = int64_t{1} << 62;

@@ -27,11 +27,7 @@ Example example(Maker& make, bool bias) {
 }
 
 TEST(QkvOp, FollowsItsDefinition) {
-  expect_definition(ops::kQkv, [](Maker& make) { return example(make, false); });
-}
-
-TEST(QkvOp, FollowsItsDefinitionForBiases) {
-  expect_definition(ops::kQkv, [](Maker& make) { return example(make, true); });
+  expect_definition_of_both(ops::kQkv, example);
 }
 
 TEST(QkvOp, Refuses) {
