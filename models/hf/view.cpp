@@ -57,8 +57,10 @@ Settings read_config(bridge::FileSystem& fs, const bridge::Path& folder) {
 // The tensors of a bare model and of DeepSeek-V4's releases have no "model." in front; the text
 // part of a vision-language model is a module of its own.
 std::string prefix_of(const bridge::HfFolder& folder) {
-  for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
-    for (const std::string_view embedding : {"embed_tokens.weight", "embed.weight"}) {
+  for (const std::string_view prefix :
+       {"", "model.language_model.", "language_model.", "backbone."}) {
+    for (const std::string_view embedding :
+         {"embed_tokens.weight", "embed.weight", "embeddings.weight"}) {
       if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
         return std::string(prefix);
     }

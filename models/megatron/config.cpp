@@ -77,7 +77,7 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   } else if (kind != "rope" && kind != "mrope") {
     // mrope is computed too: its sections are all the same for text.
     model.not_supported("position_embedding_type",
-                        fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
+                        fmt::format("'{}' is not computed here (rope, mrope, yarn and none are)",
                                     bridge::printable(kind)));
   } else if (kind == "rope" && model.flag_or("rope_scaling", false)) {
     rotary.scaling = RotaryScaling::kLlama3;
@@ -115,6 +115,7 @@ int64_t window_of(const Settings& model, int64_t layer) {
 
 // no_rope_freq is N, where every Nth layer has no positions, or a list of 1 (none) and 0.
 bool has_positions(const Settings& model, int64_t layer) {
+  if (model.text_or("position_embedding_type", "") == "none") return false;
   if (!model.has("no_rope_freq")) return true;
   if (model.is_list("no_rope_freq")) {
     const std::vector<int64_t> pattern = model.integers("no_rope_freq");
@@ -233,105 +234,27 @@ LatentAttention latent_attention_of(const Settings& model, int64_t layer) {
   return attention;
 }
 
-RouterConfig router_of(const Settings& model) {
-  RouterConfig router;
-  router.experts = model.integer("num_moe_experts");
-  router.chosen = model.integer_or("moe_router_topk", 2);
-  router.factor = model.real_or("moe_router_topk_scaling_factor", 1);
-  if (router.factor == 0) router.factor = 1;  // Megatron tests `if scaling_factor:`
-  const std::string score = model.text_or("moe_router_score_function", "softmax");
-  if (score == "softmax") {
-    router.score = RouterScore::kSoftmax;
-    // A softmax over the chosen logits equals the softmax over all, normalized.
-    router.normalized = !model.flag_or("moe_router_pre_softmax", false);
-  } else if (score == "sigmoid" || score == "sqrtsoftplus") {
-    router.score = score == "sigmoid" ? RouterScore::kSigmoid : RouterScore::kSqrtSoftplus;
-    router.selection_bias = model.flag_or("moe_router_enable_expert_bias", false);
-    router.normalized = router.chosen > 1;
-  } else {
-    model.not_supported(
-        "moe_router_score_function",
-        fmt::format("'{}' is not computed here (softmax, sigmoid and sqrtsoftplus are)",
-                    bridge::printable(score)));
-  }
-  const int64_t chosen_groups = model.integer_or("moe_router_group_topk", 0);
-  const int64_t groups = model.integer_or("moe_router_num_groups", 1);
-  if (chosen_groups > 0 && chosen_groups < groups) {  // otherwise all groups are chosen
-    router.groups = groups;
-    router.chosen_groups = chosen_groups;
-    router.ranked_by = router.chosen / chosen_groups;
-  }
-  return router;
-}
-
-// hashed: a table gives the experts of each token.
-MixtureOfExperts experts_of(const Settings& model, bool hashed) {
-  MixtureOfExperts mlp;
-  mlp.router = router_of(model);
-  mlp.bias = mlp.router.logit_bias = model.flag_or("add_bias_linear", true);
-  mlp.width = model.has("moe_ffn_hidden_size") ? model.integer("moe_ffn_hidden_size")
-                                               : model.integer("ffn_hidden_size");
-  if (hashed) {
-    mlp.router.selection_bias = false;
-    mlp.router.by_token = true;
-  }
-  mlp.shared_width = model.integer_or("moe_shared_expert_intermediate_size", 0);
-  mlp.shared_gated = mlp.shared_width > 0 && model.flag_or("moe_shared_expert_gate", false);
-  if (mlp.bias && mlp.shared_width > 0) {
-    model.not_supported("add_bias_linear", "shared experts with biases are not computed here");
-  }
-  mlp.limit = model.real_or("activation_func_clamp_value", 0);
-  mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
-  mlp.offset = model.real_or("glu_linear_offset", 0);
-  mlp.weighted_input = model.flag_or("moe_apply_probs_on_input", false);
-  if (mlp.weighted_input && mlp.router.chosen != 1) {
-    model.refuse("moe_apply_probs_on_input", "Megatron-Core takes it with moe_router_topk 1 only");
-  }
-  return mlp;
-}
-
-bool has_experts(const Settings& model, int64_t layer) {
-  if (!model.has("num_moe_experts")) return false;
-  if (model.is_list("moe_layer_freq")) {
-    const std::vector<int64_t> pattern = model.integers("moe_layer_freq");
-    if (static_cast<size_t>(layer) >= pattern.size()) {
-      model.refuse("moe_layer_freq", fmt::format("none for layer {}", layer));
-    }
-    return pattern[static_cast<size_t>(layer)] != 0;
-  }
-  const int64_t every = model.integer_or("moe_layer_freq", 1);
-  if (every < 1) model.refuse("moe_layer_freq", "not positive");
-  return layer % every == 0;
-}
-
-DenseMlp dense_of(const Settings& model) {
-  if (is_quick_gelu(model)) {
-    model.not_supported("activation_func", "quick_gelu is computed for experts only");
-  }
-  for (const std::string_view name : {"activation_func_clamp_value", "glu_linear_offset"}) {
-    if (model.real_or(name, 0) != 0) model.not_supported(name, "computed for experts only");
-  }
-  return {model.integer("ffn_hidden_size"), model.flag_or("add_bias_linear", true),
-          activation_of(model), model.flag_or("gated_linear_unit", false)};
-}
-
-// experts: whether the layer's MLP is a mixture.
-LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
-  LayerConfig out;
+AttentionConfig attention_of(const Settings& model, int64_t layer) {
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
-    out.attention = dsv4_hybrid_attention(model, layer);
-  } else if (is_linear(model, layer)) {
-    out.attention = delta_attention_of(model);
-  } else if (model.flag_or("multi_latent_attention", false)) {
-    out.attention = latent_attention_of(model, layer);
-  } else {
-    out.attention = grouped_attention_of(model, layer);
+    return dsv4_hybrid_attention(model, layer);
   }
-  if (experts) {
-    out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
-  } else {
-    out.mlp = dense_of(model);
-  }
+  if (is_linear(model, layer)) return delta_attention_of(model);
+  if (model.flag_or("multi_latent_attention", false)) return latent_attention_of(model, layer);
+  return grouped_attention_of(model, layer);
+}
+
+// experts: whether the MLP is a mixture.
+MlpConfig mlp_of(const Settings& model, int64_t layer, bool experts) {
+  if (experts) return experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
+  return dense_of(model);
+}
+
+// Of a HybridModel.
+LayerConfig layer_of(const Settings& model, int64_t layer, const HybridBlocks::Layer& blocks) {
+  LayerConfig out{NoAttention(), NoMlp()};
+  if (blocks.attention == 'M') out.attention = mamba_of(model);
+  if (blocks.attention == '*') out.attention = attention_of(model, layer);
+  if (blocks.mlp != ' ') out.mlp = mlp_of(model, layer, blocks.mlp == 'E');
   return out;
 }
 
@@ -349,7 +272,8 @@ LayerConfig depth_layer_of(const Settings& model, int64_t layers, int64_t depth,
   }
 }
 
-NormConfig norm_of(const Settings& model) {
+// has_mamba: as HybridBlocks::has_mamba.
+NormConfig norm_of(const Settings& model, bool has_mamba) {
   NormConfig norm;
   const bool centred = model.flag_or("layernorm_zero_centered_gamma", false);
   if (model.text_or("normalization", "LayerNorm") == "LayerNorm") {
@@ -357,9 +281,8 @@ NormConfig norm_of(const Settings& model) {
   } else if (centred) {
     norm.kind = NormKind::kZeroCentred;
   }
-  if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
-    norm.kind = NormKind::kScaleThenCast;
-  }
+  const bool casts_last = has_mamba || attention_variant(model) == AttentionVariant::kDsv4Hybrid;
+  if (casts_last && norm.kind == NormKind::kCastThenScale) norm.kind = NormKind::kScaleThenCast;
   norm.eps = model.real_or("layernorm_epsilon", 1e-5);
   return norm;
 }
@@ -405,12 +328,12 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
-  config.norm = norm_of(model);
+  const std::optional<HybridBlocks> hybrid = hybrid_blocks(model);
+  config.norm = norm_of(model, hybrid && hybrid->has_mamba());
   config.post_norms = post_norms;
   read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
-  const std::optional<std::vector<bool>> hybrid = hybrid_layers(model);
-  const int64_t layers = hybrid ? std::ssize(*hybrid) : model.integer("num_layers");
+  const int64_t layers = hybrid ? std::ssize(hybrid->layers()) : model.integer("num_layers");
   const int64_t depths = model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
     if (count < 0 || count > kMostLayers) {
@@ -418,11 +341,15 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
     }
   }
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const bool experts = hybrid ? (*hybrid)[static_cast<size_t>(layer)] : has_experts(model, layer);
-    config.layers.push_back(layer_of(model, layer, experts));
+    config.layers.push_back(
+        hybrid ? layer_of(model, layer, hybrid->layers()[static_cast<size_t>(layer)])
+               : LayerConfig{attention_of(model, layer),
+                             mlp_of(model, layer, has_experts(model, layer))});
   }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
-    config.mtp.push_back(depth_layer_of(model, layers, depth, config.layers.back()));
+    config.mtp.push_back(hybrid && !hybrid->depths().empty()
+                             ? layer_of(model, depth, hybrid->depths()[static_cast<size_t>(depth)])
+                             : depth_layer_of(model, layers, depth, config.layers.back()));
   }
   config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });

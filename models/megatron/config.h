@@ -37,6 +37,11 @@ Activation activation_of(const Settings& model);
 inline constexpr std::string_view kQuickGelu = "megatron.core.fusions.fused_bias_geglu.quick_gelu";
 bool is_quick_gelu(const Settings& model);
 
+// The feed-forward part of a layer. hashed: a table gives the experts of each token.
+bool has_experts(const Settings& model, int64_t layer);
+MixtureOfExperts experts_of(const Settings& model, bool hashed);
+DenseMlp dense_of(const Settings& model);
+
 // The value of experimental_attention_variant. Variants that are not computed are kUnsupported.
 enum class AttentionVariant { kNone, kGatedDelta, kSparse, kDsv4Hybrid };
 AttentionVariant attention_variant(const Settings& model);
