@@ -3,8 +3,8 @@
 //   2. the length of a time step dt = softplus(Wd x + bias), not below the model's limit; the rate
 //      of decay A = -exp(A_log); one fp32 number of each per head
 //   3. y by the scan of the states (models/forward/state_scan.h), plus D x
-//   4. out = Wo rms_norm(y * silu(Wz x)); the mean of the norm is over the heads of a group, and the
-//      gate comes before it
+//   4. out = Wo rms_norm(y * silu(Wz x)); the mean of the norm is over the heads of a group, and
+//      the gate comes before it
 // Truth: transformers' NemotronHMamba2Mixer, NemotronHRMSNormGated; Megatron-Core's MambaMixer,
 // which has no limit.
 #include <ATen/TensorOperators.h>

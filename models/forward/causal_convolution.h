@@ -5,9 +5,9 @@
 
 namespace models {
 
-// x: [B, S, channels]; kernel: [channels, 1, taps]; bias: undefined, or [channels]. For each channel
-// by itself, y_t = bias + sum over i of kernel_i x_(t - taps + 1 + i), with zeros before the first
-// token.
+// x: [B, S, channels]; kernel: [channels, 1, taps]; bias: undefined, or [channels]. For each
+// channel by itself, y_t = bias + sum over i of kernel_i x_(t - taps + 1 + i), with zeros before
+// the first token.
 at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& kernel,
                               const at::Tensor& bias = {});
 

@@ -23,8 +23,8 @@ at::Tensor for_every_head(const at::Tensor& of_groups, const at::Tensor& x) {
   return of_groups.repeat_interleave(x.size(1) / of_groups.size(1), 1);
 }
 
-// decay: [..., S]. Gives [..., S, S]: for j <= i the exponential of the sum over j + 1 .. i, else 0.
-// Differences of sums from the first token on would lose digits where these are large.
+// decay: [B, H, S]. Gives [B, H, S, S]: for j <= i the exponential of the sum over j + 1 .. i, else
+// 0. Differences of sums from the first token on would lose digits where these are large.
 at::Tensor decay_between(const at::Tensor& decay) {
   const int64_t tokens = decay.size(-1);
   const at::Tensor ones = at::ones({tokens, tokens}, decay.options().dtype(at::kBool));

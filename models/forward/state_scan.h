@@ -2,8 +2,8 @@
 // adds an outer product to. Two ways compute the same: token by token, and by chunks of tokens with
 // matrix products.
 //
-// Token by token, for each head with state S [P, N] (0 at first), all in fp32, with the length dt of
-// the token's time step and the head's rate A < 0:
+// Token by token, for each head with state S [P, N] (0 at first), all in fp32, with the length dt
+// of the token's time step and the head's rate A < 0:
 //   1. S <- exp(A dt_t) S + dt_t x_t b_t^T
 //   2. y_t = S c_t
 // By chunks of C tokens (the last may have fewer), with G the running sums of A dt in the chunk and

@@ -1,5 +1,5 @@
-// The names of Nemotron-H and Nemotron-3. Every layer is one block, a norm and a mixer, whatever the
-// mixer is:
+// The names of Nemotron-H and Nemotron-3. Every layer is one block, a norm and a mixer, whatever
+// the mixer is:
 //   backbone.layers.3.norm.weight, backbone.layers.3.mixer.in_proj.weight
 //   in_proj    rows of z, x, b, c and the time steps; conv1d: channels of x, b and c
 //   experts    separate tensors, or one tensor with all experts as in the modules of transformers 5

@@ -334,7 +334,9 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
   const int64_t layers = hybrid ? std::ssize(hybrid->layers()) : model.integer("num_layers");
-  const int64_t depths = model.integer_or("mtp_num_layers", 0);
+  const bool lists_depths = hybrid && !hybrid->depths().empty();
+  const int64_t depths =
+      lists_depths ? std::ssize(hybrid->depths()) : model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
     if (count < 0 || count > kMostLayers) {
       model.refuse(name, fmt::format("{} is no number of layers", count));
@@ -347,7 +349,7 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
                              mlp_of(model, layer, has_experts(model, layer))});
   }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
-    config.mtp.push_back(hybrid && !hybrid->depths().empty()
+    config.mtp.push_back(lists_depths
                              ? layer_of(model, depth, hybrid->depths()[static_cast<size_t>(depth)])
                              : depth_layer_of(model, layers, depth, config.layers.back()));
   }

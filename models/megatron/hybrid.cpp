@@ -104,7 +104,9 @@ std::optional<HybridBlocks> hybrid_blocks(const Settings& model) {
     blocks.depths_.push_back(depth_of(model, rest.substr(0, end)));
     rest.remove_prefix(end);
   }
-  if (!blocks.depths_.empty()) check_depths(model, std::ssize(blocks.depths_));
+  if (blocks.has_mamba_ || !blocks.depths_.empty()) {
+    check_depths(model, std::ssize(blocks.depths_));
+  }
   for (const std::string_view name : kOfGptAlone) {
     const bool off = !model.has(name) || (name == "rope_scaling" && !model.flag_or(name, false));
     if (!off) model.not_supported(name, "not computed for a HybridModel");

@@ -1,8 +1,8 @@
-// Megatron-Core's HybridModel. Each attention and each MLP is a layer of its own (a block here), and
-// hybrid_layer_pattern says which: 'M' Mamba-2, '*' attention, '-' a dense MLP, 'E' a mixture of
-// experts; after each '/' it has the blocks of a depth of multi-token prediction.
-//   layers   without Mamba-2, a pair of attention and MLP, which computes what a layer of a GPTModel
-//            does; with it, one block
+// Megatron-Core's HybridModel. Each attention and each MLP is a layer of its own (a block here),
+// and hybrid_layer_pattern says which: 'M' Mamba-2, '*' attention, '-' a dense MLP, 'E' a mixture
+// of experts; after each '/' it has the blocks of a depth of multi-token prediction.
+//   layers   without Mamba-2, a pair of attention and MLP, which computes what a layer of a
+//            GPTModel does; with it, one block
 //   depths   one block, or attention or Mamba-2 before an MLP or experts
 //   keys     decoder.layers.6.self_attention.X and decoder.layers.7.mlp.X of the fourth pair,
 //            decoder.layers.3.mixer.X, mtp.layers.0.mtp_model_layer.layers.1.mlp.X,

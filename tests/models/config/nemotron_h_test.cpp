@@ -173,6 +173,8 @@ TEST(NemotronH, MegatronsRefusals) {
             "attention or Mamba-2 before an MLP or experts, are computed");
   EXPECT_EQ(with("M*/*E", bridge::Code::kBadInput),
             "run_config.yaml: model: mtp_num_layers: 2, but hybrid_layer_pattern has 1 depths");
+  EXPECT_EQ(with("M*", bridge::Code::kBadInput),
+            "run_config.yaml: model: mtp_num_layers: 2, but hybrid_layer_pattern has 0 depths");
   EXPECT_EQ(refusal([] { megatron("gated_linear_unit: false", "gated_linear_unit: true"); },
                     bridge::Code::kUnsupported),
             "run_config.yaml: model: activation_func: experts with a gated "
