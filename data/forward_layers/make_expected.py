@@ -1,4 +1,4 @@
-"""Makes deepseek_v4, qwen3_5 and token_index.safetensors beside this file: what layers of transformers 5.23 make of an input, with
+"""Makes deepseek_v4, qwen3_5, token_index and nemotron_h.safetensors beside this file: what layers of transformers 5.23 make of an input, with
 random weights, and what is inside them. The tests of tests/models/forward read them;
 tests/interop/test_forward_parts.py checks that transformers still gives it.
 Usage: python make_expected.py
@@ -11,10 +11,11 @@ import pathlib
 
 import safetensors.torch
 import torch
-from transformers import DeepseekV4Config, DeepseekV32Config, GlmMoeDsaConfig
+from transformers import DeepseekV4Config, DeepseekV32Config, GlmMoeDsaConfig, NemotronHConfig
 from transformers.models.deepseek_v4 import modeling_deepseek_v4 as v4
 from transformers.models.deepseek_v32 import modeling_deepseek_v32 as v32
 from transformers.models.glm_moe_dsa import modeling_glm_moe_dsa as glm
+from transformers.models.nemotron_h import modeling_nemotron_h as nemotron
 from transformers.models.qwen3_5 import modeling_qwen3_5 as qwen
 from transformers.models.qwen3_5.configuration_qwen3_5 import Qwen3_5TextConfig
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe as qwen_moe
@@ -188,13 +189,62 @@ def token_index(generator):
     return halves | pairs | shared | equal
 
 
+# ---- Nemotron-H ----
+
+_NEMOTRON = dict(vocab_size=29, hidden_size=20, layers_block_type=["linear_attention", "full_attention", "moe"], num_attention_heads=6, num_key_value_heads=2, head_dim=16,
+                 mamba_num_heads=6, mamba_head_dim=5, n_groups=2, ssm_state_size=7, conv_kernel=4, chunk_size=16, time_step_min=0.3, layer_norm_epsilon=1e-3,
+                 n_routed_experts=6, num_experts_per_tok=2, n_group=2, topk_group=1, routed_scaling_factor=0.7, moe_intermediate_size=14,
+                 moe_shared_expert_intermediate_size=11, attn_implementation="eager")
+
+
+def nemotron_mamba(generator):
+    """More than a chunk of 128 tokens and many of 16; a third of the time steps are below the limit."""
+    made, x = filled(nemotron.NemotronHMamba2Mixer(NemotronHConfig(**_NEMOTRON), 0), generator), random(generator, 1, 133, 20)
+    inner, states = made.intermediate_size, made.n_groups * made.ssm_state_size
+    out = {"x": x, "y": made(x), "layers.0.step_bias": made.dt_bias, "layers.0.decay": made.A_log, "layers.0.skip": made.D, "layers.0.scan_norm": made.norm.weight,
+           "layers.0.o": made.out_proj.weight}
+    for roles, sizes, tensor in ((("z", "x", "b", "c", "step"), (inner, inner, states, states, made.num_heads), made.in_proj.weight),
+                                 (("x_conv", "b_conv", "c_conv"), (inner, states, states), made.conv1d.weight),
+                                 (("x_conv_bias", "b_conv_bias", "c_conv_bias"), (inner, states, states), made.conv1d.bias)):
+        out |= {f"layers.0.{role}": part for role, part in zip(roles, tensor.split(sizes))}
+    return {f"mamba.{name}": tensor for name, tensor in out.items()}
+
+
+def state_scan(generator):
+    """transformers' [B, S, H, d] and [B, S, H]; it takes the length of a step before the softplus, which is left out here."""
+    x, b, c = (random(generator, 2, 37, heads, dim) for heads, dim in ((6, 5), (2, 7), (2, 7)))
+    step, rate = torch.rand(2, 37, 6, generator=generator), -3 * torch.rand(6, generator=generator)
+    y = nemotron.mamba2_chunk_scan(x, step, rate, b, c, chunk_size=16)
+    return {f"scan.{name}": tensor for name, tensor in dict(x=x, step=step, rate=rate, b=b, c=c, y=y).items()}
+
+
+def nemotron_attention(generator):
+    made, tokens = filled(nemotron.NemotronHAttention(NemotronHConfig(**_NEMOTRON), 1), generator), 9
+    x, mask = random(generator, 2, tokens, 20), torch.full((tokens, tokens), -torch.inf).triu(1)[None, None]
+    out = {"x": x, "y": made(x, mask)[0]} | {f"layers.0.{role}": getattr(made, f"{role}_proj").weight for role in "qkvo"}
+    return {f"placeless.{name}": tensor for name, tensor in out.items()}
+
+
+def nemotron_mlp(generator):
+    out = {}
+    for case, latent in (("wide", None), ("latent", 9)):
+        made, x = filled(nemotron.NemotronHMoE(NemotronHConfig(**_NEMOTRON, moe_latent_size=latent), 2), generator), random(generator, 2, 9, 20)
+        out |= {f"{case}.x": x, f"{case}.y": made(x), f"{case}.layers.0.router": made.gate.weight, f"{case}.layers.0.router_bias": made.gate.e_score_correction_bias}
+        out |= {f"{case}.layers.0.experts.{expert}.{role}": tensor for role in ("up", "down") for expert, tensor in enumerate(getattr(made.experts, f"{role}_proj"))}
+        out |= {f"{case}.layers.0.shared.{role}": getattr(made.shared_experts, f"{role}_proj").weight for role in ("up", "down")}
+        if latent:
+            out |= {f"{case}.layers.0.latent.down": made.fc1_latent_proj.weight, f"{case}.layers.0.latent.up": made.fc2_latent_proj.weight}
+    return out
+
+
 def tensors():
     """{file: {name: tensor}}"""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         made = {"deepseek_v4.safetensors": v4_attention(generator) | v4_hyper(generator) | v4_mlp(generator),
                 "qwen3_5.safetensors": qwen_full(generator) | qwen_linear(generator) | delta_rule(generator) | qwen_mlp(generator),
-                "token_index.safetensors": token_index(generator)}
+                "token_index.safetensors": token_index(generator),
+                "nemotron_h.safetensors": nemotron_mamba(generator) | state_scan(generator) | nemotron_attention(generator) | nemotron_mlp(generator)}
     return {file: {name: tensor.clone().contiguous() for name, tensor in values.items()} for file, values in made.items()}
 
 

@@ -29,6 +29,8 @@ constexpr std::array<Role, kRouterPart> kBiases = {Role::kExpertGateBias, Role::
 constexpr unsigned kEverything = 0b1111;
 constexpr unsigned kExpertsAlone = 0b0111;
 constexpr unsigned kRouterAlone = 0b1000;
+constexpr unsigned kGate = 0b0001;
+constexpr unsigned kWithoutGate = 0b0110;
 constexpr size_t kShownMoves = 16;
 
 // Entry i is the place on the other side of this side's expert i.
@@ -63,6 +65,10 @@ std::array<Digests, kParts> digests_of(Weights& weights, const MixtureOfExperts&
   std::array<Digests, kParts> parts;
   for (int64_t expert = 0; expert < router.experts; ++expert) {
     for (size_t part = 0; part < kRouterPart; ++part) {
+      if (part == 0 && !mlp.gated) {
+        parts[part].emplace_back();
+        continue;
+      }
       std::string digest = digest_of(weights, {kMatrices[part], section, index, expert});
       if (mlp.bias) digest += digest_of(weights, {kBiases[part], section, index, expert});
       parts[part].push_back(std::move(digest));
@@ -171,7 +177,11 @@ std::vector<std::string> permuted_experts(Weights& a, Weights& b, Section sectio
   const auto digests_b = digests_of(b, *theirs, section, index);
 
   std::vector<unsigned> sets;
-  for (unsigned set = 1; set <= kEverything; ++set) sets.push_back(set);
+  for (unsigned set = 1; set <= kEverything; ++set) {
+    // Experts without a gate are whole with the two other parts.
+    const bool is_whole = (set & kWithoutGate) == kWithoutGate;
+    if (ours->gated || is_whole == ((set & kGate) != 0)) sets.push_back(set);
+  }
   std::stable_sort(sets.begin(), sets.end(),
                    [](unsigned x, unsigned y) { return std::popcount(x) > std::popcount(y); });
   std::vector<std::string> lines;

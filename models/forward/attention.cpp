@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "bridge/io/base/error.h"
 #include "models/forward/query_blocks.h"
 #include "models/forward/soft_cap.h"
 
@@ -31,6 +32,16 @@ at::Tensor dispatch(const CompressedAttention& config, const NormConfig& norm,
 at::Tensor dispatch(const DeltaAttention& config, const NormConfig& norm,
                     const SectionWeights& weights, const at::Tensor& x, ForwardState&) {
   return delta_attention(config, norm, weights, x);
+}
+
+at::Tensor dispatch(const Mamba2& config, const NormConfig&, const SectionWeights& weights,
+                    const at::Tensor& x, ForwardState& state) {
+  return mamba2_mixer(config, weights, x, state.limited_steps);
+}
+
+at::Tensor dispatch(const NoAttention&, const NormConfig&, const SectionWeights&, const at::Tensor&,
+                    ForwardState&) {
+  bridge::internal_error("attention of a layer that has none");
 }
 
 // The softmax over the keys of scores, [B, G, t, S, K]. sink: undefined, or [G, t].

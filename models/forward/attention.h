@@ -35,6 +35,10 @@ at::Tensor compressed_attention(const CompressedAttention& config, const NormCon
 at::Tensor delta_attention(const DeltaAttention& config, const NormConfig& norm,
                            const SectionWeights& weights, const at::Tensor& x);
 
+// Mamba-2 (Nemotron-H). limited_steps: time steps are not below the model's limit.
+at::Tensor mamba2_mixer(const Mamba2& config, const SectionWeights& weights, const at::Tensor& x,
+                        bool limited_steps = true);
+
 // [B, S, heads * d] <-> [B, heads, S, d].
 at::Tensor split_heads(const at::Tensor& x, int64_t heads);
 at::Tensor join_heads(const at::Tensor& x);

@@ -15,6 +15,7 @@
 #include <cmath>
 
 #include "models/forward/attention.h"
+#include "models/forward/causal_convolution.h"
 #include "models/forward/delta_rule.h"
 #include "models/forward/linear.h"
 #include "models/forward/norm.h"

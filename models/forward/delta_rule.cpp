@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/conv1d.h>
 #include <ATen/ops/linalg_solve_triangular.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -12,6 +11,8 @@
 #include <algorithm>
 #include <limits>
 #include <vector>
+
+#include "models/forward/running_sums.h"
 
 namespace models {
 namespace {
@@ -31,13 +32,6 @@ at::Tensor chunk_of(const at::Tensor& x, int64_t first, int64_t chunk) {
   std::vector<int64_t> padding(static_cast<size_t>(2 * (x.dim() - 2)), 0);  // last axis first
   padding.back() = chunk - count;
   return at::constant_pad_nd(here, padding, 0);
-}
-
-// Running sums along the last axis. If it is long, another order of addition becomes visible where
-// the norm after the rule enlarges small results. On a CPU cumsum adds in the same order as
-// transformers. On a GPU its order is not fixed, but that of a product with a triangle of ones is.
-at::Tensor running_sums(const at::Tensor& x, const at::Tensor& lower) {
-  return x.is_cuda() ? x.unsqueeze(-2).matmul(lower.t()).squeeze(-2) : x.cumsum(-1);
 }
 
 }  // namespace
@@ -66,7 +60,7 @@ at::Tensor delta_rule_by_chunk(const at::Tensor& q, const at::Tensor& k, const a
     const auto here = [&](const at::Tensor& x) { return chunk_of(x, first, chunk); };
     const at::Tensor key = here(k);
     const at::Tensor rate = here(beta).unsqueeze(-1);
-    const at::Tensor sums = running_sums(here(decay), lower);
+    const at::Tensor sums = running_sums(here(decay).unsqueeze(-1)).squeeze(-1);
     const at::Tensor grown = sums.exp().unsqueeze(-1);
     const at::Tensor between =
         (sums.unsqueeze(-1) - sums.unsqueeze(-2))
@@ -90,14 +84,6 @@ at::Tensor delta_rule_by_chunk(const at::Tensor& q, const at::Tensor& k, const a
     state = kept * state + to_state.matmul(correction);
   }
   return at::cat(out, 2).narrow(2, 0, q.size(2));
-}
-
-at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& kernel) {
-  const int64_t before = kernel.size(-1) - 1;
-  return at::conv1d(x.transpose(1, 2), kernel, {}, /*stride=*/1, /*padding=*/before, /*dilation=*/1,
-                    /*groups=*/kernel.size(0))
-      .narrow(-1, 0, x.size(1))
-      .transpose(1, 2);
 }
 
 at::Tensor unit_length(const at::Tensor& x) {

@@ -29,10 +29,6 @@ at::Tensor delta_rule_by_token(const at::Tensor& q, const at::Tensor& k, const a
 at::Tensor delta_rule_by_chunk(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& decay, const at::Tensor& beta, int64_t chunk);
 
-// x: [B, S, channels]; kernel: [channels, 1, taps]. For each channel by itself,
-// y_t = sum over i of kernel_i x_(t - taps + 1 + i), with zeros before the first token.
-at::Tensor causal_convolution(const at::Tensor& x, const at::Tensor& kernel);
-
 // Scales x along the last axis to length one, up to the eps under the root.
 at::Tensor unit_length(const at::Tensor& x);
 

@@ -149,6 +149,7 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
   state_.router_loss = options.router_loss;
   state_.recomputed = recompute_.parts;
   state_.linears = compute_.linears;
+  state_.limited_steps = compute_.limited_steps;
   if (options.start) {
     state_.hidden = options.start->hidden;
     state_.indices = options.start->indices;
@@ -278,12 +279,16 @@ void ForwardPass::layer(const std::string& name, const LayerConfig& config,
                         const SectionWeights& weights, ForwardState& state, LayerParts* parts,
                         int64_t index) const {
   const PartRunner run{parts, index};
-  const at::Tensor attended =
-      around(kAttentionSite, state.hidden, config_, weights, run, [&](const at::Tensor& normed) {
-        return after(attention(config.attention, config_.norm, weights, normed, state), weights,
-                     Role::kAttentionPostNorm, config_);
-      });
-  state.hidden = attended;
+  if (config.has_attention()) {
+    const at::Tensor attended =
+        around(kAttentionSite, state.hidden, config_, weights, run, [&](const at::Tensor& normed) {
+          return after(attention(config.attention, config_.norm, weights, normed, state), weights,
+                       Role::kAttentionPostNorm, config_);
+        });
+    state.hidden = attended;
+  }
+  if (!config.has_mlp()) return;
+  const at::Tensor attended = state.hidden;
   int64_t routed = 0;
   state.routed_experts = &routed;
   state.hidden = around(kMlpSite, attended, config_, weights, run, [&](const at::Tensor& normed) {

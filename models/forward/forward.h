@@ -3,7 +3,7 @@
 //
 //   1. x = embedding rows of the prompt, gathered one by one, times the model's scale
 //   2. each layer: x += attention(norm(x)); x += mlp(norm(x)); with norms of results,
-//      x += norm(attention(norm(x))); x += norm(mlp(norm(x)))
+//      x += norm(attention(norm(x))); x += norm(mlp(norm(x))); some layers are one of the two
 //   3. h_0 = norm(x): the input of the main head
 //   4. depth k = 1 .. K: the prompt moves one to the left, and 0 comes in at its end;
 //      u = W [norm(embedding), norm(h_(k-1))]; u goes through the depth's layer; h_k = norm(u)

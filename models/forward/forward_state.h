@@ -68,6 +68,8 @@ struct ForwardState {
   // What computes the linears, and must know of a second run of a part; null: x W^T. The pass sets
   // it.
   LinearRule* linears = nullptr;
+  // Time steps of Mamba-2 are not below the model's limit. The pass sets it.
+  bool limited_steps = true;
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
   // counted. The pass sets and reports it.
   int64_t* routed_experts = nullptr;

@@ -1,7 +1,8 @@
 // Experts run one after the other, in the order of their numbers, so that memory holds the weights
 // of one expert at a time and sums have one order.
 // Truth: transformers' LlamaMLP, DeepseekV3MoE, Qwen3MoeSparseMoeBlock, Qwen3_5MoeSparseMoeBlock,
-// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP, GptOssExperts, Llama4TextMoe.
+// DeepseekV4SparseMoeBlock, Gemma2MLP, NemotronMLP, Starcoder2MLP, GptOssExperts, Llama4TextMoe,
+// NemotronHMoE.
 #include "models/forward/mlp.h"
 
 #include <ATen/ops/gelu.h>
@@ -12,23 +13,12 @@
 #include <map>
 #include <vector>
 
+#include "bridge/io/base/error.h"
 #include "models/forward/linear.h"
 #include "models/forward/router.h"
 
 namespace models {
 namespace {
-
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
-  return at::silu(gate) * up;
-}
-
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, const MixtureOfExperts& config) {
-  const double limit = config.limit;
-  const at::Tensor g = limit > 0 ? gate.clamp_max(limit) : gate;
-  const at::Tensor factor = limit > 0 ? up.clamp(-limit, limit) : up;
-  if (config.gain == 1 && config.offset == 0) return gated(g, factor);
-  return g * (config.gain * g).sigmoid() * (factor + config.offset);
-}
 
 at::Tensor activated(const at::Tensor& x, Activation activation) {
   switch (activation) {
@@ -40,6 +30,14 @@ at::Tensor activated(const at::Tensor& x, Activation activation) {
       return at::relu(x).square();
   }
   return {};
+}
+
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, const MixtureOfExperts& config) {
+  const double limit = config.limit;
+  const at::Tensor g = limit > 0 ? gate.clamp_max(limit) : gate;
+  const at::Tensor factor = limit > 0 ? up.clamp(-limit, limit) : up;
+  if (config.gain == 1 && config.offset == 0) return activated(g, config.activation) * factor;
+  return g * (config.gain * g).sigmoid() * (factor + config.offset);
 }
 
 at::Tensor part(const DenseMlp& config, const SectionWeights& weights, const at::Tensor& x,
@@ -81,9 +79,9 @@ std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t expert
   return routed;
 }
 
-at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
-                          const at::Tensor& tokens, ForwardState& state) {
-  const Routing routing = routing_of(config.router, weights, tokens, state);
+// tokens: [tokens, D], or the latent channels of each.
+at::Tensor sum_of_experts(const MixtureOfExperts& config, const SectionWeights& weights,
+                          const at::Tensor& tokens, const Routing& routing, ForwardState& state) {
   at::Tensor sum = at::zeros_like(tokens);
   const std::map<int64_t, at::Tensor> routed = routed_rows(routing, config.router.experts);
   std::vector<int64_t> experts;
@@ -102,8 +100,10 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
       const at::Tensor out = linear(in, weights, weight, expert);
       return config.bias ? out + weights.get(bias, expert) : out;
     };
-    const at::Tensor inner = gated(of_expert(x, Role::kExpertGate, Role::kExpertGateBias),
-                                   of_expert(x, Role::kExpertUp, Role::kExpertUpBias), config);
+    const at::Tensor up = of_expert(x, Role::kExpertUp, Role::kExpertUpBias);
+    const at::Tensor inner =
+        config.gated ? gated(of_expert(x, Role::kExpertGate, Role::kExpertGateBias), up, config)
+                     : activated(up, config.activation);
     const at::Tensor out = of_expert(inner, Role::kExpertDown, Role::kExpertDownBias);
     const at::Tensor weighted = config.weighted_input ? out : out * share.unsqueeze(-1);
     sum.index_add_(0, rows, weighted.to(sum.scalar_type()));
@@ -111,10 +111,20 @@ at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& 
   return sum;
 }
 
+// The router reads tokens [tokens, D] whatever the experts read.
+at::Tensor routed_experts(const MixtureOfExperts& config, const SectionWeights& weights,
+                          const at::Tensor& tokens, ForwardState& state) {
+  const Routing routing = routing_of(config.router, weights, tokens, state);
+  if (config.latent == 0) return sum_of_experts(config, weights, tokens, routing, state);
+  const at::Tensor latent = linear(tokens, weights, Role::kLatentDown);
+  return linear(sum_of_experts(config, weights, latent, routing, state), weights, Role::kLatentUp);
+}
+
 at::Tensor shared_experts(const MixtureOfExperts& config, const SectionWeights& weights,
                           const at::Tensor& x) {
-  const at::Tensor inner =
-      gated(linear(x, weights, Role::kSharedGate), linear(x, weights, Role::kSharedUp), config);
+  const at::Tensor up = linear(x, weights, Role::kSharedUp);
+  const at::Tensor inner = config.gated ? gated(linear(x, weights, Role::kSharedGate), up, config)
+                                        : activated(up, config.activation);
   return linear(inner, weights, Role::kSharedDown);
 }
 
@@ -130,6 +140,10 @@ at::Tensor part(const MixtureOfExperts& config, const SectionWeights& weights, c
   const at::Tensor shared = run_part(again, "shared_experts", of_shared, {x}, state)[0];
   if (!config.shared_gated) return routed + shared;
   return routed + linear(x, weights.get(Role::kSharedWeight)).sigmoid() * shared;
+}
+
+at::Tensor part(const NoMlp&, const SectionWeights&, const at::Tensor&, ForwardState&) {
+  bridge::internal_error("the MLP of a layer that has none");
 }
 
 }  // namespace

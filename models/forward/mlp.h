@@ -1,6 +1,6 @@
 // The feed-forward part of one layer: down(activation(gate x) * up x) or, without a gate,
-// down(activation(up x)); or down(silu(gate x) * up x) of the experts that a router chooses. Truth:
-// mlp.cpp.
+// down(activation(up x)); or the same of the experts that a router chooses, which may lie between
+// two projections of their own (latent experts). Truth: mlp.cpp.
 #pragma once
 
 #include <ATen/core/Tensor.h>

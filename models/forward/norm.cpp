@@ -40,6 +40,11 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   return (normed * scale + bias).to(x.scalar_type());
 }
 
+at::Tensor group_rms_norm(const at::Tensor& x, const at::Tensor& weight, int64_t groups,
+                          double eps) {
+  return by_rms(x.unflatten(-1, {groups, -1}), eps).flatten(-2) * weight;
+}
+
 at::Tensor rms_unit(const at::Tensor& x, double eps) {
   return by_rms(x, eps).to(x.scalar_type());
 }

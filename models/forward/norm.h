@@ -19,6 +19,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const NormCon
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const NormConfig& norm);
 
+// The last axis is cut into equal groups, each of which has a mean of its own. weight: fp32, as
+// long as the last axis. The result is fp32.
+at::Tensor group_rms_norm(const at::Tensor& x, const at::Tensor& weight, int64_t groups,
+                          double eps);
+
 // Without a weight.
 at::Tensor rms_unit(const at::Tensor& x, double eps);
 

@@ -32,6 +32,7 @@ namespace models {
   LINE(kMistral)                        \
   LINE(kMixtral)                        \
   LINE(kNemotron)                       \
+  LINE(kNemotronH)                      \
   LINE(kOlmoe)                          \
   LINE(kPhi3)                           \
   LINE(kQwen2)                          \

@@ -21,9 +21,10 @@ using bridge::HfTensor;
 // The tensors of a bare model and of DeepSeek-V4's releases have no "model." in front; the text
 // part of a vision-language model is a module of its own.
 std::string prefix_of(const bridge::HfFolder& folder) {
-  for (const std::string_view prefix : {"", "model.language_model.", "language_model."}) {
+  for (const std::string_view prefix :
+       {"", "model.language_model.", "language_model.", "backbone."}) {
     for (const std::string_view embedding :
-         {"embed_tokens.weight", "embed.weight", "word_embeddings.weight"}) {
+         {"embed_tokens.weight", "embed.weight", "word_embeddings.weight", "embeddings.weight"}) {
       if (folder.find(fmt::format("{}{}", prefix, embedding)) != nullptr)
         return std::string(prefix);
     }

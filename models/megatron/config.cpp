@@ -77,7 +77,7 @@ RotaryConfig grouped_rotary(const Settings& model, int64_t head_dim) {
   } else if (kind != "rope" && kind != "mrope") {
     // mrope is computed too: its sections are all the same for text.
     model.not_supported("position_embedding_type",
-                        fmt::format("'{}' is not computed here (rope, mrope and yarn are)",
+                        fmt::format("'{}' is not computed here (rope, mrope, yarn and none are)",
                                     bridge::printable(kind)));
   } else if (kind == "rope" && model.flag_or("rope_scaling", false)) {
     rotary.scaling = RotaryScaling::kLlama3;
@@ -115,6 +115,7 @@ int64_t window_of(const Settings& model, int64_t layer) {
 
 // no_rope_freq is N, where every Nth layer has no positions, or a list of 1 (none) and 0.
 bool has_positions(const Settings& model, int64_t layer) {
+  if (model.text_or("position_embedding_type", "") == "none") return false;
   if (!model.has("no_rope_freq")) return true;
   if (model.is_list("no_rope_freq")) {
     const std::vector<int64_t> pattern = model.integers("no_rope_freq");
@@ -233,23 +234,27 @@ LatentAttention latent_attention_of(const Settings& model, int64_t layer) {
   return attention;
 }
 
-// experts: whether the layer's MLP is a mixture.
-LayerConfig layer_of(const Settings& model, int64_t layer, bool experts) {
-  LayerConfig out;
+AttentionConfig attention_of(const Settings& model, int64_t layer) {
   if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
-    out.attention = dsv4_hybrid_attention(model, layer);
-  } else if (is_linear(model, layer)) {
-    out.attention = delta_attention_of(model);
-  } else if (model.flag_or("multi_latent_attention", false)) {
-    out.attention = latent_attention_of(model, layer);
-  } else {
-    out.attention = grouped_attention_of(model, layer);
+    return dsv4_hybrid_attention(model, layer);
   }
-  if (experts) {
-    out.mlp = experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
-  } else {
-    out.mlp = dense_of(model);
-  }
+  if (is_linear(model, layer)) return delta_attention_of(model);
+  if (model.flag_or("multi_latent_attention", false)) return latent_attention_of(model, layer);
+  return grouped_attention_of(model, layer);
+}
+
+// experts: whether the MLP is a mixture.
+MlpConfig mlp_of(const Settings& model, int64_t layer, bool experts) {
+  if (experts) return experts_of(model, layer < model.integer_or("moe_n_hash_layers", 0));
+  return dense_of(model);
+}
+
+// Of a HybridModel.
+LayerConfig layer_of(const Settings& model, int64_t layer, const HybridBlocks::Layer& blocks) {
+  LayerConfig out{NoAttention(), NoMlp()};
+  if (blocks.attention == 'M') out.attention = mamba_of(model);
+  if (blocks.attention == '*') out.attention = attention_of(model, layer);
+  if (blocks.mlp != ' ') out.mlp = mlp_of(model, layer, blocks.mlp == 'E');
   return out;
 }
 
@@ -267,7 +272,8 @@ LayerConfig depth_layer_of(const Settings& model, int64_t layers, int64_t depth,
   }
 }
 
-NormConfig norm_of(const Settings& model) {
+// has_mamba: as HybridBlocks::has_mamba.
+NormConfig norm_of(const Settings& model, bool has_mamba) {
   NormConfig norm;
   const bool centred = model.flag_or("layernorm_zero_centered_gamma", false);
   if (model.text_or("normalization", "LayerNorm") == "LayerNorm") {
@@ -275,9 +281,8 @@ NormConfig norm_of(const Settings& model) {
   } else if (centred) {
     norm.kind = NormKind::kZeroCentred;
   }
-  if (attention_variant(model) == AttentionVariant::kDsv4Hybrid) {
-    norm.kind = NormKind::kScaleThenCast;
-  }
+  const bool casts_last = has_mamba || attention_variant(model) == AttentionVariant::kDsv4Hybrid;
+  if (casts_last && norm.kind == NormKind::kCastThenScale) norm.kind = NormKind::kScaleThenCast;
   norm.eps = model.real_or("layernorm_epsilon", 1e-5);
   return norm;
 }
@@ -323,24 +328,30 @@ ModelConfig megatron_model_config(const Settings& model, bool post_norms) {
   config.hidden = model.integer("hidden_size");
   config.vocab = model.integer("vocab_size");
   config.tied = model.flag_or("share_embeddings_and_output_weights", true);
-  config.norm = norm_of(model);
+  const std::optional<HybridBlocks> hybrid = hybrid_blocks(model);
+  config.norm = norm_of(model, hybrid && hybrid->has_mamba());
   config.post_norms = post_norms;
   read_gemma_ends(gemma_of(model), model, config);
   config.hyper = hyper_of(model);
-  const std::optional<std::vector<bool>> hybrid = hybrid_layers(model);
-  const int64_t layers = hybrid ? std::ssize(*hybrid) : model.integer("num_layers");
-  const int64_t depths = model.integer_or("mtp_num_layers", 0);
+  const int64_t layers = hybrid ? std::ssize(hybrid->layers()) : model.integer("num_layers");
+  const bool lists_depths = hybrid && !hybrid->depths().empty();
+  const int64_t depths =
+      lists_depths ? std::ssize(hybrid->depths()) : model.integer_or("mtp_num_layers", 0);
   for (const auto& [name, count] : {std::pair("num_layers", layers), {"mtp_num_layers", depths}}) {
     if (count < 0 || count > kMostLayers) {
       model.refuse(name, fmt::format("{} is no number of layers", count));
     }
   }
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const bool experts = hybrid ? (*hybrid)[static_cast<size_t>(layer)] : has_experts(model, layer);
-    config.layers.push_back(layer_of(model, layer, experts));
+    config.layers.push_back(
+        hybrid ? layer_of(model, layer, hybrid->layers()[static_cast<size_t>(layer)])
+               : LayerConfig{attention_of(model, layer),
+                             mlp_of(model, layer, has_experts(model, layer))});
   }
   for (int64_t depth = 0; depth < depths && !config.layers.empty(); ++depth) {
-    config.mtp.push_back(depth_layer_of(model, layers, depth, config.layers.back()));
+    config.mtp.push_back(lists_depths
+                             ? layer_of(model, depth, hybrid->depths()[static_cast<size_t>(depth)])
+                             : depth_layer_of(model, layers, depth, config.layers.back()));
   }
   config.vision = megatron_vision_tower(model);
   bridge::with_context(model.where(), [&] { check(config); });

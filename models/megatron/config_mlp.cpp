@@ -1,6 +1,6 @@
 // The feed-forward part of a layer, as Megatron-Core's modules read the configuration.
 // Truth: megatron/core/transformer/transformer_config.py, transformer/moe/moe_layer.py,
-// moe/moe_utils.py (core 0.16.1).
+// moe/moe_utils.py (core 0.16.1 and 0.19.2).
 #include <fmt/format.h>
 
 #include <string>
@@ -60,6 +60,12 @@ MixtureOfExperts experts_of(const Settings& model, bool hashed) {
   if (mlp.bias && mlp.shared_width > 0) {
     model.not_supported("add_bias_linear", "shared experts with biases are not computed here");
   }
+  mlp.latent = model.integer_or("moe_latent_size", 0);
+  if (mlp.bias && mlp.latent > 0) {
+    model.not_supported("add_bias_linear", "latent experts with biases are not computed here");
+  }
+  mlp.gated = model.flag_or("gated_linear_unit", false);
+  if (!is_quick_gelu(model)) mlp.activation = activation_of(model);
   mlp.limit = model.real_or("activation_func_clamp_value", 0);
   mlp.gain = is_quick_gelu(model) ? 1.702 : 1;  // a constant of quick_gelu
   mlp.offset = model.real_or("glu_linear_offset", 0);

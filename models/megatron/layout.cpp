@@ -53,6 +53,8 @@ constexpr Plain kPlain[] = {
     {Role::kRouterLogitBias, "mlp.router.bias"},
     {Role::kSharedDown, "mlp.shared_experts.linear_fc2.weight"},
     {Role::kSharedWeight, "mlp.shared_experts.gate_weight"},
+    {Role::kLatentDown, "mlp.fc1_latent_proj.weight"},
+    {Role::kLatentUp, "mlp.fc2_latent_proj.weight"},
     {Role::kKv, "self_attention.linear_kv_proj.weight"},
     {Role::kKvNorm, "self_attention.kv_layernorm.weight"},
     {Role::kSink, "self_attention.core_attention.attn_sink",
@@ -99,6 +101,27 @@ constexpr Plain kLinear[] = {
     {Role::kDecayBias, "self_attention.dt_bias"},
     {Role::kHeadNorm, "self_attention.out_norm.weight"},
     {Role::kO, "self_attention.out_proj.weight"},
+};
+
+// The other name of the norm is that of a specification without TransformerEngine's fused one.
+constexpr Plain kMamba[] = {
+    {Role::kAttentionNorm, "mixer.in_proj.layer_norm_weight", "norm.weight"},
+    {Role::kZ, "mixer.in_proj.weight.z"},
+    {Role::kScanX, "mixer.in_proj.weight.x"},
+    {Role::kScanB, "mixer.in_proj.weight.B"},
+    {Role::kScanC, "mixer.in_proj.weight.C"},
+    {Role::kStep, "mixer.in_proj.weight.dt"},
+    {Role::kScanXConv, "mixer.conv1d.weight.x"},
+    {Role::kScanBConv, "mixer.conv1d.weight.B"},
+    {Role::kScanCConv, "mixer.conv1d.weight.C"},
+    {Role::kScanXConvBias, "mixer.conv1d.bias.x"},
+    {Role::kScanBConvBias, "mixer.conv1d.bias.B"},
+    {Role::kScanCConvBias, "mixer.conv1d.bias.C"},
+    {Role::kStepBias, "mixer.dt_bias"},
+    {Role::kDecay, "mixer.A_log"},
+    {Role::kSkip, "mixer.D"},
+    {Role::kScanNorm, "mixer.norm.weight"},
+    {Role::kO, "mixer.out_proj.weight"},
 };
 
 std::vector<MegatronPlace> named(const Plain& plain) {
@@ -189,7 +212,9 @@ std::vector<MegatronPlace> MegatronLayout::places_of_gated(const TensorId& id) c
   if (id.role == Role::kSharedGate || id.role == Role::kSharedUp) {
     linear = "mlp.shared_experts.linear_fc1";
     up = id.role == Role::kSharedUp;
-    width = std::get<MixtureOfExperts>(layer(id).mlp).shared_width;
+    const auto& mlp = std::get<MixtureOfExperts>(layer(id).mlp);
+    width = mlp.shared_width;
+    if (!mlp.gated) return {{"mlp.shared_experts.linear_fc1.weight"}};
   } else {
     const DenseMlp& mlp = std::get<DenseMlp>(layer(id).mlp);
     width = mlp.width;
@@ -221,14 +246,22 @@ std::vector<MegatronPlace> MegatronLayout::places_of_expert(const TensorId& id) 
         fmt::format("moe_mlp_glu_interleave_size {} does not divide experts of {} rows",
                     glu_interleave_, mlp.width));
   }
-  const RowPattern rows = down ? RowPattern{} : half_of(mlp.width, up, glu_interleave_);
+  const bool is_half = mlp.gated && !down;
+  const RowPattern rows = is_half ? half_of(mlp.width, up, glu_interleave_) : RowPattern{};
   std::vector<MegatronPlace> places = {{together, true, rows}, {alone, false, rows}};
-  if (!down) {
+  if (is_half) {
     const std::string_view suffix = singleton_suffix(up);
     places.push_back({fmt::format("{}{}", together, suffix), true, {}});
     places.push_back({fmt::format("{}{}", alone, suffix), false, {}});
   }
   return places;
+}
+
+std::vector<MegatronPlace> MegatronLayout::places_of_mamba(const TensorId& id) {
+  for (const Plain& plain : kMamba) {
+    if (plain.role == id.role) return named(plain);
+  }
+  return {};
 }
 
 // Returns nothing for tensors that linear layers share with other layers.
@@ -248,6 +281,10 @@ std::vector<MegatronPlace> MegatronLayout::places(const TensorId& id) const {
   if (id.section != Section::kModel &&
       std::holds_alternative<DeltaAttention>(layer(id).attention)) {
     std::vector<MegatronPlace> places = places_of_linear(id);
+    if (!places.empty()) return places;
+  }
+  if (id.section != Section::kModel && std::holds_alternative<Mamba2>(layer(id).attention)) {
+    std::vector<MegatronPlace> places = places_of_mamba(id);
     if (!places.empty()) return places;
   }
   switch (id.role) {

@@ -15,6 +15,8 @@
 //   gdn      in_proj.weight.query, .key, .value, .z, .beta, .alpha and conv1d.weight.query, .key,
 //            .value; the norm of a head's channels is stored minus one, like all other norms, where
 //            norms are zero-centred
+//   mamba    mixer.in_proj.weight.z, .x, .B, .C, .dt; mixer.conv1d.weight.x, .B, .C, and .bias
+//   latent   fc1_latent_proj before the routed experts and fc2_latent_proj after them
 //   hyper    the scales of a hyper-connection are three keys of one number each, or of one number a
 //            layer where layers are stacked
 //   fc1      up rows alone, without a gate; else gate rows, then up rows; or alternating blocks of
@@ -62,6 +64,7 @@ class MegatronLayout {
  private:
   const LayerConfig& layer(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_linear(const TensorId& id) const;
+  static std::vector<MegatronPlace> places_of_mamba(const TensorId& id);
   std::vector<MegatronPlace> places_of_qkv(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_gated(const TensorId& id) const;
   std::vector<MegatronPlace> places_of_expert(const TensorId& id) const;

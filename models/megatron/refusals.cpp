@@ -19,7 +19,6 @@ constexpr std::string_view kFlags[] = {
     "heterogeneous_block_specs", "moe_router_force_load_balancing",          "use_mup"};
 
 constexpr std::string_view kSettings[] = {"rotary_base_per_layer",
-                                          "moe_latent_size",
                                           "moe_expert_capacity_factor",
                                           "moe_expert_rank_capacity_factor",
                                           "moe_input_jitter_eps",
@@ -43,11 +42,13 @@ constexpr std::string_view kGelu = "torch.nn.functional.gelu";
 
 void check_activation(const Settings& model) {
   const bool is_gated = model.flag_or("gated_linear_unit", false);
-  const bool is_known = is_quick_gelu(model) || activation_of(model) == Activation::kSilu;
-  if (model.has("num_moe_experts") && !(is_gated && is_known)) {
+  const bool is_quick = is_quick_gelu(model);
+  const Activation activation = is_quick ? Activation::kSilu : activation_of(model);
+  const Activation computed = is_gated ? Activation::kSilu : Activation::kSquaredRelu;
+  if (model.has("num_moe_experts") && activation != computed) {
     model.not_supported("activation_func",
-                        "experts without a gated torch.nn.functional.silu or quick_gelu are not "
-                        "computed here");
+                        "experts with a gated torch.nn.functional.silu or quick_gelu, or with "
+                        "squared_relu and no gate, are computed here");
   }
 }
 

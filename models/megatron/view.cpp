@@ -118,7 +118,7 @@ class MegatronWeights : public Weights {
       : folder_(bridge::open_megatron(fs, path, iteration, budget)),
         settings_(read_settings(fs, folder_, run_config)),
         config_(in(folder_.dist_dir, [&] { return config_of(settings_, folder_); })),
-        is_hybrid_(hybrid_layers(settings_).has_value()),
+        hybrid_(in(folder_.dist_dir, [&] { return hybrid_blocks(settings_); })),
         layout_(config_, in(folder_.dist_dir, [&] { return interleave_of(settings_); })),
         prefix_(prefix_of(folder_)),
         reader_(fs, folder_.dist_dir, folder_.metadata) {
@@ -293,8 +293,8 @@ class MegatronWeights : public Weights {
     const std::string prefix = prefix_for(id);
     // The tensor has a key of its own, or is stacked with all layers on a first axis.
     const auto find_in_layer = [&](size_t layers) -> std::optional<Location> {
-      const bool hybrid = is_hybrid_ && id.section == Section::kLayer;
-      const int64_t number = hybrid ? hybrid_block(id.index, place.inner) : id.index;
+      const bool hybrid = hybrid_ && id.section == Section::kLayer;
+      const int64_t number = hybrid ? hybrid_->in_layer(id.index, place.inner) : id.index;
       const std::string own = fmt::format("{}decoder.layers.{}.", prefix, number);
       if (std::optional<Location> found = find_key(own, place, id, {})) return found;
       if (hybrid) return std::nullopt;
@@ -319,6 +319,11 @@ class MegatronWeights : public Weights {
       case Section::kMtp: {
         const std::string depth = fmt::format("{}mtp.layers.{}.", prefix, id.index);
         if (is_of_frame(id.role)) return find_key(depth, place, id, {});
+        if (hybrid_ && !hybrid_->depths().empty()) {
+          return find_key(fmt::format("{}mtp_model_layer.layers.{}.", depth,
+                                      hybrid_->in_depth(id.index, place.inner)),
+                          place, id, {});
+        }
         // Newer Megatron-Core gives the module the second name.
         for (const std::string_view layer : {"transformer_layer.", "mtp_model_layer."}) {
           const std::string of = fmt::format("{}{}", depth, layer);
@@ -369,7 +374,7 @@ class MegatronWeights : public Weights {
   bridge::MegatronFolder folder_;
   Settings settings_;
   ModelConfig config_;
-  bool is_hybrid_;
+  std::optional<HybridBlocks> hybrid_;
   MegatronLayout layout_;
   std::string prefix_;
   bridge::DcpReader reader_;

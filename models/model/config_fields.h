@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <string_view>
+#include <tuple>
 
 #include "models/model/fields.h"
 #include "models/model/model_config.h"
@@ -93,6 +94,22 @@ inline constexpr auto kFields<DeltaAttention> = all_fields(
     field("value_dim", &DeltaAttention::value_dim), field("kernel", &DeltaAttention::kernel));
 
 template <>
+inline constexpr std::string_view kKind<Mamba2> = "Mamba-2";
+template <>
+inline constexpr auto kFields<Mamba2> = all_fields(field("heads", &Mamba2::heads),
+                                                   field("head_dim", &Mamba2::head_dim),
+                                                   field("groups", &Mamba2::groups),
+                                                   field("state", &Mamba2::state),
+                                                   field("kernel", &Mamba2::kernel),
+                                                   field("eps", &Mamba2::eps),
+                                                   field("least_step", &Mamba2::least_step));
+
+template <>
+inline constexpr std::string_view kKind<NoAttention> = "none";
+template <>
+inline constexpr auto kFields<NoAttention> = std::tuple<>();
+
+template <>
 inline constexpr std::string_view kKind<DenseMlp> = "dense";
 template <>
 inline constexpr auto kFields<DenseMlp> = all_fields(field("width", &DenseMlp::width),
@@ -113,14 +130,20 @@ inline constexpr auto kFields<RouterConfig> = all_fields(
 template <>
 inline constexpr std::string_view kKind<MixtureOfExperts> = "experts";
 template <>
-inline constexpr auto kFields<MixtureOfExperts> =
-    all_fields(field("width", &MixtureOfExperts::width),
-               field("shared_width", &MixtureOfExperts::shared_width),
-               field("shared_gated", &MixtureOfExperts::shared_gated),
-               field("bias", &MixtureOfExperts::bias), field("limit", &MixtureOfExperts::limit),
-               field("gain", &MixtureOfExperts::gain), field("offset", &MixtureOfExperts::offset),
-               field("weighted_input", &MixtureOfExperts::weighted_input),
-               field("router", &MixtureOfExperts::router));
+inline constexpr auto kFields<MixtureOfExperts> = all_fields(
+    field("width", &MixtureOfExperts::width),
+    field("shared_width", &MixtureOfExperts::shared_width),
+    field("shared_gated", &MixtureOfExperts::shared_gated), field("bias", &MixtureOfExperts::bias),
+    field("limit", &MixtureOfExperts::limit), field("gain", &MixtureOfExperts::gain),
+    field("offset", &MixtureOfExperts::offset),
+    field("weighted_input", &MixtureOfExperts::weighted_input),
+    field("activation", &MixtureOfExperts::activation), field("gated", &MixtureOfExperts::gated),
+    field("latent", &MixtureOfExperts::latent), field("router", &MixtureOfExperts::router));
+
+template <>
+inline constexpr std::string_view kKind<NoMlp> = "none";
+template <>
+inline constexpr auto kFields<NoMlp> = std::tuple<>();
 
 template <>
 inline constexpr auto kFields<HyperConnections> = all_fields(

@@ -126,6 +126,25 @@ void check_part(const DeltaAttention& attention) {
   }
 }
 
+void check_part(const Mamba2& mixer) {
+  check_size("the number of Mamba heads", mixer.heads);
+  check_size("the size of a Mamba head", mixer.head_dim);
+  check_size("the number of groups of Mamba heads", mixer.groups);
+  check_size("the size of a Mamba state", mixer.state);
+  check_size("the size of the convolution", mixer.kernel);
+  if (mixer.heads % mixer.groups != 0) {
+    bridge::bad_input(
+        fmt::format("{} Mamba heads do not make {} equal groups", mixer.heads, mixer.groups));
+  }
+  if (!(mixer.eps > 0)) {
+    bridge::bad_input(fmt::format("the epsilon of Mamba's norm is {}", mixer.eps));
+  }
+  check_not_negative("the least time step", mixer.least_step);
+}
+
+void check_part(const NoAttention&) {}
+void check_part(const NoMlp&) {}
+
 void check_part(const DenseMlp& mlp) {
   check_size("the size of the MLP", mlp.width);
 }
@@ -142,6 +161,7 @@ void check_part(const MixtureOfExperts& mlp) {
   }
   if (!(mlp.limit >= 0)) bridge::bad_input(fmt::format("the experts' limit is {}", mlp.limit));
   if (!(mlp.gain > 0)) bridge::bad_input(fmt::format("the experts' gain is {}", mlp.gain));
+  check_size("the number of channels that experts read", mlp.latent, 0);
   const int64_t group_size = router.experts / router.groups;
   if (router.chosen_groups < 1 || router.chosen_groups > router.groups) {
     bridge::bad_input(fmt::format("{} of {} expert groups cannot be chosen", router.chosen_groups,
@@ -217,6 +237,10 @@ void check(const ModelConfig& config) {
     for (const LayerConfig& layer : *layers) {
       std::visit([](const auto& kind) { check_part(kind); }, layer.attention);
       std::visit([](const auto& kind) { check_part(kind); }, layer.mlp);
+      if (layer.has_attention() && layer.has_mlp()) continue;
+      if (!layer.has_attention() && !layer.has_mlp()) bridge::bad_input("a layer of no part");
+      if (config.hyper.streams == 0) continue;
+      bridge::unsupported("several residual streams with layers of one part are not computed here");
     }
   }
   if (config.layers.empty()) bridge::bad_input("no layers");

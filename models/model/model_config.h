@@ -149,8 +149,23 @@ struct DeltaAttention {
   int64_t kernel = 0;  // tokens that the causal convolution sees
 };
 
-using AttentionConfig =
-    std::variant<GroupedAttention, LatentAttention, CompressedAttention, DeltaAttention>;
+// Mamba-2: every head has a state, which each token lets decay by the length of its time step and
+// adds its value to.
+struct Mamba2 {
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t groups = 0;     // of neighbouring heads, which share B, C and the mean of the norm
+  int64_t state = 0;      // channels of B and C in a group
+  int64_t kernel = 0;     // tokens that the causal convolution sees
+  double eps = 0;         // of the norm of the result
+  double least_step = 0;  // the least length of a time step; 0: no limit
+};
+
+// A layer that is an MLP alone.
+struct NoAttention {};
+
+using AttentionConfig = std::variant<GroupedAttention, LatentAttention, CompressedAttention,
+                                     DeltaAttention, Mamba2, NoAttention>;
 
 enum class Activation {
   kSilu,
@@ -195,9 +210,18 @@ struct MixtureOfExperts {
   double offset = 0;  // added to the other factor
   // An expert's weight multiplies what goes in, not what comes out.
   bool weighted_input = false;
+  // As in DenseMlp, of routed and shared experts.
+  Activation activation = Activation::kSilu;
+  bool gated = true;
+  // Routed experts read so many channels, to which a projection leads and from which another leads
+  // back; 0: all of the residual stream.
+  int64_t latent = 0;
 };
 
-using MlpConfig = std::variant<DenseMlp, MixtureOfExperts>;
+// A layer that is attention alone.
+struct NoMlp {};
+
+using MlpConfig = std::variant<DenseMlp, MixtureOfExperts, NoMlp>;
 
 // Who defines how streams are mixed; the same tensors compute something else in the other.
 enum class HyperDialect {
@@ -213,9 +237,13 @@ struct HyperConnections {
   HyperDialect dialect = HyperDialect::kDeepSeek;
 };
 
+// Attention, then an MLP, or one of them.
 struct LayerConfig {
   AttentionConfig attention;
   MlpConfig mlp;
+
+  bool has_attention() const { return !std::holds_alternative<NoAttention>(attention); }
+  bool has_mlp() const { return !std::holds_alternative<NoMlp>(mlp); }
 };
 
 struct ModelConfig {

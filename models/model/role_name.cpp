@@ -114,6 +114,32 @@ std::string_view role_name(Role role) {
       return "decay_bias";
     case Role::kHeadNorm:
       return "head_norm";
+    case Role::kScanX:
+      return "x";
+    case Role::kScanB:
+      return "b";
+    case Role::kScanC:
+      return "c";
+    case Role::kScanXConv:
+      return "x_conv";
+    case Role::kScanBConv:
+      return "b_conv";
+    case Role::kScanCConv:
+      return "c_conv";
+    case Role::kScanXConvBias:
+      return "x_conv_bias";
+    case Role::kScanBConvBias:
+      return "b_conv_bias";
+    case Role::kScanCConvBias:
+      return "c_conv_bias";
+    case Role::kStep:
+      return "step";
+    case Role::kStepBias:
+      return "step_bias";
+    case Role::kSkip:
+      return "skip";
+    case Role::kScanNorm:
+      return "scan_norm";
     case Role::kGate:
     case Role::kExpertGate:
       return "gate";
@@ -148,6 +174,10 @@ std::string_view role_name(Role role) {
       return "shared.down";
     case Role::kSharedWeight:
       return "shared.weight";
+    case Role::kLatentDown:
+      return "latent.down";
+    case Role::kLatentUp:
+      return "latent.up";
     case Role::kAttentionMapping:
       return "attention_mapping";
     case Role::kAttentionMappingBase:

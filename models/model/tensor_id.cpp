@@ -23,16 +23,20 @@ class LayerTensors {
         visit_(visit) {}
 
   void all(const LayerConfig& layer) const {
-    mapping(Role::kAttentionMapping, Role::kAttentionMappingBase, Role::kAttentionMappingScale,
-            (2 + streams_) * streams_, 3);
-    norm(Role::kAttentionNorm, Role::kAttentionNormBias);
-    std::visit([&](const auto& kind) { part(kind); }, layer.attention);
-    if (post_norms_) add(Role::kAttentionPostNorm, {hidden_});
-    mapping(Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale,
-            (2 + streams_) * streams_, 3);
-    norm(Role::kMlpNorm, Role::kMlpNormBias);
-    std::visit([&](const auto& kind) { part(kind); }, layer.mlp);
-    if (post_norms_) add(Role::kMlpPostNorm, {hidden_});
+    if (layer.has_attention()) {
+      mapping(Role::kAttentionMapping, Role::kAttentionMappingBase, Role::kAttentionMappingScale,
+              (2 + streams_) * streams_, 3);
+      norm(Role::kAttentionNorm, Role::kAttentionNormBias);
+      std::visit([&](const auto& kind) { part(kind); }, layer.attention);
+      if (post_norms_) add(Role::kAttentionPostNorm, {hidden_});
+    }
+    if (layer.has_mlp()) {
+      mapping(Role::kMlpMapping, Role::kMlpMappingBase, Role::kMlpMappingScale,
+              (2 + streams_) * streams_, 3);
+      norm(Role::kMlpNorm, Role::kMlpNormBias);
+      std::visit([&](const auto& kind) { part(kind); }, layer.mlp);
+      if (post_norms_) add(Role::kMlpPostNorm, {hidden_});
+    }
   }
 
   void head() const {
@@ -150,6 +154,29 @@ class LayerTensors {
     add(Role::kO, {hidden_, value});
   }
 
+  void part(const Mamba2& mixer) const {
+    const int64_t inner = mixer.heads * mixer.head_dim;
+    const int64_t states = mixer.groups * mixer.state;
+    add(Role::kZ, {inner, hidden_});
+    add(Role::kScanX, {inner, hidden_});
+    add(Role::kScanB, {states, hidden_});
+    add(Role::kScanC, {states, hidden_});
+    add(Role::kStep, {mixer.heads, hidden_});
+    add(Role::kScanXConv, {inner, 1, mixer.kernel});
+    add(Role::kScanBConv, {states, 1, mixer.kernel});
+    add(Role::kScanCConv, {states, 1, mixer.kernel});
+    add(Role::kScanXConvBias, {inner});
+    add(Role::kScanBConvBias, {states});
+    add(Role::kScanCConvBias, {states});
+    add(Role::kStepBias, {mixer.heads});
+    add(Role::kDecay, {mixer.heads});
+    add(Role::kSkip, {mixer.heads});
+    add(Role::kScanNorm, {inner});
+    add(Role::kO, {hidden_, inner});
+  }
+
+  void part(const NoAttention&) const {}
+
   void part(const DenseMlp& mlp) const {
     if (mlp.gated) add(Role::kGate, {mlp.width, hidden_});
     add(Role::kUp, {mlp.width, hidden_});
@@ -166,22 +193,27 @@ class LayerTensors {
     if (mlp.router.logit_bias) add(Role::kRouterLogitBias, {mlp.router.experts});
     if (mlp.router.selection_bias) add(Role::kRouterBias, {mlp.router.experts});
     if (mlp.router.by_token) add(Role::kRouterTable, {vocab_, mlp.router.chosen});
+    const int64_t outer = mlp.latent > 0 ? mlp.latent : hidden_;
+    if (mlp.latent > 0) add(Role::kLatentDown, {outer, hidden_});
     for (int64_t expert = 0; expert < mlp.router.experts; ++expert) {
-      add(Role::kExpertGate, {mlp.width, hidden_}, expert);
-      add(Role::kExpertUp, {mlp.width, hidden_}, expert);
-      add(Role::kExpertDown, {hidden_, mlp.width}, expert);
+      if (mlp.gated) add(Role::kExpertGate, {mlp.width, outer}, expert);
+      add(Role::kExpertUp, {mlp.width, outer}, expert);
+      add(Role::kExpertDown, {outer, mlp.width}, expert);
       if (!mlp.bias) continue;
-      add(Role::kExpertGateBias, {mlp.width}, expert);
+      if (mlp.gated) add(Role::kExpertGateBias, {mlp.width}, expert);
       add(Role::kExpertUpBias, {mlp.width}, expert);
-      add(Role::kExpertDownBias, {hidden_}, expert);
+      add(Role::kExpertDownBias, {outer}, expert);
     }
+    if (mlp.latent > 0) add(Role::kLatentUp, {hidden_, outer});
     if (mlp.shared_width > 0) {
-      add(Role::kSharedGate, {mlp.shared_width, hidden_});
+      if (mlp.gated) add(Role::kSharedGate, {mlp.shared_width, hidden_});
       add(Role::kSharedUp, {mlp.shared_width, hidden_});
       add(Role::kSharedDown, {hidden_, mlp.shared_width});
       if (mlp.shared_gated) add(Role::kSharedWeight, {1, hidden_});
     }
   }
+
+  void part(const NoMlp&) const {}
 
   int64_t hidden_;
   int64_t vocab_;

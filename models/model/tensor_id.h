@@ -87,6 +87,20 @@ enum class Role {
   kDecay,  // A_log
   kDecayBias,
   kHeadNorm,
+  // Mamba-2: kZ, kDecay and kO, and
+  kScanX,  // [heads * head_dim, D]
+  kScanB,  // [groups * state, D]
+  kScanC,
+  kScanXConv,  // [channels, 1, kernel]
+  kScanBConv,
+  kScanCConv,
+  kScanXConvBias,
+  kScanBConvBias,
+  kScanCConvBias,
+  kStep,  // dt
+  kStepBias,
+  kSkip,  // D
+  kScanNorm,
   // dense MLP
   kGate,
   kUp,
@@ -109,6 +123,8 @@ enum class Role {
   kSharedUp,
   kSharedDown,
   kSharedWeight,  // [1, D]: gives the weight of the shared experts' result
+  kLatentDown,    // to the channels that routed experts read
+  kLatentUp,      // from those that they write
   // hyper-connections: of a layer, and before the head of the model or of a multi-token prediction
   // depth
   kAttentionMapping,

@@ -4,7 +4,9 @@
 #include <numeric>
 #include <variant>
 
+#include "bridge/io/base/error.h"
 #include "models/model/vision_tensors.h"
+#include "models/train/train_step.h"
 
 namespace models {
 namespace {
@@ -54,6 +56,14 @@ double scores(const DeltaAttention& attention, double tokens) {
          (8 * kDeltaChunk * kDeltaChunk + 8 * kDeltaChunk * widths + 4 * state);
 }
 
+double scores(const Mamba2&, double) {
+  bridge::internal_error("the memory of a training step of Mamba-2");
+}
+
+double scores(const NoAttention&, double) {
+  return 0;
+}
+
 double of_layer(const ModelConfig& config, const LayerConfig& layer,
                 const std::vector<int64_t>& lengths) {
   double elements = 0;
@@ -78,6 +88,7 @@ double share_of(const ModelConfig& config, const TensorId& id) {
 
 StepMemory step_memory(Weights& weights, const std::vector<int64_t>& lengths) {
   const ModelConfig& config = weights.config();
+  check_trained(config);
   const double tokens =
       static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
   double values = 0;

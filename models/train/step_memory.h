@@ -21,7 +21,7 @@ struct StepMemory {
   int64_t all() const { return weights + activations; }
 };
 
-// lengths: the tokens of every sequence.
+// lengths: the tokens of every sequence. Errors: those of check_trained (train_step.h).
 StepMemory step_memory(Weights& weights, const std::vector<int64_t>& lengths);
 
 }  // namespace models

@@ -5,6 +5,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -30,12 +31,6 @@ Offsets row_offsets(const Batch& batch) {
 std::string_view reason_against_ranks(const AttentionConfig& attention) {
   if (std::holds_alternative<DeltaAttention>(attention)) return "linear attention";
   return std::holds_alternative<CompressedAttention>(attention) ? "compressed attention" : "";
-}
-
-void check_head(const ModelConfig& config) {
-  if (config.labels == 0) return;
-  bridge::unsupported("train-step: a classifier has no next token to be trained on",
-                      "--mode logits compares it");
 }
 
 void check_ranks(const ModelConfig& config, int64_t ranks) {
@@ -139,9 +134,23 @@ at::Tensor sum_of(const std::vector<at::Tensor>& losses) {
 
 }  // namespace
 
+void check_trained(const ModelConfig& config) {
+  constexpr const char* kRemedy = "--mode logits compares it";
+  if (config.labels > 0) {
+    bridge::unsupported("train-step: a classifier has no next token to be trained on", kRemedy);
+  }
+  const auto is_mamba = [](const LayerConfig& layer) {
+    return std::holds_alternative<Mamba2>(layer.attention);
+  };
+  if (std::any_of(config.layers.begin(), config.layers.end(), is_mamba) ||
+      std::any_of(config.mtp.begin(), config.mtp.end(), is_mamba)) {
+    bridge::unsupported("train-step: no training step of Mamba-2 is computed here", kRemedy);
+  }
+}
+
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options) {
   const ModelConfig& config = weights.config();
-  check_head(config);
+  check_trained(config);
   check_ranks(config, options.ranks);
   check(options.recompute, config);
   check_mhc_block(config, options.mhc_block, options.recompute);

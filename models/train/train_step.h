@@ -62,11 +62,14 @@ struct StepResult {
   int64_t dropped_bytes = 0;          // of results that the backward pass computed again
 };
 
-// Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels
-// outside the vocabulary and for sequences that cannot be cut for the ranks; kUnsupported naming a
+// Refuses models of which no training step is computed (kUnsupported): classifiers, Mamba-2.
+void check_trained(const ModelConfig& config);
+
+// Adds the gradients to those in `weights`. Errors: kBadInput for tokens and labels outside the
+// vocabulary and for sequences that cannot be cut for the ranks; kUnsupported as above, naming a
 // layer for context parallelism of linear or compressed attention, and for three positions of a
-// token in a model that turns by one; kUsage for a recomputation that
-// the model does not allow, and for two that exclude each other.
+// token in a model that turns by one; kUsage for a recomputation that the model does not allow, and
+// for two that exclude each other.
 StepResult train_step(LeafWeights& weights, const Batch& batch, const StepOptions& options);
 
 }  // namespace models

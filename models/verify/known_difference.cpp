@@ -33,16 +33,32 @@ bool is_of_long_sequences(const ModelConfig& megatron, const FieldDifference& it
          });
 }
 
+// True if no time step of the Megatron side has a limit.
+bool has_free_steps(const ModelConfig& megatron) {
+  const auto is_free = [](const LayerConfig& layer) {
+    const auto* mamba = std::get_if<Mamba2>(&layer.attention);
+    return mamba == nullptr || mamba->least_step == 0;
+  };
+  return std::all_of(megatron.layers.begin(), megatron.layers.end(), is_free) &&
+         std::all_of(megatron.mtp.begin(), megatron.mtp.end(), is_free);
+}
+
 }  // namespace
+
+bool is_least_step(const FieldDifference& difference) {
+  return difference.field.ends_with(".attention.least_step");
+}
 
 std::vector<FieldDifference> take_known_differences(const ModelConfig& hf,
                                                     const ModelConfig& megatron,
                                                     std::vector<FieldDifference>& found) {
   const bool one_epsilon = has_one_epsilon(hf, megatron);
+  const bool free_steps = has_free_steps(megatron);
   const auto first =
       std::stable_partition(found.begin(), found.end(), [&](const FieldDifference& item) {
         const bool is_known = (one_epsilon && item.field.ends_with(".latent_eps")) ||
-                              is_of_long_sequences(megatron, item);
+                              is_of_long_sequences(megatron, item) ||
+                              (free_steps && is_least_step(item));
         return !is_known;
       });
   std::vector<FieldDifference> known(first, found.end());

@@ -7,6 +7,8 @@
 //   chunk, sharpening, sharpened_from
 //                 Llama-4 cuts long sequences into chunks and sharpens queries far in them;
 //                 Megatron-Core does neither
+//   least_step    transformers lets no time step of Mamba-2 be below time_step_min; Megatron-Core
+//                 has no such limit. Both passes go without, so that they show what else differs
 #pragma once
 
 #include <vector>
@@ -21,5 +23,8 @@ namespace models {
 std::vector<FieldDifference> take_known_differences(const ModelConfig& hf,
                                                     const ModelConfig& megatron,
                                                     std::vector<FieldDifference>& found);
+
+// True for that of the last line.
+bool is_least_step(const FieldDifference& difference);
 
 }  // namespace models

@@ -90,6 +90,9 @@ struct Compute {
   at::Device device = at::kCPU;
   // True if some weights are rounded and the reference logits come from unrounded ones.
   bool rounded = false;
+  // False where two models are compared of which one runtime alone limits the time steps of Mamba-2
+  // from below: both passes then go without.
+  bool limited_steps = true;
   // Of a training step in other numbers; null: linears are x W^T.
   LinearRule* linears = nullptr;
   // Of the device; null: LibTorch computes everything, and quantized weights are dequantized on the

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from interop import (cases, qwen3_5_cases, test_added_mtp, test_convert, test_convert_moe, test_convert_more, test_deepseek_v4, test_export, test_export_moe,
-                     test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo, test_next_core, test_qwen3_5, test_qwen_vl, test_token_index)
+                     test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo, test_nemotron_h, test_next_core, test_qwen3_5, test_qwen_vl, test_token_index)
 from interop.conftest import DATA, TESTS
 from oracles.pool import CORE, NEXT_CORE
 
@@ -66,7 +66,7 @@ _BRIDGES_FILES = bundled(test_export.test_bridge_fixture, test_export_moe.test_b
 RUN = {
     # Logits, from both views. Where transformers has no MTP of a class, the test's docstring says what computes it.
     "transformers": (_HF_VIEW & _MEGATRON_VIEW) | alone(test_forward_deepseek_v4.test_both_views, "deepseek_v4", mtp=True) | alone(
-        test_mimo.test_there_and_back, "mimo") | qwen_vl(test_qwen_vl.test_both_views),
+        test_mimo.test_there_and_back, "mimo") | alone(test_nemotron_h.test_both_views, "nemotron_h", mtp=True) | qwen_vl(test_qwen_vl.test_both_views),
     # A load of what convert-hf wrote, and its logits.
     f"megatron-core {CORE}": decoders(test_convert.test_logits, test_convert.test_layer_norms_and_mlps_without_a_gate, test_convert_moe.test_logits,
                                       test_convert_more.test_logits) | of_archs(test_added_mtp.test_keep, test_added_mtp.ARCHITECTURES) | qwen3_5(

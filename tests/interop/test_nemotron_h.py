@@ -1,13 +1,18 @@
 """Nemotron-H and Nemotron-3: Mamba-2 beside attention, MLPs and experts, by the keys of megatron-core's HybridModel. Its Mamba kernels need a
 GPU, so that no Megatron loads what was converted here: names and objects are those that megatron-core 0.19.2 asks for
-(data/requested_keys/te.nemotron_h.txt, which the unit tests of the tables compare too), and every tensor is found again part by part."""
+(data/requested_keys/te.nemotron_h.txt, which the unit tests of the tables compare too), and every tensor is found again part by part.
+The forward pass of both views is held against transformers' logits, of multi-token prediction against transformers' blocks in
+megatron-core's frame (oracles/nemotron_h.py)."""
 import json
 import shutil
 
 import pytest
 import torch
+import yaml
 
 from interop.conftest import DATA
+from interop.test_forward import heads, write_reference
+from interop.test_forward_views import EQUAL, verdicts
 from oracles import dcp, hf_files, nemotron_h
 
 SIZES = nemotron_h.CONFIG
@@ -90,8 +95,7 @@ def test_there_and_back(name, made, causeway, tmp_path):
     causeway("convert-hf", folder, tmp_path / "root")
     assert not dcp.different(expected(name, state), dcp.read_tensors(tmp_path / "root" / "iter_0000000"))
     done = causeway("verify", folder, tmp_path / "root")
-    assert "comparing bytes only" in done.stderr
-    causeway("verify", folder, tmp_path / "root", "--mode", "logits", expect=5)
+    assert "forward        equal, bit for bit" in done.stdout and "configuration  equal, but for" in done.stdout
     causeway("export-to-hf", tmp_path / "root", tmp_path / "back")
     for file in folder.iterdir():
         assert (tmp_path / "back" / file.name).read_bytes() == file.read_bytes(), file.name
@@ -158,3 +162,170 @@ def test_other_layers(pattern, word, made, causeway, tmp_path):
 
 def test_it_is_a_hybrid_model_already(made, causeway, tmp_path):
     assert "already" in causeway("convert-hf", made("mlp")[0], tmp_path / "root", "--layout", "hybrid", expect=5).stderr
+
+
+# ---- the forward pass ----
+
+
+def prompt(length, seed=3):
+    return torch.randint(0, SIZES["vocab_size"], (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@pytest.fixture(scope="module")
+def converted(made, causeway, tmp_path_factory):
+    """converted(name): the root that convert-hf wrote."""
+    found = {}
+
+    def get(name):
+        if name not in found:
+            found[name] = tmp_path_factory.mktemp(f"megatron-{name}") / "root"
+            causeway("convert-hf", made(name)[0], found[name])
+        return found[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def references(made, tmp_path_factory):
+    """references(name, length) -> file with the logits of a prompt, made once."""
+    found = {}
+
+    def get(name, length=24):
+        if (name, length) not in found:
+            ids = prompt(length)
+            found[name, length] = write_reference(tmp_path_factory.mktemp("reference") / f"{name}.safetensors", ids, nemotron_h.logits(made(name)[0], ids))
+        return found[name, length]
+
+    return get
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_both_views(name, made, converted, references, forward):
+    for folder in (made(name)[0], converted(name)):
+        assert heads(forward(folder, references(name))) == ["logits", *(f"mtp_logits.{depth}" for depth in range(FORMS[name][3]))]
+
+
+@pytest.mark.parametrize("name", ["latent", "words"])
+@pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 300])
+def test_lengths_around_a_chunk(name, length, made, converted, references, forward):
+    """Mamba-2 goes token by token with one token, by chunks of 128 with more, the last as long as it is."""
+    forward(made(name)[0], references(name, length))
+    forward(converted(name), references(name, length))
+
+
+def test_experts_together(made, references, forward, causeway, tmp_path):
+    """As the modules of transformers 5 have them, and under its prefix."""
+    folder, state = made("latent")
+    together, parts = {}, {}
+    for name, tensor in state.items():
+        name = name.replace("backbone.", "model.", 1)
+        if ".mixer.experts." in name:
+            module, rest = name.split(".mixer.experts.")
+            expert, role, _ = rest.split(".")
+            parts.setdefault(f"{module}.mixer.experts.{role}", {})[int(expert)] = tensor
+        else:
+            together[name] = tensor
+    together |= {name: torch.stack([of[expert] for expert in sorted(of)]) for name, of in parts.items()}
+    shutil.copytree(folder, tmp_path / "hf", ignore=shutil.ignore_patterns("*.safetensors*"))
+    hf_files.write_safetensors(tmp_path / "hf", together, 1)
+    forward(tmp_path / "hf", references("latent"))
+    causeway("convert-hf", tmp_path / "hf", tmp_path / "root")
+    assert "forward        equal, bit for bit" in causeway("verify", tmp_path / "hf", tmp_path / "root").stdout
+
+
+def test_the_arguments_say_what_run_config_says(converted, causeway_verify, tmp_path):
+    shutil.copytree(converted("latent"), tmp_path / "root", symlinks=True)
+    (tmp_path / "root" / "iter_0000000" / "run_config.yaml").unlink()
+    assert verdicts(causeway_verify(converted("latent"), tmp_path / "root")) == EQUAL
+
+
+def test_without_mtp_logits(made, references, causeway, tmp_path):
+    causeway("convert-hf", made("latent")[0], tmp_path / "root", "--mtp", "drop")
+    done = causeway("verify", made("latent")[0], tmp_path / "root")
+    assert "forward        equal, bit for bit" in done.stdout and heads(done) == ["logits"]
+
+
+def test_some_layers_and_layer_by_layer(made, converted, causeway_verify):
+    done = causeway_verify(made("latent")[0], converted("latent"), "--layers", "1:3")
+    assert "PARTIAL" in done.stdout and "hidden.2" in done.stdout and "hidden.3" not in done.stdout
+    causeway_verify(made("latent")[0], converted("latent"), "--layers-input", "seeded")
+
+
+@pytest.fixture(scope="module")
+def short_steps(made, tmp_path_factory):
+    """A model most of whose time steps are shorter than transformers' limit."""
+    folder, state = made("words")
+    changed = shutil.copytree(folder, tmp_path_factory.mktemp("short") / "hf", ignore=shutil.ignore_patterns("*.safetensors*"))
+    steps = {name: tensor - 7 for name, tensor in state.items() if name.endswith(".dt_bias")}
+    hf_files.write_safetensors(changed, state | steps, 1)
+    return changed
+
+
+def test_time_steps_that_transformers_alone_limits(short_steps, causeway, causeway_verify, forward, tmp_path):
+    """Each view computes what its runtime does; beside each other neither limits them, so that everything else is compared bit for bit."""
+    ids = prompt(24)
+    limited = write_reference(tmp_path / "limited.safetensors", ids, nemotron_h.logits(short_steps, ids))
+    free = shutil.copytree(short_steps, tmp_path / "free")
+    config = json.loads((free / "config.json").read_text())
+    (free / "config.json").write_text(json.dumps(config | dict(time_step_min=0.0)))
+    unlimited = write_reference(tmp_path / "unlimited.safetensors", ids, nemotron_h.logits(free, ids))
+    causeway("convert-hf", short_steps, tmp_path / "root")
+    forward(short_steps, limited)
+    forward(tmp_path / "root", unlimited)
+    forward(short_steps, unlimited, expect=1)
+    forward(tmp_path / "root", limited, expect=1)
+    done = causeway_verify(short_steps, tmp_path / "root")
+    assert verdicts(done) == EQUAL and "forward        equal, bit for bit" in done.stdout
+    assert "configuration  equal, but for 2 that the conversion warned of" in done.stdout
+    assert "  layers.0.attention.least_step: 0.001 and 0" in done.stdout and "  mtp.0.attention.least_step: 0.001 and 0" in done.stdout
+
+
+def test_groups_that_no_tensor_shows(made, converted, causeway_verify, tmp_path):
+    """One group of twice the channels has tensors of the same shapes."""
+    shutil.copytree(converted("words"), tmp_path / "root", symlinks=True)
+    path = tmp_path / "root" / "iter_0000000" / "run_config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["model"] |= dict(mamba_num_groups=1, mamba_state_dim=2 * SIZES["ssm_state_size"])
+    path.write_text(yaml.safe_dump(config))
+    done = causeway_verify(made("words")[0], tmp_path / "root", expect=1)
+    assert verdicts(done) == {"configuration": "DIFFERENT", "tensors": "equal", "forward": "DIFFERENT"}
+    assert "layers.0.attention.groups: 2 and 1" in done.stdout
+
+
+LAYER, DEPTH = "backbone.layers.0.mixer.", "mtp.layers.0.mixer."
+MISTAKES = {
+    "decay_and_skip": (LAYER + "A_log", LAYER + "D"),
+    "the_steps_of_two_mixers": (LAYER + "dt_bias", DEPTH + "dt_bias"),
+    "the_projections_of_two_mixers": (LAYER + "in_proj.weight", DEPTH + "in_proj.weight"),
+    "the_norms_of_two_mixers": (LAYER + "norm.weight", DEPTH + "norm.weight"),
+    "two_experts": ("backbone.layers.1.mixer.experts.0.up_proj.weight", "backbone.layers.1.mixer.experts.1.up_proj.weight"),
+    "the_latent_projections_of_two_layers": ("backbone.layers.1.mixer.fc1_latent_proj.weight", "mtp.layers.1.mixer.fc1_latent_proj.weight"),
+    "the_norms_of_embedding_and_hidden_state": ("mtp.layers.0.enorm.weight", "mtp.layers.0.hnorm.weight"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_exchanged_tensors_differ(name, made, references, forward, tmp_path):
+    folder, state = made("words")
+    one, other = MISTAKES[name]
+    shutil.copytree(folder, tmp_path / "hf", ignore=shutil.ignore_patterns("*.safetensors*"))
+    hf_files.write_safetensors(tmp_path / "hf", state | {one: state[other], other: state[one]}, 1)
+    done = forward(tmp_path / "hf", references("words"), expect=1)
+    assert any(line.startswith(("logits", "mtp_logits")) and line.endswith("DIFFERENT") for line in done.stdout.splitlines())
+
+
+def test_a_step_is_refused(made, converted, causeway_verify):
+    for sides in ([made("mlp")[0]], [made("mlp")[0], converted("mlp")]):
+        done = causeway_verify(*sides, "--mode", "train-step", expect=5)
+        assert "train-step: no training step of Mamba-2 is computed here" in done.stderr
+
+
+@pytest.mark.parametrize("kinds", ["E*", "MM"])
+def test_depths_that_are_not_computed(kinds, made, causeway, causeway_verify, tmp_path):
+    """They convert; the forward pass names them, and does without."""
+    folder = tmp_path / "hf"
+    nemotron_h.make(folder, "M*E", 71, None, kinds, 1)
+    causeway("convert-hf", folder, tmp_path / "root")
+    done = causeway("verify", folder, tmp_path / "root", expect=5)
+    assert "mtp_hybrid_override_pattern" in done.stderr and "--mtp drop leaves it out" in done.stderr
+    causeway("verify", folder, tmp_path / "root", "--mode", "hash")

@@ -134,7 +134,7 @@ def make_architecture(name, folder):
     elif name == "nemotron_h":
         nemotron_h.make(hf, seed=seed, **model)
         vocab = nemotron_h.CONFIG["vocab_size"]
-        logits = [nemotron_h.logits(hf, recorded.tokens(vocab))]
+        logits = nemotron_h.logits(hf, recorded.tokens(vocab))[:1]
     else:
         vocab, logits = model.vocab, make_decoder(name, model, hf, seed)
     recorded.write(os.path.join(folder, "logits.safetensors"), recorded.tokens(vocab), logits)

@@ -1,9 +1,12 @@
-"""Nemotron-H in miniature: what transformers saves, and depths of multi-token prediction by hand, which transformers passes over."""
+"""Nemotron-H in miniature: what transformers saves, and depths of multi-token prediction by hand, which transformers passes over. Its
+logits: the main head by transformers' class; a depth by transformers' blocks in the frame that megatron-core's MultiTokenPredictionLayer
+has, as transformers' own MtpModel knows depths of one layer with another epsilon only."""
 import json
 import pathlib
 
 import torch
 import transformers
+from transformers.models.nemotron_h import modeling_nemotron_h as modeling
 
 from oracles import hf_files
 
@@ -59,8 +62,53 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
     return state
 
 
-def logits(folder, tokens):
-    """[tokens, vocab] of the main model in fp32, by transformers' path without kernels."""
-    model = transformers.NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def logits(folder, ids):
+    """[main, depth 0, ...], each [tokens, vocabulary], in fp32."""
+    state = {name: tensor.float() for name, tensor in hf_files.read_safetensors(folder).items()}
+    model = transformers.NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
-        return model(torch.tensor([tokens]), use_cache=False).logits[0]
+        tokens = torch.tensor([ids])
+        hidden = model.model(tokens, use_cache=False).last_hidden_state
+        out = [model.lm_head(hidden)[0]]
+        for depth in range(model.config.num_nextn_predict_layers):
+            tokens = torch.cat([tokens[:, 1:], torch.zeros_like(tokens[:, :1])], 1)
+            hidden = _depth(model.config, state, depth, model.model.embeddings(tokens), hidden)
+            out.append(model.lm_head(hidden)[0])
+    return out
+
+
+def _depth(config, state, depth, embedding, hidden):
+    """megatron/core/transformer/multi_token_prediction.py: the projection of both norms, the blocks, the last norm."""
+    kinds = config.mtp_layers_block_type
+    first = depth * len(kinds)
+
+    def normed(name, x):
+        norm = modeling.NemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+        norm.weight.data = state[f"mtp.layers.{name}.weight"]
+        return norm(x)
+
+    both = torch.cat([normed(f"{first}.enorm", embedding), normed(f"{first}.hnorm", hidden)], -1)
+    x = both @ state[f"mtp.layers.{first}.eh_proj.weight"].T
+    mask = torch.full((x.shape[1], x.shape[1]), -torch.inf).triu(1)[None, None]
+    for number, kind in enumerate(kinds):
+        block = modeling.NemotronHBlock(_with_blocks(config, kinds), number).float().eval()
+        block.load_state_dict(_of_block(state, f"mtp.layers.{first + number}."))
+        x = block(x, attention_mask=mask if kind == "full_attention" else None)
+    return normed(f"{first + len(kinds) - 1}.final_layernorm", x)
+
+
+def _with_blocks(config, kinds):
+    settings = {name: value for name, value in config.to_dict().items() if name != "layer_types"}
+    return transformers.NemotronHConfig(**settings | dict(layers_block_type=kinds), attn_implementation="eager")
+
+
+def _of_block(state, prefix):
+    """Those of a block's module, which has all experts in one tensor."""
+    inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    frame = ("enorm", "hnorm", "eh_proj", "final_layernorm")
+    out = {name: tensor for name, tensor in inner.items() if not name.startswith(frame) and "experts." not in name or "shared_experts" in name}
+    for role in ("up_proj", "down_proj"):
+        parts = [inner[f"mixer.experts.{expert}.{role}.weight"] for expert in range(CONFIG["n_routed_experts"]) if f"mixer.experts.{expert}.{role}.weight" in inner]
+        if parts:
+            out[f"mixer.experts.{role}"] = torch.stack(parts)
+    return out

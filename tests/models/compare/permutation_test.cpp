@@ -190,6 +190,26 @@ TEST(Permutation, OtherModels) {
   EXPECT_EQ(permuted_experts(ours, theirs, Section::kLayer, 1), Lines{});
 }
 
+TEST(Permutation, OfExpertsWithoutAGate) {
+  const auto lines_without = [](const Contents& b) {
+    Memory ours{{}};
+    Memory theirs(b);
+    for (Memory* side : {&ours, &theirs}) {
+      std::get<MixtureOfExperts>(side->change().layers[1].mlp).gated = false;
+    }
+    return permuted_experts(ours, theirs, Section::kLayer, 1);
+  };
+  Contents second = permuted({1, 0, 2, 3});
+  second.gate = {99, 98, 97, 96};  // of no expert
+  EXPECT_EQ(lines_without(second),
+            Lines{"experts of layer 1 are permuted: 0->1, 1->0; the router's rows alike"});
+  second.router = Contents().router;
+  EXPECT_EQ(lines_without(second),
+            Lines{"experts of layer 1 are permuted: 0->1, 1->0; the router's rows not alike"});
+  second.down = Contents().down;
+  EXPECT_EQ(lines_without(second), Lines{"up of the experts of layer 1 are permuted: 0->1, 1->0"});
+}
+
 TEST(Permutation, AmongTensorsThatDiffer) {
   Memory ours{{}};
   Memory theirs(permuted({1, 0, 2, 3}));

@@ -347,8 +347,8 @@ TEST(MegatronConfig, PairsOfAHybridModel) {
   const auto with = [&](const std::string& more) {
     return bridge::refusal_of([&] { megatron(model + more); }, bridge::Code::kUnsupported);
   };
-  EXPECT_EQ(with("  num_layers: 4\n  hybrid_layer_pattern: M-*E\n"),
-            "run_config.yaml: model: hybrid_layer_pattern: 'M-' at 0: pairs *- and *E (attention, "
+  EXPECT_EQ(with("  num_layers: 4\n  hybrid_layer_pattern: \"*-G-\"\n"),
+            "run_config.yaml: model: hybrid_layer_pattern: 'G-' at 2: pairs *- and *E (attention, "
             "then an MLP) are computed");
   EXPECT_EQ(with("  num_layers: 4\n  is_hybrid_model: true\n"),
             "run_config.yaml: model: is_hybrid_model: not computed without hybrid_layer_pattern");

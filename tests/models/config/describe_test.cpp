@@ -86,6 +86,9 @@ TEST(Describe, EveryFieldInAFixedOrder) {
                                   "mtp.0.mlp.gain 1",
                                   "mtp.0.mlp.offset 0",
                                   "mtp.0.mlp.weighted_input false",
+                                  "mtp.0.mlp.activation silu",
+                                  "mtp.0.mlp.gated true",
+                                  "mtp.0.mlp.latent 0",
                                   "mtp.0.mlp.router.score root of softplus",
                                   "mtp.0.mlp.router.experts 0",
                                   "mtp.0.mlp.router.chosen 0",
@@ -157,6 +160,26 @@ TEST(Describe, AttentionHasItsRotaryEncodingLast) {
   };
   ASSERT_EQ(lines.size(), 15 + expected.size());
   EXPECT_EQ(std::vector<std::string>(lines.begin() + 15, lines.end()), expected);
+}
+
+// A layer that is one of the two says so of the other.
+TEST(Describe, LayersOfOnePart) {
+  ModelConfig config;
+  Mamba2 mixer;
+  mixer.least_step = 0.001;
+  config.layers = {{mixer, NoMlp()}, {NoAttention(), DenseMlp{6}}};
+  const std::vector<std::string> lines = lines_of(config);
+  const std::vector<std::string> expected = {
+      "layers.0.attention.kind Mamba-2", "layers.0.attention.heads 0",
+      "layers.0.attention.head_dim 0",   "layers.0.attention.groups 0",
+      "layers.0.attention.state 0",      "layers.0.attention.kernel 0",
+      "layers.0.attention.eps 0",        "layers.0.attention.least_step 0.001",
+      "layers.0.mlp.kind none",          "layers.1.attention.kind none",
+      "layers.1.mlp.kind dense",         "layers.1.mlp.width 6",
+  };
+  ASSERT_GT(lines.size(), 15 + expected.size());
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 15, lines.begin() + 15 + std::ssize(expected)),
+            expected);
 }
 
 }  // namespace

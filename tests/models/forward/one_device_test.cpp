@@ -16,6 +16,7 @@
 #include "models/forward/prompt.h"
 #include "models/hf/view.h"
 #include "tests/data_dir.h"
+#include "tests/models/made_weights.h"
 
 namespace models {
 namespace {
@@ -87,32 +88,36 @@ TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("_local_scalar_dense", nought);
 }
 
-void run_on_meta(const std::string& folder, int64_t tokens, at::ScalarType type) {
-  bridge::MemoryBudget budget(256 << 20);
-  const auto weights =
-      open_hf_weights(bridge::real_file_system(), data_dir() + "/" + folder, budget);
+void run_on_meta(Weights& weights, int64_t tokens, at::ScalarType type) {
   const Compute compute{type, at::kMeta};
-  const ModelConfig& config = weights->config();
+  const ModelConfig& config = weights.config();
   mixed.clear();
   const c10::impl::IncludeDispatchKeyGuard watched(c10::DispatchKey::TESTING_ONLY_GenericMode);
-  ForwardPass pass(*weights, compute, seeded_prompt(config.vocab, tokens, 1));
+  ForwardPass pass(weights, compute, seeded_prompt(config.vocab, tokens, 1));
   while (const std::optional<HiddenState> state = pass.next()) {
     EXPECT_EQ(state->hidden.device(), at::kMeta) << state->name;
     EXPECT_EQ(state->hidden.scalar_type(), type) << state->name;
   }
   ASSERT_EQ(pass.heads().size(), 1 + config.mtp.size());
-  const OutputLayer output(*weights, compute);
+  const OutputLayer output(weights, compute);
   for (const at::Tensor& head : pass.heads()) {
     EXPECT_EQ(linear(head, output.block(0)).device(), at::kMeta);
   }
-  EXPECT_TRUE(mixed.empty()) << folder << ": " << *mixed.begin();
+  EXPECT_TRUE(mixed.empty()) << *mixed.begin();
+}
+
+void run_in_both_types(Weights& weights) {
+  run_on_meta(weights, 5, at::kFloat);
+  run_on_meta(weights, 200, at::kBFloat16);
 }
 
 class OneDevice : public testing::TestWithParam<const char*> {};
 
 TEST_P(OneDevice, HoldsEveryTensor) {
-  run_on_meta(GetParam(), 5, at::kFloat);
-  run_on_meta(GetParam(), 200, at::kBFloat16);
+  bridge::MemoryBudget budget(256 << 20);
+  const auto weights =
+      open_hf_weights(bridge::real_file_system(), data_dir() + "/" + GetParam(), budget);
+  run_in_both_types(*weights);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, OneDevice,
@@ -122,7 +127,27 @@ INSTANTIATE_TEST_SUITE_P(Families, OneDevice,
                                          "qwen3_6_moe/hf", "qwen3_5_forms/next/hf",
                                          "deepseek_v4_fp8fp4/hf"));
 
-// Shows what the test above can detect.
+// Nemotron-H's parts, and a layer of each alone.
+TEST(OneDevice, HoldsEveryTensorOfMamba) {
+  ModelConfig config = mixed_config();
+  const Mamba2 mixer = {.heads = 4,
+                        .head_dim = 3,
+                        .groups = 2,
+                        .state = 5,
+                        .kernel = 4,
+                        .eps = 1e-5,
+                        .least_step = 0.001};
+  auto latent = std::get<MixtureOfExperts>(config.layers.at(1).mlp);
+  latent.gated = false;
+  latent.activation = Activation::kSquaredRelu;
+  latent.latent = 3;
+  config.layers = {{mixer, NoMlp()}, {NoAttention(), latent}};
+  config.mtp = {{mixer, latent}};
+  MadeWeights weights(config);
+  run_in_both_types(weights);
+}
+
+// Shows what the tests above can detect.
 TEST(OneDeviceWatch, SeesTwo) {
   const at::Tensor there = at::empty({3}, at::TensorOptions().device(at::kMeta));
   mixed.clear();

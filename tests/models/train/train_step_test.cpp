@@ -278,6 +278,25 @@ TEST(TrainStep, RouterLoss) {
             1e-3);
 }
 
+TEST(TrainStep, OfMambaIsRefused) {
+  ModelConfig config = mixed_config();
+  config.mtp[1] = {Mamba2{.heads = 2, .head_dim = 3, .groups = 1, .state = 2, .kernel = 4},
+                   NoMlp()};
+  MadeWeights weights(config);
+  const auto refused = [](const auto& run) {
+    try {
+      run();
+    } catch (const bridge::Error& error) {
+      EXPECT_EQ(error.code(), bridge::Code::kUnsupported);
+      return std::string(error.message());
+    }
+    return std::string("accepted");
+  };
+  const std::string expected = "train-step: no training step of Mamba-2 is computed here";
+  EXPECT_EQ(refused([&] { step_memory(weights, {8}); }), expected);
+  EXPECT_EQ(refused([&] { step(config, made_batch(config, {0, 8}), {0.1, 1}); }), expected);
+}
+
 TEST(StepMemory, GrowsWithTheModelAndTheTokens) {
   MadeWeights weights(mixed_config());
   const StepMemory one = step_memory(weights, {64});
