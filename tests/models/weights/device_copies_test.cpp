@@ -111,8 +111,8 @@ TEST(DeviceCopies, NothingIsAhead) {
   DeviceCopies copies(RecordingDevice::device(), 0, kPiece);
   const at::Tensor rows = at::arange(40, at::kFloat);
   for (int copy = 0; copy < 3; ++copy) {
-    EXPECT_EQ(host_waits(recorder), copy);
     EXPECT_TRUE(computed(recorder, copies.copy(rows)).equal(rows));
+    EXPECT_EQ(host_waits(recorder), copy);
   }
 }
 
