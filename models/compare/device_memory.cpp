@@ -58,9 +58,11 @@ double block_elements(const Attention& attention, double tokens) {
   const double scores =
       std::min(heads * tokens * keys, std::max(static_cast<double>(kMostScores), heads * keys));
   double others = 0;
-  if constexpr (
-      requires { attention.index; } || requires { attention.index_heads; }) {
-    others = tokens * keys;
+  if constexpr (requires { attention.index.chooses(); }) {
+    if (attention.index.chooses()) others = tokens * keys;
+  }
+  if constexpr (requires { attention.index_heads; }) {
+    if (attention.index_heads > 0) others = tokens * keys;
   }
   if constexpr (requires { attention.value_heads; }) {
     const double widths = static_cast<double>(attention.key_dim + attention.value_dim);

@@ -9,7 +9,7 @@
 
 namespace models {
 
-// The elements of the largest tensor, or block of a large one, that is read at once for such passes.
+// The elements of the largest tensor, or block of a large one, that such passes read at once.
 int64_t most_elements(const ModelConfig& config, const std::optional<LayerRange>& layers = {});
 
 // Bytes of the largest tensor, or block of a large one, that is read at once: as each side gives

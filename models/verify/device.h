@@ -24,8 +24,8 @@ struct ChosenDevice {
 
 // text: "cpu", "cuda", "cuda:N" or "auto" (the first GPU if there is one that can be used).
 // cuda_libraries: the folder of packages that the user names; empty: the one in the variable
-// CAUSEWAY_CUDA_LIBRARIES, if any. memory: the most bytes that tensors and LibTorch's workspaces may
-// have on a GPU; an allocation beyond them fails. Call it once per process, before anything is
+// CAUSEWAY_CUDA_LIBRARIES, if any. memory: the most bytes that tensors and LibTorch's workspaces
+// may have on a GPU; an allocation beyond them fails. Call it once per process, before anything is
 // computed.
 // Errors: kUsage for other words, for a number that no device has, and for a named folder that is
 // none or has another torch; kUnsupported if CUDA is asked for and there is no device ("no CUDA

@@ -12,7 +12,7 @@ namespace models {
 namespace {
 
 constexpr int64_t kLeastPerThread = 1 << 20;  // bytes
-constexpr size_t kMostCopiesAhead = 256;      // each has an event of its own
+constexpr size_t kMostEvents = 256;           // each has an event of its own
 
 at::Tensor page_locked(int64_t bytes) {
   return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
@@ -73,8 +73,7 @@ DeviceCopies::Buffer& DeviceCopies::fill(const at::Tensor& piece) {
 
 void DeviceCopies::wait_for_room(int64_t bytes, const c10::Stream& computing) {
   if (!ahead_.empty()) ahead_.back().computed.record(computing);
-  while (!ahead_.empty() &&
-         (ahead_bytes_ + bytes > most_ahead_ || ahead_.size() == kMostCopiesAhead)) {
+  while (!ahead_.empty() && (ahead_bytes_ + bytes > most_ahead_ || ahead_.size() == kMostEvents)) {
     ahead_.front().computed.synchronize();
     ahead_bytes_ -= ahead_.front().bytes;
     ahead_.pop_front();

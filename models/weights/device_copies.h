@@ -1,7 +1,8 @@
 // Brings rows from the host to the device of the computation while that computes.
 //
-//   1. Rows pass through two page-locked buffers, in turns and piece by piece. From any other memory
-//      the driver copies through a buffer of its own, and the host would wait for the device.
+//   1. Rows pass through two page-locked buffers, in turns and piece by piece. From any other
+//      memory the driver copies through a buffer of its own, and the host would wait for the
+//      device.
 //   2. A stream of its own copies the pieces. An event behind each says when its buffer may be
 //      filled again, which is all that the host waits for.
 //   3. The stream that computes waits for the event of the last piece, on the device. The host goes

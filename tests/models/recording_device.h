@@ -1,12 +1,12 @@
 // A device with streams and events that records what it is asked for, in the memory of the host:
-// LibTorch's PrivateUse1, which is there for backends of others. It is as late as a GPU may be: what
-// a stream is given to do is done when somebody waits for it. So a buffer that is filled again too
-// early, or a result that nobody waits for, shows in the values.
+// LibTorch's PrivateUse1, which is there for backends of others. It is as late as a GPU may be:
+// what a stream is given to do is done when somebody waits for it. So a buffer that is filled again
+// too early, or a result that nobody waits for, shows in the values.
 //
 // Registered by the first test that asks for it. It counts as no device (deviceCount() is 0), so
 // that autograd makes no thread for it.
-// Truth: c10/core/impl/DeviceGuardImplInterface.h; ATen/detail/PrivateUse1HooksInterface.h; PyTorch's
-// "Facilitating New Backend Integration by PrivateUse1".
+// Truth: c10/core/impl/DeviceGuardImplInterface.h; ATen/detail/PrivateUse1HooksInterface.h;
+// PyTorch's "Facilitating New Backend Integration by PrivateUse1".
 #pragma once
 
 #include <ATen/EmptyTensor.h>

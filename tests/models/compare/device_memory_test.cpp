@@ -109,7 +109,7 @@ TEST(DeviceMemory, WhatIsLeftIsForCopies) {
 TEST(DeviceMemory, TooLittleIsOneLineWithTheSize) {
   const DeviceNeed need{300 * kMiB, 100 * kMiB, 400 * kMiB};
   EXPECT_EQ(refusal(need, 80 * kGiB, need.all() - 1, bridge::Code::kUsage),
-            "--device-memory 1192.0MiB is too small: weights take 300MiB, the states of the prompt "
+            "--device-memory 1.2GiB is too small: weights take 300MiB, the states of the prompt "
             "100MiB, heads 400MiB; use --device-memory 1193MiB or more, or a shorter prompt");
   EXPECT_EQ(refusal(need, 80 * kGiB, 1193 * kMiB, bridge::Code::kUsage), "");
   EXPECT_EQ(refusal(need, kGiB, {}, bridge::Code::kIo),
