@@ -149,6 +149,9 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       ->check(CLI::IsMember({"fp32", "bf16"}));
   add("--device", "DEVICE",
       "auto (a GPU that can be used, else the CPU), cpu, cuda, cuda:N (default auto)");
+  add("--device-memory", "SIZE",
+      "Hard cap on weights, states and workspaces on the GPU, on top of the driver's context "
+      "(default: what is free there)");
   add("--cuda-libraries", "DIR",
       "Where pip put torch/ and nvidia/ of the CUDA libraries (default: CAUSEWAY_CUDA_LIBRARIES, "
       "else beside the linked LibTorch and in the Python environment)");

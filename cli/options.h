@@ -25,9 +25,9 @@ CLI::Option* add_html_option(CLI::App& app, bridge::Path& html);
 void add_iteration_option(CLI::App& app, bridge::CommonOptions& options);
 
 // --tokens, --prompt-length, --seed, --reference-logits, --run-config, --layers, --layers-input,
-// --compute, --device, --cuda-libraries, and those of a training step: --dump, --context-parallel,
-// --mhc-recompute-layers, --mtp, --recompute, --fp8, --aux-loss. given collects the options that
-// were given with their values.
+// --compute, --device, --device-memory, --cuda-libraries, and those of a training step: --dump,
+// --context-parallel, --mhc-recompute-layers, --mtp, --recompute, --fp8, --aux-loss. given collects
+// the options that were given with their values.
 void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::string>>& given);
 
 // Parses "256MiB", "5GB" or "1048576" (decimal and binary units) into bytes. Throws

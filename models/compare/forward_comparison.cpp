@@ -49,6 +49,8 @@ StateDifference compare_state(const std::string& name, const at::Tensor& a, cons
                               const Compute& compute) {
   StateDifference out;
   out.name = name;
+  // Queued before the comparison waits for the device, so that one wait serves both.
+  const at::Tensor deviation = a.numel() > 1 ? a.to(at::kFloat).std() : at::Tensor();
   out.identical = have_same_bits(a, b, compute);
   RowQuartile quartile;
   if (!out.identical) {
@@ -58,8 +60,8 @@ StateDifference compare_state(const std::string& name, const at::Tensor& a, cons
     quartile.add(distance.flatten(0, 1).flatten(1), 0);
   }
   out.judged = judged_difference(compute, out.largest, quartile.value());
-  const double deviation = a.numel() > 1 ? a.to(at::kFloat).std().item().toDouble() : 0;
-  out.allowed = allowed_difference(compute, deviation, name);
+  out.allowed =
+      allowed_difference(compute, deviation.defined() ? deviation.item().toDouble() : 0, name);
   return out;
 }
 

@@ -57,6 +57,14 @@ class ElementBytes {
 
 }  // namespace
 
+int64_t most_elements(const ModelConfig& config, const std::optional<LayerRange>& layers) {
+  int64_t most = 0;
+  for_each_tensor(config, [&](const TensorId& id, const bridge::Shape& shape) {
+    if (is_read_whole(id, layers)) most = std::max(most, elements_at_once(id, shape));
+  });
+  return most;
+}
+
 int64_t pair_bytes(Weights& a, Weights& b, const std::optional<LayerRange>& layers) {
   constexpr auto kComputed = static_cast<int64_t>(sizeof(float));
   // By canonical name: the elements of the larger one, and what one of them takes on both sides.

@@ -9,6 +9,9 @@
 
 namespace models {
 
+// The elements of the largest tensor, or block of a large one, that such passes read at once.
+int64_t most_elements(const ModelConfig& config, const std::optional<LayerRange>& layers = {});
+
 // Bytes of the largest tensor, or block of a large one, that is read at once: as each side gives
 // it, and in fp32 for one of the passes; of a quantized one also its values before they are
 // rounded. The embedding, the output layer and a vision tower are read in blocks. Reads a row of

@@ -69,16 +69,19 @@ at::Tensor PairedWeights::stored_rows(Side& side, const TensorId& id, int64_t be
   return &side == &a_ ? rows.a : rows.b;
 }
 
-// Rows that both sides have, in the type in which both passes ask for them.
+// Rows that both sides have, where and in the type in which both passes ask for them. Tables of
+// integers are looked up on the CPU.
 at::Tensor PairedWeights::for_both(const TensorId& id, const at::Tensor& rows) const {
-  const bool is_computed = compute_.device.is_cpu() && compute_.dtype == at::kFloat &&
-                           (rows.scalar_type() == at::kBFloat16 || rows.scalar_type() == at::kHalf);
   // A tensor that is rounded for a pass is rounded as it is stored.
   const auto rounds = [&](const Roundings& side) {
     return !side.empty() && side.contains(to_string(id));
   };
   const bool is_rounded = rounds(comparison_.rounded_a()) || rounds(comparison_.rounded_b());
-  return is_computed && !is_rounded ? rows.to(at::kFloat) : rows;
+  if (is_rounded || !rows.is_floating_point()) return rows;
+  const at::Tensor there = on_device(rows, compute_);
+  const bool is_widened = compute_.dtype == at::kFloat &&
+                          (rows.scalar_type() == at::kBFloat16 || rows.scalar_type() == at::kHalf);
+  return is_widened ? there.to(at::kFloat) : there;
 }
 
 }  // namespace models

@@ -1,18 +1,18 @@
 // Two views of what should be one model, read side by side: the reading that compares a tensor also
 // gives it to the forward passes of both sides.
 //
-//   1. The passes run in turns (turns.h). The first one that asks for a tensor has it read from both
-//      sides and compared; the other side's rows are kept until its pass asks for them, which is
-//      soon: a pass that asks for something new first lets the other one catch up.
+//   1. The passes run in turns (turns.h). The first one that asks for a tensor has it read from
+//      both sides and compared; the other side's rows are kept until its pass asks for them, which
+//      is soon: a pass that asks for something new first lets the other one catch up.
 //   2. Passes that route tokens to other experts may never ask for what is kept. At most kMostKept
 //      bytes and one tensor are kept for a side; what was dropped is read again.
 //   3. A tensor is rounded for a pass (rounding.h) by all of its rows. The embedding, of which a
 //      pass asks for a few rows, is compared whole before it is given; an output layer comes block
 //      by block, and is compared to its end at the first block that differs.
-//   4. What is likely to be asked for next is read ahead, by a thread for each side: the next block of
-//      a tensor, the next tensor of a layer, and of experts those that the router has chosen.
-//   5. On the CPU, values that both sides have in one narrower type become fp32 once for both passes
-//      that compute in it.
+//   4. What is likely to be asked for next is read ahead, by a thread for each side: the next block
+//      of a tensor, the next tensor of a layer, and of experts those that the router has chosen.
+//   5. Values that both sides have go to the device of the computation once for both passes. Those
+//      in a narrower type become fp32 there, once, for passes that compute in it.
 //   6. finish() compares what no pass asked for.
 // So both checkpoints are read once, but for the rows of the embedding that the prompt asks for, an
 // embedding that is the output layer too, and what differs.
@@ -41,7 +41,8 @@ class PairedWeights {
                 const RoundedTypes& types = kAnyRoundedType, std::optional<int64_t> ahead = {},
                 const Compute& compute = {});
 
-  // Each side as its forward pass is to see it.
+  // Each side as its forward pass is to see it. Rows that both sides have may be on the device of
+  // the computation already.
   Weights& a() { return a_; }
   Weights& b() { return b_; }
   // Runs the passes of both sides as far as the next place.

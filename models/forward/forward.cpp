@@ -19,9 +19,6 @@
 namespace models {
 namespace {
 
-constexpr int64_t kOutputBlockBytes = 64 << 20;  // of fp32 weights
-constexpr int64_t kMostLogits = 1 << 20;         // at once: their statistics are sums of doubles
-
 Role bias_of(Role norm) {
   switch (norm) {
     case Role::kAttentionNorm:
@@ -327,7 +324,7 @@ at::Tensor ForwardPass::joined(const SectionWeights& weights, const at::Tensor& 
 
 int64_t OutputLayer::step() const {
   const int64_t row_bytes = weights_.config().hidden * static_cast<int64_t>(sizeof(float));
-  return std::max<int64_t>(1, kOutputBlockBytes / row_bytes);
+  return std::max<int64_t>(1, kBlockBytes / row_bytes);
 }
 
 int64_t OutputLayer::rows_at_once() const {

@@ -69,11 +69,12 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
 }
 
 // The numbers of the tokens [n] that are sent to each expert, of experts that some token is sent
-// to.
+// to. They are found on the CPU, so that a device is waited for once and not for every expert.
 std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t experts) {
+  const at::Tensor chosen = routing.experts.to(at::kCPU);
   std::map<int64_t, at::Tensor> routed;
   for (int64_t expert = 0; expert < experts; ++expert) {
-    const at::Tensor rows = routing.experts.eq(expert).any(-1).nonzero().squeeze(-1);
+    const at::Tensor rows = chosen.eq(expert).any(-1).nonzero().squeeze(-1);
     if (rows.numel() > 0) routed.emplace(expert, rows);
   }
   return routed;
@@ -89,7 +90,7 @@ at::Tensor sum_of_experts(const MixtureOfExperts& config, const SectionWeights& 
   weights.expect_experts(experts);
   if (state.routed_experts != nullptr) *state.routed_experts += std::ssize(routed);
   for (const int64_t expert : experts) {
-    const at::Tensor& rows = routed.at(expert);
+    const at::Tensor rows = weights.on_device(routed.at(expert));
     const at::Tensor chosen = routing.experts.eq(expert);
     const at::Tensor share = (routing.weights * chosen).sum(-1).index_select(0, rows);
     const at::Tensor chosen_tokens = tokens.index_select(0, rows);

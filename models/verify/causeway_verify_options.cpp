@@ -64,6 +64,11 @@ void add_pass_options(CLI::App& app, models::VerificationOptions& options) {
   add_text(app, "--cuda-libraries", options.cuda_libraries, "DIR",
            "Where pip put torch/ and nvidia/ (default: CAUSEWAY_CUDA_LIBRARIES, else beside the "
            "linked LibTorch and in the Python environment)");
+  app.add_option("--device-memory", options.device_memory,
+                 "Hard cap on weights, states and workspaces on the GPU, on top of the driver's "
+                 "context (default: what is free there)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->type_name("SIZE");
   app.add_option("--dtype", options.dtype,
                  "What the conversion rounded weights to: source (nothing), bf16, fp16, fp32; "
                  "another rounding is then a difference (default: not known)")

@@ -42,6 +42,14 @@ class Driver {
     return result == kSuccess ? bridge::printable(name.c_str()) : "a GPU without a name";
   }
 
+  int64_t bytes_of(int number) const {
+    size_t bytes = 0;
+    int device = 0;
+    int result = call("cuDeviceGet", &device, number);
+    if (result == kSuccess) result = call("cuDeviceTotalMem_v2", &bytes, device);
+    return result == kSuccess ? static_cast<int64_t>(bytes) : 0;
+  }
+
  private:
   void* library_;
 };
@@ -66,7 +74,10 @@ CudaDriver ask_cuda_driver() {
   } else if (result == kNoDevice || count == 0) {
     found.why_none = "the NVIDIA driver finds no GPU";
   } else {
-    for (int number = 0; number < count; ++number) found.devices.push_back(driver.name_of(number));
+    for (int number = 0; number < count; ++number) {
+      found.devices.push_back(driver.name_of(number));
+      found.bytes.push_back(driver.bytes_of(number));
+    }
   }
   return found;
 }

@@ -3,6 +3,7 @@
 // Truth: CUDA Driver API, "Initialization", "Version Management", "Device Management".
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@ namespace models {
 struct CudaDriver {
   int version = 0;                   // the newest CUDA that it knows: 13000 for 13.0
   std::vector<std::string> devices;  // their names, those that CUDA_VISIBLE_DEVICES leaves
+  std::vector<int64_t> bytes;        // their memory, in the same order; 0: unknown
   std::string why_none;              // if there are no devices
 };
 

@@ -10,7 +10,9 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <string_view>
 #include <utility>
@@ -26,6 +28,9 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 constexpr std::string_view kNumbered = "cuda:";
+// The least that LibTorch's allocator is given, so that a device can be tried. What needs less than
+// a cap is refused before it runs.
+constexpr int64_t kLeastMemory = 64 << 20;
 constexpr const char* kCpuRuns = "--device cpu runs everywhere";
 
 std::string loader_message() {
@@ -114,6 +119,22 @@ void load_cuda(const NamedPlace& named, const FilePath& linked) {
   }
 }
 
+// LibTorch's allocator takes its limit, a part of a GPU's memory, from a variable when it is made.
+// Truth: c10/cuda/CUDAAllocatorConfig.h; "Optimizing memory usage with PYTORCH_CUDA_ALLOC_CONF".
+void limit_memory(int64_t memory, int64_t all) {
+  if (memory >= all) return;
+  constexpr double kDigits = 1e9;
+  const double part =
+      static_cast<double>(std::max(memory, kLeastMemory)) / static_cast<double>(all);
+  constexpr const char* kSettings = "PYTORCH_CUDA_ALLOC_CONF";
+  std::string settings = variable(kSettings);
+  if (settings.empty()) settings = variable("PYTORCH_ALLOC_CONF");
+  if (!settings.empty()) settings += ',';
+  settings +=
+      fmt::format("per_process_memory_fraction:{:.9f}", std::floor(part * kDigits) / kDigits);
+  ::setenv(kSettings, settings.c_str(), /*overwrite=*/1);
+}
+
 // Keeps the last warning instead of printing it: LibTorch only warns about a device that does not
 // start.
 class KeptWarning : public c10::WarningHandler {
@@ -165,7 +186,8 @@ int number_of(const std::string& text) {
 
 }  // namespace
 
-ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries) {
+ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries,
+                           const std::optional<int64_t>& memory) {
   if (text == "cpu") {
     if (cuda_libraries.empty()) return {};
     bridge::usage_error("--cuda-libraries with --device cpu", "leave one of them out");
@@ -190,6 +212,7 @@ ChosenDevice choose_device(const std::string& text, const std::string& cuda_libr
   const std::string& name = driver.devices[static_cast<size_t>(number)];
   try {
     check_driver(driver.version, linked);
+    if (memory) limit_memory(*memory, driver.bytes[static_cast<size_t>(number)]);
     load_cuda(named, linked);
     check_device(device);
   } catch (bridge::Error& error) {
@@ -202,6 +225,11 @@ ChosenDevice choose_device(const std::string& text, const std::string& cuda_libr
 
 void use_large_pages() {
   ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
+}
+
+int64_t free_device_bytes(at::Device device) {
+  const auto [free, all] = c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index());
+  return static_cast<int64_t>(free);
 }
 
 int64_t peak_device_bytes(at::Device device) {

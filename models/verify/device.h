@@ -12,6 +12,7 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace models {
@@ -23,16 +24,22 @@ struct ChosenDevice {
 
 // text: "cpu", "cuda", "cuda:N" or "auto" (the first GPU if there is one that can be used).
 // cuda_libraries: the folder of packages that the user names; empty: the one in the variable
-// CAUSEWAY_CUDA_LIBRARIES, if any. Call it once per process, before anything is computed.
+// CAUSEWAY_CUDA_LIBRARIES, if any. memory: the most bytes that tensors and LibTorch's workspaces
+// may have on a GPU; an allocation beyond them fails. Call it once per process, before anything is
+// computed.
 // Errors: kUsage for other words, for a number that no device has, and for a named folder that is
 // none or has another torch; kUnsupported if CUDA is asked for and there is no device ("no CUDA
 // device: ..."), its driver is too old, or LibTorch's CUDA does not load.
-ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries);
+ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries,
+                           const std::optional<int64_t>& memory = {});
 
 // Puts large CPU tensors in huge pages if the system grants them: every weight is a fresh tensor,
 // and most of the time of allocating one goes to a fault for each of its pages. Call it once per
 // process, before the first tensor. Truth: c10/core/impl/alloc_cpu.cpp.
 void use_large_pages();
+
+// What a GPU has left for this process.
+int64_t free_device_bytes(at::Device device);
 
 // The peak of the memory that tensors have had on a GPU so far; 0 for the CPU.
 int64_t peak_device_bytes(at::Device device);

@@ -17,9 +17,9 @@
 #include "bridge/io/base/reservation.h"
 #include "bridge/io/base/standard_output.h"
 #include "bridge/io/file/json_file.h"
-#include "bridge/io/file/stream_file.h"
 #include "bridge/io/hf/hf_folder.h"
 #include "bridge/io/torch_dist/torch_dist.h"
+#include "models/compare/device_memory.h"
 #include "models/compare/forward_comparison.h"
 #include "models/compare/pair_memory.h"
 #include "models/compare/paired_weights.h"
@@ -28,17 +28,18 @@
 #include "models/cuda/library.h"
 #include "models/forward/forward.h"
 #include "models/forward/prompt.h"
-#include "models/forward/recompute.h"
 #include "models/hf/view.h"
 #include "models/megatron/view.h"
 #include "models/train/gradient_file.h"
 #include "models/verify/counted_weights.h"
 #include "models/verify/device.h"
 #include "models/verify/known_difference.h"
+#include "models/verify/option_checks.h"
 #include "models/verify/partial_model.h"
 #include "models/verify/shared_comparison.h"
 #include "models/verify/train_verification.h"
 #include "models/verify/verify_report.h"
+#include "models/weights/device_copies.h"
 #include "models/weights/reused_memory.h"
 
 namespace models {
@@ -99,14 +100,19 @@ void check_megatron_options(bridge::FileSystem& fs, const VerificationOptions& o
   }
 }
 
+// A size that a user gave.
+std::optional<int64_t> capped(const std::optional<uint64_t>& size) {
+  if (!size) return std::nullopt;
+  return static_cast<int64_t>(std::min<uint64_t>(*size, INT64_MAX));
+}
+
 class Verification {
  public:
   Verification(const VerificationOptions& options, bridge::FileSystem& fs,
                const ChosenDevice& device)
       : options_(options),
         fs_(fs),
-        budget_(static_cast<int64_t>(
-            std::min<uint64_t>(options.memory.value_or(kDefaultMemory), INT64_MAX))),
+        budget_(*capped(options.memory.value_or(kDefaultMemory))),
         device_(device) {
     compute_.device = device.device;
     if (device.device.is_cuda()) load_kernels();
@@ -140,6 +146,7 @@ class Verification {
     report_.emplace(options_.quiet || !options_.rank.leads(), layers_);
     report_->checkpoints(options_.a, options_.b);
     report_->prompt(ids_, prompt_source(), options_.compute, device_);
+    if (!compute_.device.is_cpu()) prepare_device(a->config(), b ? &b->config() : nullptr);
     if (b && options_.text_only) leave_out_tower(a, b);
     bool equal = true;
     if (b) equal = compare(*a, *b);
@@ -158,6 +165,7 @@ class Verification {
     json["seconds"] = seconds;
     json["peak_rss_bytes"] = bridge::peak_rss_bytes();
     json["peak_device_bytes"] = peak_device_bytes(compute_.device);
+    json["device_bytes_needed"] = device_bytes_needed_;
     bridge::replace_json_file(fs_, options_.report, json);
   }
 
@@ -172,6 +180,20 @@ class Verification {
       bridge::print_message(fmt::format(
           "no CUDA kernels: {}; weights are dequantized and heads compared on the CPU\n", reason));
     }
+  }
+
+  // Holds what is needed there against --device-memory and what is free, and lets the rest be used
+  // by copies. b: null for one checkpoint.
+  void prepare_device(const ModelConfig& a, const ModelConfig* b) {
+    DeviceNeed need = device_need(a, ids_.size(0), ids_.size(1), layers_);
+    if (b != nullptr) {
+      const DeviceNeed theirs = device_need(*b, ids_.size(0), ids_.size(1), layers_);
+      if (theirs.all() > need.all()) need = theirs;
+    }
+    device_bytes_needed_ = need.all();
+    copies_.emplace(compute_.device, copies_ahead(need, free_device_bytes(compute_.device),
+                                                  capped(options_.device_memory)));
+    compute_.copies = &*copies_;
   }
 
   bool trains() const { return options_.mode == "train-step"; }
@@ -312,6 +334,8 @@ class Verification {
   const ChosenDevice& device_;
   Compute compute_;
   std::optional<cuda::KernelLibrary> kernels_;
+  std::optional<DeviceCopies> copies_;
+  int64_t device_bytes_needed_ = 0;
   std::unique_ptr<ReferenceLogits> reference_;
   at::Tensor ids_;
   Batch batch_;  // of a training step
@@ -321,84 +345,11 @@ class Verification {
   bool b_is_rounded_ = false;
 };
 
-// Refuses combinations of options that name two prompts.
-void check_prompt_options(const VerificationOptions& options) {
-  const std::pair<std::string_view, bool> given[] = {
-      {"--reference-logits", !options.reference.empty()},
-      {"--tokens", !options.tokens.empty()},
-      {"--prompt-length", options.prompt_length.has_value()},
-      {"--seed", options.seed.has_value()}};
-  const auto is_given = [](const auto& option) { return option.second; };
-  const auto* const first = std::find_if(std::begin(given), std::end(given), is_given);
-  if (first == std::end(given) || first->first == "--prompt-length") return;
-  const auto* const second = std::find_if(first + 1, std::end(given), is_given);
-  if (second == std::end(given)) return;
-  bridge::usage_error(
-      fmt::format("{} with {}: one of them says which tokens", second->first, first->first),
-      "--prompt-length and --seed make a prompt where neither --tokens nor "
-      "--reference-logits has one");
-}
-
-void check_processes(const VerificationOptions& options) {
-  if (options.rank.count == 1) return;
-  if (options.mode == "train-step" || !options.reference.empty()) {
-    bridge::usage_error(
-        fmt::format("{} with {} processes: one does it all",
-                    options.reference.empty() ? "--mode train-step" : "--reference-logits",
-                    options.rank.count),
-        "--rank 0/1 says that a process is alone");
-  }
-  const std::string& place = options.meeting.empty() ? options.report : options.meeting;
-  if (place.empty() || bridge::is_stream(place)) {
-    bridge::usage_error("verify with several processes needs --report FILE",
-                        "they meet beside that file, in a folder that all of them see");
-  }
-}
-
-void check_train_step(const VerificationOptions& options) {
-  const std::pair<std::string_view, bool> others[] = {
-      {"--reference-logits", !options.reference.empty()},
-      {"--layers", !options.layers.empty()},
-      {"--layers-input seeded", options.seeded_layers},
-      {"--compute bf16", options.compute != "fp32"}};
-  for (const auto& [name, given] : others) {
-    if (given) bridge::usage_error(fmt::format("{} with --mode train-step", name), "leave it out");
-  }
-  if (!options.recompute.empty()) parse_recompute(options.recompute);
-  check_prompt_options(options);
-}
-
-void check_together(const VerificationOptions& options) {
-  check_processes(options);
-  if (options.mode == "train-step") return check_train_step(options);
-  const std::pair<std::string_view, bool> of_training[] = {
-      {"--dump", !options.dump.empty()},
-      {"--context-parallel", options.ranks != 1},
-      {"--aux-loss", options.router_loss},
-      {"--mhc-recompute-layers", options.mhc_block != 0},
-      {"--recompute", !options.recompute.empty()},
-      {"--fp8", options.fp8 != "none"}};
-  for (const auto& [name, given] : of_training) {
-    if (given) bridge::usage_error(fmt::format("{} is for --mode train-step", name));
-  }
-  if (options.b.empty() && options.reference.empty()) {
-    bridge::usage_error("one checkpoint, and nothing to compare it with",
-                        "name a second one, or --reference-logits FILE");
-  }
-  if (!options.reference.empty() && options.seeded_layers) {
-    bridge::usage_error("--layers-input seeded with --reference-logits: such layers give others",
-                        "leave one of them out");
-  }
-  if (!options.reference.empty() && !options.layers.empty()) {
-    bridge::usage_error("--layers with --reference-logits: some layers have no logits",
-                        "leave one of them out");
-  }
-  check_prompt_options(options);
-}
-
 // A training step runs on the CPU, which "auto" then chooses.
 ChosenDevice device_for(const VerificationOptions& options) {
-  if (options.mode != "train-step") return choose_device(options.device, options.cuda_libraries);
+  if (options.mode != "train-step") {
+    return choose_device(options.device, options.cuda_libraries, capped(options.device_memory));
+  }
   if (options.device != "auto" && options.device != "cpu") {
     bridge::unsupported("--mode train-step runs on the CPU", "--device cpu");
   }

@@ -56,6 +56,8 @@ struct VerificationOptions {
   // A hard cap on headers, metadata and weights; nullopt: kDefaultMemory for headers and metadata,
   // and what the largest tensor needs.
   std::optional<uint64_t> memory;
+  // A hard cap on tensors and workspaces on a GPU; nullopt: what is free there.
+  std::optional<uint64_t> device_memory;
   std::optional<int64_t> prompt_length;
   std::optional<uint64_t> seed;
 };

@@ -86,16 +86,12 @@ cuda::Dequantization dequantization_of(const QuantizedRows& rows, at::Tensor& va
           cuda::ValueFormat::kBF16};
 }
 
-at::Tensor values_on(at::Device device, const QuantizedRows& rows,
-                     const cuda::KernelLibrary& kernels) {
-  // The memory of what is copied to the device goes back when this function ends, and then is used
-  // by later work of the same stream alone.
-  const QuantizedRows there{rows.format, rows.codes.to(device), rows.scales.to(device),
-                            rows.scale_row.to(device), rows.block_columns};
+at::Tensor values_on_device(const QuantizedRows& rows, const cuda::KernelLibrary& kernels) {
+  const at::Device device = rows.codes.device();
   at::Tensor values = at::empty({rows.codes.size(0), rows.columns()},
                                 at::TensorOptions().dtype(at::kBFloat16).device(device));
   const c10::impl::VirtualGuardImpl guard(device.type());
-  kernels.dequantize(dequantization_of(there, values), device.index(),
+  kernels.dequantize(dequantization_of(rows, values), device.index(),
                      guard.getStream(device).native_handle());
   return values;
 }

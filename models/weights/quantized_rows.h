@@ -37,9 +37,9 @@ at::Tensor dequantized(const QuantizedRows& rows);
 // Errors: kUnsupported for another type of scales.
 cuda::Dequantization dequantization_of(const QuantizedRows& rows, at::Tensor& values);
 
-// The values in BF16, [rows, columns] on the device, with the scale applied and one rounding: the
-// bits of Weights::rows, but for the sign of a NaN. Errors: also those of KernelLibrary.
-at::Tensor values_on(at::Device device, const QuantizedRows& rows,
-                     const cuda::KernelLibrary& kernels);
+// rows: on a device. The values in BF16, [rows, columns] there, with the scale applied and one
+// rounding: the bits of Weights::rows, but for the sign of a NaN. Errors: also those of
+// KernelLibrary.
+at::Tensor values_on_device(const QuantizedRows& rows, const cuda::KernelLibrary& kernels);
 
 }  // namespace models

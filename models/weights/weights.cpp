@@ -53,13 +53,23 @@ void return_freed_memory(const bridge::Shape& next) {
   if (mallinfo2().fordblks > kMostFreed) malloc_trim(0);
 }
 
+at::Tensor on_device(const at::Tensor& rows, const Compute& compute) {
+  if (rows.device().type() == compute.device.type()) return rows;
+  return compute.copies != nullptr ? compute.copies->copy(rows) : rows.to(compute.device);
+}
+
 at::Tensor device_rows(Weights& weights, const TensorId& id, int64_t begin, int64_t end,
                        const Compute& compute) {
   if (compute.kernels != nullptr) {
     const std::optional<QuantizedRows> stored = weights.quantized_rows(id, begin, end);
-    if (stored) return values_on(compute.device, *stored, *compute.kernels);
+    if (stored) {
+      const QuantizedRows there{stored->format, on_device(stored->codes, compute),
+                                on_device(stored->scales, compute),
+                                on_device(stored->scale_row, compute), stored->block_columns};
+      return values_on_device(there, *compute.kernels);
+    }
   }
-  return weights.rows(id, begin, end).to(compute.device);
+  return on_device(weights.rows(id, begin, end), compute);
 }
 
 int64_t SectionWeights::rows_to_read(const TensorId& id) const {
@@ -89,13 +99,13 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
     bridge::bad_input(
         fmt::format("{}: {} is a table of integers", weights_.source(id), to_string(id)));
   }
-  const at::Tensor table =
-      stored.to(compute_.device, at::kLong).index_select(0, rows.to(compute_.device));
+  // Tables and numbers of tokens are on the CPU. Looking them up there saves a device two waits.
+  const at::Tensor table = stored.to(at::kLong).index_select(0, rows);
   if (table.min().item<int64_t>() < 0 || table.max().item<int64_t>() >= limit) {
     bridge::bad_input(fmt::format("{}: {} has numbers that are not in 0 to {}", weights_.source(id),
                                   to_string(id), limit - 1));
   }
-  return table;
+  return on_device(table);
 }
 
 at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end, int64_t expert) const {

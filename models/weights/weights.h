@@ -13,6 +13,7 @@
 #include "bridge/io/base/checked.h"
 #include "models/model/model_config.h"
 #include "models/model/tensor_id.h"
+#include "models/weights/device_copies.h"
 #include "models/weights/quantized_rows.h"
 #include "models/weights/stored_layout.h"
 #include "models/weights/training_settings.h"
@@ -98,7 +99,12 @@ struct Compute {
   // Of the device; null: LibTorch computes everything, and quantized weights are dequantized on the
   // CPU.
   const cuda::KernelLibrary* kernels = nullptr;
+  // To the device; null: what goes there is copied while the host waits.
+  DeviceCopies* copies = nullptr;
 };
+
+// Rows on the device of the computation, the same tensor if they are there already.
+at::Tensor on_device(const at::Tensor& rows, const Compute& compute);
 
 // What Weights::rows gives, on the device of the computation. Where there are kernels, a quantized
 // tensor gets there as stored.
@@ -122,6 +128,9 @@ class SectionWeights {
   // Rows of a table of integers as int64, in the order of `rows` [n]. Numbers outside [0, limit)
   // are kBadInput.
   at::Tensor table_rows(Role role, const at::Tensor& rows, int64_t limit) const;
+
+  // Rows of any kind, on the device of the computation.
+  at::Tensor on_device(const at::Tensor& rows) const { return models::on_device(rows, compute_); }
 
   void expect_experts(const std::vector<int64_t>& experts) const {
     weights_.expect_experts(section_, index_, experts);

@@ -3,7 +3,8 @@
     python3 tests/gpu/figures.py BIN WORK OUT.json
 
 Needs numpy and 7 GB of disk. OUT.json: `device`, `driver`, and `runs`: model, compute, bytes of both sides' files, seconds of the process, of
-the comparison of tensors and of the forward passes, bytes a second, peaks of device and host memory. Files are read once before, so
+the comparison of tensors and of the forward passes, bytes a second, peaks of device and host memory, what was
+reckoned for the device. Files are read once before, so
 that they are warm.
 """
 import json
@@ -46,6 +47,7 @@ def main(binaries, work, out):
             figures = {"model": model, "compute": compute, "bytes": size, "seconds": round(seconds, 3),
                        "tensors_seconds": round(report["tensors"]["seconds"], 3), "forward_seconds": round(report["forward"]["seconds"], 3),
                        "bytes_per_second": round(size / seconds), "peak_device_bytes": report["peak_device_bytes"],
+                       "device_bytes_needed": report["device_bytes_needed"],
                        "peak_rss_bytes": report["peak_rss_bytes"]}
             found["runs"].append(figures)
             print(json.dumps(figures), flush=True)

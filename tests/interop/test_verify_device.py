@@ -106,3 +106,24 @@ def test_a_folder_without_libraries(causeway, causeway_verify, tmp_path):
     assert done.stderr.startswith(f"causeway-verify: --cuda-libraries {tmp_path}: neither torch nor nvidia is in there\n")
     done = causeway_verify(FOLDER, FOLDER, "--cuda-libraries", tmp_path, "--device", "cpu", expect=2)
     assert done.stderr.startswith("causeway-verify: --cuda-libraries with --device cpu\n")
+
+
+def test_a_cap_on_a_device_that_is_not_used(causeway, causeway_verify, driver):
+    """Refused where it could do nothing; with auto it holds on a machine without a GPU."""
+    driver(STUB_DEVICES=0)
+    done = causeway_verify(FOLDER, FOLDER, "--device-memory", "8GiB", "--device", "cpu", expect=2)
+    assert done.stderr.startswith("causeway-verify: --device-memory with --device cpu: ") and len(done.stderr.splitlines()) == 2 and done.stdout == ""
+    done = causeway_verify(FOLDER, "--mode", "train-step", "--device-memory", "8GiB", expect=2)
+    assert done.stderr.startswith("causeway-verify: --device-memory with --mode train-step\n")
+    assert prompt_line(causeway_verify(FOLDER, FOLDER, "--device-memory", "8GiB")).endswith("fp32 on cpu (the NVIDIA driver finds no GPU)")
+    done = causeway("verify", "--mode", "logits", FOLDER, FOLDER, "--device-memory", "many", expect=2)
+    assert done.stderr.startswith("causeway-verify: --device-memory: ") and len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("before", ["", "max_split_size_mb:64"])
+def test_a_cap_is_for_libtorchs_allocator_too(before, causeway_verify, driver, monkeypatch):
+    """A setting that it cannot read would end the program otherwise than without the cap."""
+    driver(STUB_BYTES=80 << 30)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", before)
+    done = causeway_verify(FOLDER, FOLDER, "--device", "cuda", "--device-memory", "8GiB", expect=5)
+    assert done.stderr.startswith("causeway-verify: --device cuda: LibTorch finds no GPU")

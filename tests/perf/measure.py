@@ -51,6 +51,15 @@ def warm(folder):
                 pass
 
 
+def chill(*folders):
+    """Takes the folders' files out of the page cache, as far as the file system does so."""
+    os.sync()  # what is not written yet stays
+    for folder in folders:
+        for path in files_in(folder):
+            with open(path, "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def remove(path):
     if path.exists():
         shutil.rmtree(path)

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include "tests/data_dir.h"
 #include "tests/models/counting_file_system.h"
 #include "tests/models/made_weights.h"
+#include "tests/models/recording_device.h"
 
 namespace models {
 namespace {
@@ -242,6 +244,46 @@ TEST(PairedWeights, GivesWhatAPassAloneReads) {
       EXPECT_TRUE(second.next().value().hidden.equal(state->hidden)) << state->name;
     }
   }
+}
+
+// The device_rows of both sides of every tensor, in the order of a pass. equal: what is expected of
+// the two.
+void expect_on_device(PairedWeights& pair, const Compute& compute,
+                      const std::function<bool(const TensorId&)>& equal) {
+  for_each_tensor(pair.a().config(), [&](const TensorId& id, const bridge::Shape& shape) {
+    const at::Tensor ours = device_rows(pair.a(), id, 0, shape[0], compute);
+    const at::Tensor theirs = device_rows(pair.b(), id, 0, shape[0], compute);
+    EXPECT_EQ(ours.device(), compute.device) << to_string(id);
+    EXPECT_EQ(theirs.device(), compute.device) << to_string(id);
+    EXPECT_EQ(ours.is_same(theirs), equal(id)) << to_string(id);
+  });
+}
+
+// What both sides have goes to a device once, and serves both passes there.
+TEST(PairedWeights, WhatIsEqualIsCopiedToADeviceOnce) {
+  RecordingDevice& recorder = RecordingDevice::fresh();
+  DeviceCopies copies(RecordingDevice::device(), 1 << 30);
+  Compute compute;
+  compute.device = RecordingDevice::device();
+  compute.copies = &copies;
+  MadeWeights a(mixed_config());
+  MadeWeights b(mixed_config());
+  int tensors = 0;
+  for_each_tensor(a.config(), [&](const TensorId&, const bridge::Shape&) { ++tensors; });
+  {
+    PairedWeights pair(a, b, {}, kAnyRoundedType, 1, compute);
+    expect_on_device(pair, compute, [](const TensorId&) { return true; });
+    EXPECT_EQ(recorder.copies, tensors);
+    EXPECT_TRUE(pair.finish().differences.empty());
+  }
+  EXPECT_EQ(recorder.copies, tensors);  // what is only compared stays on the host
+  recorder.copies = 0;
+  change(b, "layers.0.gate", {9, 10});
+  PairedWeights pair(a, b, {}, kAnyRoundedType, 1, compute);
+  expect_on_device(pair, compute,
+                   [](const TensorId& id) { return to_string(id) != "layers.0.gate"; });
+  EXPECT_EQ(recorder.copies, tensors + 1);
+  EXPECT_EQ(pair.finish().differences.size(), 1);
 }
 
 // Refuses one tensor, as a file that is cut short would.
