@@ -12,13 +12,7 @@ from oracles import dcp, hf_files, nemotron_h
 
 SIZES = nemotron_h.CONFIG
 INNER, STATES = SIZES["mamba_num_heads"] * SIZES["mamba_head_dim"], SIZES["n_groups"] * SIZES["ssm_state_size"]
-# name: (pattern, latent size, pattern of a depth, depths, spelling)
-FORMS = {
-    "mlp": ("M*-", None, "*E", 0, "words"),
-    "experts": ("M-E*", None, "-", 2, "text"),
-    "latent": ("M*EE", 32, "*E", 2, "text"),
-    "words": ("ME*-", 32, "ME", 1, "words"),
-}
+FORMS = nemotron_h.FORMS
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import pathlib
 
 import torch
 import transformers
+from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHBlock
 
 from oracles import hf_files
 
@@ -11,6 +12,14 @@ CONFIG = dict(
     vocab_size=64, hidden_size=48, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=64,
     mamba_num_heads=6, mamba_head_dim=8, n_groups=2, ssm_state_size=16, conv_kernel=4, n_routed_experts=6, num_experts_per_tok=2,
     moe_intermediate_size=24, moe_shared_expert_intermediate_size=40, routed_scaling_factor=2.5, n_group=1, topk_group=1)
+
+# name: (pattern, latent size, pattern of a depth, depths, spelling)
+FORMS = {
+    "mlp": ("M*-", None, "*E", 0, "words"),
+    "experts": ("M-E*", None, "-", 2, "text"),
+    "latent": ("M*EE", 32, "*E", 2, "text"),
+    "words": ("ME*-", 32, "ME", 1, "words"),
+}
 
 
 def depth_tensors(state, pattern, kinds, depths, seed):
@@ -57,3 +66,56 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
         written["mtp_layers_block_type"] = [words[kind] for kind in kinds]
     file.write_text(json.dumps(written, indent=2))
     return state
+
+
+# ---- logits ----
+
+
+def _block(config, number, name, state):
+    """transformers' block with the tensors of `name`; its experts lie in one tensor."""
+    prefix, experts = f"{name}.", {}
+    block, tensors = NemotronHBlock(config, number).eval(), {}
+    for key, tensor in state.items():
+        inner = key.removeprefix(prefix)
+        if not key.startswith(prefix) or inner.split(".")[0] not in ("norm", "mixer"):
+            continue
+        if ".experts." in inner:
+            _, _, expert, part, _ = inner.split(".")
+            experts.setdefault(f"mixer.experts.{part}", {})[int(expert)] = tensor.float()
+        else:
+            tensors[inner] = tensor.float()
+    tensors |= {key: torch.stack([parts[expert] for expert in range(len(parts))]) for key, parts in experts.items()}
+    block.load_state_dict(tensors)
+    return block
+
+
+def _rms(x, weight, eps):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight.float()
+
+
+def logits(folder, tokens, **settings):
+    """[logits, logits of each depth] of a folder in fp32: transformers' model, and its blocks in a frame by hand, as
+    multi_token_prediction.py describes it: eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), the blocks, final_layernorm, the
+    head. `hidden` is what the head or the depth before got; past the end of the prompt stands token 0. settings: others of the configuration."""
+    config = transformers.NemotronHConfig.from_pretrained(folder, **settings)
+    model = transformers.NemotronHForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+    state, depths, hidden = hf_files.read_safetensors(folder), config.num_nextn_predict_layers, []
+    hook = model.model.norm_f.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    ids = torch.tensor([tokens])
+    with torch.no_grad():
+        out = [model(ids).logits[0]]
+        hook.remove()
+        x, kinds = hidden[0], config.mtp_layers_block_type if depths else []
+        inner = transformers.NemotronHConfig(**{**config.to_dict(), "layers_block_type": kinds}) if depths else config
+        inner._attn_implementation, inner._experts_implementation = "sdpa", "eager"  # causal where it is given no mask
+        for depth in range(depths):
+            first = f"mtp.layers.{depth * len(kinds)}"
+            ids = torch.cat([ids[:, 1:], torch.zeros(1, 1, dtype=torch.long)], dim=1)
+            embedded, eps = model.model.embeddings(ids), config.layer_norm_epsilon
+            joined = torch.cat([_rms(embedded, state[f"{first}.enorm.weight"], eps), _rms(x, state[f"{first}.hnorm.weight"], eps)], dim=-1)
+            x = joined @ state[f"{first}.eh_proj.weight"].float().T
+            for number in range(len(kinds)):
+                x = _block(inner, number, f"mtp.layers.{depth * len(kinds) + number}", state)(x)
+            x = _rms(x, state[f"mtp.layers.{(depth + 1) * len(kinds) - 1}.final_layernorm.weight"], eps)
+            out.append(model.lm_head(x)[0])
+    return out

@@ -9,6 +9,8 @@ globally. Written from the modules of both sides, not from Causeway's tables:
   multi_token_prediction.py, hybrid_block.py  a depth is eh_proj(cat(enorm(embedding), hnorm(hidden))), then blocks, then final_layernorm; in the
                           files the blocks of all depths are counted through, the frame lies in the first of a depth and that norm in its last.
 """
+import re
+
 import torch
 
 from oracles.arch import Hybrid
@@ -79,10 +81,14 @@ def to_megatron(arch, hf):
 _BY_ROWS = ("embedding.word_embeddings.weight", "output_layer.weight", "linear_qkv.weight", "eh_proj.weight", "A_log", ".D", "dt_bias", "mixer.norm.weight",
             "mlp.linear_fc1.weight", "shared_experts.linear_fc1.weight")
 _BY_COLUMNS = ("linear_proj.weight", "out_proj.weight", "mlp.linear_fc2.weight", "shared_experts.linear_fc2.weight")
+_EXPERT = re.compile(r"\.experts\.linear_fc(\d)\.weight\d+$")  # linear_fc1 by rows, linear_fc2 by columns
 
 
 def shard(arch, name, full, layout, rank):
-    """What a tensor-parallel rank holds of the full parameter `name`; experts whole."""
+    """What `rank` holds of the full parameter `name`, whose expert, where it is of one, is among its own."""
+    expert = _EXPERT.search(name)
+    if expert:
+        return full.chunk(layout.expert_tp, dim=int(expert[1]) - 1)[layout.expert_tp_rank(rank)]
     inner, states = arch.mamba_heads * arch.mamba_head_dim, arch.mamba_groups * arch.mamba_states
     parts = {"in_proj.weight": [inner, inner, states, states, arch.mamba_heads], "conv1d_weight": [inner, states, states],
              "conv1d_bias": [inner, states, states]}.get(name.rpartition("mixer.")[2])
