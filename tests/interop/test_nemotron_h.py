@@ -1,6 +1,6 @@
-"""Nemotron-H and Nemotron-3: Mamba-2 beside attention, MLPs and experts, by the keys of megatron-core's HybridModel. Its Mamba kernels need a
-GPU, so that no Megatron loads what was converted here: names and objects are those that megatron-core 0.19.2 asks for
-(data/requested_keys/te.nemotron_h.txt, which the unit tests of the tables compare too), and every tensor is found again part by part."""
+"""Nemotron-H and Nemotron-3: Mamba-2 beside attention, MLPs and experts, by the keys of megatron-core's HybridModel (data/requested_keys/
+te.nemotron_h.txt, which the unit tests of the tables compare too): every tensor is found again part by part, by the definition of the model
+alone. test_nemotron_h_next_core.py is the same with the real model."""
 import json
 import shutil
 

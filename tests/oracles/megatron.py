@@ -331,7 +331,7 @@ def change(arch, spec, source, directory, iteration, changes, grouped=False):
 
 def settings(arch, spec, grouped=False):
     """The configuration as Megatron-Bridge's run_config.yaml has it: the plain fields of the TransformerConfig that is run, and the
-    arguments of GPTModel."""
+    arguments of GPTModel or HybridModel."""
     plain = (bool, int, float, str, list, type(None))
     model = build(arch, spec, arch.vocab, grouped=grouped)
     fields = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
@@ -340,8 +340,10 @@ def settings(arch, spec, grouped=False):
     module = "torch.nn.functional" if function in (torch.nn.functional.silu, torch.nn.functional.gelu) else function.__module__
     out["activation_func"] = {"_target_": f"{module}.{function.__name__}", "_call_": False}
     out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
-               position_embedding_type=model.position_embedding_type, rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
-    return out
+               position_embedding_type=model.position_embedding_type)
+    if isinstance(arch, Hybrid):
+        return out | dict(hybrid_layer_pattern=model.hybrid_layer_pattern)
+    return out | dict(rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
 
 
 def common_state(spec, directory):
