@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from interop import cases
-from interop.test_next_core import core  # noqa: F401 (a fixture)
-from interop.test_table_mistakes import convert_with, exchange, read_table
+from interop.test_table_mistakes import convert_with, exchange, exchange_halves, read_table
 from oracles import dcp, hf_files, mapping, sharding
 from oracles.layout import Layout
 from oracles.pool import JobError
@@ -34,7 +33,7 @@ def save_point(root, iteration):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_keys_are_what_the_model_requires(name, sources, converted, core):  # noqa: F811
+def test_keys_are_what_the_model_requires(name, sources, converted, core):
     arch, directory = sources(name).arch, _iteration(converted(name, "te"))
     for grouped in (False, True):
         (required,) = core.run("requested_keys", arch=arch, grouped=grouped)
@@ -43,7 +42,7 @@ def test_keys_are_what_the_model_requires(name, sources, converted, core):  # no
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_and_the_logits(name, sources, converted, core):  # noqa: F811
+def test_every_parameter_and_the_logits(name, sources, converted, core):
     """After a default-strict load; of the main head and of every depth of multi-token prediction."""
     source, directory = sources(name), _iteration(converted(name, "te"))
     full = mapping.to_megatron(source.arch, source.state)
@@ -69,7 +68,7 @@ def configuration_differs(directory, theirs, defaults):
 
 
 @pytest.mark.parametrize("name", ["deepseek_v32", "glm_moe_dsa_shared"])
-def test_the_configuration_is_that_of_the_model_that_ran(name, sources, converted, core):  # noqa: F811
+def test_the_configuration_is_that_of_the_model_that_ran(name, sources, converted, core):
     arch = sources(name).arch
     (theirs,), (defaults,) = core.run("settings", arch=arch), core.run("settings", arch=sources("deepseek_v3").arch)
     only_yarn = set() if arch.mla.yarn_factor else {"original_max_position_embeddings"}
@@ -78,7 +77,7 @@ def test_the_configuration_is_that_of_the_model_that_ran(name, sources, converte
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_by_megatron(name, sources, causeway, core, tmp_path):  # noqa: F811
+def test_saved_by_megatron(name, sources, causeway, core, tmp_path):
     """Loaded and saved again with optimizer state: the files come back byte by byte, the codes of FP8 too."""
     source = sources(name)
     causeway("convert-hf", source.folder, tmp_path / "root")
@@ -88,7 +87,7 @@ def test_saved_by_megatron(name, sources, causeway, core, tmp_path):  # noqa: F8
     same_files(source.folder, tmp_path / "back")
 
 
-def test_trained(sources, causeway, core, tmp_path):  # noqa: F811
+def test_trained(sources, causeway, core, tmp_path):
     """Tensors of an index, of a depth and of an expert changed: they arrive, and the others stay."""
     source = sources("glm_moe_dsa")
     full = mapping.to_megatron(source.arch, source.state)
@@ -112,7 +111,7 @@ LAYOUTS = {"tp2": (Layout(tp=2), 256), "ep2": (Layout(ep=2), 157), "pp2": (Layou
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["deepseek_v32", "glm_moe_dsa"])
-def test_loads_everywhere(name, layout, sources, converted, core):  # noqa: F811
+def test_loads_everywhere(name, layout, sources, converted, core):
     arch, (layout, rows) = sources(name).arch, LAYOUTS[layout]
     full = mapping.to_megatron(arch, sources(name).state)
     ranks = core.run("load", layout=layout, arch=arch, directory=_iteration(converted(name, "te")), vocab_rows=rows)
@@ -122,7 +121,7 @@ def test_loads_everywhere(name, layout, sources, converted, core):  # noqa: F811
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_written_by_several_ranks(layout, sources, causeway, core, tmp_path):  # noqa: F811
+def test_written_by_several_ranks(layout, sources, causeway, core, tmp_path):
     """Nothing here passed through convert-hf."""
     source, (layout, rows) = sources("glm_moe_dsa"), LAYOUTS[layout]
     full = mapping.to_megatron(source.arch, source.state)
@@ -141,12 +140,12 @@ MISTAKES = {
     "weight and bias of the index's norm": ("deepseek_v32", exchange("indexer.k_norm.weight", "indexer.k_norm.bias"), "indexer.k_norm", 0),
     "weight and bias of the index's norm, GLM": ("glm_moe_dsa_shared", exchange("indexer.k_norm.weight", "indexer.k_norm.bias"), "indexer.k_norm", 0),
     "enorm and hnorm": ("deepseek_v32", exchange("enorm.weight", "hnorm.weight"), "enorm.weight", 1),
-    "norms of a layer": ("glm_moe_dsa", exchange("{L}.input_layernorm.weight", "{L}.pre_mlp_layernorm.weight"), "input_layernorm.weight", 0),
+    "gate and up of experts": ("glm_moe_dsa", exchange_halves("{e}.linear_fc1.weight"), "local_experts.0.linear_fc1.weight", 0),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_shows(mistake, sources, causeway, core, tmp_path):  # noqa: F811
+def test_a_mistake_shows(mistake, sources, causeway, core, tmp_path):
     """The load goes through; parameters and logits tell, those before the mistake stay equal."""
     name, edit, where, first = MISTAKES[mistake]
     source, table = sources(name), read_table(name.removesuffix("_shared"))
@@ -168,7 +167,7 @@ OTHER_KEYS = {
 
 
 @pytest.mark.parametrize("which", OTHER_KEYS)
-def test_other_keys_do_not_load(which, sources, causeway, core, tmp_path):  # noqa: F811
+def test_other_keys_do_not_load(which, sources, causeway, core, tmp_path):
     value, wrong, words = OTHER_KEYS[which]
     source, table = sources("glm_moe_dsa"), read_table("glm_moe_dsa")
     assert table["values"][value] == "false"

@@ -18,8 +18,7 @@ import torch
 import yaml
 
 from interop import cases
-from interop.test_dsa_next_core import save_point, same_files
-from interop.test_next_core import core  # noqa: F401 (a fixture)
+from interop.test_dsa_next_core import NO_PART_OF_THE_MODEL, configuration_differs, same_files, save_point
 from interop.test_table_mistakes import read_table, row
 from oracles import dcp, hf_files, nemotron_h, nemotron_h_mapping, nemotron_h_reference
 from oracles.layout import Layout
@@ -60,7 +59,7 @@ def expected(made):
     return functools.cache(lambda name: nemotron_h.logits(made(name)[1], nemotron_h_reference.tokens(made(name)[0])))
 
 
-def run(core, arch, directory):  # noqa: F811
+def run(core, arch, directory):
     """(parameters, logits) in fp32 after a default-strict load"""
     (result,) = core.run("load_and_run", arch=arch, directory=str(directory), tokens=nemotron_h_reference.tokens(arch))
     return result
@@ -71,7 +70,7 @@ def in_fp32(tensors):
 
 
 @pytest.mark.parametrize("name", nemotron_h.FORMS)
-def test_keys_are_what_the_model_requires(name, made, converted, core):  # noqa: F811
+def test_keys_are_what_the_model_requires(name, made, converted, core):
     arch, directory = made(name)[0], converted(name)
     ((tensors, objects),) = core.run("requested_keys", arch=arch)
     assert (sorted(dcp.read_tensors(directory)), sorted(dcp.object_keys(directory))) == (tensors, objects)
@@ -79,7 +78,7 @@ def test_keys_are_what_the_model_requires(name, made, converted, core):  # noqa:
 
 
 @pytest.mark.parametrize("name", nemotron_h.FORMS)
-def test_every_parameter_and_the_logits(name, made, converted, expected, core):  # noqa: F811
+def test_every_parameter_and_the_logits(name, made, converted, expected, core):
     """In BF16, as Float16Module makes the model (A_log and D too), and in fp32."""
     arch, _, state = made(name)
     full = nemotron_h_mapping.to_megatron(arch, state)
@@ -93,7 +92,7 @@ def test_every_parameter_and_the_logits(name, made, converted, expected, core): 
 
 
 @pytest.mark.parametrize("name", nemotron_h.FORMS)
-def test_the_instrument(name, made, expected, core):  # noqa: F811
+def test_the_instrument(name, made, expected, core):
     """The same without any checkpoint: the mapping and the stand-in agree with transformers."""
     arch, _, state = made(name)
     cases.close(nemotron_h_reference.logits(core, arch, state), expected(name))
@@ -105,8 +104,15 @@ def test_dtypes_that_the_modules_have(made, converted):
         key: torch.float32 for key in dcp.read_tensors(converted("latent")) if key.endswith(KEPT)}
 
 
+def test_the_configuration_is_that_of_the_model_that_ran(made, converted, sources, core):
+    """What run_config.yaml does not say is what a model of another kind has."""
+    (theirs,), (defaults,) = core.run("settings", arch=made("latent")[0]), core.run("settings", arch=sources("llama").arch)
+    differ = configuration_differs(converted("latent"), theirs, defaults)
+    assert not differ.keys() - NO_PART_OF_THE_MODEL, differ
+
+
 @pytest.mark.parametrize("name", nemotron_h.FORMS)
-def test_saved_by_megatron(name, made, causeway, core, tmp_path):  # noqa: F811
+def test_saved_by_megatron(name, made, causeway, core, tmp_path):
     """Loaded and saved again with optimizer state: the files come back byte by byte, A_log and D from BF16, as training has them."""
     arch, folder, _ = made(name)
     causeway("convert-hf", folder, tmp_path / "root")
@@ -117,7 +123,7 @@ def test_saved_by_megatron(name, made, causeway, core, tmp_path):  # noqa: F811
     same_files(folder, tmp_path / "back")
 
 
-def test_trained(made, causeway, core, tmp_path):  # noqa: F811
+def test_trained(made, causeway, core, tmp_path):
     """One step on a loss of all heads, then export: every tensor of the folder is what training left, by the mapping; config.json stays."""
     arch, folder, _ = made("words")
     causeway("convert-hf", folder, tmp_path / "root")
@@ -138,7 +144,7 @@ LAYOUTS = {"tp2": Layout(tp=2), "ep2": Layout(ep=2), "pp2": Layout(pp=2), "tp2_e
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["experts", "latent"])
-def test_loads_everywhere(name, layout, made, converted, core):  # noqa: F811
+def test_loads_everywhere(name, layout, made, converted, core):
     """Every parameter of every rank; two pipeline stages by a pattern that says so ("M*|EE")."""
     arch, _, state = made(name)
     full, layout = in_fp32(nemotron_h_mapping.to_megatron(arch, state)), LAYOUTS[layout]
@@ -149,7 +155,7 @@ def test_loads_everywhere(name, layout, made, converted, core):  # noqa: F811
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_written_by_several_ranks(layout, made, causeway, core, tmp_path):  # noqa: F811
+def test_written_by_several_ranks(layout, made, causeway, core, tmp_path):
     """Nothing here passed through convert-hf."""
     arch, folder, state = made("latent")
     full, layout = nemotron_h_mapping.to_megatron(arch, state), LAYOUTS[layout]
@@ -191,7 +197,7 @@ OTHER_MODELS = {
 
 
 @pytest.mark.parametrize("which", OTHER_MODELS)
-def test_a_warning_is_true(which, made, causeway, core, tmp_path):  # noqa: F811
+def test_a_warning_is_true(which, made, causeway, core, tmp_path):
     """convert-hf warns of both, and the logits are others indeed, for that reason alone (test_every_parameter_and_the_logits)."""
     settings, words, changes = OTHER_MODELS[which]
     folder = with_settings(made("mlp")[1], tmp_path / "hf", **settings)
@@ -260,7 +266,7 @@ def convert_with(table, folder, causeway, work, expect=0):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_shows(mistake, made, expected, causeway, core, tmp_path):  # noqa: F811
+def test_a_mistake_shows(mistake, made, expected, causeway, core, tmp_path):
     """The load goes through; parameters and logits tell, those before the mistake stay equal."""
     name, edit, where, first = MISTAKES[mistake]
     arch, folder, state = made(name)
@@ -279,7 +285,7 @@ def test_a_row_that_is_not_there_is_refused(made, causeway, tmp_path):
     assert "A_log" in convert_with(table, made("latent")[1], causeway, tmp_path, expect=3).stderr
 
 
-def test_the_key_of_a_gpt_model_does_not_load(made, causeway, core, tmp_path):  # noqa: F811
+def test_the_key_of_a_gpt_model_does_not_load(made, causeway, core, tmp_path):
     table = read_table("nemotron_h")
     row(table, "decoder.final_norm.weight")[0] = "decoder.final_layernorm.weight"
     convert_with(table, made("latent")[1], causeway, tmp_path)
@@ -288,7 +294,7 @@ def test_the_key_of_a_gpt_model_does_not_load(made, causeway, core, tmp_path):  
     assert "decoder.final_norm.weight" in str(refused.value)
 
 
-def test_a_log_stays_f32(made, causeway, core, tmp_path):  # noqa: F811
+def test_a_log_stays_f32(made, causeway, core, tmp_path):
     """Where the source has A_log in F32, so has the model; a table that rounds it shows."""
     arch, folder, state = made("latent")
     exact = {name: tensor.float() + 2.0**-12 if name.endswith("A_log") else tensor for name, tensor in state.items()}

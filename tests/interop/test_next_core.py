@@ -8,17 +8,10 @@ import torch
 from interop import cases, test_export, test_export_moe
 from interop.conftest import DATA
 from oracles import dcp, hf_files, hf_models, make_data, mapping
-from oracles.pool import NEXT_CORE, JobError, Pool
+from oracles.pool import JobError
 
 DENSE = ["llama", "qwen2", "qwen3", "mistral"]
 MOE = ["qwen3_moe", "mixtral", "deepseek_v3"]
-
-
-@pytest.fixture(scope="module")
-def core():
-    pool = Pool("te", NEXT_CORE)
-    yield pool
-    pool.close()
 
 
 def _iteration(root):

@@ -266,7 +266,7 @@ def _nemotron(arch, vocab_rows, dtype):
         num_moe_experts=arch.experts, moe_router_topk=arch.topk, moe_ffn_hidden_size=arch.expert_ffn, moe_grouped_gemm=True,
         moe_shared_expert_intermediate_size=arch.shared_ffn, moe_latent_size=arch.latent, moe_router_load_balancing_type="none", moe_aux_loss_coeff=0.0,
         moe_token_dispatcher_type="allgather", moe_router_score_function="sigmoid", moe_router_enable_expert_bias=True, moe_router_pre_softmax=True,
-        moe_router_topk_scaling_factor=arch.scaling, moe_router_dtype="fp32",
+        moe_router_topk_scaling_factor=arch.scaling, moe_router_dtype="fp32", moe_router_num_groups=1, moe_router_group_topk=1,
         # its experts ask for it beside tensor parallelism
         sequence_parallel=parallel_state.get_tensor_model_parallel_world_size() > 1, **_common_settings(dtype))
     return HybridModel(

@@ -116,7 +116,8 @@ def _serve(spec, core):
         from oracles import fake_mamba, fake_te
 
         fake_te.install()
-        fake_mamba.install()
+        if core == NEXT_CORE:  # the older one's model has no multi-token prediction, and is not made
+            fake_mamba.install()
     import torch
 
     torch.set_num_threads(1)  # no thread may exist when ranks are forked
