@@ -22,7 +22,7 @@ import torch
 torch.set_num_threads(1)
 
 from interop import cases, deepseek_v4_cases, qwen3_5_cases  # noqa: E402  (needs the path above)
-from oracles.pool import Pool  # noqa: E402
+from oracles.pool import NEXT_CORE, Pool  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,14 @@ def pools():
     yield made
     for pool in made.values():
         pool.close()
+
+
+@pytest.fixture(scope="session")
+def core():
+    """The newer megatron-core, with the stand-ins for TransformerEngine and for the kernels of Mamba."""
+    pool = Pool("te", NEXT_CORE)
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(autouse=True)

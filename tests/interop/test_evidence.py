@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from interop import (cases, qwen3_5_cases, test_added_mtp, test_convert, test_convert_moe, test_convert_more, test_deepseek_v4, test_export, test_export_moe,
-                     test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo, test_nemotron_h, test_next_core, test_qwen3_5, test_qwen_vl, test_token_index)
+from interop import (cases, qwen3_5_cases, test_added_mtp, test_convert, test_convert_moe, test_convert_more, test_deepseek_v4, test_dsa_next_core,
+                     test_export, test_export_moe, test_forward, test_forward_deepseek_v4, test_forward_qwen3_5, test_gpt_oss, test_ling, test_llama4, test_mimo,
+                     test_nemotron_h, test_nemotron_h_next_core, test_next_core, test_qwen3_5, test_qwen_vl, test_token_index)
 from interop.conftest import DATA, TESTS
 from oracles.pool import CORE, NEXT_CORE
 
@@ -73,7 +74,8 @@ RUN = {
         test_qwen3_5.test_logits) | alone(test_gpt_oss.test_megatron_computes_the_same, "gpt_oss") | alone(test_mimo.test_there_and_back, "mimo", mtp=True) | alone(
         test_ling.test_there_and_back, "bailing_moe_v2", mtp=True) | alone(test_llama4.test_megatron_computes_the_same, "llama4_text") | qwen_vl(
         test_qwen_vl.test_megatron_computes_the_same),
-    f"megatron-core {NEXT_CORE}": decoders(test_next_core.test_logits),
+    f"megatron-core {NEXT_CORE}": decoders(test_next_core.test_logits, test_dsa_next_core.test_every_parameter_and_the_logits) | alone(
+        test_nemotron_h_next_core.test_every_parameter_and_the_logits, "nemotron_h", mtp=True),
     "Megatron-LM dev's files": alone(test_deepseek_v4.test_what_megatron_wrote_has_the_same_keys, "deepseek_v4"),
     "Bridge's files": _BRIDGES_FILES,
     "Bridge's names": names_of_bridge() - _BRIDGES_FILES,

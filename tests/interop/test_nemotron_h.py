@@ -1,8 +1,7 @@
-"""Nemotron-H and Nemotron-3: Mamba-2 beside attention, MLPs and experts, by the keys of megatron-core's HybridModel. Its Mamba kernels need a
-GPU, so that no Megatron loads what was converted here: names and objects are those that megatron-core 0.19.2 asks for
-(data/requested_keys/te.nemotron_h.txt, which the unit tests of the tables compare too), and every tensor is found again part by part.
-The forward pass of both views is held against transformers' logits, of multi-token prediction against transformers' blocks in
-megatron-core's frame (oracles/nemotron_h.py)."""
+"""Nemotron-H and Nemotron-3: Mamba-2 beside attention, MLPs and experts, by the keys of megatron-core's HybridModel (data/requested_keys/
+te.nemotron_h.txt, which the unit tests of the tables compare too): every tensor is found again part by part, by the definition of the model
+alone. The forward pass of both views is held against transformers' logits, of multi-token prediction against transformers' blocks in
+megatron-core's frame (oracles/nemotron_h.py). test_nemotron_h_next_core.py has the real model of megatron-core."""
 import json
 import shutil
 
@@ -17,13 +16,7 @@ from oracles import dcp, hf_files, nemotron_h
 
 SIZES = nemotron_h.CONFIG
 INNER, STATES = SIZES["mamba_num_heads"] * SIZES["mamba_head_dim"], SIZES["n_groups"] * SIZES["ssm_state_size"]
-# name: (pattern, latent size, pattern of a depth, depths, spelling)
-FORMS = {
-    "mlp": ("M*-", None, "*E", 0, "words"),
-    "experts": ("M-E*", None, "-", 2, "text"),
-    "latent": ("M*EE", 32, "*E", 2, "text"),
-    "words": ("ME*-", 32, "ME", 1, "words"),
-}
+FORMS = nemotron_h.FORMS
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,12 @@ import pytest
 import torch
 
 from interop import cases, test_export, test_export_moe
-from oracles import dcp, hf_files, hf_models, mapping
-from oracles.pool import NEXT_CORE, JobError, Pool
+from interop.conftest import DATA
+from oracles import dcp, hf_files, hf_models, make_data, mapping
+from oracles.pool import JobError
 
 DENSE = ["llama", "qwen2", "qwen3", "mistral"]
 MOE = ["qwen3_moe", "mixtral", "deepseek_v3"]
-
-
-@pytest.fixture(scope="module")
-def core():
-    pool = Pool("te", NEXT_CORE)
-    yield pool
-    pool.close()
 
 
 def _iteration(root):
@@ -43,6 +37,13 @@ def test_the_one_key_that_only_the_older_asks_for(sources, converted, core):
     with pytest.raises(JobError) as refused:
         core.run("load_strictly", arch=sources("deepseek_v3").arch, directory=_iteration(converted("deepseek_v3", "te")))
     assert "Missing keys (for all ranks): {'mtp.layers.0.transformer_layer.self_attention.core_attention._extra_state'}." in str(refused.value)
+
+
+@pytest.mark.parametrize("name", make_data.NEXT_KEYS)
+def test_requested_keys_are_those_on_record(name, core):
+    """Of the models that it alone has; the unit tests of the tables compare them too."""
+    recorded = (DATA / "requested_keys" / f"{name}.txt").read_text()
+    assert make_data.requested_keys(core, make_data.NEXT_KEYS[name]) == recorded
 
 
 def test_common_state(converted, core):

@@ -7,17 +7,9 @@ import torch
 import yaml
 
 from interop.test_train_step import PACKED, batch, compare_with_megatron, step, write_batch  # noqa: F401 (a fixture)
-from oracles.pool import NEXT_CORE, Pool
 
 NAME = "deepseek_v3_mtp2_fp32"
 ROUTER_LOSS = ("seq_aux_loss", 0.1)
-
-
-@pytest.fixture(scope="module")
-def core():
-    pool = Pool("te", NEXT_CORE)
-    yield pool
-    pool.close()
 
 
 @pytest.fixture

@@ -73,6 +73,36 @@ class Gdn:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hybrid:
+    """Nemotron-H: every layer is one block, Mamba-2 (M), attention without positions (*), an MLP of squared ReLU (-) or a mixture of
+    such MLPs (E)."""
+
+    pattern: str            # a character for each layer
+    hidden: int
+    heads: int
+    groups: int             # key/value heads
+    head_dim: int
+    ffn: int
+    vocab: int
+    mamba_heads: int
+    mamba_head_dim: int
+    mamba_groups: int       # of heads that share B and C
+    mamba_states: int
+    experts: int
+    topk: int
+    expert_ffn: int
+    shared_ffn: int         # of the expert that every token sees
+    scaling: float          # of the routed experts' weights
+    latent: int | None = None  # experts lie between projections to this many channels and back
+    mtp: int = 0            # multi-token prediction depths
+    mtp_pattern: str = ""   # of the blocks of each
+    eps: float = 1e-5
+    positions: int = 64
+    dtype: str = "bfloat16"
+    tied: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Arch:
     family: str            # "llama", "mistral", "qwen2" (bias on q, k, v), "qwen3" (norm of each q and k head), "qwen3_moe" (the same),
                            # "qwen2_moe" and "seed_oss" (bias as qwen2), "mixtral", "ministral" (a window in the layers that `sliding`

@@ -113,7 +113,7 @@ class RMSNorm(_Module):
 
 
 class LayerNorm(RMSNorm):
-    def __init__(self, hidden_size, eps, **kw):
+    def __init__(self, hidden_size=None, eps=1e-5, **kw):
         super().__init__(hidden_size, eps, **kw)
         self.bias = torch.nn.Parameter(torch.zeros_like(self.weight))
 
@@ -152,7 +152,7 @@ class _NotModelled:
         raise NotImplementedError("the stand-in transformer_engine has no " + type(self).__mro__[1].__name__)
 
 
-def _module(name, package=False, **names):
+def make_module(name, package=False, **names):
     module = types.ModuleType(name)
     module.__dict__.update(names)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=package)
@@ -169,18 +169,18 @@ def install():
     autocast = lambda *_, **__: contextlib.nullcontext()
     manager = type("FP8GlobalStateManager", (), {"is_fp8_enabled": staticmethod(lambda: False)})
     top = "transformer_engine"
-    _module(top, True, __version__=VERSION)
-    _module(top + ".common", True)
-    _module(top + ".common.recipe", DelayedScaling=absent["DelayedScaling"])
-    _module(top + ".pytorch", True, Linear=Linear, LayerNormLinear=LayerNormLinear, RMSNorm=RMSNorm, DotProductAttention=DotProductAttention,
+    make_module(top, True, __version__=VERSION)
+    make_module(top + ".common", True)
+    make_module(top + ".common.recipe", DelayedScaling=absent["DelayedScaling"])
+    make_module(top + ".pytorch", True, Linear=Linear, LayerNormLinear=LayerNormLinear, RMSNorm=RMSNorm, DotProductAttention=DotProductAttention,
             GroupedLinear=GroupedLinear, LayerNorm=LayerNorm, fp8_autocast=autocast)
-    _module(top + ".pytorch.ops", Sequential=None, FusibleOperation=None)  # named in annotations
-    _module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
-    _module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,
+    make_module(top + ".pytorch.ops", Sequential=None, FusibleOperation=None)  # named in annotations
+    make_module(top + ".pytorch.fp8", FP8GlobalStateManager=manager, fp8_autocast=autocast, fp8_model_init=autocast)
+    make_module(top + ".pytorch.distributed", CudaRNGStatesTracker=absent["CudaRNGStatesTracker"], activation_recompute_forward=None,
             is_fp8_activation_recompute_enabled=lambda: False)
-    _module("fla", True)
-    _module("fla.modules", True)
-    _module("fla.modules.l2norm", l2norm=lambda x: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + 1e-6))
-    _module("fla.ops", True)
-    _module("fla.ops.gated_delta_rule", chunk_gated_delta_rule=None)
-    _module(top + ".pytorch.tensor", QuantizedTensor=absent["QuantizedTensor"])
+    make_module("fla", True)
+    make_module("fla.modules", True)
+    make_module("fla.modules.l2norm", l2norm=lambda x: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + 1e-6))
+    make_module("fla.ops", True)
+    make_module("fla.ops.gated_delta_rule", chunk_gated_delta_rule=None)
+    make_module(top + ".pytorch.tensor", QuantizedTensor=absent["QuantizedTensor"])

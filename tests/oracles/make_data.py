@@ -16,10 +16,10 @@ import pathlib
 import shutil
 import sys
 
-from oracles import fixture_weights, hf_files, hf_models, ling, mimo, nemotron_h, qwen_vl, recorded
+from oracles import fixture_weights, hf_files, hf_models, ling, mimo, nemotron_h, nemotron_h_reference, qwen_vl, recorded
 from oracles.arch import Index, Mla, Moe, awkward
 from oracles.layout import Layout
-from oracles.pool import Pool
+from oracles.pool import NEXT_CORE, Pool
 from oracles.sharding import shard
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
@@ -44,6 +44,12 @@ KEYS = {f"{spec}.{name}": (spec, arch) for spec in ("te", "local") for name, arc
 }.items()}
 # megatron-core has no local spec of GatedDeltaNet
 KEYS.update({f"te.{name}": ("te", awkward(name, tied=False, dtype="bfloat16", mtp=1)) for name in ("qwen3_5", "qwen3_5_moe")})
+# Of megatron-core 0.19.2, which alone has these models.
+NEXT_KEYS = {
+    "te.deepseek_v32": awkward("deepseek_v32", tied=False, dtype="bfloat16", mtp=2),
+    "te.glm_moe_dsa": awkward("glm_moe_dsa", tied=False, dtype="bfloat16", mtp=1, index=Index(heads=3, dim=14, topk=5, shared=(1,))),
+    "te.nemotron_h": nemotron_h_reference.shape("latent"),
+}
 
 
 _SMALL = dict(tied=False, dtype="bfloat16", layers=2, hidden=32, heads=4, groups=2, head_dim=8, ffn=48, vocab=80)
@@ -145,8 +151,8 @@ def copy_tokenizer(folder):
         shutil.copyfile(DATA / "bridge_written" / "llama_tied" / "hf" / name, os.path.join(folder, name))
 
 
-def requested_keys(pool, name, grouped=False):
-    ((tensors, objects),) = pool.run("requested_keys", arch=KEYS[name][1], grouped=grouped)
+def requested_keys(pool, arch, grouped=False):
+    ((tensors, objects),) = pool.run("requested_keys", arch=arch, grouped=grouped)
     return "".join(f"{kind} {key}\n" for kind, keys in (("tensor", tensors), ("object", objects)) for key in keys)
 
 
@@ -155,9 +161,10 @@ if __name__ == "__main__":
     for folder in FOLDERS:
         make_folder(pools["local"], os.path.join(sys.argv[1], "megatron_written", folder), folder)
     os.makedirs(os.path.join(sys.argv[1], "requested_keys"))
-    for which, (which_spec, _) in KEYS.items():
+    pools["next"] = Pool("te", NEXT_CORE)
+    for which, (which_pool, which_arch) in (KEYS | {name: ("next", arch) for name, arch in NEXT_KEYS.items()}).items():
         with open(os.path.join(sys.argv[1], "requested_keys", which + ".txt"), "w") as keys_file:
-            keys_file.write(requested_keys(pools[which_spec], which))
+            keys_file.write(requested_keys(pools[which_pool], which_arch))
     for pool in pools.values():
         pool.close()
     make_mistral(os.path.join(sys.argv[1], "mistral", "hf"))

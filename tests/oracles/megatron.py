@@ -29,6 +29,7 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
 from megatron.core.transformer.enums import AttnBackend
 
+from oracles.arch import Hybrid
 from oracles.megatron_model import build, hybrid_pattern
 
 logging.disable(logging.WARNING)
@@ -84,11 +85,28 @@ def _global_inner(inner, arch, moe):
         return f"mlp.experts.local_experts.{first + local}.{tensor}"
     if moe and inner == "pre_mlp_layernorm.weight":  # no linear follows it directly, so it is never fused
         return inner
+    if arch.index:  # whose attention has no fused norms
+        return inner
     return (_FUSED_MLA if arch.mla else _FUSED).get(inner, inner)
+
+
+def _nemotron_parameters(model, arch):
+    """The same of a Nemotron-H: a layer is one block, numbered from the first of all stages; experts by their global number."""
+    rank, ranks = parallel_state.get_expert_model_parallel_rank(), parallel_state.get_expert_model_parallel_world_size()
+    out = []
+    for name, tensor in _tensors(model):
+        if name.startswith("decoder.layers."):
+            _, _, local, inner = name.split(".", 3)
+            name = f"decoder.layers.{model.decoder.layers[int(local)].layer_number - 1}.{inner}"
+        expert = re.fullmatch(r"(.*\.mlp\.experts\.linear_fc\d\.weight)(\d+)", name)
+        out.append((f"{expert[1]}{rank * arch.experts // ranks + int(expert[2])}" if expert else name, tensor))
+    return out
 
 
 def _global_parameters(model, arch):
     """[(name with global layer and expert numbers and TransformerEngine spelling, tensor)], as GPTModel names them"""
+    if isinstance(arch, Hybrid):
+        return _nemotron_parameters(model, arch)
     out = []
     blocks = 2 if hasattr(model, "hybrid_layer_pattern") else 1  # that a layer of a GPTModel is
     for name, tensor in _tensors(model):
@@ -313,7 +331,7 @@ def change(arch, spec, source, directory, iteration, changes, grouped=False):
 
 def settings(arch, spec, grouped=False):
     """The configuration as Megatron-Bridge's run_config.yaml has it: the plain fields of the TransformerConfig that is run, and the
-    arguments of GPTModel."""
+    arguments of GPTModel or HybridModel."""
     plain = (bool, int, float, str, list, type(None))
     model = build(arch, spec, arch.vocab, grouped=grouped)
     fields = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
@@ -322,8 +340,10 @@ def settings(arch, spec, grouped=False):
     module = "torch.nn.functional" if function in (torch.nn.functional.silu, torch.nn.functional.gelu) else function.__module__
     out["activation_func"] = {"_target_": f"{module}.{function.__name__}", "_call_": False}
     out.update(vocab_size=arch.vocab, share_embeddings_and_output_weights=model.share_embeddings_and_output_weights,
-               position_embedding_type=model.position_embedding_type, rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
-    return out
+               position_embedding_type=model.position_embedding_type)
+    if isinstance(arch, Hybrid):
+        return out | dict(hybrid_layer_pattern=model.hybrid_layer_pattern)
+    return out | dict(rotary_percent=arch.rotary_percent, rotary_base=arch.rope_base)
 
 
 def common_state(spec, directory):

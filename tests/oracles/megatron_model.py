@@ -39,6 +39,8 @@ from megatron.core.transformer.transformer_config import MLATransformerConfig, T
 import megatron.core.fusions.fused_softmax as fused_softmax
 from megatron.core.fusions.fused_bias_geglu import quick_gelu
 
+from oracles.arch import Hybrid
+
 
 class _MlaDotProductAttention(DotProductAttention):
     def __init__(self, config, *args, k_channels=None, v_channels=None, **kwargs):
@@ -111,6 +113,23 @@ def _mla_settings(arch):
         original_max_position_embeddings=mla.yarn_positions, beta_fast=32, beta_slow=1, mscale=mla.mscale, mscale_all_dim=mla.mscale_all_dim)
 
 
+def _index_settings(arch):
+    """shared: the last layer of every run of them takes over what the one before the run chose, counted from one."""
+    index = arch.index
+    if index is None:
+        return {}
+    settings = dict(
+        experimental_attention_variant="dsa", dsa_indexer_n_heads=index.heads, dsa_indexer_head_dim=index.dim, dsa_indexer_topk=index.topk,
+        dsa_indexer_rope_interleaved=arch.family == "glm_moe_dsa", dsa_indexer_rotate_activation=False, dsa_indexer_k_norm_epsilon=1e-6,
+        # its attention asks for it
+        sequence_parallel=parallel_state.get_tensor_model_parallel_world_size() > 1)
+    if index.shared:
+        first, last = min(index.shared), max(index.shared)
+        assert index.shared == tuple(range(first, last + 1)), "one run of layers"
+        settings.update(dsa_indexer_skip_topk_offset=first, dsa_indexer_topk_freq=last - first + 2)
+    return settings
+
+
 def _gdn_settings(arch):
     gdn = arch.gdn
     if gdn is None:
@@ -161,21 +180,28 @@ def _set_yarn(arch, config):
     config.yarn_correction_range_round_to_int = rope["truncate"]
 
 
+def _common_settings(dtype):
+    """Of every model: how it is spread, and no fusion that would need a kernel."""
+    return dict(
+        hidden_dropout=0.0, attention_dropout=0.0, bias_dropout_fusion=False, apply_rope_fusion=False, gradient_accumulation_fusion=False,
+        persist_layer_norm=False, masked_softmax_fusion=False, use_cpu_initialization=True, params_dtype=dtype, pipeline_dtype=dtype, bf16=dtype == torch.bfloat16,
+        tensor_model_parallel_size=parallel_state.get_tensor_model_parallel_world_size(),
+        pipeline_model_parallel_size=parallel_state.get_pipeline_model_parallel_world_size(),
+        expert_model_parallel_size=parallel_state.get_expert_model_parallel_world_size(),
+        expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size())
+
+
 def _config(arch, grouped, dtype, blocks):
-    tp, pp = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_pipeline_model_parallel_world_size()
+    pp = parallel_state.get_pipeline_model_parallel_world_size()
     settings = dict(
         num_layers=blocks, hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups,
         kv_channels=arch.head_dim, ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps,
         add_bias_linear=arch.linear_bias, add_qkv_bias=arch.qkv_bias,
-        qk_layernorm=arch.qk_norm or arch.mla is not None, hidden_dropout=0.0, attention_dropout=0.0,
-        bias_dropout_fusion=False, apply_rope_fusion=False, gradient_accumulation_fusion=False, persist_layer_norm=False,
-        masked_softmax_fusion=False, use_cpu_initialization=True, params_dtype=dtype, pipeline_dtype=dtype, bf16=dtype == torch.bfloat16,
-        tensor_model_parallel_size=tp, pipeline_model_parallel_size=pp, expert_model_parallel_size=parallel_state.get_expert_model_parallel_world_size(),
-        expert_tensor_parallel_size=parallel_state.get_expert_tensor_parallel_world_size(), mtp_num_layers=arch.mtp or None,
+        qk_layernorm=arch.qk_norm or arch.mla is not None, mtp_num_layers=arch.mtp or None,
         # pipeline stages of unequal depth, when the layers do not divide
         num_layers_in_last_pipeline_stage=1 if pp == 2 and arch.layers % 2 else None,
         window_size=(arch.window - 1, 0) if arch.sliding else None, window_attn_skip_freq=[int(slides) for slides in arch.sliding] or None,
-        **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch), **_llama4_settings(arch),
+        **_common_settings(dtype), **_mlp_settings(arch), **_moe_settings(arch, grouped), **_gdn_settings(arch), **_index_settings(arch), **_llama4_settings(arch),
     )
     settings.update(_sinks_settings(arch))
     return MLATransformerConfig(**settings, **_mla_settings(arch)) if arch.mla else TransformerConfig(**settings)
@@ -196,7 +222,7 @@ def _gpt(arch, spec, vocab_rows, dtype, grouped):
     config, te = _config(arch, grouped, dtype, arch.layers), spec == "te"
     if arch.sinks:
         _set_yarn(arch, config)
-    if arch.gdn:  # as pretrain_gpt.py chooses; megatron-core has no local spec of it
+    if arch.gdn or arch.index:  # as pretrain_gpt.py chooses; megatron-core has no local spec of them
         layers = experimental_attention_variant_module_specs.get_transformer_block_with_experimental_attention_variant_spec(config)
     elif arch.moe:
         unit = arch.family == "llama4_text"
@@ -220,11 +246,43 @@ def _hybrid(arch, vocab_rows, dtype):
     return HybridModel(config=config, hybrid_stack_spec=hybrid_stack_spec, hybrid_layer_pattern=hybrid_pattern(arch), **_model_settings(arch, vocab_rows))
 
 
+def nemotron_pattern(arch):
+    """Two pipeline stages have half of the layers each; a depth of multi-token prediction is written once for each."""
+    half = len(arch.pattern) // 2
+    stages = [arch.pattern[:half], arch.pattern[half:]] if parallel_state.get_pipeline_model_parallel_world_size() == 2 else [arch.pattern]
+    return "/".join(["|".join(stages), *[arch.mtp_pattern] * arch.mtp])
+
+
+def _nemotron(arch, vocab_rows, dtype):
+    """Mamba-2 by oracles.fake_mamba. Not in 0.16.1, whose MambaModel has no multi-token prediction."""
+    from megatron.core.models.hybrid.hybrid_layer_specs import hybrid_stack_spec
+    from megatron.core.models.hybrid.hybrid_model import HybridModel
+
+    config = TransformerConfig(
+        num_layers=len(arch.pattern), hidden_size=arch.hidden, num_attention_heads=arch.heads, num_query_groups=arch.groups, kv_channels=arch.head_dim,
+        ffn_hidden_size=arch.ffn, layernorm_epsilon=arch.eps, add_bias_linear=False, normalization="RMSNorm", gated_linear_unit=False,
+        activation_func=squared_relu, bias_activation_fusion=False, mamba_num_heads=arch.mamba_heads, mamba_head_dim=arch.mamba_head_dim,
+        mamba_num_groups=arch.mamba_groups, mamba_state_dim=arch.mamba_states, is_hybrid_model=True, mtp_num_layers=arch.mtp or None,
+        num_moe_experts=arch.experts, moe_router_topk=arch.topk, moe_ffn_hidden_size=arch.expert_ffn, moe_grouped_gemm=True,
+        moe_shared_expert_intermediate_size=arch.shared_ffn, moe_latent_size=arch.latent, moe_router_load_balancing_type="none", moe_aux_loss_coeff=0.0,
+        moe_token_dispatcher_type="allgather", moe_router_score_function="sigmoid", moe_router_enable_expert_bias=True, moe_router_pre_softmax=True,
+        moe_router_topk_scaling_factor=arch.scaling, moe_router_dtype="fp32", moe_router_num_groups=1, moe_router_group_topk=1,
+        # its experts ask for it beside tensor parallelism
+        sequence_parallel=parallel_state.get_tensor_model_parallel_world_size() > 1, **_common_settings(dtype))
+    return HybridModel(
+        config=config, hybrid_stack_spec=hybrid_stack_spec, hybrid_layer_pattern=nemotron_pattern(arch), vocab_size=vocab_rows,
+        max_sequence_length=arch.positions, pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
+        share_embeddings_and_output_weights=arch.tied, position_embedding_type="none", parallel_output=True)
+
+
 def build(arch, spec, vocab_rows, dtype=None, grouped=False, hybrid=False):
     """`grouped`: the experts of a layer are one TEGroupedMLP instead of a SequentialMLP (TransformerEngine only). `hybrid`: a
-    HybridModel, whose experts always are."""
+    HybridModel, whose experts always are, of what a GPTModel can be as well."""
     dtype = getattr(torch, dtype or arch.dtype)
-    model = _hybrid(arch, vocab_rows, dtype) if hybrid else _gpt(arch, spec, vocab_rows, dtype, grouped)
+    if isinstance(arch, Hybrid):
+        model = _nemotron(arch, vocab_rows, dtype)
+    else:
+        model = _hybrid(arch, vocab_rows, dtype) if hybrid else _gpt(arch, spec, vocab_rows, dtype, grouped)
     model = model.to(dtype).eval()
     for module in model.modules():  # as Float16Module does: the router's bias stays in fp32
         if hasattr(module, "_maintain_float32_expert_bias"):

@@ -6,7 +6,7 @@ import pathlib
 
 import torch
 import transformers
-from transformers.models.nemotron_h import modeling_nemotron_h as modeling
+from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHBlock
 
 from oracles import hf_files
 
@@ -14,6 +14,14 @@ CONFIG = dict(
     vocab_size=64, hidden_size=48, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=64,
     mamba_num_heads=6, mamba_head_dim=8, n_groups=2, ssm_state_size=16, conv_kernel=4, n_routed_experts=6, num_experts_per_tok=2,
     moe_intermediate_size=24, moe_shared_expert_intermediate_size=40, routed_scaling_factor=2.5, n_group=1, topk_group=1)
+
+# name: (pattern, latent size, pattern of a depth, depths, spelling)
+FORMS = {
+    "mlp": ("M*-", None, "*E", 0, "words"),
+    "experts": ("M-E*", None, "-", 2, "text"),
+    "latent": ("M*EE", 32, "*E", 2, "text"),
+    "words": ("ME*-", 32, "ME", 1, "words"),
+}
 
 
 def depth_tensors(state, pattern, kinds, depths, seed):
@@ -62,53 +70,54 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
     return state
 
 
-def logits(folder, ids):
-    """[main, depth 0, ...], each [tokens, vocabulary], in fp32."""
-    state = {name: tensor.float() for name, tensor in hf_files.read_safetensors(folder).items()}
-    model = transformers.NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+# ---- logits ----
+
+
+def _block(config, number, name, state):
+    """transformers' block with the tensors of `name`; its experts lie in one tensor."""
+    prefix, experts = f"{name}.", {}
+    block, tensors = NemotronHBlock(config, number).eval(), {}
+    for key, tensor in state.items():
+        inner = key.removeprefix(prefix)
+        if not key.startswith(prefix) or inner.split(".")[0] not in ("norm", "mixer"):
+            continue
+        if ".experts." in inner:
+            _, _, expert, part, _ = inner.split(".")
+            experts.setdefault(f"mixer.experts.{part}", {})[int(expert)] = tensor.float()
+        else:
+            tensors[inner] = tensor.float()
+    tensors |= {key: torch.stack([parts[expert] for expert in range(len(parts))]) for key, parts in experts.items()}
+    block.load_state_dict(tensors)
+    return block
+
+
+def _rms(x, weight, eps):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight.float()
+
+
+def logits(folder, tokens, **settings):
+    """[logits, logits of each depth] of a folder in fp32: transformers' model, and its blocks in a frame by hand, as
+    multi_token_prediction.py describes it: eh_proj(cat(enorm(embedding of the next token), hnorm(hidden))), the blocks, final_layernorm, the
+    head. `hidden` is what the head or the depth before got; past the end of the prompt stands token 0. settings: others of the configuration."""
+    config = transformers.NemotronHConfig.from_pretrained(folder, **settings)
+    model = transformers.NemotronHForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+    state, depths, hidden = hf_files.read_safetensors(folder), config.num_nextn_predict_layers, []
+    hook = model.model.norm_f.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    ids = torch.tensor([tokens])
     with torch.no_grad():
-        tokens = torch.tensor([ids])
-        hidden = model.model(tokens, use_cache=False).last_hidden_state
-        out = [model.lm_head(hidden)[0]]
-        for depth in range(model.config.num_nextn_predict_layers):
-            tokens = torch.cat([tokens[:, 1:], torch.zeros_like(tokens[:, :1])], 1)
-            hidden = _depth(model.config, state, depth, model.model.embeddings(tokens), hidden)
-            out.append(model.lm_head(hidden)[0])
-    return out
-
-
-def _depth(config, state, depth, embedding, hidden):
-    """megatron/core/transformer/multi_token_prediction.py: the projection of both norms, the blocks, the last norm."""
-    kinds = config.mtp_layers_block_type
-    first = depth * len(kinds)
-
-    def normed(name, x):
-        norm = modeling.NemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-        norm.weight.data = state[f"mtp.layers.{name}.weight"]
-        return norm(x)
-
-    both = torch.cat([normed(f"{first}.enorm", embedding), normed(f"{first}.hnorm", hidden)], -1)
-    x = both @ state[f"mtp.layers.{first}.eh_proj.weight"].T
-    mask = torch.full((x.shape[1], x.shape[1]), -torch.inf).triu(1)[None, None]
-    for number, kind in enumerate(kinds):
-        block = modeling.NemotronHBlock(_with_blocks(config, kinds), number).float().eval()
-        block.load_state_dict(_of_block(state, f"mtp.layers.{first + number}."))
-        x = block(x, attention_mask=mask if kind == "full_attention" else None)
-    return normed(f"{first + len(kinds) - 1}.final_layernorm", x)
-
-
-def _with_blocks(config, kinds):
-    settings = {name: value for name, value in config.to_dict().items() if name != "layer_types"}
-    return transformers.NemotronHConfig(**settings | dict(layers_block_type=kinds), attn_implementation="eager")
-
-
-def _of_block(state, prefix):
-    """Those of a block's module, which has all experts in one tensor."""
-    inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    frame = ("enorm", "hnorm", "eh_proj", "final_layernorm")
-    out = {name: tensor for name, tensor in inner.items() if not name.startswith(frame) and "experts." not in name or "shared_experts" in name}
-    for role in ("up_proj", "down_proj"):
-        parts = [inner[f"mixer.experts.{expert}.{role}.weight"] for expert in range(CONFIG["n_routed_experts"]) if f"mixer.experts.{expert}.{role}.weight" in inner]
-        if parts:
-            out[f"mixer.experts.{role}"] = torch.stack(parts)
+        out = [model(ids).logits[0]]
+        hook.remove()
+        x, kinds = hidden[0], config.mtp_layers_block_type if depths else []
+        inner = transformers.NemotronHConfig(**{**config.to_dict(), "layers_block_type": kinds}) if depths else config
+        inner._attn_implementation, inner._experts_implementation = "sdpa", "eager"  # causal where it is given no mask
+        for depth in range(depths):
+            first = f"mtp.layers.{depth * len(kinds)}"
+            ids = torch.cat([ids[:, 1:], torch.zeros(1, 1, dtype=torch.long)], dim=1)
+            embedded, eps = model.model.embeddings(ids), config.layer_norm_epsilon
+            joined = torch.cat([_rms(embedded, state[f"{first}.enorm.weight"], eps), _rms(x, state[f"{first}.hnorm.weight"], eps)], dim=-1)
+            x = joined @ state[f"{first}.eh_proj.weight"].float().T
+            for number in range(len(kinds)):
+                x = _block(inner, number, f"mtp.layers.{depth * len(kinds) + number}", state)(x)
+            x = _rms(x, state[f"mtp.layers.{(depth + 1) * len(kinds) - 1}.final_layernorm.weight"], eps)
+            out.append(model.lm_head(x)[0])
     return out

@@ -113,9 +113,11 @@ def _serve(spec, core):
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever megatron-core prints must not mix with the replies
     if spec == "te":
-        from oracles import fake_te
+        from oracles import fake_mamba, fake_te
 
         fake_te.install()
+        if core == NEXT_CORE:  # the older one's model has no multi-token prediction, and is not made
+            fake_mamba.install()
     import torch
 
     torch.set_num_threads(1)  # no thread may exist when ranks are forked

@@ -265,8 +265,9 @@ std::string without_numbers(std::string name, bool stacked) {
   return std::regex_replace(name, std::regex("^decoder\\.layers\\.\\d+"), "decoder.layers");
 }
 
-// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch; Nemotron-H: 0.19.2) requests
-// exactly these tensors and objects from a checkpoint (data/requested_keys).
+// Real megatron-core 0.16.1 (DeepSeek-V4: Megatron-LM's dev branch; DeepSeek-V3.2, GLM-5 and
+// Nemotron-H: 0.19.2) requests exactly these tensors and objects from a checkpoint
+// (data/requested_keys).
 TEST_P(RequestedKeys, AreThoseOfTheTable) {
   std::ifstream in(data_dir() + "/requested_keys/" + GetParam().file + ".txt");
   std::map<std::string, std::set<std::string>> requested;  // by kind
@@ -316,6 +317,9 @@ constexpr char kSmallV3[] = R"({"num_hidden_layers": 3, "n_routed_experts": 8,
                                 "first_k_dense_replace": 1, "num_nextn_predict_layers": 2})";
 constexpr char kSmallGlm[] =
     R"({"num_hidden_layers": 3, "n_routed_experts": 8, "use_qk_norm": true})";
+constexpr char kSmallGlm5[] =
+    R"({"num_hidden_layers": 3, "n_routed_experts": 8, "first_k_dense_replace": 1,
+        "num_nextn_predict_layers": 1, "indexer_types": ["full", "shared", "full"]})";
 constexpr char kSmallV4[] = R"({"num_hidden_layers": 4, "n_routed_experts": 4, "num_hash_layers": 2,
                                 "compress_ratios": [0, 4, 128, 4, 0]})";
 constexpr char kTinyQwen35[] = R"({"architectures": ["Qwen3_5ForCausalLM"], "hidden_size": 64,
@@ -341,6 +345,8 @@ const Requested kRequested[] = {
     {"te.glm4_moe", kGlm45Air, kSmallGlm, false},
     {"local.glm4_moe", kGlm45Air, kSmallGlm, true},
     {"te.deepseek_v4", kDeepSeekV4Flash, kSmallV4, false},
+    {"te.deepseek_v32", kDeepSeekV32, kSmallV3, false},
+    {"te.glm_moe_dsa", kGlm5, kSmallGlm5, false},
     {"te.nemotron_h", kTinyNemotronH, "{}", false},
     {"te.qwen3_5", kTinyQwen35, "{}", false},
     {"te.qwen3_5_moe", kTinyQwen35, kMoeQwen35, false},
