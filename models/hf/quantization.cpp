@@ -10,11 +10,26 @@ constexpr std::string_view kScales[] = {".weight_scale_inv", ".weight_scale"};
 constexpr std::string_view kBeside[] = {".weight_shape", ".input_scale", ".activation_scale",
                                         ".k_scale", ".v_scale"};
 
+HfBlock two_sizes(const Settings& section, std::string_view key) {
+  const std::vector<int64_t> size = section.integers(key);
+  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
+    section.not_supported(key, "scales by block of two sizes are read here");
+  }
+  return {size[0], size[1]};
+}
+
+// "weight" and "static" are the order of a calibration, of which nothing is stored.
+bool has_own_order(const Settings& weights) {
+  if (!weights.has("actorder")) return true;
+  const std::string order = weights.text_or("actorder", "");
+  return order == "weight" || order == "static";
+}
+
 HfBlock block_of_compressed(const Settings& weights) {
   if (!weights.flag_or("symmetric", true)) {
     weights.not_supported("symmetric", "symmetric weights are read here");
   }
-  if (weights.has("actorder")) {
+  if (!has_own_order(weights)) {
     weights.not_supported("actorder", "weights in their own order are read here");
   }
   const std::string type = weights.text_or("type", "int");
@@ -27,7 +42,10 @@ HfBlock block_of_compressed(const Settings& weights) {
   }
   if (type == "float" && bits == 8 && strategy == "channel") return {1, HfBlock::kAll};
   if (type == "float" && bits == 8 && strategy == "tensor") return {};
-  weights.not_supported("num_bits", "INT4 by group and FP8 by row or tensor are read here");
+  if (type == "float" && bits == 8 && strategy == "block") {
+    return two_sizes(weights, "block_structure");
+  }
+  weights.not_supported("num_bits", "INT4 by group and FP8 by row, block or tensor are read here");
 }
 
 std::optional<HfBlock> block_of_compressed_tensors(const Settings& quantization) {
@@ -54,11 +72,7 @@ std::optional<HfBlock> hf_block(const Settings& config) {
   if (method == "compressed-tensors") return block_of_compressed_tensors(*quantization);
   const bool has_one_scale = method == "fp8" || quantization->text_or("quant_algo", "") == "FP8";
   if (has_one_scale && !quantization->has("weight_block_size")) return HfBlock{};
-  const std::vector<int64_t> size = quantization->integers("weight_block_size");
-  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
-    quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
-  }
-  return HfBlock{size[0], size[1]};
+  return two_sizes(*quantization, "weight_block_size");
 }
 
 bool hf_has_mxfp4(const Settings& config) {

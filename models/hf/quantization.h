@@ -3,7 +3,8 @@
 //
 //   INT4     X.weight_packed in I32, eight numbers in one, the first in the lowest bits, each the
 //            number plus 8; X.weight_scale, one scale per row and group_size columns
-//   FP8      X.weight in F8_E4M3; X.weight_scale or X.weight_scale_inv, one scale per row or one
+//   FP8      X.weight in F8_E4M3; X.weight_scale or X.weight_scale_inv, one scale per row, per block
+//            of block_structure, or one
 //
 // quantization_config says which. What may lie beside, scales of activations and of the KV cache
 // and X.weight_shape, is for other readers.

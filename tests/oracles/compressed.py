@@ -3,6 +3,8 @@
 int4      compressed-tensors, packed: a number from -8 to 7 times the scale of its group in a row; eight of them, each plus 8, in an
           int32, the first in the lowest bits
 row       compressed-tensors: FP8 (e4m3), a scale a row
+block     compressed-tensors: FP8, a scale for each 16 x 24 of a matrix
+whole     compressed-tensors: FP8, one scale, and one for the activations
 tensor    transformers' fp8 without weight_block_size: FP8, one scale, and one for the activations
 modelopt  ModelOpt: the same under other names
 The value of a code is float(code) * scale, rounded once to bf16."""
@@ -11,7 +13,10 @@ import pathlib
 
 import torch
 
+from oracles import fp8
+
 GROUP = 8
+BLOCK = (16, 24)
 KEPT = ("embed_tokens", "lm_head", "norm", "mlp.gate.", "eh_proj", "shared_head")
 
 
@@ -24,6 +29,8 @@ def _weights(**weights):
 CONFIGS = {
     "int4": dict(_weights(num_bits=4, type="int", strategy="group", group_size=GROUP, actorder=None), format="pack-quantized"),
     "row": dict(_weights(num_bits=8, type="float", strategy="channel"), format="float-quantized"),
+    "block": dict(_weights(num_bits=8, type="float", strategy="block", block_structure=list(BLOCK)), format="float-quantized"),
+    "whole": dict(_weights(num_bits=8, type="float", strategy="tensor"), format="naive-quantized"),
     "tensor": {"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None},
     "modelopt": {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]},
 }
@@ -44,11 +51,13 @@ def _int4(base, weight, factor):
     return stored, plain
 
 
-def _fp8(base, weight, scales, names):
-    codes = (weight.float() / scales.float()).clamp(-448, 448).to(torch.float8_e4m3fn)
+def _fp8(base, weight, scales, names, block=None):
+    block = block or weight.shape
+    grid = scales.reshape(1, 1) if scales.numel() == 1 else scales
+    codes = fp8.codes(weight, grid, block)
     scale, *beside = names
     stored = {base + "weight": codes, base + scale: scales} | {base + name: torch.tensor(0.75) for name in beside}
-    return stored, (codes.float() * scales.float()).bfloat16()
+    return stored, fp8.dequantize(codes, grid, block)
 
 
 def quantized(state, kind, kept=KEPT):
@@ -64,7 +73,13 @@ def quantized(state, kind, kept=KEPT):
         if kind == "int4":
             stored, plain[name] = _int4(base, weight, 1.2)
         elif kind == "row":
-            stored, plain[name] = _fp8(base, weight, (amax.amax(1, keepdim=True) / 448 * 1.2).bfloat16(), ["weight_scale"])
+            scales = (amax.amax(1, keepdim=True) / 448 * 1.2).bfloat16()
+            stored, plain[name] = _fp8(base, weight, scales, ["weight_scale"], (1, weight.shape[1]))
+        elif kind == "block":
+            scales = (fp8.owner_scales(weight, BLOCK, torch.float32) * 1.2).bfloat16()
+            stored, plain[name] = _fp8(base, weight, scales, ["weight_scale"], BLOCK)
+        elif kind == "whole":
+            stored, plain[name] = _fp8(base, weight, (amax.amax().reshape(1) / 448 * 1.2).bfloat16(), ["weight_scale", "input_scale"])
         else:
             names = ["weight_scale_inv", "activation_scale"] if kind == "tensor" else ["weight_scale", "input_scale"]
             scale = amax.amax() / 448 * 1.2

@@ -44,7 +44,13 @@ TEST(HfQuantization, WhatSharesAScale) {
       {compressed(R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32,
                       "symmetric": true, "actorder": null})"),
        {1, 32}},
+      {compressed(R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
+                      "actorder": "weight"})"),
+       {1, 128}},
       {compressed(R"({"num_bits": 8, "type": "float", "strategy": "channel"})"), {1, kAll}},
+      {compressed(R"({"num_bits": 8, "type": "float", "strategy": "block",
+                      "block_structure": [128, 64]})"),
+       {128, 64}},
       {compressed(R"({"num_bits": 8, "type": "float", "strategy": "tensor"})"), {kAll, kAll}},
       {R"({"quant_method": "fp8", "weight_block_size": null})", {kAll, kAll}},
       {R"({"quant_method": "fp8", "weight_block_size": [128, 64]})", {128, 64}},
@@ -71,8 +77,8 @@ TEST(HfQuantization, OthersAreRefusedByName) {
             std::string::npos);
   EXPECT_NE(refusal(compressed(R"({"num_bits": 8, "type": "int"})")).find("INT4 by group"),
             std::string::npos);
-  EXPECT_NE(refusal(compressed(R"({"num_bits": 8, "type": "float", "strategy": "block"})"))
-                .find("FP8 by row or tensor"),
+  EXPECT_NE(refusal(compressed(R"({"num_bits": 8, "type": "float", "strategy": "token"})"))
+                .find("FP8 by row, block or tensor"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"quant_method": "compressed-tensors"})").find("config_groups"),
             std::string::npos);
