@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "bridge/io/hf/hf_folder.h"
+#include "models/hf/compressed_groups.h"
 #include "models/weights/settings.h"
 
 namespace models {
@@ -33,9 +34,30 @@ struct HfBlock {
   HfBlock in(const bridge::Shape& matrix) const;
 };
 
-// The block of FP8 and INT4 weights; nullopt if the configuration has none. kUnsupported by name
-// for other quantizations.
-std::optional<HfBlock> hf_block(const Settings& config);
+// What quantization_config says of FP8 and INT4 weights.
+class HfQuantization {
+ public:
+  // config: the whole config.json. Errors: kUnsupported by name for other quantizations.
+  explicit HfQuantization(const Settings& config);
+
+  // False: config.json has no quantization_config of such weights.
+  bool any() const { return !kinds_.empty(); }
+  // The rows and columns of a quantized weight that share a scale. Errors: kBadInput if the
+  // configuration has no such weights.
+  HfBlock block_of(const bridge::HfTensor& stored) const;
+  // Errors: kBadInput if the configuration says otherwise of how a linear layer's weight is stored.
+  void check_linear(const bridge::HfTensor& stored) const;
+
+ private:
+  struct Kind {
+    HfBlock block;
+    bool is_int4 = false;
+    size_t group = 0;  // of groups_
+  };
+  std::vector<Kind> kinds_;
+  std::optional<CompressedGroups> groups_;  // if the configuration says which weights are quantized
+};
+
 // True if the configuration speaks of MXFP4 (view.h), whose blocks are always the same.
 bool hf_has_mxfp4(const Settings& config);
 

@@ -176,7 +176,7 @@ class HfWeights : public Weights {
         drop_mtp_(drop_mtp || hf_passes_over_mtp(settings_)),
         config_(in(folder_.path, [&] { return model_config_of(settings_, folder_, drop_mtp_); })),
         names_(names_of(settings_, config_, folder_)),
-        block_(in(folder_.path, [&] { return hf_block(settings_); })),
+        quantization_(in(folder_.path, [&] { return HfQuantization(settings_); })),
         has_mxfp4_(hf_has_mxfp4(settings_)) {
     in(folder_.path, [&] {
       check_shapes(*this);
@@ -365,7 +365,7 @@ class HfWeights : public Weights {
     const HfTensor* scale = find_scale(hf_weight_name(tensor.name));
     if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
     if (is_mxfp4(tensor)) return check_exponents(tensor, *scale);
-    if (!block_ && !is_fp4(tensor)) {
+    if (!quantization_.any() && !is_fp4(tensor)) {
       bridge::bad_input("quantized, but config.json has no quantization_config");
     }
     if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
@@ -385,7 +385,8 @@ class HfWeights : public Weights {
   }
 
   HfBlock block_in(const HfTensor& matrix) const {
-    return (is_fp4(matrix) ? kFp4Block : block_.value()).in(shape_of_elements(matrix));
+    const HfBlock block = is_fp4(matrix) ? kFp4Block : quantization_.block_of(matrix);
+    return block.in(shape_of_elements(matrix));
   }
 
   // The blocks of a matrix, down and across.
@@ -416,6 +417,10 @@ class HfWeights : public Weights {
     for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
       const HfTensor& found = *locate(id).tensor;
       mark(found);
+      if (is_surely_linear(id, found)) {
+        bridge::with_context([&] { return bridge::printable(found.name); },
+                             [&] { quantization_.check_linear(found); });
+      }
       if (!is_quantized(found)) return;
       mark(bridge::with_context([&] { return bridge::printable(found.name); },
                                 [&]() -> const HfTensor& { return scale_of(found); }));
@@ -428,6 +433,16 @@ class HfWeights : public Weights {
       bridge::bad_input(fmt::format("{}: the model of config.json has no such tensor",
                                     bridge::printable(folder_.tensors[i].name)));
     }
+  }
+
+  // Whether the name of a weight is that of a linear layer wherever the model is loaded: routers are
+  // linear layers in some versions of transformers, no version has layers of multi-token prediction,
+  // and those of a model of images and text are called otherwise than its tensors.
+  bool is_surely_linear(const TensorId& id, const HfTensor& found) const {
+    const bool is_of_text = id.section == Section::kModel || id.section == Section::kLayer;
+    return is_of_text && !settings_.has("text_config") && id.role != Role::kEmbedding &&
+           id.role != Role::kRouter && found.shape.size() == 2 &&
+           hf_weight_name(found.name).ends_with(kWeight);
   }
 
   // The scales of an unused tensor are unused too, and so is what else lies beside it.
@@ -530,7 +545,7 @@ class HfWeights : public Weights {
   bool drop_mtp_;
   ModelConfig config_;
   HfNames names_;
-  std::optional<HfBlock> block_;
+  HfQuantization quantization_;
   bool has_mxfp4_;
   std::map<int32_t, std::unique_ptr<bridge::File>> files_;
   struct Transposed {

@@ -285,7 +285,7 @@ TEST(Tables, RefuseByName) {
       {"qwen2", "hidden_act", "\"relu\"", "hidden_act 'relu'"},
       {"mistral", "quantization_config", R"({"quant_method": "gptq"})", "quant_method 'gptq'"},
       {"gemma2", "quantization_config", R"({"quant_method": "fp8", "weight_block_size": [4, 4]})",
-       "weight_block_size [4, 4]"},
+       "weight_block_size [4,4]"},
       {"seed_oss", "attention_out_bias", "true", "attention_out_bias true"},
       {"seed_oss", "mlp_bias", "true", "mlp_bias true"},
       {"gpt_oss", "attention_bias", "false", "attention_bias false"},
