@@ -53,13 +53,12 @@ Quantization quantization_of(const Json& json, const Place& place) {
 }
 
 QuantizationGroups quantization_groups_of(const Json& json) {
-  expect_keys(expect_object(json, "'quantization_groups'"),
-              {"groups", "ignore", "values", "refuse"});
+  expect_keys(expect_object(json, "the section"), {"groups", "ignore", "values", "refuse"});
   QuantizationGroups result;
   result.groups = optional_expr(json, "groups");
   result.ignore = optional_expr(json, "ignore");
   if (result.groups.empty() || result.ignore.empty()) {
-    bad_input("'quantization_groups' needs 'groups' and 'ignore'");
+    bad_input("'groups' and 'ignore' are needed");
   }
   if (const Json* values = find(json, "values")) {
     for (const auto& [name, value] : expect_object(*values, "'values'").items()) {
@@ -67,7 +66,7 @@ QuantizationGroups quantization_groups_of(const Json& json) {
     }
   }
   if (const Json* refusals = find(json, "refuse")) {
-    if (!refusals->is_array()) bad_input("'refuse' of 'quantization_groups' must be a list");
+    if (!refusals->is_array()) bad_input("'refuse' must be a list");
     for (const Json& refusal : *refusals) result.refuse.push_back(notice_of(refusal, {}));
   }
   return result;

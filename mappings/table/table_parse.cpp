@@ -86,7 +86,8 @@ class TableReader {
       table_.quantization.push_back(quantization_of(json, place));
     });
     if (const Json* json = find(top, "quantization_groups")) {
-      table_.quantization_groups = quantization_groups_of(*json);
+      with_context("'quantization_groups'",
+                   [&] { table_.quantization_groups = quantization_groups_of(*json); });
     }
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
