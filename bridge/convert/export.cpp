@@ -9,22 +9,19 @@
 #include <optional>
 #include <set>
 
-#include "bridge/convert/commit/config_patch.h"
 #include "bridge/convert/commit/output_dir.h"
 #include "bridge/convert/commit/replaceable.h"
 #include "bridge/convert/commit/resumption.h"
 #include "bridge/convert/commit/sections.h"
-#include "bridge/convert/commit/text_form.h"
 #include "bridge/convert/export_counts.h"
 #include "bridge/convert/export_summary.h"
+#include "bridge/convert/exported_config.h"
 #include "bridge/convert/match/derived_config.h"
 #include "bridge/convert/match/export_config.h"
 #include "bridge/convert/match/hybrid_keys.h"
-#include "bridge/convert/match/stated_mtp.h"
 #include "bridge/convert/match/vocabulary.h"
 #include "bridge/convert/plan/export_plan.h"
 #include "bridge/convert/plan/export_shards.h"
-#include "bridge/convert/plan/written_dtype.h"
 #include "bridge/convert/statement_report.h"
 #include "bridge/convert/stream/cast_check.h"
 #include "bridge/convert/stream/export_reader.h"
@@ -350,26 +347,6 @@ class Export {
   std::vector<std::string> warnings_;
 };
 
-// Returns how config.json must change. A source that promised MTP without having it keeps its
-// promise.
-ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& config,
-                             const Origin& origin, const ExportPlan& plan) {
-  const mappings::Binding& binding = config.stated.model.binding;
-  ConfigChanges changes;
-  changes.stated = config.derived.has_value() || !config.stated.changes.empty();
-  changes.dtype = options.dtype
-                      ? options.dtype
-                      : dtype_to_name(plan, origin, config.stated.text, binding.config_root());
-  changes.vocab_size = plan.hf_vocab_rows;
-  changes.unquantized = options.dtype && !binding.block_schemes().empty();
-  if (!options.keep_mtp && binding.promised_mtp_depths() > 0 &&
-      (config.no_mtp || origin.layout() == nullptr || origin_has_mtp(origin, binding))) {
-    changes.no_mtp = binding.table().mtp_key;
-  }
-  changes.root = plan.text_form ? std::string() : binding.config_root();
-  return changes;
-}
-
 int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& config,
                         const Origin& origin, const ExportOptions& options,
                         const ExportPlan& plan) {
@@ -382,14 +359,6 @@ int64_t padding_rows_of(const MegatronFolder& checkpoint, const ExportConfig& co
                                              .recorded = origin.vocab_rows(),
                                              .asked = options.vocab_rows});
                       });
-}
-
-// Returns the config.json to write; nullopt: the origin's as it is.
-std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
-                                      const ExportPlan& plan, const ConfigChanges& changes) {
-  if (!changes.any() && !plan.text_form) return std::nullopt;
-  return patch_config(plan.text_form ? text_form_config(text, binding, plan.dialect) : text,
-                      changes);
 }
 
 }  // namespace

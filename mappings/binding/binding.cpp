@@ -20,8 +20,8 @@
 #include "bridge/io/base/error.h"
 #include "mappings/binding/binding_check.h"
 #include "mappings/binding/namer.h"
+#include "mappings/binding/notice_text.h"
 #include "mappings/binding/row_in_layer.h"
-#include "mappings/table/pattern.h"
 #include "mappings/table/table.h"
 
 namespace mappings {
@@ -33,26 +33,6 @@ using bridge::with_context;
 
 constexpr int64_t kMostExperts = 100'000;
 constexpr int64_t kMostTensors = 4'000'000;
-constexpr int64_t kLargestBlock = 512 * 512;  // elements
-constexpr std::string_view kConfigFile = "config.json";
-
-// Replaces "{x.y}" in a notice by its value; an absent value shows as null.
-std::string notice_text(const Notice& notice, const Scope& scope) {
-  return fill_pattern(split_pattern(notice.text), [&](const std::string& expression) {
-    const Json value = Expr::parse("(" + expression + ") ?? null").evaluate(scope);
-    return printable(value.is_string()
-                         ? value.get<std::string>()
-                         : value.dump(-1, ' ', false, Json::error_handler_t::replace));
-  });
-}
-
-// Returns nothing if the weight's name lacks its suffix.
-std::optional<std::string> with_suffix(const Quantization& quantization, std::string_view weight,
-                                       const std::string& suffix) {
-  if (!weight.ends_with(quantization.weight)) return std::nullopt;
-  weight.remove_suffix(quantization.weight.size());
-  return std::string(weight) + suffix;
-}
 
 }  // namespace
 
@@ -75,12 +55,8 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
   tied_ = tied_ || without_head_;
   scope_.variables.emplace_back("tied", tied_);
   // Refusals come before dims: "hidden_act 'gelu' is not supported" says more than a missing key.
-  for (const Notice& notice : table.refuse) {
-    const bool refused =
-        with_context(kConfigFile, [&] { return notice.when.evaluate_bool(scope_); });
-    if (refused)
-      bridge::unsupported(fmt::format("{}: {}", kConfigFile, notice_text(notice, scope_)));
-  }
+  for (const Notice& notice : table.refuse) refuse_if_it_holds(notice, scope_);
+  bind_quantization_targets();
   with_context(kConfigFile, [&] {
     for (const auto& [name, expr] : table.dims) {
       const int64_t value = expr.evaluate_int(scope_);
@@ -105,97 +81,6 @@ Binding::Binding(const Table& table, Json config, BindingOptions options) : tabl
   });
   check_names();
   bind_parts();
-}
-
-void Binding::bind_block_schemes() {
-  std::set<bridge::Dtype> stored;
-  for (const Quantization& entry : table_->quantization) {
-    if (!entry.when.evaluate_bool(scope_)) continue;
-    if (!stored.insert(entry.stored).second) {
-      bad_input(fmt::format("{}: two entries of quantization for {}", printable(table_->file),
-                            bridge::safetensors_name(entry.stored)));
-    }
-    BlockScheme scheme{&entry, 0, 0, entry.power_of_two.evaluate_bool(scope_)};
-    if (entry.per != ScalePer::kBlock) {
-      block_schemes_.push_back(scheme);
-      continue;
-    }
-    with_context("quantization blocks", [&] {
-      scheme.block_rows = entry.block_rows.evaluate_int(scope_);
-      scheme.block_columns = entry.block_columns.evaluate_int(scope_);
-    });
-    // All threads work on one block as a whole, so its size is bounded.
-    if (scheme.block_rows <= 0 || scheme.block_columns <= 0 ||
-        scheme.block_rows > kLargestBlock / scheme.block_columns) {
-      bad_input(fmt::format("quantization blocks of {} x {} (1 to {} elements)", scheme.block_rows,
-                            scheme.block_columns, kLargestBlock));
-    }
-    block_schemes_.push_back(scheme);
-  }
-}
-
-std::optional<std::string> BlockScheme::scale_name(std::string_view weight_name) const {
-  return with_suffix(*quantization, weight_name, quantization->scale);
-}
-
-std::optional<std::string> BlockScheme::stored_name(std::string_view weight_name) const {
-  return with_suffix(*quantization, weight_name, quantization->packed);
-}
-
-std::vector<std::string> BlockScheme::names_beside(std::string_view weight_name) const {
-  std::vector<std::string> names;
-  for (const std::string& suffix : quantization->beside) {
-    if (auto name = with_suffix(*quantization, weight_name, suffix)) {
-      names.push_back(*std::move(name));
-    }
-  }
-  return names;
-}
-
-bool BlockScheme::fits(const bridge::Shape& weight_shape) const {
-  const bool has_blocks_of_a_row = quantization->per == ScalePer::kBlock && block_rows == 1;
-  return weight_shape.size() == 2 || (weight_shape.size() > 2 && has_blocks_of_a_row);
-}
-
-std::optional<bridge::Shape> BlockScheme::stored_shape(bridge::Shape weight_shape) const {
-  const int per_element =
-      bridge::bits_of(quantization->stored) / bridge::bits_of(quantization->dtype);
-  if (weight_shape.empty() || weight_shape.back() % per_element != 0) return std::nullopt;
-  if (quantization->blocks_have_an_axis()) {
-    if (weight_shape.back() % block_columns != 0 || block_columns % per_element != 0) {
-      return std::nullopt;
-    }
-    weight_shape.back() /= block_columns;
-    weight_shape.push_back(block_columns);
-  }
-  weight_shape.back() /= per_element;
-  return weight_shape;
-}
-
-bridge::Shape BlockScheme::block_of(const bridge::Shape& weight_shape) const {
-  switch (quantization->per) {
-    case ScalePer::kRow:
-      return {1, weight_shape.at(1)};
-    case ScalePer::kTensor:
-      return weight_shape;
-    case ScalePer::kBlock:
-      break;
-  }
-  return {block_rows, block_columns};
-}
-
-bridge::Shape BlockScheme::scale_shape(const bridge::Shape& weight_shape) const {
-  if (quantization->per == ScalePer::kTensor) return {};
-  if (quantization->per == ScalePer::kRow) return {weight_shape.at(0), 1};
-  bridge::Shape shape = weight_shape;
-  shape.end()[-2] = (shape.end()[-2] - 1) / block_rows + 1;
-  shape.end()[-1] = (shape.end()[-1] - 1) / block_columns + 1;
-  return shape;
-}
-
-bool BlockScheme::fits_scales(const bridge::Shape& found, const bridge::Shape& weight_shape) const {
-  return found == scale_shape(weight_shape) ||
-         (quantization->per == ScalePer::kTensor && found == bridge::Shape{1});
 }
 
 int64_t Binding::dim(std::string_view name) const {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mappings/binding/logical_tensor.h"
+#include "mappings/binding/quantization_targets.h"
 #include "mappings/expr/expr.h"
 #include "mappings/table/table.h"
 
@@ -62,6 +63,8 @@ class Binding {
   size_t dialect_count() const { return table_->dialects.size(); }
   int64_t layer_count(const Family& family) const;
   const std::vector<BlockScheme>& block_schemes() const { return block_schemes_; }
+  // Which weights are quantized, where the configuration says it; nullptr: the files alone do.
+  const QuantizationTargets* quantization_targets() const { return quantization_targets_.get(); }
 
   // True if config.json does not count the MTP depths of a table with mtp_found;
   // BindingOptions::mtp_depths then counts them.
@@ -118,7 +121,10 @@ class Binding {
   void enter_root();
   void bind_name_prefix(const BindingOptions& options);
   void bind_parts();
+  void bind_quantization_targets();
   void bind_block_schemes();
+  template <typename Fn>
+  void for_each_quantization_group(const Fn& fn) const;
   int64_t expert_count(const Expr& experts) const;
   Scope dialect_scope(size_t dialect) const;  // sees the placeholders of the dialect as variables
   struct Depths {
@@ -154,6 +160,7 @@ class Binding {
   std::string name_prefix_;
   std::vector<std::string> parts_;
   std::vector<BlockScheme> block_schemes_;
+  std::shared_ptr<const QuantizationTargets> quantization_targets_;  // shared by copies
   int64_t promised_mtp_depths_ = 0;
   bool asks_for_mtp_depths_ = false;
   bool drops_mtp_ = false;      // --mtp drop

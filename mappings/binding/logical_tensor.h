@@ -56,6 +56,8 @@ struct BlockScheme {
   int64_t block_rows = 0;
   int64_t block_columns = 0;
   bool power_of_two = false;
+  // The group of QuantizationTargets whose weights are stored so; -1: any weight may be.
+  int32_t group = -1;
 
   // Whether a tensor of this shape has blocks: a matrix, or a stack of matrices if blocks are one
   // row high.

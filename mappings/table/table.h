@@ -115,6 +115,7 @@ struct Quantization {
   // Suffixes of what else may lie beside a weight, for other readers; only kept.
   std::vector<std::string> beside;
   Expr when;  // whether the configuration has such weights
+  bool grouped = false;  // one for each of the table's QuantizationGroups where `when` holds
   ScalePer per = ScalePer::kBlock;
   Expr block_rows;  // with kBlock
   Expr block_columns;
@@ -132,6 +133,16 @@ struct Notice {  // refusals (exit 5) and warnings
   Expr when;
   std::string text;  // {expr} is replaced by its value
   Place place;
+};
+
+// How config.json divides the weights among several quantizations, as compressed-tensors does
+// (mappings/binding/quantization_targets.h). Expressions but `groups` and `ignore` see each group
+// as the variable "group".
+struct QuantizationGroups {
+  Expr groups;                 // an object of groups, which have "targets"; null: none
+  Expr ignore;                 // the list of what no group has; null: nothing
+  NamedExprs values;           // of a group, in order
+  std::vector<Notice> refuse;  // of a group
 };
 
 // A model that resembles the table's but is a different one; it is refused by name.
@@ -198,6 +209,7 @@ struct Table {
   // If config.json does not count the MTP depths, those found in the checkpoint count.
   bool mtp_found = false;
   std::vector<Quantization> quantization;
+  std::optional<QuantizationGroups> quantization_groups;
   std::vector<Row> rows;
   std::vector<Drop> drops;
   std::vector<ExtraState> extra_state;

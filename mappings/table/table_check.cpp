@@ -58,6 +58,11 @@ void check_variables(const Table& table) {
   }
   check(names, table.values);
   check(names, table.dims);
+  if (table.quantization_groups) {
+    std::set<std::string> own = names;
+    own.insert("group");
+    with_context("quantization_groups", [&] { check(own, table.quantization_groups->values); });
+  }
   for (const Family& family : table.families) {
     std::set<std::string> own = names;
     with_context([&] { return place_context("family", family.place); },
@@ -197,6 +202,9 @@ void check_quantization(const Table& table) {
           const ElementForm& form = form_of(entry);
           if (!uses.emplace(entry.dtype, entry.when.text()).second) {
             bad_input(fmt::format("'dtype' {} twice", bridge::safetensors_name(entry.dtype)));
+          }
+          if (entry.grouped && !table.quantization_groups) {
+            bad_input("'grouped' needs the table's 'quantization_groups'");
           }
           check_suffixes(entry);
           check_scales(entry, form);

@@ -13,7 +13,9 @@
 #include "bridge/io/base/error.h"
 #include "bridge/io/file/sha256.h"
 #include "mappings/table/model_parts.h"
+#include "mappings/table/notice.h"
 #include "mappings/table/provider_fields.h"
+#include "mappings/table/quantization_parse.h"
 #include "mappings/table/row_parse.h"
 #include "mappings/table/table.h"
 #include "mappings/table/table_check.h"
@@ -27,53 +29,6 @@ namespace {
 using bridge::bad_input;
 using bridge::printable;
 using bridge::with_context;
-
-ScalePer scale_per(const std::string& text) {
-  if (text.empty() || text == "block") return ScalePer::kBlock;
-  if (text == "row") return ScalePer::kRow;
-  if (text == "tensor") return ScalePer::kTensor;
-  bad_input(fmt::format("'per' is '{}' (block, row or tensor)", printable(text)));
-}
-
-Quantization quantization_of(const Json& json, const Place& place) {
-  expect_keys(expect_object(json, "an entry"),
-              {"dtype", "weight", "packed", "scale", "beside", "when", "per", "block",
-               "scale_dtypes", "power_of_two", "stored"});
-  Quantization result;
-  result.place = place;
-  result.dtype = dtype_of(optional_text(json, "dtype"));
-  result.stored = find(json, "stored") ? dtype_of(optional_text(json, "stored")) : result.dtype;
-  result.weight = optional_text(json, "weight");
-  result.packed = find(json, "packed") ? optional_text(json, "packed") : result.weight;
-  result.scale = optional_text(json, "scale");
-  if (const Json* beside = find(json, "beside")) result.beside = texts_of(*beside, "'beside'");
-  result.when = optional_expr(json, "when");
-  result.scale_dtypes = dtypes_of(json, "scale_dtypes");
-  result.power_of_two =
-      find(json, "power_of_two") ? optional_expr(json, "power_of_two") : Expr::parse("false");
-  result.per = scale_per(optional_text(json, "per"));
-  const Json* const block = find(json, "block");
-  if (result.per != ScalePer::kBlock) {
-    if (block != nullptr) bad_input("'block' has no meaning with 'per'");
-    return result;
-  }
-  if (block == nullptr || texts_of(*block, "'block'").size() != 2) {
-    bad_input("'block' must be a list of two expressions: rows, columns");
-  }
-  result.block_rows = Expr::parse((*block)[0].get<std::string>());
-  result.block_columns = Expr::parse((*block)[1].get<std::string>());
-  return result;
-}
-
-Notice notice_of(const Json& json, const Place& place) {
-  if (!json.is_array() || json.size() != 2) bad_input("a notice is [condition, text]");
-  Notice notice;
-  notice.place = place;
-  notice.when = Expr::parse(text_of(json[0], "the condition"));
-  notice.text = text_of(json[1], "the text");
-  if (notice.text.empty()) bad_input("the text is empty");
-  return notice;
-}
 
 OtherModel other_model_of(const Json& json, const Place& place) {
   if (!json.is_array() || json.size() != 3) bad_input("an entry is [name, text, remedy]");
@@ -130,6 +85,10 @@ class TableReader {
     each(top, "quantization", "quantization", [&](const Json& json, const Place& place) {
       table_.quantization.push_back(quantization_of(json, place));
     });
+    if (const Json* json = find(top, "quantization_groups")) {
+      with_context("'quantization_groups'",
+                   [&] { table_.quantization_groups = quantization_groups_of(*json); });
+    }
     table_.tied = find(top, "tied") ? optional_expr(top, "tied") : Expr::parse("false");
     table_.per_layer_keys =
         find(top, "per_layer_keys") ? optional_expr(top, "per_layer_keys") : Expr::parse("false");

@@ -1,5 +1,10 @@
 #include "models/hf/quantization.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bridge/io/base/error.h"
 #include "bridge/io/number/dtype.h"
 
 namespace models {
@@ -16,11 +21,26 @@ constexpr std::string_view kExponents = "_scales";  // replaces _blocks
 constexpr std::string_view kBeside[] = {".weight_shape", ".input_scale", ".activation_scale",
                                         ".k_scale", ".v_scale"};
 
+HfBlock two_sizes(const Settings& section, std::string_view key) {
+  const std::vector<int64_t> size = section.integers(key);
+  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
+    section.not_supported(key, "scales by block of two sizes are read here");
+  }
+  return {size[0], size[1]};
+}
+
+// "weight" and "static" are the order of a calibration, of which nothing is stored.
+bool has_own_order(const Settings& weights) {
+  if (!weights.has("actorder")) return true;
+  const std::string order = weights.text_or("actorder", "");
+  return order == "weight" || order == "static";
+}
+
 HfBlock block_of_compressed(const Settings& weights) {
   if (!weights.flag_or("symmetric", true)) {
     weights.not_supported("symmetric", "symmetric weights are read here");
   }
-  if (weights.has("actorder")) {
+  if (!has_own_order(weights)) {
     weights.not_supported("actorder", "weights in their own order are read here");
   }
   const std::string type = weights.text_or("type", "int");
@@ -33,17 +53,23 @@ HfBlock block_of_compressed(const Settings& weights) {
   }
   if (type == "float" && bits == 8 && strategy == "channel") return {1, HfBlock::kAll};
   if (type == "float" && bits == 8 && strategy == "tensor") return {};
-  weights.not_supported("num_bits", "INT4 by group and FP8 by row or tensor are read here");
+  if (type == "float" && bits == 8 && strategy == "block") {
+    return two_sizes(weights, "block_structure");
+  }
+  weights.not_supported("num_bits", "INT4 by group and FP8 by row, block or tensor are read here");
 }
 
-std::optional<HfBlock> block_of_compressed_tensors(const Settings& quantization) {
-  const std::optional<Settings> groups = quantization.section("config_groups");
-  if (!groups || !groups->has("group_0") || groups->has("group_1")) {
-    quantization.not_supported("config_groups", "one group_0 is read here");
-  }
-  const std::optional<Settings> weights = groups->section("group_0")->section("weights");
-  if (!weights) return std::nullopt;
-  return block_of_compressed(*weights);
+// The layer that a stored weight is of: "model.layers.0.mlp.up_proj".
+std::string_view layer_of(std::string_view name) {
+  return name.substr(0, std::min(name.rfind('.'), name.size()));
+}
+
+// The block of FP8 as transformers and ModelOpt write it.
+HfBlock block_of_fp8(const Settings& quantization) {
+  const bool has_one_scale = quantization.text_or("quant_method", "") == "fp8" ||
+                             quantization.text_or("quant_algo", "") == "FP8";
+  if (has_one_scale && !quantization.has("weight_block_size")) return {};
+  return two_sizes(quantization, "weight_block_size");
 }
 
 }  // namespace
@@ -52,19 +78,58 @@ HfBlock HfBlock::in(const bridge::Shape& matrix) const {
   return {rows == kAll ? matrix.at(0) : rows, columns == kAll ? matrix.at(1) : columns};
 }
 
-std::optional<HfBlock> hf_block(const Settings& config) {
+HfQuantization::HfQuantization(const Settings& config) {
   const std::optional<Settings> quantization = config.section("quantization_config");
-  if (!quantization) return std::nullopt;
+  if (!quantization) return;
   const std::string method = quantization->text_or("quant_method", "");
-  if (method == kMxfp4) return std::nullopt;
-  if (method == "compressed-tensors") return block_of_compressed_tensors(*quantization);
-  const bool has_one_scale = method == "fp8" || quantization->text_or("quant_algo", "") == "FP8";
-  if (has_one_scale && !quantization->has("weight_block_size")) return HfBlock{};
-  const std::vector<int64_t> size = quantization->integers("weight_block_size");
-  if (size.size() != 2 || size[0] < 1 || size[1] < 1) {
-    quantization->not_supported("weight_block_size", "scales by block of two sizes are read here");
+  if (method == kMxfp4) return;
+  if (method != "compressed-tensors") {
+    kinds_.push_back({block_of_fp8(*quantization)});
+    return;
   }
-  return HfBlock{size[0], size[1]};
+  groups_.emplace(*quantization);
+  for (size_t group = 0; group < groups_->weights().size(); ++group) {
+    const std::optional<Settings>& weights = groups_->weights()[group];
+    if (!weights) continue;  // activations alone
+    kinds_.push_back(
+        {block_of_compressed(*weights), weights->text_or("type", "int") == "int", group});
+  }
+}
+
+HfBlock HfQuantization::block_of(const bridge::HfTensor& stored) const {
+  const bool is_int4 = is_hf_int4(stored);
+  const auto is_alike = [&](const Kind& kind) { return !groups_ || kind.is_int4 == is_int4; };
+  const auto first = std::find_if(kinds_.begin(), kinds_.end(), is_alike);
+  if (first == kinds_.end()) {
+    bridge::bad_input("quantized, but config.json has no quantization_config of such weights");
+  }
+  if (std::none_of(first + 1, kinds_.end(), is_alike)) return first->block;
+  const CompressedGroups::Found found = groups_->find(layer_of(stored.name));
+  const auto own = std::find_if(first, kinds_.end(), [&](const Kind& kind) {
+    return is_alike(kind) && kind.group == found.group;
+  });
+  if (own == kinds_.end()) {
+    bridge::bad_input(
+        fmt::format("quantized, but quantization_config does not say how: {}", found.because));
+  }
+  return own->block;
+}
+
+void HfQuantization::check_linear(const bridge::HfTensor& stored) const {
+  if (!groups_) return;
+  const CompressedGroups::Found found = groups_->find(layer_of(stored.name));
+  const auto said = std::find_if(kinds_.begin(), kinds_.end(),
+                                 [&](const Kind& kind) { return kind.group == found.group; });
+  const bool is_int4 = is_hf_int4(stored);
+  const bool is_quantized = is_int4 || stored.dtype == bridge::Dtype::kF8E4M3;
+  const bool should_be = said != kinds_.end();
+  if (should_be == is_quantized && (!should_be || said->is_int4 == is_int4)) return;
+  bridge::bad_input(fmt::format("{}, but quantization_config says {}: {}",
+                                bridge::safetensors_name(stored.dtype),
+                                !should_be      ? "not quantized"
+                                : said->is_int4 ? "INT4"
+                                                : "FP8",
+                                found.because));
 }
 
 bool hf_has_mxfp4(const Settings& config) {

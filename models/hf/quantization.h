@@ -1,8 +1,9 @@
 // How the quantized tensors of a Hugging Face folder are stored, by the name of a weight, X.weight.
 //
 //   FP8      X.weight in F8_E4M3 with X.weight_scale_inv or X.scale (F32, BF16 or E8M0), one scale
-//            per block of quantization_config.weight_block_size rows and columns; or with
-//            X.weight_scale or X.weight_scale_inv, one scale per row or one
+//            per block of quantization_config.weight_block_size (block_structure of
+//            compressed-tensors) rows and columns; or with X.weight_scale or X.weight_scale_inv, one
+//            scale per row or one
 //   FP4      X.weight in I8, two e2m1 numbers per byte with the even column in the low half, and
 //            X.scale, one scale per row and 32 columns
 //   MXFP4    X_blocks in U8, the same pairs, with an axis for the blocks of 32 columns, and
@@ -26,6 +27,7 @@
 
 #include "bridge/io/base/checked.h"
 #include "bridge/io/hf/hf_folder.h"
+#include "models/hf/compressed_groups.h"
 #include "models/weights/settings.h"
 
 namespace models {
@@ -40,10 +42,31 @@ struct HfBlock {
   HfBlock in(const bridge::Shape& matrix) const;
 };
 
-// The block of FP8 and INT4 weights; nullopt if the configuration has none. kUnsupported by name
-// for other quantizations.
-std::optional<HfBlock> hf_block(const Settings& config);
-// True if the configuration speaks of MXFP4.
+// What quantization_config says of FP8 and INT4 weights.
+class HfQuantization {
+ public:
+  // config: the whole config.json. Errors: kUnsupported by name for other quantizations.
+  explicit HfQuantization(const Settings& config);
+
+  // False: config.json has no quantization_config of such weights.
+  bool any() const { return !kinds_.empty(); }
+  // The rows and columns of a quantized weight that share a scale. Errors: kBadInput if the
+  // configuration has no such weights.
+  HfBlock block_of(const bridge::HfTensor& stored) const;
+  // Errors: kBadInput if the configuration says otherwise of how a linear layer's weight is stored.
+  void check_linear(const bridge::HfTensor& stored) const;
+
+ private:
+  struct Kind {
+    HfBlock block;
+    bool is_int4 = false;
+    size_t group = 0;  // of groups_
+  };
+  std::vector<Kind> kinds_;
+  std::optional<CompressedGroups> groups_;  // if the configuration says which weights are quantized
+};
+
+// True if the configuration speaks of MXFP4, whose blocks are always the same.
 bool hf_has_mxfp4(const Settings& config);
 
 // The block of FP4 and MXFP4 weights, whatever the configuration says.

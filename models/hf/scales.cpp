@@ -11,13 +11,13 @@ using bridge::Dtype;
 using bridge::HfTensor;
 
 HfScales::HfScales(const bridge::HfFolder& folder, const Settings& config)
-    : folder_(folder), block_(hf_block(config)), has_mxfp4_(hf_has_mxfp4(config)) {}
+    : folder_(folder), quantization_(config), has_mxfp4_(hf_has_mxfp4(config)) {}
 
 const HfTensor& HfScales::of(const HfTensor& tensor) const {
   const HfTensor* scale = find_hf_scales(folder_, hf_weight_name(tensor.name));
   if (scale == nullptr) bridge::bad_input("quantized, but its scales are missing");
   if (is_hf_mxfp4(tensor)) return check_exponents(tensor, *scale);
-  if (!block_ && !is_hf_fp4(tensor)) {
+  if (!quantization_.any() && !is_hf_fp4(tensor)) {
     bridge::bad_input("quantized, but config.json has no quantization_config");
   }
   if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
@@ -37,7 +37,8 @@ const HfTensor& HfScales::of(const HfTensor& tensor) const {
 }
 
 HfBlock HfScales::block_in(const HfTensor& matrix) const {
-  return (is_hf_fp4(matrix) ? kHfFp4Block : block_.value()).in(hf_element_shape(matrix));
+  const HfBlock block = is_hf_fp4(matrix) ? kHfFp4Block : quantization_.block_of(matrix);
+  return block.in(hf_element_shape(matrix));
 }
 
 bridge::Shape HfScales::grid_of(const HfTensor& matrix) const {

@@ -251,6 +251,10 @@ class HfWeights : public Weights {
     for_each_tensor(config_, [&](const TensorId& id, const bridge::Shape&) {
       const HfTensor& found = *locate(id).tensor;
       mark(found);
+      if (is_surely_linear(id, found)) {
+        bridge::with_context([&] { return bridge::printable(found.name); },
+                             [&] { scales_.check_linear(found); });
+      }
       if (!is_hf_quantized(found)) return;
       mark(bridge::with_context([&] { return bridge::printable(found.name); },
                                 [&]() -> const HfTensor& { return scales_.of(found); }));
@@ -263,6 +267,16 @@ class HfWeights : public Weights {
       bridge::bad_input(fmt::format("{}: the model of config.json has no such tensor",
                                     bridge::printable(folder_.tensors[i].name)));
     }
+  }
+
+  // Whether the name of a weight is that of a linear layer wherever the model is loaded: routers are
+  // linear layers in some versions of transformers, no version has layers of multi-token prediction,
+  // and those of a model of images and text are called otherwise than its tensors.
+  bool is_surely_linear(const TensorId& id, const HfTensor& found) const {
+    const bool is_of_text = id.section == Section::kModel || id.section == Section::kLayer;
+    return is_of_text && !settings_.has("text_config") && id.role != Role::kEmbedding &&
+           id.role != Role::kRouter && found.shape.size() == 2 &&
+           hf_weight_name(found.name).ends_with(".weight");
   }
 
   // The scales of an unused tensor are unused too, and so is what else lies beside it.

@@ -52,6 +52,12 @@ bool Settings::has_sections() const {
                      [](const Json& value) { return value.is_object(); });
 }
 
+std::vector<std::string> Settings::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : values_->items()) names.push_back(name);
+  return names;
+}
+
 int64_t Settings::integer(std::string_view name) const {
   const Json* value = find(name);
   if (value == nullptr) refuse(name, "missing");

@@ -35,6 +35,8 @@ class Settings {
   size_t size() const { return values_->size(); }
   // True if some setting is an object.
   bool has_sections() const;
+  // In the order of the file.
+  std::vector<std::string> names() const;
   // Without a default, an absent setting is kBadInput. Text or a number of another kind always is.
   int64_t integer(std::string_view name) const;
   int64_t integer_or(std::string_view name, int64_t absent) const;

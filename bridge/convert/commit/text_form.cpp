@@ -24,6 +24,24 @@ std::vector<Respelling> respellings(const mappings::Table& table, size_t dialect
   return found;
 }
 
+// The same prefix as expressions of compressed-tensors have it: with and without an anchor, and with
+// its dots escaped or not.
+std::vector<Respelling> with_expressions(const std::vector<Respelling>& names) {
+  const auto escaped = [](std::string_view text) {
+    std::string pattern;
+    for (const char c : text) pattern += c == '.' ? std::string("\\.") : std::string(1, c);
+    return pattern;
+  };
+  std::vector<Respelling> all = names;
+  for (const auto& [from, to] : names) {
+    for (const std::string_view start : {"re:", "re:^"}) {
+      all.emplace_back(std::string(start) + from, std::string(start) + to);
+      all.emplace_back(std::string(start) + escaped(from), std::string(start) + escaped(to));
+    }
+  }
+  return all;
+}
+
 void respell(Json& json, const std::vector<Respelling>& respellings) {
   if (json.is_structured()) {
     for (Json& item : json) respell(item, respellings);
@@ -45,7 +63,7 @@ std::string text_form_config(std::string_view config_text, const mappings::Bindi
   const Json whole = parse_json(config_text, {.non_finite = true});
   const std::string root = binding.config_root();
   Json config = root.empty() ? whole : whole.at(root);
-  const auto changes = respellings(table, dialect);
+  const auto changes = with_expressions(respellings(table, dialect));
   for (const std::string& key : table.text_form->keep) {
     if (!whole.contains(key)) continue;
     config[key] = whole[key];

@@ -211,7 +211,7 @@ std::vector<const HfTensor*> uncounted_mtp(const HfFolder& folder, const mapping
       const HfTensor* tensor = find_stored(folder, binding, name);
       if (tensor == nullptr) return;
       take(*tensor);
-      const mappings::BlockScheme* scheme = find_scheme(binding, tensor->dtype);
+      const mappings::BlockScheme* scheme = find_scheme(binding, *tensor);
       if (scheme != nullptr) for_each_beside(folder, *scheme, name, take);
     });
     if (found.size() == before) return found;

@@ -9,6 +9,7 @@
 #include "bridge/convert/match/fp8_check.h"
 #include "bridge/convert/match/mtp.h"
 #include "bridge/convert/match/nvfp4_check.h"
+#include "bridge/convert/match/quantization_check.h"
 
 namespace bridge {
 namespace {
@@ -90,7 +91,7 @@ class Matcher {
     if (!dropped.equals.empty()) {
       const HfTensor* original = folder_.find(dropped.equals);
       if (original == nullptr) return;  // its own row reports it as missing
-      const mappings::BlockScheme* scheme = find_scheme(binding_, tensor->dtype);
+      const mappings::BlockScheme* scheme = find_scheme(binding_, *tensor);
       if (scheme != nullptr && original->dtype != tensor->dtype) {
         // A quantized copy is another tensor than its original, with scales of its own.
         result.dropped.push_back(source);
@@ -147,7 +148,7 @@ class Matcher {
 
   // The dtype of the elements: an I8 may hold two of them.
   Dtype element_dtype(const HfTensor& tensor) const {
-    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor);
     return scheme == nullptr ? tensor.dtype : scheme->quantization->dtype;
   }
 
@@ -158,7 +159,9 @@ class Matcher {
 
   bool check(const HfTensor& tensor, const mappings::HfTensorSpec& spec, const mappings::Row& row,
              BlockScales& scales) {
-    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor.dtype);
+    const std::string said_otherwise = contradiction(binding_, row, spec, tensor);
+    if (!said_otherwise.empty()) return wrong(spec.name, said_otherwise);
+    const mappings::BlockScheme* scheme = find_scheme(binding_, tensor);
     const std::optional<Shape> stored =
         scheme == nullptr ? spec.shape : scheme->stored_shape(spec.shape);
     if (tensor.shape != stored) {
@@ -218,11 +221,22 @@ class Matcher {
 
 }  // namespace
 
-const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype) {
+const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, const HfTensor& tensor) {
+  const mappings::BlockScheme* found = nullptr;
+  std::optional<int32_t> group;  // known where several have weights of this dtype
   for (const mappings::BlockScheme& scheme : binding.block_schemes()) {
-    if (scheme.quantization->stored == dtype) return &scheme;
+    if (scheme.quantization->stored != tensor.dtype) continue;
+    if (found == nullptr) {
+      found = &scheme;
+      continue;
+    }
+    if (!group) {
+      group = binding.quantization_targets()->of(mappings::module_of(tensor.name)).group;
+      if (found->group != *group) found = nullptr;
+    }
+    if (scheme.group == *group) found = &scheme;
   }
-  return nullptr;
+  return found;
 }
 
 const HfTensor* find_stored(const HfFolder& folder, const mappings::Binding& binding,

@@ -70,8 +70,8 @@ void match_part(const HfFolder& folder, const mappings::Binding& binding, size_t
                 std::string_view part, Accounting& accounting,
                 const std::function<void(const MatchedTensor&)>& fn);
 
-// Returns how HF tensors of this dtype are quantized; nullptr: the table does not say.
-const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, Dtype dtype);
+// Returns how a HF tensor of this name and dtype is quantized; nullptr: the table does not say.
+const mappings::BlockScheme* find_scheme(const mappings::Binding& binding, const HfTensor& tensor);
 
 // Returns the tensor of a folder that holds a weight: under the weight's name, or under the one
 // that its elements have if it is quantized; nullptr: there is none.

@@ -66,6 +66,8 @@ struct ExportPlan {
   bool text_form = false;       // the text model of a multimodal one, on its own
   size_t dialect = 0;           // of the origin's names
   int64_t output_bytes = 0;
+  // Matrices that are written plain and that the origin has not, or not under these names.
+  std::vector<std::string> new_matrices;
   std::vector<NamedReason> left_out;  // tensors of the origin that cannot be made
   // Tensors that Megatron does not have, written as the origin holds them.
   std::vector<NamedReason> put_back;

@@ -89,7 +89,7 @@ int64_t whole_units(int64_t bytes) {
 
 // The sizes of the outputs that are quantized again or scattered, in bytes of whole units.
 struct TileSizes {
-  int64_t block = kSliceUnit;  // the largest block
+  int64_t block = kSliceUnit;  // the largest block that is narrower than its matrix
   int64_t row = kSliceUnit;    // the widest row of blocks, or the largest scattered output
 };
 
@@ -105,7 +105,10 @@ TileSizes tile_sizes(const std::vector<Transfer>& transfers) {
     const BlockScales& blocks = transfer.requantize->source;
     const int64_t high = int64_t{blocks.block_rows} * transfer.widest_bits();
     const int64_t columns = transfer.layout->part_shape(transfer.part).back();
-    sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
+    // A block as wide as the matrix may be cut into pieces.
+    if (blocks.block_columns < columns) {
+      sizes.block = std::max(sizes.block, whole_units(high * blocks.block_columns / 8));
+    }
     sizes.row = std::max(sizes.row, whole_units(checked_mul(high, columns, "tile") / 8));
   }
   return sizes;

@@ -83,18 +83,20 @@ ExecutorHooks origin_hooks(const ExportPlan& plan, const Origin& origin, ExportR
                (transfer.requantize->source_codes >= 0 || output_of(transfer).witnesses_of >= 0);
       });
   if (!any_codes) return hooks;
-  hooks.on_kept_codes = [&origin, &reader, &blocks, output_of](const KeptCodes& kept) {
+  hooks.on_kept_codes = [&origin, &reader, output_of](const KeptCodes& kept) {
+    int64_t changed = 0;
     const Transfer& transfer = kept.transfer;
     const int32_t source = transfer.requantize->source_codes;
     if (source >= 0 && !codes_are_unique(transfer.inputs[0].dtype, kept.scale)) {
       std::vector<std::byte> bytes(kept.codes.size());
       reader.read(static_cast<size_t>(source), bytes_of(transfer.to, kept.begin), bytes);
-      blocks.witnesses += apply_source_codes(kept, bytes);
+      changed += apply_source_codes(kept, bytes);
     }
     const int32_t witnesses = output_of(transfer).witnesses_of;
     if (witnesses >= 0) {
-      blocks.witnesses += apply_code_witnesses(kept, witnesses, *origin.witnesses);
+      changed += apply_code_witnesses(kept, witnesses, *origin.witnesses);
     }
+    return changed;
   };
   return hooks;
 }

@@ -2,14 +2,44 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "bridge/io/number/block_codec.h"
 
 namespace bridge {
 namespace {
+
+// Of the values of one block.
+struct Magnitudes {
+  float largest = 0;
+  std::optional<int64_t> damaged_row;  // the first row with a value that is not finite
+};
+
+float new_scale_of(const Transfer& transfer, const Magnitudes& magnitudes, const NameOf& name_of) {
+  if (magnitudes.damaged_row) {
+    bad_input(fmt::format("{}: a value in row {} is not finite, so its block has no scale",
+                          printable(name_of(transfer.target)), *magnitudes.damaged_row),
+              "the checkpoint's weights are damaged; --dtype bf16 exports them as they are");
+  }
+  const Requantize& again = *transfer.requantize;
+  return new_scale(transfer.to, again.power_of_two ? Dtype::kF8E8M0 : again.source.dtype,
+                   magnitudes.largest);
+}
+
+// Counts a block that got its codes.
+void count_kept(BlockCounts& counts, int64_t changed) {
+  counts.witnesses += changed;
+  ++counts.kept;
+}
+
+void count_fresh(BlockCounts& counts, int64_t clipped) {
+  if (clipped > 0) ++counts.clipped;
+  ++counts.fresh;
+}
 
 class TileQuantizer {
  public:
@@ -20,9 +50,7 @@ class TileQuantizer {
         tile_(tile),
         buffers_(buffers),
         hooks_(hooks),
-        codec_(block_codec()),
-        scale_dtype_(transfer.requantize->source.dtype),
-        scale_bytes_(static_cast<size_t>(transfer.requantize->source.scale_bytes())) {}
+        codec_(block_codec()) {}
 
   // Rows and columns are the tile's own, from 0.
   struct Block {
@@ -32,7 +60,9 @@ class TileQuantizer {
     int64_t columns;
   };
 
-  bool keep(const Block& block, float scale) const {
+  // Finds the codes that the values have under a scale; returns whether they have some. changed
+  // grows by the bytes of codes that are the source's own instead.
+  bool find(const Block& block, float scale, int64_t& changed) const {
     for (int64_t row = block.row; row < block.row + block.rows; ++row) {
       const auto now = values(block, row);
       const auto found = codes(block, row);
@@ -40,7 +70,7 @@ class TileQuantizer {
           codec_.find_codes(transfer_.to, buffers_.value_dtype, now, scale, found);
       if (hooks_.on_kept_codes) {
         const int64_t begin = (tile_.row + row) * grid_.columns() + tile_.column + block.column;
-        hooks_.on_kept_codes({transfer_, begin, scale, now, found});
+        changed += hooks_.on_kept_codes({transfer_, begin, scale, now, found});
       }
       // FP4 has no code for NaN, but the source may have made a NaN from its scale.
       if (unknown > 0 && !gives(found, scale, now)) return false;
@@ -48,31 +78,25 @@ class TileQuantizer {
     return true;
   }
 
-  // Returns the new scale.
-  float quantize(const Block& block, const std::function<std::string(int32_t)>& name_of) const {
-    float largest = 0;
+  // Adds to what is known of the magnitudes of a block.
+  void look(const Block& block, Magnitudes& magnitudes) const {
     for (int64_t row = block.row; row < block.row + block.rows; ++row) {
       const float amax = codec_.amax(buffers_.value_dtype, values(block, row));
-      if (!std::isfinite(amax)) {
-        bad_input(fmt::format("{}: a value in row {} is not finite, so its block has no scale",
-                              printable(name_of(transfer_.target)), tile_.row + row),
-                  "the checkpoint's weights are damaged; --dtype bf16 exports them as they are");
+      if (std::isfinite(amax)) {
+        magnitudes.largest = std::max(magnitudes.largest, amax);
+      } else if (!magnitudes.damaged_row) {
+        magnitudes.damaged_row = tile_.row + row;
       }
-      largest = std::max(largest, amax);
     }
-    const Dtype rule = transfer_.requantize->power_of_two ? Dtype::kF8E8M0 : scale_dtype_;
-    const float scale = new_scale(transfer_.to, rule, largest);
-    int64_t clipped = 0;
+  }
+
+  // clipped grows by the values beyond the largest code.
+  void quantize(const Block& block, float scale, int64_t& clipped) const {
     for (int64_t row = block.row; row < block.row + block.rows; ++row) {
       codec_.quantize(transfer_.to, buffers_.value_dtype, values(block, row), scale,
                       codes(block, row), clipped);
     }
-    if (clipped > 0) ++hooks_.blocks->clipped;
-    return scale;
   }
-
-  size_t scale_bytes() const { return scale_bytes_; }
-  Dtype scale_dtype() const { return scale_dtype_; }
 
  private:
   bool gives(std::span<const std::byte> codes, float scale,
@@ -103,17 +127,16 @@ class TileQuantizer {
   const TileBuffers& buffers_;
   const ExecutorHooks& hooks_;
   const BlockCodec& codec_;
-  Dtype scale_dtype_;
-  size_t scale_bytes_;
 };
 
 }  // namespace
 
 void requantize_tile(const Transfer& transfer, const BlockGrid& grid, const Tile& tile,
                      const TileBuffers& buffers, const ExecutorHooks& hooks,
-                     const std::function<std::string(int32_t)>& name_of) {
+                     const NameOf& name_of) {
   const TileQuantizer quantizer(transfer, grid, tile, buffers, hooks);
-  const size_t bytes = quantizer.scale_bytes();
+  const BlockScales& scales = transfer.requantize->source;
+  const auto bytes = static_cast<size_t>(scales.scale_bytes());
   std::byte* out = buffers.scales.data();
   for (int64_t row = 0; row < tile.rows; row += grid.block_rows()) {
     for (int64_t column = 0; column < tile.columns; column += grid.block_columns()) {
@@ -122,15 +145,62 @@ void requantize_tile(const Transfer& transfer, const BlockGrid& grid, const Tile
       const int64_t number = row / grid.block_rows() * grid.grid_columns() +
                              (tile.column + column) / grid.block_columns();
       const std::byte* source = buffers.source_scales.data() + static_cast<size_t>(number) * bytes;
-      if (quantizer.keep(block, load_scale(quantizer.scale_dtype(), source))) {
+      int64_t changed = 0;
+      if (quantizer.find(block, load_scale(scales.dtype, source), changed)) {
         std::memcpy(out, source, bytes);
-        ++hooks.blocks->kept;
+        count_kept(*hooks.blocks, changed);
       } else {
-        store_scale(quantizer.scale_dtype(), quantizer.quantize(block, name_of), out);
-        ++hooks.blocks->fresh;
+        Magnitudes magnitudes;
+        quantizer.look(block, magnitudes);
+        const float scale = new_scale_of(transfer, magnitudes, name_of);
+        int64_t clipped = 0;
+        quantizer.quantize(block, scale, clipped);
+        store_scale(scales.dtype, scale, out);
+        count_fresh(*hooks.blocks, clipped);
       }
       out += bytes;
     }
+  }
+}
+
+void requantize_in_pieces(const Transfer& transfer, const BlockGrid& grid,
+                          std::span<const Tile> pieces, const BlockInPieces& block,
+                          const ExecutorHooks& hooks, const NameOf& name_of) {
+  const Dtype scale_dtype = transfer.requantize->source.dtype;
+  const float source_scale = load_scale(scale_dtype, block.source_scale.data());
+  const auto each = [&](const auto& fn) {
+    for (const Tile& piece : pieces) {
+      const TileBuffers buffers = block.load(piece);
+      fn(TileQuantizer(transfer, grid, piece, buffers, hooks),
+         TileQuantizer::Block{0, piece.rows, 0, piece.columns}, piece, buffers);
+    }
+  };
+  bool kept = true;
+  int64_t changed = 0;
+  Magnitudes magnitudes;
+  each([&](const TileQuantizer& quantizer, const TileQuantizer::Block& whole, const Tile&,
+           const TileBuffers&) {
+    kept = kept && quantizer.find(whole, source_scale, changed);
+    quantizer.look(whole, magnitudes);
+  });
+  const float scale = kept ? source_scale : new_scale_of(transfer, magnitudes, name_of);
+  int64_t again = 0;  // what the first pass counted already
+  int64_t clipped = 0;
+  each([&](const TileQuantizer& quantizer, const TileQuantizer::Block& whole, const Tile& piece,
+           const TileBuffers& buffers) {
+    if (kept) {
+      quantizer.find(whole, scale, again);
+    } else {
+      quantizer.quantize(whole, scale, clipped);
+    }
+    block.store(piece, buffers.codes);
+  });
+  if (kept) {
+    std::copy(block.source_scale.begin(), block.source_scale.end(), block.scale.begin());
+    count_kept(*hooks.blocks, changed);
+  } else {
+    store_scale(scale_dtype, scale, block.scale.data());
+    count_fresh(*hooks.blocks, clipped);
   }
 }
 

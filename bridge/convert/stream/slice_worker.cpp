@@ -19,7 +19,10 @@ std::span<std::byte> SliceWorker::sized(Buffer& buffer, int64_t bytes) {
 }
 
 void SliceWorker::run(const Slice& slice) {
-  slice.tile ? run_tile(slice) : run_elements(slice);
+  if (!slice.tile) return run_elements(slice);
+  const Transfer& transfer = execution_.transfers[slice.transfer];
+  const int64_t bytes = slice.tile->rows * slice.tile->columns * transfer.widest_bits() / 8;
+  bytes > execution_.options.tile_bytes ? run_large_block(slice) : run_tile(slice);
 }
 
 void SliceWorker::run_elements(const Slice& slice) {
@@ -260,6 +263,40 @@ void SliceWorker::run_tile(const Slice& slice) {
         scales.subspan(static_cast<size_t>(row) * row_bytes, row_bytes));
   }
   progress_.add(static_cast<int64_t>(codes.size() + scales.size()));
+}
+
+void SliceWorker::run_large_block(const Slice& slice) {
+  const Transfer& transfer = execution_.transfers[slice.transfer];
+  const Tile& tile = *slice.tile;
+  const Dtype from = transfer.inputs[0].dtype;
+  const BlockScales& source = transfer.requantize->source;
+  const BlockGrid grid(source, transfer.layout->part_shape(transfer.part));
+  const int64_t most = execution_.options.slice_bytes * 8 / transfer.widest_bits() / 2 * 2;
+  const std::vector<Tile> pieces = pieces_of(tile, most);
+  const int64_t number = tile.row / grid.block_rows();
+  BlockInPieces block;
+  block.source_scale = read_scales(source, grid, number, number + 1, scales_, 0);
+  block.scale = sized(new_scales_, source.scale_bytes());
+  const auto first_of = [&](const Tile& piece) {
+    return piece.row * grid.columns() + piece.column;
+  };
+  block.load = [&](const Tile& piece) {
+    const int64_t elements = piece.rows * piece.columns;
+    const std::span<std::byte> values = sized(input_, bytes_of(from, elements));
+    runs_.clear();
+    transfer.runs(first_of(piece), first_of(piece) + elements, runs_);
+    gather(transfer, values, false);
+    return TileBuffers{from, values, {}, sized(output_, bytes_of(transfer.to, elements)), {}};
+  };
+  const bool wants_crc = execution_.sink.wants_crc(slice.transfer);
+  block.store = [&](const Tile& piece, std::span<const std::byte> codes) {
+    execution_.sink.write(transfer, slice.transfer, first_of(piece), codes,
+                          wants_crc ? crc32(codes) : 0);
+    progress_.add(std::ssize(codes));
+  };
+  requantize_in_pieces(transfer, grid, pieces, block, execution_.hooks, execution_.name_of);
+  execution_.sink.write_scales(transfer, slice.transfer, number, block.scale);
+  progress_.add(std::ssize(block.scale));
 }
 
 }  // namespace bridge

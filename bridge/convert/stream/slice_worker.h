@@ -34,6 +34,8 @@ class SliceWorker {
 
   void run_elements(const Slice& slice);
   void run_tile(const Slice& slice);
+  // The same for a tile that is one block, as wide as the matrix, and larger than the buffers.
+  void run_large_block(const Slice& slice);
   // Reads the runs one after another into input_; returns the CRC of all where it is wanted or a
   // hook needs those of the runs.
   uint32_t gather(const Transfer& transfer, std::span<std::byte> input, bool wants_crc);

@@ -235,7 +235,7 @@ TEST(CompressedWeights, OthersAreRefusedByName) {
       {kInt4Weights, "\"strategy\": \"group\"", "\"strategy\": \"channel\"", "strategy 'channel'"},
       {kInt4Weights, "\"type\": \"int\"", "\"type\": \"complex\"", "type 'complex'"},
       {kFp8Weights, "\"num_bits\": 8", "\"num_bits\": 6", "num_bits 6"},
-      {kFp8Weights, "\"channel\"", "\"block\"", "strategy 'block'"},
+      {kFp8Weights, "\"channel\"", "\"token\"", "strategy 'token'"},
   };
   for (const Other& other : kOthers) {
     std::string weights = other.weights;
