@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 packages=(
   nlohmann-json3-dev libcli11-dev libfmt-dev libgtest-dev
   libfmt9 # libfmt-dev's CMake files look for it
-  libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
+  libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev libpcre2-dev
 )
 target=$ROOT/.deps/aarch64
 stamp=$target/causeway-stamp

@@ -13,6 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -eq 1 ] || die "usage: scripts/gpu_bundle.sh OUT.tar"
 packages=(
   nlohmann-json3-dev libcli11-dev libfmt-dev libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
+  libpcre2-dev
   libfmt9 # libfmt-dev has no archive
 )
 largest=40000000

@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 packages=(
   g++ cmake ninja-build ccache lld git ca-certificates                     # the build
   nlohmann-json3-dev libcli11-dev libfmt-dev libgtest-dev                  # C++ libraries
-  libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev
+  libdeflate-dev zlib1g-dev libssl-dev libyaml-cpp-dev libpcre2-dev
   python3 python3-venv python3-pip                                         # LibTorch is a wheel
 )
 tests=(

@@ -1,129 +1,96 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "bridge/io/base/python_regex.h"
 
 #include <fmt/format.h>
+#include <pcre2.h>
 
-#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
 
 #include "bridge/io/base/error.h"
-#include "bridge/io/base/python_regex_parse.h"
 
 namespace bridge {
 namespace {
 
-using Node = PythonRegex::Node;
-using Kind = Node::Kind;
-// Whether each position of a text, its end included, is in the set.
-using Positions = std::vector<char>;
+constexpr size_t kLongestPattern = 4096;
+constexpr uint32_t kMostSteps = 10'000;  // lookaheads tried, each a walk over the text
+constexpr uint32_t kMostKilobytes = 8192;
+constexpr uint32_t kDeepest = 1000;
+constexpr size_t kPlaces = 4096;  // numbers of pcre2_dfa_match's workspace
 
-constexpr int64_t kMostSteps = 20'000'000;  // about the positions that are looked at
-
-bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-         static_cast<unsigned char>(c) >= 0x80;
+PCRE2_SPTR units(std::string_view text) {
+  // An empty view may have no address, which PCRE2 refuses.
+  return reinterpret_cast<PCRE2_SPTR>(text.empty() ? "" : text.data());
 }
 
-bool any(const Positions& positions) {
-  return std::find(positions.begin(), positions.end(), 1) != positions.end();
+std::string shown(std::string_view pattern) {
+  return fmt::format("the regular expression \"{}\"", printable(pattern));
 }
 
-class Evaluation {
- public:
-  Evaluation(std::string_view text, std::string_view pattern) : text_(text), pattern_(pattern) {}
+std::string message_of(int number) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(number, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
 
-  // Returns where the node may end if it begins at one of the positions.
-  Positions ends(const Node& node, Positions from) {
-    steps_ += static_cast<int64_t>(from.size());
-    if (steps_ > kMostSteps) {
-      bad_input(fmt::format("the pattern '{}' takes too long on '{}'", printable(pattern_),
-                            printable(text_)));
-    }
-    switch (node.kind) {
-      case Kind::kCharacter:
-        return after_one_of(node.characters, from);
-      case Kind::kSequence:
-        for (const Node& part : node.parts) from = ends(part, std::move(from));
-        return from;
-      case Kind::kChoice:
-        return of_any(node, from);
-      case Kind::kRepeat:
-        return of_repetitions(node, from);
-      default:
-        for (size_t at = 0; at < from.size(); ++at) {
-          if (from[at] != 0 && !holds(node, at)) from[at] = 0;
-        }
-        return from;
-    }
-  }
-
- private:
-  Positions after_one_of(const std::bitset<256>& characters, const Positions& from) const {
-    Positions to(from.size(), 0);
-    for (size_t at = 0; at < text_.size(); ++at) {
-      if (from[at] != 0 && characters[static_cast<unsigned char>(text_[at])]) to[at + 1] = 1;
-    }
-    return to;
-  }
-
-  Positions of_any(const Node& node, const Positions& from) {
-    Positions all(from.size(), 0);
-    for (const Node& part : node.parts) add(all, ends(part, from));
-    return all;
-  }
-
-  // A position that fewer repetitions reach needs no more of them: what follows it is known.
-  Positions of_repetitions(const Node& node, Positions from) {
-    const Node& part = node.parts[0];
-    for (int32_t i = 0; i < node.least && any(from); ++i) from = ends(part, std::move(from));
-    Positions all = from;
-    for (int32_t i = node.least; node.most == Node::kNoLimit || i < node.most; ++i) {
-      from = ends(part, std::move(from));
-      for (size_t at = 0; at < from.size(); ++at) {
-        if (all[at] != 0) from[at] = 0;
-      }
-      if (!any(from)) break;
-      add(all, from);
-    }
-    return all;
-  }
-
-  bool holds(const Node& node, size_t at) {
-    switch (node.kind) {
-      case Kind::kStart:
-        return at == 0;
-      case Kind::kEnd:
-        return at == text_.size() || (at + 1 == text_.size() && text_[at] == '\n');
-      case Kind::kBoundary:
-      case Kind::kNoBoundary: {
-        const bool before = at > 0 && is_word(text_[at - 1]);
-        const bool after = at < text_.size() && is_word(text_[at]);
-        return (before != after) == (node.kind == Kind::kBoundary);
-      }
-      default: {
-        Positions from(text_.size() + 1, 0);
-        from[at] = 1;
-        return any(ends(node.parts[0], std::move(from))) == (node.kind == Kind::kAhead);
-      }
-    }
-  }
-
-  static void add(Positions& all, const Positions& more) {
-    for (size_t at = 0; at < all.size(); ++at) all[at] |= more[at];
-  }
-
-  std::string_view text_;
-  std::string_view pattern_;
-  int64_t steps_ = 0;
+struct Freed {
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
 
 }  // namespace
 
-PythonRegex::PythonRegex(std::string_view pattern)
-    : pattern_(pattern), root_(parse_python_regex(pattern)) {}
+PythonRegex::PythonRegex(std::string_view pattern) : pattern_(pattern) {
+  if (pattern.size() > kLongestPattern) {
+    bad_input(fmt::format("a regular expression of {} bytes; {} are read at most", pattern.size(),
+                          kLongestPattern));
+  }
+  if (pattern.find("{,") != std::string_view::npos) {
+    unsupported(fmt::format("{}: the repetition {{,n}} is not read", shown(pattern)),
+                "{0,n} says the same");
+  }
+  int error = 0;
+  size_t place = 0;
+  pcre2_code* const code = pcre2_compile(
+      units(pattern), pattern.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_ANCHORED, &error, &place, nullptr);
+  if (code == nullptr) {
+    bad_input(fmt::format("{}: {} (at byte {})", shown(pattern), message_of(error), place));
+  }
+  code_ = std::shared_ptr<const pcre2_code>(
+      code, [](const pcre2_code* made) { pcre2_code_free(const_cast<pcre2_code*>(made)); });
+}
 
 bool PythonRegex::matches_start_of(std::string_view text) const {
-  Positions start(text.size() + 1, 0);
-  start[0] = 1;
-  return any(Evaluation(text, pattern_).ends(root_, std::move(start)));
+  const std::unique_ptr<pcre2_match_context, Freed> limits(pcre2_match_context_create(nullptr));
+  const std::unique_ptr<pcre2_match_data, Freed> found(pcre2_match_data_create(1, nullptr));
+  if (limits == nullptr || found == nullptr) throw std::bad_alloc();
+  pcre2_set_match_limit(limits.get(), kMostSteps);
+  pcre2_set_heap_limit(limits.get(), kMostKilobytes);
+  pcre2_set_depth_limit(limits.get(), kDeepest);
+  std::array<int, kPlaces> places;
+  const int result = pcre2_dfa_match(code_.get(), units(text), text.size(), 0, PCRE2_DFA_SHORTEST,
+                                     found.get(), limits.get(), places.data(), places.size());
+  switch (result) {
+    case PCRE2_ERROR_NOMATCH:
+      return false;
+    case PCRE2_ERROR_DFA_UITEM:
+    case PCRE2_ERROR_DFA_UCOND:
+      unsupported(fmt::format("{}: backreferences and conditions are not read", shown(pattern_)));
+    case PCRE2_ERROR_MATCHLIMIT:
+    case PCRE2_ERROR_DEPTHLIMIT:
+    case PCRE2_ERROR_HEAPLIMIT:
+    case PCRE2_ERROR_DFA_WSSIZE:
+      bad_input(fmt::format("{} takes too long on \"{}\"", shown(pattern_), printable(text)));
+    default:
+      break;
+  }
+  if (result < 0) {
+    bad_input(
+        fmt::format("{} on \"{}\": {}", shown(pattern_), printable(text), message_of(result)));
+  }
+  return true;
 }
 
 }  // namespace bridge
