@@ -28,8 +28,6 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 constexpr std::string_view kNumbered = "cuda:";
-// The least that LibTorch's allocator is given, so that a device can be tried. What needs less than
-// a cap is refused before it runs.
 constexpr int64_t kLeastMemory = 64 << 20;
 constexpr const char* kCpuRuns = "--device cpu runs everywhere";
 
@@ -119,20 +117,12 @@ void load_cuda(const NamedPlace& named, const FilePath& linked) {
   }
 }
 
-// LibTorch's allocator takes its limit, a part of a GPU's memory, from a variable when it is made.
-// Truth: c10/cuda/CUDAAllocatorConfig.h; "Optimizing memory usage with PYTORCH_CUDA_ALLOC_CONF".
 void limit_memory(int64_t memory, int64_t all) {
-  if (memory >= all) return;
-  constexpr double kDigits = 1e9;
-  const double part =
-      static_cast<double>(std::max(memory, kLeastMemory)) / static_cast<double>(all);
   constexpr const char* kSettings = "PYTORCH_CUDA_ALLOC_CONF";
-  std::string settings = variable(kSettings);
-  if (settings.empty()) settings = variable("PYTORCH_ALLOC_CONF");
-  if (!settings.empty()) settings += ',';
-  settings +=
-      fmt::format("per_process_memory_fraction:{:.9f}", std::floor(part * kDigits) / kDigits);
-  ::setenv(kSettings, settings.c_str(), /*overwrite=*/1);
+  std::string before = variable(kSettings);
+  if (before.empty()) before = variable("PYTORCH_ALLOC_CONF");
+  const std::string settings = allocator_settings(memory, all, before);
+  if (!settings.empty()) ::setenv(kSettings, settings.c_str(), /*overwrite=*/1);
 }
 
 // Keeps the last warning instead of printing it: LibTorch only warns about a device that does not
@@ -185,6 +175,15 @@ int number_of(const std::string& text) {
 }
 
 }  // namespace
+
+std::string allocator_settings(int64_t memory, int64_t all, const std::string& before) {
+  if (memory >= all) return before;
+  constexpr double kDigits = 1e9;
+  const double part =
+      static_cast<double>(std::max(memory, kLeastMemory)) / static_cast<double>(all);
+  return fmt::format("{}{}per_process_memory_fraction:{:.9f}", before, before.empty() ? "" : ",",
+                     std::floor(std::min(part, 1.0) * kDigits) / kDigits);
+}
 
 ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries,
                            const std::optional<int64_t>& memory) {

@@ -33,6 +33,12 @@ struct ChosenDevice {
 ChosenDevice choose_device(const std::string& text, const std::string& cuda_libraries,
                            const std::optional<int64_t>& memory = {});
 
+// What LibTorch's allocator of a GPU with `all` bytes reads, when it is made, to have at most
+// `memory` of them, or 64 MiB, with which a device can be tried: what needs more than a smaller cap
+// is refused before it runs. before: the settings that the user has.
+// Truth: c10/cuda/CUDAAllocatorConfig.h; "Optimizing memory usage with PYTORCH_CUDA_ALLOC_CONF".
+std::string allocator_settings(int64_t memory, int64_t all, const std::string& before);
+
 // Puts large CPU tensors in huge pages if the system grants them: every weight is a fresh tensor,
 // and most of the time of allocating one goes to a fault for each of its pages. Call it once per
 // process, before the first tensor. Truth: c10/core/impl/alloc_cpu.cpp.

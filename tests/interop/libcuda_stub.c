@@ -34,13 +34,6 @@ int cuDeviceGetName(char* name, int length, int device) {
   return 0;
 }
 
-int cuDeviceTotalMem_v2(size_t* bytes, int device) {
-  const char* const text = getenv("STUB_BYTES");
-  (void)device;
-  *bytes = text == NULL ? 0 : strtoull(text, NULL, 10);
-  return 0;
-}
-
 int cuGetErrorString(int error, const char** text) {
   (void)error;
   *text = "the stub does not start";

@@ -120,10 +120,9 @@ def test_a_cap_on_a_device_that_is_not_used(causeway, causeway_verify, driver):
     assert done.stderr.startswith("causeway-verify: --device-memory: ") and len(done.stderr.splitlines()) == 2
 
 
-@pytest.mark.parametrize("before", ["", "max_split_size_mb:64"])
-def test_a_cap_is_for_libtorchs_allocator_too(before, causeway_verify, driver, monkeypatch):
-    """A setting that it cannot read would end the program otherwise than without the cap."""
-    driver(STUB_BYTES=80 << 30)
-    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", before)
-    done = causeway_verify(FOLDER, FOLDER, "--device", "cuda", "--device-memory", "8GiB", expect=5)
-    assert done.stderr.startswith("causeway-verify: --device cuda: LibTorch finds no GPU")
+def test_libtorch_knows_the_setting_of_a_cap():
+    """In the form of tests/models/verify/device_test.cpp; no GPU is needed to read it."""
+    script = "import sys, torch; torch._C._accelerator_setAllocatorSettings(sys.argv[1])"
+    for settings, status in (("per_process_memory_fraction:0.100000000", 0), ("max_split_size_mb:64,per_process_memory_fraction:0.000012345", 0),
+                             ("per_process_memory_fraction:1.5", 1), ("memory_fraction:0.5", 1)):
+        assert subprocess.run([sys.executable, "-c", script, settings], capture_output=True).returncode == status, settings
