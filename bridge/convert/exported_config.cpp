@@ -29,11 +29,11 @@ ConfigChanges config_changes(const ExportOptions& options, const ExportConfig& c
 
 std::optional<std::string> own_config(const std::string& text, const mappings::Binding& binding,
                                       const ExportPlan& plan, const ConfigChanges& changes) {
-  if (!changes.any() && !plan.text_form && plan.new_matrices.empty()) return std::nullopt;
-  std::string own =
+  const std::string patched =
       patch_config(plan.text_form ? text_form_config(text, binding, plan.dialect) : text, changes);
-  own = ignoring_plain_matrices(std::move(own), plan);
-  return own == text ? std::nullopt : std::optional(std::move(own));
+  std::string own = ignoring_plain_matrices(patched, plan);
+  const bool as_it_is = !changes.any() && !plan.text_form && own == patched;
+  return as_it_is ? std::nullopt : std::optional(std::move(own));
 }
 
 }  // namespace bridge
