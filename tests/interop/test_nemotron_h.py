@@ -194,6 +194,7 @@ def references(made, tmp_path_factory):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_both_views(name, made, converted, references, forward):
+    """Multi-token prediction is transformers' blocks in megatron-core's frame."""
     for folder in (made(name)[0], converted(name)):
         assert heads(forward(folder, references(name))) == ["logits", *(f"mtp_logits.{depth}" for depth in range(FORMS[name][3]))]
 

@@ -1,6 +1,7 @@
 """causeway-verify needs no more memory than the largest layers of both sides, what a prompt needs in one of them, and LibTorch; with experts
 no more than a few of them."""
 import json
+import math
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import sys
 import pytest
 
 from interop.conftest import DATA
+from oracles import nemotron_h
 
 LIBTORCH = 600 << 20
 # Hidden states, queries, keys, values, summaries of one layer of the small checkpoints: of both sides, whose passes stand in the middle of
@@ -30,6 +32,24 @@ MANY_LAYERS = _config("Llama", model_type="llama", num_hidden_layers=60, interme
 MANY_EXPERTS = _config("Qwen3Moe", model_type="qwen3_moe", num_hidden_layers=1, intermediate_size=64, moe_intermediate_size=448, num_experts=256, num_experts_per_tok=8,
                        norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])
 
+MANY_MIXERS = dict(architectures=["NemotronHForCausalLM"], model_type="nemotron_h", hidden_size=HIDDEN, vocab_size=VOCAB, hybrid_override_pattern="M" * 100,
+                   num_hidden_layers=100, num_attention_heads=16, num_key_value_heads=16, head_dim=HIDDEN // 16, mamba_num_heads=24, mamba_head_dim=64, n_groups=2,
+                   ssm_state_size=128, conv_kernel=4, torch_dtype="bfloat16")
+
+
+def _mixer(config, name):
+    heads = config["mamba_num_heads"]
+    inner = heads * config["mamba_head_dim"]
+    convolved = inner + 2 * config["n_groups"] * config["ssm_state_size"]
+    yield f"{name}norm.weight", (HIDDEN,)
+    yield f"{name}mixer.in_proj.weight", (inner + convolved + heads, HIDDEN)
+    yield f"{name}mixer.conv1d.weight", (convolved, 1, config["conv_kernel"])
+    yield f"{name}mixer.conv1d.bias", (convolved,)
+    for part in ("A_log", "D", "dt_bias"):
+        yield f"{name}mixer.{part}", (heads,)
+    yield f"{name}mixer.norm.weight", (inner,)
+    yield f"{name}mixer.out_proj.weight", (HIDDEN, inner)
+
 
 def _mlp(name, width):
     yield f"{name}.gate_proj.weight", (width, HIDDEN)
@@ -38,6 +58,9 @@ def _mlp(name, width):
 
 
 def _layer(config, name):
+    if "mamba_num_heads" in config:
+        yield from _mixer(config, name)
+        return
     for part in "qkvo":
         yield f"{name}self_attn.{part}_proj.weight", (HIDDEN, HIDDEN)
     yield f"{name}input_layernorm.weight", (HIDDEN,)
@@ -53,15 +76,16 @@ def _layer(config, name):
 
 
 def _shapes(config):
-    yield "model.embed_tokens.weight", (VOCAB, HIDDEN)
+    base, embedding, norm = ("backbone", "embeddings", "norm_f") if "mamba_num_heads" in config else ("model", "embed_tokens", "norm")
+    yield f"{base}.{embedding}.weight", (VOCAB, HIDDEN)
     for layer in range(config["num_hidden_layers"]):
-        yield from _layer(config, f"model.layers.{layer}.")
-    yield "model.norm.weight", (HIDDEN,)
+        yield from _layer(config, f"{base}.layers.{layer}.")
+    yield f"{base}.{norm}.weight", (HIDDEN,)
     yield "lm_head.weight", (VOCAB, HIDDEN)
 
 
 def _bytes(shape):
-    return 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+    return 2 * math.prod(shape)
 
 
 def _model_of_zeros(config, folder):
@@ -102,9 +126,10 @@ def peak_of(a, b, folder, *options):
     return peak
 
 
-def test_memory_is_that_of_a_layer(causeway, tmp_path):
+@pytest.mark.parametrize("config", [MANY_LAYERS, MANY_MIXERS], ids=["layers", "mixers"])
+def test_memory_is_that_of_a_layer(config, causeway, tmp_path):
     """Of each side the largest layer, LibTorch, nothing to speak of for 32 tokens; each checkpoint alone is more."""
-    size, layer = _model_of_zeros(MANY_LAYERS, tmp_path / "hf")
+    size, layer = _model_of_zeros(config, tmp_path / "hf")
     causeway("convert-hf", tmp_path / "hf", tmp_path / "root")
     peak, allowed = peak_of(tmp_path / "hf", tmp_path / "root", tmp_path), 2 * layer + LIBTORCH
     print(f"{peak >> 20} MiB, {allowed >> 20} allowed, {size >> 20} in each checkpoint")
@@ -141,5 +166,14 @@ def test_a_long_prompt(name, tokens, tmp_path):
     """LibTorch and what grows with the tokens; scores of every token for every token would take more. Full, linear and compressed attention."""
     peak = peak_of(DATA / name / "hf", DATA / name / "hf", tmp_path, "--prompt-length", tokens)
     allowed = LIBTORCH + tokens * A_TOKEN
+    print(f"{peak >> 20} MiB, {allowed >> 20} allowed")
+    assert peak <= allowed
+
+
+def test_a_long_prompt_of_mamba(tmp_path):
+    """Scores within chunks of tokens alone."""
+    nemotron_h.make(tmp_path / "hf", "ME*-", 70, 32)
+    peak = peak_of(tmp_path / "hf", tmp_path / "hf", tmp_path, "--prompt-length", 4000)
+    allowed = LIBTORCH + 4000 * A_TOKEN
     print(f"{peak >> 20} MiB, {allowed >> 20} allowed")
     assert peak <= allowed
