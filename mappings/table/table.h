@@ -114,7 +114,7 @@ struct Quantization {
   std::string scale;
   // Suffixes of what else may lie beside a weight, for other readers; only kept.
   std::vector<std::string> beside;
-  Expr when;  // whether the configuration has such weights
+  Expr when;             // whether the configuration has such weights
   bool grouped = false;  // one for each of the table's QuantizationGroups where `when` holds
   ScalePer per = ScalePer::kBlock;
   Expr block_rows;  // with kBlock
