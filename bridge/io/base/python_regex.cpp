@@ -25,7 +25,7 @@ PCRE2_SPTR units(std::string_view text) {
 }
 
 std::string shown(std::string_view pattern) {
-  return fmt::format("the regular expression \"{}\"", printable(pattern));
+  return fmt::format("the regular expression '{}'", printable(pattern));
 }
 
 std::string message_of(int number) {
@@ -82,13 +82,12 @@ bool PythonRegex::matches_start_of(std::string_view text) const {
     case PCRE2_ERROR_DEPTHLIMIT:
     case PCRE2_ERROR_HEAPLIMIT:
     case PCRE2_ERROR_DFA_WSSIZE:
-      bad_input(fmt::format("{} takes too long on \"{}\"", shown(pattern_), printable(text)));
+      bad_input(fmt::format("{} takes too long on '{}'", shown(pattern_), printable(text)));
     default:
       break;
   }
   if (result < 0) {
-    bad_input(
-        fmt::format("{} on \"{}\": {}", shown(pattern_), printable(text), message_of(result)));
+    bad_input(fmt::format("{} on '{}': {}", shown(pattern_), printable(text), message_of(result)));
   }
   return true;
 }
