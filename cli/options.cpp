@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -13,7 +14,9 @@
 
 namespace cli {
 
-int64_t parse_size(const std::string& name, const std::string& text) {
+namespace {
+
+std::optional<int64_t> size_of(const std::string& text) {
   constexpr std::array<std::pair<std::string_view, int64_t>, 10> kUnits = {{
       {"", 1},
       {"B", 1},
@@ -36,8 +39,22 @@ int64_t parse_size(const std::string& name, const std::string& text) {
       return size;
     }
   }
-  throw CLI::ValidationError(fmt::format(
-      "{}: '{}' is not a size; write for example 256MiB, 5GB or a number of bytes", name, text));
+  return std::nullopt;
+}
+
+// "" if it is one.
+std::string refuse_no_size(const std::string& text) {
+  if (size_of(text)) return "";
+  return fmt::format("'{}' is not a size; write for example 256MiB, 5GB or a number of bytes",
+                     text);
+}
+
+}  // namespace
+
+int64_t parse_size(const std::string& name, const std::string& text) {
+  const std::string problem = refuse_no_size(text);
+  if (!problem.empty()) throw CLI::ValidationError(fmt::format("{}: {}", name, problem));
+  return *size_of(text);
 }
 
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, int64_t& target,
@@ -151,7 +168,8 @@ void add_forward_options(CLI::App& app, std::vector<std::pair<std::string, std::
       "auto (a GPU that can be used, else the CPU), cpu, cuda, cuda:N (default auto)");
   add("--device-memory", "SIZE",
       "Hard cap on weights, states and workspaces on the GPU, on top of the driver's context "
-      "(default: what is free there)");
+      "(default: what is free there)")
+      ->check(refuse_no_size, "", "");
   add("--cuda-libraries", "DIR",
       "Where pip put torch/ and nvidia/ of the CUDA libraries (default: CAUSEWAY_CUDA_LIBRARIES, "
       "else beside the linked LibTorch and in the Python environment)");

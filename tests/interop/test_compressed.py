@@ -9,7 +9,7 @@ import pytest
 from interop import cases, test_added_mtp, test_qwen_vl
 from interop.test_forward import write_reference
 from interop.test_fp8 import digests
-from oracles import compressed, dcp, hf_files, hf_models, mapping, sharding
+from oracles import compressed, dcp, hf_files, hf_models, mapping, qwen_vl, sharding
 
 # case: (the model, how it is quantized). Kimi-K2 is a DeepSeek-V3.
 CASES = {"int4": ("deepseek_v3", "int4"), "row": ("glm4_moe", "row"), "tensor": ("ministral", "tensor"), "modelopt": ("llama", "modelopt"),
@@ -106,7 +106,7 @@ def test_hybrids(name, qwen_sources, causeway, tmp_path):
 
 @pytest.mark.parametrize("name", TOWERS)
 def test_models_of_images_and_text(name, causeway, tmp_path):
-    there_and_back(test_qwen_vl.make(test_qwen_vl.CASES[name], tmp_path / "model").folder, TOWERS[name], causeway, tmp_path)
+    there_and_back(qwen_vl.make(test_qwen_vl.CASES[name], tmp_path / "model", seed=1).folder, TOWERS[name], causeway, tmp_path)
     # The text model on its own, whose config.json lists its modules under its own names.
     causeway("export-to-hf", tmp_path / "root", tmp_path / "text", "--parts", "text")
     causeway("convert-hf", tmp_path / "text", tmp_path / "text_root")

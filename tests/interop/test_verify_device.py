@@ -117,7 +117,7 @@ def test_a_cap_on_a_device_that_is_not_used(causeway, causeway_verify, driver):
     assert done.stderr.startswith("causeway-verify: --device-memory with --mode train-step\n")
     assert prompt_line(causeway_verify(FOLDER, FOLDER, "--device-memory", "8GiB")).endswith("fp32 on cpu (the NVIDIA driver finds no GPU)")
     done = causeway("verify", "--mode", "logits", FOLDER, FOLDER, "--device-memory", "many", expect=2)
-    assert done.stderr.startswith("causeway-verify: --device-memory: ") and len(done.stderr.splitlines()) == 2
+    assert done.stderr.startswith("causeway: --device-memory: 'many' is not a size") and len(done.stderr.splitlines()) == 2
 
 
 def test_libtorch_knows_the_setting_of_a_cap():

@@ -3,6 +3,7 @@ logits: the main head by transformers' class; a depth by transformers' blocks in
 has, as transformers' own MtpModel knows depths of one layer with another epsilon only."""
 import json
 import pathlib
+import re
 
 import torch
 import transformers
@@ -74,14 +75,14 @@ def make(folder, pattern, seed, latent=None, kinds="*E", depths=0, spelled="text
 
 
 def _block(config, number, name, state):
-    """transformers' block with the tensors of `name`; its experts lie in one tensor."""
+    """transformers' block with the tensors of `name`; its experts lie in one tensor, those of releases apart."""
     prefix, experts = f"{name}.", {}
     block, tensors = NemotronHBlock(config, number).eval(), {}
     for key, tensor in state.items():
         inner = key.removeprefix(prefix)
         if not key.startswith(prefix) or inner.split(".")[0] not in ("norm", "mixer"):
             continue
-        if ".experts." in inner:
+        if re.fullmatch(r"mixer\.experts\.\d+\..*", inner):
             _, _, expert, part, _ = inner.split(".")
             experts.setdefault(f"mixer.experts.{part}", {})[int(expert)] = tensor.float()
         else:
