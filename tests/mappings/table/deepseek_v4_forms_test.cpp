@@ -398,17 +398,21 @@ TEST(DeepSeekV4Configs, RefusedByName) {
 TEST(DeepSeekV4Configs, AnotherModelIsRefusedWithARemedy) {
   const Json by_architecture = Json::parse(R"({"architectures": ["DeepseekV41ForCausalLM"]})");
   const Json by_type = Json::parse(R"({"model_type": "deepseek_v41"})");
-  const std::pair<Json, const char*> kCases[] = {
+  struct Case {
+    Json config;
+    const char* arch;
+  };
+  const Case kCases[] = {
       {by_architecture, ""},
       {by_type, ""},
       {by_type, "DeepseekV4ForCausalLM"},
       {Json::object(), "DeepseekV41ForCausalLM"},
       {Json::object(), "deepseek_v41"},
   };
-  for (const auto& [config, arch] : kCases) {
+  for (const Case& each : kCases) {
     const bridge::Error e =
         bridge::expect_error(bridge::Code::kUnsupported, "DeepSeek-V4.1 is another architecture",
-                             [&] { find_table(config, arch); });
+                             [&] { find_table(each.config, each.arch); });
     EXPECT_NE(e.hint().find("convert a DeepSeek-V4 checkpoint"), std::string::npos) << e.hint();
   }
 }

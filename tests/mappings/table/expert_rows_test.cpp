@@ -133,7 +133,7 @@ TEST(ExpertRows, NumbersOfTheHfSide) {
        {std::pair("e - 1", "expert number -1 is negative"),
         std::pair("0", "HF name 'model.layers.1.experts.0.gate.weight' twice"),
         std::pair("e / 2", "1 is not a multiple of 2")}) {
-    bridge::expect_error(bridge::Code::kBadInput, message, [&] { names(number); });
+    bridge::expect_error(bridge::Code::kBadInput, message, [&, number = number] { names(number); });
   }
 }
 

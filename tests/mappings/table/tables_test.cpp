@@ -446,7 +446,8 @@ TEST(FindTable, RefusesTheUnknown) {
       {R"({"architectures": [1]})", "", bridge::Code::kBadInput, "no strings"},
   };
   for (const auto& [config, arch, code, message] : kCases) {
-    bridge::expect_error(code, message, [&] { find_table(Json::parse(config), arch); });
+    bridge::expect_error(code, message,
+                         [config = config, arch = arch] { find_table(Json::parse(config), arch); });
   }
 }
 
