@@ -14,7 +14,7 @@ constexpr std::string_view kPattern = "re:";
 constexpr std::string_view kLinear = "Linear";
 constexpr size_t kMostGroups = 64;
 
-// The texts of a list.
+// An entry of a list.
 const std::string& entry_of(const Json& json, std::string_view list) {
   if (!json.is_string()) bad_input(fmt::format("{} has an entry that is no text", list));
   return json.get_ref<const std::string&>();
@@ -23,6 +23,10 @@ const std::string& entry_of(const Json& json, std::string_view list) {
 void add_pattern(const std::string& entry,
                  std::vector<std::pair<std::string, bridge::PythonRegex>>& patterns) {
   if (!entry.starts_with(kPattern)) return;
+  if (patterns.size() == bridge::PythonRegex::kMostInList) {
+    bad_input(fmt::format("more than {} regular expressions", patterns.size()),
+              "write one of them for several modules: re:.*(q|k|v)_proj");
+  }
   patterns.emplace_back(entry, bridge::PythonRegex(entry.substr(kPattern.size())));
 }
 

@@ -29,12 +29,21 @@ CompressedGroups::CompressedGroups(const Settings& quantization) {
   if (!groups || groups->empty()) {
     quantization.not_supported("config_groups", "groups with targets are read here");
   }
+  constexpr size_t kMost = 2 * bridge::PythonRegex::kMostInList;  // of targets and ignore together
+  size_t expressions = 0;
+  const auto count = [&](const std::string& text) {
+    if (text.starts_with(kExpression) && ++expressions > kMost) {
+      quantization.refuse("config_groups",
+                          fmt::format("more than {} regular expressions, with ignore", kMost));
+    }
+  };
   for (const std::string& name : groups->names()) {
     const size_t number = names_.size();
     const Settings group = groups->section(name).value();
     names_.push_back(name);
     weights_.push_back(group.section("weights"));
     for (std::string& target : group.texts("targets")) {
+      count(target);
       // Of two groups with the same target the later one has its layers.
       std::erase_if(targets_, [&](const Target& each) { return each.pattern.text() == target; });
       targets_.push_back({LayerPattern(std::move(target)), number});
@@ -48,6 +57,7 @@ CompressedGroups::CompressedGroups(const Settings& quantization) {
     return rank(a.pattern) < rank(b.pattern);
   });
   for (std::string& ignored : quantization.texts("ignore")) {
+    count(ignored);
     ignored_.emplace_back(std::move(ignored));
   }
 }

@@ -8,6 +8,7 @@
 // Truth: Python's Lib/re; pcre2pattern(3), pcre2matching(3).
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,7 +19,11 @@ namespace bridge {
 
 class PythonRegex {
  public:
-  // Errors: kUnsupported for what is not read; kBadInput for what is no pattern, or one longer
+  // The most that a list of a configuration may have. PCRE2 takes up to 64 KiB for one, beside
+  // --memory.
+  static constexpr size_t kMostInList = 256;
+
+  // Errors: kUnsupported for the repetition {,n}; kBadInput if it is not a pattern or is longer
   // than 4 KiB.
   explicit PythonRegex(std::string_view pattern);
 

@@ -91,5 +91,17 @@ TEST(QuantizationTargets, RefuseWhatIsNone) {
   expect_refused(R"({"group_0": {"targets": ["re:(a"]}})", "[]", kBadInput, "'(a'");
 }
 
+// Each takes memory that --memory does not count.
+TEST(QuantizationTargets, LimitTheirExpressions) {
+  Json ignore = Json::array();
+  for (size_t i = 0; i < bridge::PythonRegex::kMostInList; ++i) {
+    ignore.push_back("re:" + std::to_string(i));
+  }
+  const QuantizationTargets most(Json::object(), ignore);
+  EXPECT_EQ(most.of("255").why, "ignore has 're:2'");
+  ignore.push_back("re:a");
+  expect_refused("{}", ignore.dump(), bridge::Code::kBadInput, "more than 256 regular expressions");
+}
+
 }  // namespace
 }  // namespace mappings

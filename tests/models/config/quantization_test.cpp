@@ -2,6 +2,7 @@
 // what it describes.
 #include "models/hf/quantization.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -137,6 +138,19 @@ TEST(HfQuantization, ContradictionsAreBadInput) {
             "F8_E4M3, but quantization_config says not quantized: 'lm_head' is ignored");
   // Where the configuration names no layers, the files alone say it.
   quantization_of(R"({"quant_method": "fp8"})").check_linear(kPlain);
+}
+
+// Each takes memory that --memory does not count.
+TEST(HfQuantization, LimitsItsExpressions) {
+  std::string ignored = R"("re:0")";
+  for (int i = 1; i <= 512; ++i) ignored += fmt::format(R"(, "re:{}")", i);
+  const std::string message = bridge::refusal_of(
+      [&] {
+        quantization_of(R"({"quant_method": "compressed-tensors", "ignore": [)" + ignored +
+                        R"(], "config_groups": {"all": {"targets": ["Linear"]}}})");
+      },
+      bridge::Code::kBadInput);
+  EXPECT_NE(message.find("more than 512 regular expressions"), std::string::npos) << message;
 }
 
 TEST(HfQuantization, NamesOfAWeight) {
