@@ -1,5 +1,5 @@
-// What is known of how the Megatron side of a comparison was made: what the conversion left out on
-// purpose, so that its absence is no difference.
+// How the Megatron side of a comparison was made. A comparison does not report as missing what the
+// conversion left out on purpose.
 #pragma once
 
 #include <string>

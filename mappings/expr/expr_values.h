@@ -1,8 +1,8 @@
 // What the operators and functions of expressions compute from JSON values; expr.h defines them.
 // Internal. Lists are bounded and hold only scalars, so that an expression of a hostile table
-// cannot exhaust memory. Pure; thread-safe. Errors: kBadInput for a value of another type, with the value;
-// for a result that is not finite or leaves 64 bits; for a division by zero or with a remainder;
-// for a list or text that grows too long.
+// cannot exhaust memory. Pure; thread-safe. Errors: kBadInput for a value of another type, with the
+// value; for a result that is not finite or leaves 64 bits; for a division by zero or with a
+// remainder; for a list or text that grows too long.
 #pragma once
 
 #include <cstddef>

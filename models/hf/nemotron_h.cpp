@@ -69,7 +69,7 @@ std::vector<Block> decoder_blocks(const Settings& config) {
   return {Block::kMamba, Block::kExperts, Block::kAttention, Block::kMlp};
 }
 
-// The text counts where there is no list, or the list is the class's default.
+// The class uses the text if there is no list, and if the list is the same as its default.
 std::vector<Block> depth_blocks(const Settings& config) {
   const std::vector<Block> absent = {Block::kAttention, Block::kExperts};
   const std::vector<Block> words = config.has("mtp_layers_block_type")

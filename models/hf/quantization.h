@@ -2,8 +2,8 @@
 //
 //   FP8      X.weight in F8_E4M3 with X.weight_scale_inv or X.scale (F32, BF16 or E8M0), one scale
 //            per block of quantization_config.weight_block_size (block_structure of
-//            compressed-tensors) rows and columns; or with X.weight_scale or X.weight_scale_inv, one
-//            scale per row or one
+//            compressed-tensors) rows and columns; or with X.weight_scale or X.weight_scale_inv,
+//            one scale per row or one
 //   FP4      X.weight in I8, two e2m1 numbers per byte with the even column in the low half, and
 //            X.scale, one scale per row and 32 columns
 //   MXFP4    X_blocks in U8, the same pairs, with an axis for the blocks of 32 columns, and

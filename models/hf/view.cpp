@@ -269,9 +269,10 @@ class HfWeights : public Weights {
     }
   }
 
-  // Whether the name of a weight is that of a linear layer wherever the model is loaded: routers are
-  // linear layers in some versions of transformers, no version has layers of multi-token prediction,
-  // and those of a model of images and text are called otherwise than its tensors.
+  // Whether the weight is of a linear layer of this name in every library that loads the model.
+  // Routers are linear layers in some versions of transformers only. No version has layers of
+  // multi-token prediction, and a model of images and text has other names for its modules than for
+  // its tensors.
   bool is_surely_linear(const TensorId& id, const HfTensor& found) const {
     const bool is_of_text = id.section == Section::kModel || id.section == Section::kLayer;
     return is_of_text && !settings_.has("text_config") && id.role != Role::kEmbedding &&

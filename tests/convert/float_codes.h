@@ -1,5 +1,5 @@
-// The values of element formats, by their definitions: e2m1 and e8m0 of OCP Microscaling Formats 1.0,
-// e4m3 of OCP OFP8 (without infinities), and BF16.
+// The values of element formats, by their definitions: e2m1 and e8m0 of OCP Microscaling Formats
+// 1.0, e4m3 of OCP OFP8 (without infinities), and BF16.
 #pragma once
 
 #include <array>

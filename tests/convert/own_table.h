@@ -35,7 +35,7 @@ class OwnTableTest : public testing::Test {
     return export_to_hf(fs_, options);
   }
 
-  // The tensors of an export of dir_/megatron to dir_/hf in another dtype, as hf_tensors gives them.
+  // Exports dir_/megatron to dir_/hf in another dtype and returns the tensors, as hf_tensors does.
   std::map<std::string, std::string> exported_as(Dtype dtype) {
     auto options = run_options<ExportOptions>(dir_ / "megatron", dir_ / "hf");
     options.mapping = dir_ / "table.jsonc";

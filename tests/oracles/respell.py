@@ -250,7 +250,7 @@ def with_bare(what, config, tensors, options):
     yield f"{what}, without model.", config, tensors, options
 
 
-# {architecture: its spellings}, where there are no others
+# {architecture: its spellings}, of architectures that share none with others
 OWN = {"Qwen2_5_VLForConditionalGeneration": qwen2_5_vl, "Qwen3VLForConditionalGeneration": qwen3_vl, "Qwen3VLMoeForConditionalGeneration": qwen3_vl,
        "NemotronHForCausalLM": nemotron_h}
 

@@ -1,8 +1,8 @@
 // Tiles: rectangles of whole blocks that cover a matrix. An output is quantized again tile by tile.
 //
 // A tile is as wide as the matrix where that fits, so that it is one stretch of bytes. Otherwise it
-// is one block high and as many blocks wide as fit. A block that does not fit itself, but is as wide
-// as the matrix, is a tile that is cut into pieces.
+// is one block high and as many blocks wide as fit. A block that is as wide as the matrix and does
+// not fit is a tile that is cut into pieces.
 #pragma once
 
 #include <algorithm>

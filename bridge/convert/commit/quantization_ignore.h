@@ -1,5 +1,6 @@
-// The list "ignore" of a quantization_config of compressed-tensors, which names the modules that are
-// not quantized though config_groups has them as targets (mappings/binding/quantization_targets.h).
+// The list "ignore" of a quantization_config of compressed-tensors, which names the modules that
+// are not quantized though config_groups has them as targets
+// (mappings/binding/quantization_targets.h).
 //
 // An export writes what its origin has as it was, and so under a list that is right already. It may
 // write plain matrices besides that the list has not met: layers that training added, and all of a

@@ -24,8 +24,8 @@ std::vector<Respelling> respellings(const mappings::Table& table, size_t dialect
   return found;
 }
 
-// The same prefix as expressions of compressed-tensors have it: with and without an anchor, and with
-// its dots escaped or not.
+// Adds the same prefixes as expressions of compressed-tensors have them: with and without an
+// anchor, and with their dots escaped or not.
 std::vector<Respelling> with_expressions(const std::vector<Respelling>& names) {
   const auto escaped = [](std::string_view text) {
     std::string pattern;

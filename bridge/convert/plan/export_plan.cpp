@@ -107,9 +107,9 @@ void ExportPlanner::add(const CheckpointTensor& tensor) {
   }
 }
 
-// Returns --dtype, else the origin's dtype, else the checkpoint's. Rows that keep a dtype never
-// follow --dtype: they take the origin's dtype, or the one they keep if there is no origin or
-// --dtype fp32 leaves no reason to be narrower.
+// Returns --dtype, else the origin's dtype, else the checkpoint's. Rows that keep a dtype ignore
+// --dtype and take the origin's dtype. They take the dtype that they keep if there is no origin, and
+// with --dtype fp32, because nothing else is narrower then.
 Dtype ExportPlanner::output_dtype(const mappings::Row& row, const HfTensor* before,
                                   Dtype current) const {
   if (row.keep && is_plain_float(*row.keep) && is_plain_float(current)) {

@@ -2,7 +2,8 @@
 //
 //   export_plan.cpp       what the checkpoint holds, under the names of the origin
 //   export_put_back.cpp   what the origin has and the checkpoint has not
-//   export_left_out.cpp   what the origin has and the output has not, on purpose; the rest is an error
+//   export_left_out.cpp   what the origin has and the output leaves out on purpose; all else that
+//                         the output lacks is an error
 #pragma once
 
 #include <map>

@@ -121,8 +121,8 @@ struct ExecutorHooks {
   // Called from several threads for every slice after its conversion and before the sink. Not
   // called for tiles.
   std::function<void(const SliceView& slice)> on_slice;
-  // Called for every row of a block that may keep its scale, twice where the block is read in pieces.
-  // May replace codes with the source's own; returns how many bytes it changed.
+  // Called for every row of a block that may keep its scale, twice where the block is read in
+  // pieces. May replace codes with the source's own; returns how many bytes it changed.
   std::function<int64_t(const KeptCodes& kept)> on_kept_codes;
   // Returns how to go on if values are too large for the dtype they are cast to; empty: the hint of
   // a conversion.
