@@ -24,9 +24,13 @@ inline bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
          std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
 }
 
+// int64, on the device of both. Does not wait for it.
+inline at::Tensor count_of_different(const at::Tensor& a, const at::Tensor& b) {
+  return same_bits(a, b).logical_not().sum();
+}
+
 inline int64_t count_different(const at::Tensor& a, const at::Tensor& b) {
-  if (same_bytes(a, b)) return 0;
-  return a.numel() - same_bits(a, b).sum().item().toLong();
+  return same_bytes(a, b) ? 0 : count_of_different(a, b).item().toLong();
 }
 
 // |a - b| in fp32: 0 where the bits are the same (equal infinities too), NaN where they differ and

@@ -3,7 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <cstring>
+#include <cstddef>
 #include <string>
 
 #include "bridge/io/base/error.h"
@@ -26,7 +26,7 @@ cuda::ElementFormat element_format(at::ScalarType type) {
 
 }  // namespace
 
-cuda::Difference difference_on_device(const at::Tensor& a, const at::Tensor& b,
+DeviceDifference difference_on_device(const at::Tensor& a, const at::Tensor& b,
                                       const cuda::KernelLibrary& kernels) {
   const at::Tensor ours = a.contiguous();
   const at::Tensor theirs = b.contiguous();
@@ -40,10 +40,15 @@ cuda::Difference difference_on_device(const at::Tensor& a, const at::Tensor& b,
   const c10::impl::VirtualGuardImpl guard(ours.device().type());
   kernels.compare(job, total, ours.device().index(),
                   guard.getStream(ours.device()).native_handle());
-  const at::Tensor here = found.narrow(0, 0, sizeof(cuda::Difference)).to(at::kCPU);
-  cuda::Difference difference{};
-  std::memcpy(&difference, here.const_data_ptr(), sizeof difference);
-  return difference;
+  const auto field = [&](size_t offset, size_t size, at::ScalarType type) {
+    // A copy, so that what the blocks found is not kept.
+    return found.narrow(0, static_cast<int64_t>(offset), static_cast<int64_t>(size))
+        .view(type)
+        .select(0, 0)
+        .clone();
+  };
+  return {field(offsetof(cuda::Difference, different), sizeof(int64_t), at::kLong),
+          field(offsetof(cuda::Difference, largest), sizeof(float), at::kFloat)};
 }
 
 }  // namespace models

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "models/compare/bits.h"
-#include "models/compare/device_difference.h"
 #include "models/compare/head_rows.h"
 #include "models/compare/head_statistics.h"
 #include "models/compare/tolerance.h"
@@ -38,31 +37,6 @@ std::string mismatch(const ModelConfig& a, const ModelConfig& b, bool heads) {
     if (!reason.empty()) return reason;
   }
   return "";
-}
-
-bool have_same_bits(const at::Tensor& a, const at::Tensor& b, const Compute& compute) {
-  if (compute.kernels == nullptr) return count_different(a, b) == 0;
-  return difference_on_device(a, b, *compute.kernels).different == 0;
-}
-
-StateDifference compare_state(const std::string& name, const at::Tensor& a, const at::Tensor& b,
-                              const Compute& compute) {
-  StateDifference out;
-  out.name = name;
-  // Queued before the comparison waits for the device, so that one wait serves both.
-  const at::Tensor deviation = a.numel() > 1 ? a.to(at::kFloat).std() : at::Tensor();
-  out.identical = have_same_bits(a, b, compute);
-  RowQuartile quartile;
-  if (!out.identical) {
-    const at::Tensor distance = distance_of(a, b);
-    out.largest = distance.max().item().toDouble();
-    out.mean = distance.mean(at::kDouble).item().toDouble();
-    quartile.add(distance.flatten(0, 1).flatten(1), 0);
-  }
-  out.judged = judged_difference(compute, out.largest, quartile.value());
-  out.allowed =
-      allowed_difference(compute, deviation.defined() ? deviation.item().toDouble() : 0, name);
-  return out;
 }
 
 // Compares the logits of one head on both sides, some rows and one block of the vocabulary at a
@@ -238,15 +212,16 @@ ForwardVerdict compare_forward(PairedWeights& pair, const Compute& compute, cons
   of_a.coverage = &verdict.coverage;
   ForwardPass pass_a(a, compute, ids, of_a);
   ForwardPass pass_b(b, compute, ids, of_b);
+  StateComparison states(compute);
   while (true) {
     std::optional<HiddenState> ours;
     std::optional<HiddenState> theirs;
     pair.advance([&] { ours = pass_a.next(); }, [&] { theirs = pass_b.next(); });
     if (!ours) break;
-    verdict.states.push_back(
-        compare_state(ours->name, ours->hidden, theirs.value().hidden, compute));
+    states.add(ours->name, ours->hidden, theirs.value().hidden);
     if (inputs.check) inputs.check();
   }
+  verdict.states = states.finish();
   if (inputs.send) inputs.send({pass_a.layer_state(), pass_b.layer_state()});
   if (has_heads) compare_heads(a, b, compute, pass_a.heads(), pass_b.heads(), verdict);
   return verdict;

@@ -12,18 +12,10 @@
 #include <vector>
 
 #include "models/compare/paired_weights.h"
+#include "models/compare/state_comparison.h"
 #include "models/forward/forward.h"
 
 namespace models {
-
-struct StateDifference {
-  std::string name;  // "hidden.3", "logits", "mtp_logits.0"
-  bool identical = true;
-  double largest = 0;
-  double mean = 0;
-  double judged = 0;   // judged_difference(), which must not exceed `allowed`
-  double allowed = 0;  // tolerance * max(1, standard deviation of a's values)
-};
 
 struct HeadDifference : StateDifference {
   int64_t rows = 0;

@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <limits>
@@ -37,6 +38,12 @@ at::Tensor BestTokens::tokens() const {
   return tokens;
 }
 
+at::Tensor lower_quartile(const at::Tensor& means) {
+  const at::Tensor sorted = std::get<0>(means.sort());  // NaN last
+  const int64_t last = sorted.size(0) - 1;
+  return at::where(sorted[last].isnan(), sorted[last], sorted[last / 4]);
+}
+
 void RowQuartile::add(const at::Tensor& distance, size_t part) {
   if (distance.size(0) == 0) return;
   if (part >= parts_.size()) parts_.resize(part + 1);
@@ -52,10 +59,7 @@ double RowQuartile::value() const {
     if (rows.sums.defined()) means.push_back(rows.sums / static_cast<double>(rows.values));
   }
   if (means.empty()) return 0;
-  const at::Tensor sorted = std::get<0>(at::cat(means).sort());  // NaN last
-  const int64_t last = sorted.size(0) - 1;
-  if (sorted[last].isnan().item().toBool()) return std::numeric_limits<double>::quiet_NaN();
-  return sorted[last / 4].item().toDouble();
+  return lower_quartile(at::cat(means)).item().toDouble();
 }
 
 void Divergence::Sum::add(const at::Tensor& x, const at::Tensor& weight) {

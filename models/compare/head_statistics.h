@@ -31,6 +31,10 @@ class BestTokens {
   std::vector<cuda::BestFive> rows_;
 };
 
+// means: [rows] in double, at least one. Of them the lower quartile, without dimensions, on the
+// same device; NaN if any is NaN. Does not wait for the device.
+at::Tensor lower_quartile(const at::Tensor& means);
+
 // How far rows are apart: the lower quartile, over rows, of the mean difference of a row's values.
 // A quarter of the rows are no farther apart than that, whatever happens in the others.
 class RowQuartile {

@@ -56,7 +56,7 @@ at::Tensor PairedWeights::rows(Side& side, const TensorId& id, int64_t begin, in
 
 at::Tensor PairedWeights::stored_rows(Side& side, const TensorId& id, int64_t begin, int64_t end) {
   at::Tensor kept = side.take(id, begin, end);
-  if (!kept.defined() && other(side).has_kept()) {
+  if (!kept.defined() && other(side).kept_bytes() >= kWorthATurn) {
     turns_.give();
     kept = side.take(id, begin, end);
   }

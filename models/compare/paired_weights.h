@@ -3,7 +3,8 @@
 //
 //   1. The passes run in turns (turns.h). The first one that asks for a tensor has it read from
 //      both sides and compared; the other side's rows are kept until its pass asks for them, which
-//      is soon: a pass that asks for something new first lets the other one catch up.
+//      is soon: a pass that asks for something new when kWorthATurn bytes are kept first lets the
+//      other one catch up. A turn costs the system two changes of threads.
 //   2. Passes that route tokens to other experts may never ask for what is kept. At most kMostKept
 //      bytes and one tensor are kept for a side; what was dropped is read again.
 //   3. A tensor is rounded for a pass (rounding.h) by all of its rows. The embedding, of which a
@@ -13,7 +14,9 @@
 //      of a tensor, the next tensor of a layer, and of experts those that the router has chosen.
 //   5. Values that both sides have go to the device of the computation once for both passes. Those
 //      in a narrower type become fp32 there, once, for passes that compute in it.
-//   6. finish() compares what no pass asked for.
+//   6. Before a pass waits for the device, the other one queues what it can, up to the same place:
+//      the first wait is for both.
+//   7. finish() compares what no pass asked for.
 // So both checkpoints are read once, but for the rows of the embedding that the prompt asks for, an
 // embedding that is the output layer too, and what differs.
 #pragma once
@@ -35,6 +38,7 @@ namespace models {
 class PairedWeights {
  public:
   static constexpr int64_t kMostKept = 64 << 20;
+  static constexpr int64_t kWorthATurn = 4 << 20;
 
   // As for TensorComparison. compute: of both passes.
   PairedWeights(Weights& a, Weights& b, const std::optional<LayerRange>& layers = {},
@@ -68,13 +72,14 @@ class PairedWeights {
                         const std::vector<int64_t>& experts) override {
       pair_.comparison_.expect_experts(section, index, experts);
     }
+    void before_waiting() override { pair_.turns_.give(); }
     at::Tensor chosen_rows(const TensorId& id, const std::vector<int64_t>& chosen) override {
       pair_.comparison_.settle(id);
       return Weights::chosen_rows(id, chosen);
     }
 
     Weights& read() { return weights_; }
-    bool has_kept() const { return !kept_.empty(); }
+    int64_t kept_bytes() const { return kept_bytes_; }
     void keep(const TensorId& id, int64_t begin, at::Tensor rows);
     // Undefined if these rows are not kept.
     at::Tensor take(const TensorId& id, int64_t begin, int64_t end);

@@ -146,6 +146,7 @@ ForwardPass::ForwardPass(Weights& weights, const Compute& compute, const at::Ten
   state_.router_loss = options.router_loss;
   state_.recomputed = recompute_.parts;
   state_.linears = compute_.linears;
+  state_.copies = compute_.copies;
   state_.limited_steps = compute_.limited_steps;
   if (options.start) {
     state_.hidden = options.start->hidden;
@@ -262,9 +263,9 @@ at::Tensor ForwardPass::embedding(const at::Tensor& ids) const {
   for (int64_t i = 0; i < flat.numel(); ++i) {
     place[i] = std::lower_bound(distinct.begin(), distinct.end(), tokens[i]) - distinct.begin();
   }
-  const at::Tensor rows = weights_.chosen_rows({Role::kEmbedding}, distinct)
-                              .to(compute_.device, compute_.dtype)
-                              .index_select(0, places.to(compute_.device))
+  const at::Tensor rows = on_device(weights_.chosen_rows({Role::kEmbedding}, distinct), compute_)
+                              .to(compute_.dtype)
+                              .index_select(0, on_device(places, compute_))
                               .view({ids.size(0), ids.size(1), config_.hidden});
   // The scale is rounded to the type of the rows, as in transformers.
   return config_.embedding_scale == 1

@@ -153,7 +153,7 @@ class ForwardPass {
 // The output layer, read one block of the vocabulary at a time: once for all heads and never whole.
 class OutputLayer {
  public:
-  static constexpr int64_t kBlockBytes = 64 << 20;  // of fp32 weights
+  static constexpr int64_t kBlockBytes = 16 << 20;  // of fp32 weights
   static constexpr int64_t kMostLogits = 1 << 20;   // at once: their statistics are sums of doubles
 
   OutputLayer(Weights& weights, const Compute& compute) : weights_(weights), compute_(compute) {}

@@ -16,6 +16,7 @@
 #include "models/forward/rotary.h"
 #include "models/forward/sequences.h"
 #include "models/model/model_config.h"
+#include "models/weights/weights.h"
 
 namespace models {
 
@@ -68,6 +69,8 @@ struct ForwardState {
   // What computes the linears, and must know of a second run of a part; null: x W^T. The pass sets
   // it.
   LinearRule* linears = nullptr;
+  // To the device of `hidden`; null: the host waits for a copy. The pass sets it.
+  DeviceCopies* copies = nullptr;
   // Time steps of Mamba-2 are not below the model's limit. The pass sets it.
   bool limited_steps = true;
   // The counter where mlp counts the experts that tokens of this layer were sent to; null: not
@@ -100,12 +103,17 @@ struct ForwardState {
   }
 
   RotaryTable made_table(const RotaryConfig& config) const {
-    const at::TensorOptions options = hidden.options();
-    if (!positions.defined()) return rotary_table(config, hidden.size(1), options);
+    const RotaryTable here = table_on_cpu(config, hidden.scalar_type());
+    const Compute there{.device = hidden.device(), .copies = copies};
+    return {on_device(here.cos, there), on_device(here.sin, there)};
+  }
+
+  RotaryTable table_on_cpu(const RotaryConfig& config, at::ScalarType type) const {
+    if (!positions.defined()) return rotary_table(config, hidden.size(1), type);
     const at::Tensor places = positions.dim() == 1
                                   ? positions
                                   : positions_of_pairs(positions, *sections, config.channels / 2);
-    return rotary_table_at(config, places, options);
+    return rotary_table_at(config, places, type);
   }
 };
 

@@ -70,8 +70,9 @@ Routing routing_of(const RouterConfig& router, const SectionWeights& weights,
 
 // The numbers of the tokens [n] that are sent to each expert, of experts that some token is sent
 // to. They are found on the CPU, so that a device is waited for once and not for every expert.
-std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t experts) {
-  const at::Tensor chosen = routing.experts.to(at::kCPU);
+std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t experts,
+                                          const SectionWeights& weights) {
+  const at::Tensor chosen = weights.on_host(routing.experts);
   std::map<int64_t, at::Tensor> routed;
   for (int64_t expert = 0; expert < experts; ++expert) {
     const at::Tensor rows = chosen.eq(expert).any(-1).nonzero().squeeze(-1);
@@ -84,7 +85,7 @@ std::map<int64_t, at::Tensor> routed_rows(const Routing& routing, int64_t expert
 at::Tensor sum_of_experts(const MixtureOfExperts& config, const SectionWeights& weights,
                           const at::Tensor& tokens, const Routing& routing, ForwardState& state) {
   at::Tensor sum = at::zeros_like(tokens);
-  const std::map<int64_t, at::Tensor> routed = routed_rows(routing, config.router.experts);
+  const std::map<int64_t, at::Tensor> routed = routed_rows(routing, config.router.experts, weights);
   std::vector<int64_t> experts;
   for (const auto& [expert, rows] : routed) experts.push_back(expert);
   weights.expect_experts(experts);

@@ -32,7 +32,7 @@ struct RotaryTable {
   at::Tensor sin;
 };
 
-// For positions 0 .. count - 1, of the given type and device.
+// For positions 0 .. count - 1, of the given type, on the CPU.
 RotaryTable rotary_table(const RotaryConfig& rotary, int64_t count,
                          const at::TensorOptions& options);
 

@@ -12,7 +12,7 @@ namespace models {
 // Thread-safe.
 class ReusedMemory {
  public:
-  static constexpr size_t kLeast = 1 << 20;      // smaller blocks are not kept
+  static constexpr size_t kLeast = 1 << 17;      // smaller blocks are not kept
   static constexpr size_t kMostKept = 96 << 20;  // of all blocks that nobody uses
 
   ReusedMemory() = default;

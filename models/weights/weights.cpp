@@ -9,6 +9,7 @@
 
 #include "bridge/io/base/error.h"
 #include "bridge/io/number/dtype.h"
+#include "models/weights/host_copy.h"
 
 namespace models {
 namespace {
@@ -55,7 +56,8 @@ void return_freed_memory(const bridge::Shape& next) {
 
 at::Tensor on_device(const at::Tensor& rows, const Compute& compute) {
   if (rows.device().type() == compute.device.type()) return rows;
-  return compute.copies != nullptr ? compute.copies->copy(rows) : rows.to(compute.device);
+  return compute.copies != nullptr ? compute.copies->copy(rows)
+                                   : rows.to(compute.device, /*non_blocking=*/true);
 }
 
 at::Tensor device_rows(Weights& weights, const TensorId& id, int64_t begin, int64_t end,
@@ -106,6 +108,12 @@ at::Tensor SectionWeights::table_rows(Role role, const at::Tensor& rows, int64_t
                                   to_string(id), limit - 1));
   }
   return on_device(table);
+}
+
+at::Tensor SectionWeights::on_host(const at::Tensor& there) const {
+  HostCopy copy(there, compute_);
+  if (!there.is_cpu()) weights_.before_waiting();
+  return copy.values();
 }
 
 at::Tensor SectionWeights::rows(Role role, int64_t begin, int64_t end, int64_t expert) const {

@@ -70,6 +70,9 @@ class Weights {
   // changes nothing but what is read ahead.
   virtual void expect_experts(Section /*section*/, int64_t /*index*/,
                               const std::vector<int64_t>& /*experts*/) {}
+  // Says that a pass is about to wait for its device: whoever else works on that device may give it
+  // more to do first, so that one wait serves both.
+  virtual void before_waiting() {}
 };
 
 // Checks, when a view opens, that every canonical tensor exists and has the shape that the
@@ -131,6 +134,8 @@ class SectionWeights {
 
   // Rows of any kind, on the device of the computation.
   at::Tensor on_device(const at::Tensor& rows) const { return models::on_device(rows, compute_); }
+  // What the device of the computation made, on the CPU. Waits for it.
+  at::Tensor on_host(const at::Tensor& there) const;
 
   void expect_experts(const std::vector<int64_t>& experts) const {
     weights_.expect_experts(section_, index_, experts);

@@ -114,6 +114,14 @@ class RecordingDevice {
       recorder_->finish(behind.stream, behind.work);
       recorder_->note("host waits for", behind.stream);
     }
+    bool queryEvent(void* event) const override {
+      const Event behind = *static_cast<Event*>(event);
+      return recorder_->queues_[behind.stream].done >= behind.work;
+    }
+    void synchronizeStream(const c10::Stream& stream) const override {
+      recorder_->finish(stream.id());
+      recorder_->note("host waits for", stream.id());
+    }
     void destroyEvent(void* event, c10::DeviceIndex) const noexcept override {
       delete static_cast<Event*>(event);
     }

@@ -126,6 +126,26 @@ TEST(PairedWeights, ReadsMegatronOnce) {
   EXPECT_EQ(b.bytes_read(), alone.bytes_read() + 5 * 128);
 }
 
+// Before a pass waits for its device, the other one comes as far: one wait serves both.
+TEST(PairedWeights, BothQueueBeforeOneWaits) {
+  MadeWeights a(mixed_config());
+  MadeWeights b(mixed_config());
+  PairedWeights pair(a, b);
+  std::string order;
+  pair.advance(
+      [&] {
+        order += "a queues, ";
+        pair.a().before_waiting();
+        order += "a waits, ";
+      },
+      [&] {
+        order += "b queues, ";
+        pair.b().before_waiting();
+        order += "b waits";
+      });
+  EXPECT_EQ(order, "a queues, b queues, a waits, b waits");
+}
+
 TEST(PairedWeights, ReadsSomeLayersAlone) {
   const std::string folder = data_dir() + "/mistral/hf";
   Side a(folder);

@@ -1,6 +1,8 @@
 // Runs a forward pass on another device than the CPU without having one: on `meta`, whose tensors
 // have shapes but no values. The test detects what a GPU would refuse: one operator that gets
-// tensors of two devices. Weights and prompt come from the CPU.
+// tensors of two devices. Weights and prompt come from the CPU. It also counts where a host would
+// wait for a GPU: for values that the CPU needs, and for memory of the host that is copied to the
+// GPU while nothing goes on.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -11,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "models/compare/state_comparison.h"
 #include "models/forward/forward.h"
 #include "models/forward/linear.h"
 #include "models/forward/prompt.h"
@@ -22,6 +25,7 @@ namespace models {
 namespace {
 
 std::set<std::string> mixed;
+std::vector<std::string> waits;  // the operators
 
 void note_devices(const c10::IValue& value, std::set<c10::DeviceType>& found) {
   if (value.isTensor()) {
@@ -39,17 +43,34 @@ c10::IValue moved(const c10::IValue& value, c10::DeviceType from, c10::Device to
   return at::zeros(tensor.sizes(), tensor.options().device(to));
 }
 
-// Replaces operators whose shapes ATen computes only in Python: returns the shapes of what they
-// compute from zeros on the CPU.
+bool is_for_the_cpu(const c10::OperatorHandle& op, const torch::jit::Stack& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (op.schema().arguments()[i].name() == "device" && arguments[i].isDevice()) {
+      return arguments[i].toDevice().is_cpu();
+    }
+  }
+  return false;
+}
+
+// Replaces operators whose shapes ATen computes only in Python, and copies to the CPU: returns the
+// shapes of what they compute from zeros on the CPU.
 void call_on_zeros(const c10::OperatorHandle& op, const std::vector<c10::IValue>& arguments,
                    torch::jit::Stack* stack) {
   torch::jit::Stack zeros;
   for (const c10::IValue& value : arguments) zeros.push_back(moved(value, at::kMeta, at::kCPU));
+  const at::Device results = is_for_the_cpu(op, zeros) ? at::kCPU : at::kMeta;
   op.callBoxed(&zeros);
   const bool in_place = op.schema().is_mutable();
   for (const c10::IValue& value : zeros) {
-    stack->push_back(in_place ? arguments[0] : moved(value, at::kCPU, at::kMeta));
+    stack->push_back(in_place ? arguments[0] : moved(value, at::kCPU, results));
   }
+}
+
+bool is_non_blocking(const c10::OperatorHandle& op, const std::vector<c10::IValue>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (op.schema().arguments()[i].name() == "non_blocking") return arguments[i].toBool();
+  }
+  return false;
 }
 
 // Sees every operator that is called while the mode is on, but not the operators that it calls
@@ -59,7 +80,8 @@ void watch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       torch::jit::last(*stack, op.schema().arguments().size()).vec();
   std::set<c10::DeviceType> devices;
   for (const c10::IValue& value : arguments) note_devices(value, devices);
-  if (devices.size() > 1) mixed.insert(c10::toString(op.operator_name()));
+  const std::string name = c10::toString(op.operator_name());
+  if (devices.size() > 1) mixed.insert(name);
   const c10::impl::ExcludeDispatchKeyGuard plain(c10::DispatchKey::TESTING_ONLY_GenericMode);
   const size_t below = stack->size() - arguments.size();
   try {
@@ -68,6 +90,14 @@ void watch(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     stack->resize(below);
     call_on_zeros(op, arguments, stack);
   }
+  std::set<c10::DeviceType> results;
+  for (size_t i = below; i < stack->size(); ++i) note_devices((*stack)[i], results);
+  const bool asks_values =
+      devices.contains(at::kMeta) && (results.contains(at::kCPU) || name == "aten::nonzero" ||
+                                      name == "aten::item" || name == "aten::_local_scalar_dense");
+  const bool stands_by =
+      devices.contains(at::kCPU) && results.contains(at::kMeta) && !is_non_blocking(op, arguments);
+  if (asks_values || stands_by) waits.push_back(name);
 }
 
 TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
@@ -92,9 +122,13 @@ void run_on_meta(Weights& weights, int64_t tokens, at::ScalarType type) {
   const Compute compute{type, at::kMeta};
   const ModelConfig& config = weights.config();
   mixed.clear();
+  waits.clear();
   const c10::impl::IncludeDispatchKeyGuard watched(c10::DispatchKey::TESTING_ONLY_GenericMode);
   ForwardPass pass(weights, compute, seeded_prompt(config.vocab, tokens, 1));
+  size_t before = 0;
   while (const std::optional<HiddenState> state = pass.next()) {
+    EXPECT_LE(waits.size(), before + 1) << state->name;
+    before = waits.size();
     EXPECT_EQ(state->hidden.device(), at::kMeta) << state->name;
     EXPECT_EQ(state->hidden.scalar_type(), type) << state->name;
   }
@@ -111,6 +145,19 @@ void run_in_both_types(Weights& weights) {
   run_on_meta(weights, 200, at::kBFloat16);
 }
 
+// Where tokens are sent to by what the router makes of them, the host has to know.
+int64_t routers(const ModelConfig& config) {
+  int64_t count = 0;
+  const auto add = [&](const std::vector<LayerConfig>& layers) {
+    for (const LayerConfig& layer : layers) {
+      count += std::holds_alternative<MixtureOfExperts>(layer.mlp) ? 1 : 0;
+    }
+  };
+  add(config.layers);
+  add(config.mtp);
+  return count;
+}
+
 class OneDevice : public testing::TestWithParam<const char*> {};
 
 TEST_P(OneDevice, HoldsEveryTensor) {
@@ -118,6 +165,14 @@ TEST_P(OneDevice, HoldsEveryTensor) {
   const auto weights =
       open_hf_weights(bridge::real_file_system(), data_dir() + "/" + GetParam(), budget);
   run_in_both_types(*weights);
+}
+
+TEST_P(OneDevice, IsWaitedForOnceALayer) {
+  bridge::MemoryBudget budget(256 << 20);
+  const auto weights =
+      open_hf_weights(bridge::real_file_system(), data_dir() + "/" + GetParam(), budget);
+  run_on_meta(*weights, 5, at::kFloat);
+  EXPECT_EQ(std::ssize(waits), routers(weights->config())) << testing::PrintToString(waits);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, OneDevice,
@@ -145,6 +200,18 @@ TEST(OneDevice, HoldsEveryTensorOfMamba) {
   config.mtp = {{mixer, latent}};
   MadeWeights weights(config);
   run_in_both_types(weights);
+}
+
+// What is found of states waits on the device for the last of them.
+TEST(OneDevice, IsWaitedForOnceByStates) {
+  const auto state = [] { return at::empty({1, 3, 8}, at::TensorOptions().device(at::kMeta)); };
+  waits.clear();
+  const c10::impl::IncludeDispatchKeyGuard watched(c10::DispatchKey::TESTING_ONLY_GenericMode);
+  StateComparison comparison({.device = at::kMeta});
+  for (const char* name : {"hidden.0", "hidden.1"}) comparison.add(name, state(), state());
+  EXPECT_TRUE(waits.empty()) << testing::PrintToString(waits);
+  EXPECT_EQ(comparison.finish().size(), 2);
+  EXPECT_EQ(waits.size(), 1) << testing::PrintToString(waits);
 }
 
 // Shows what the tests above can detect.
