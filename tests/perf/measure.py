@@ -73,10 +73,25 @@ class Goals:
         self.checks.append(good)
         print(f"{'ok    ' if good else 'MISSED'} {text}", flush=True)
 
+    def no_slower(self, name, ratios, limit):
+        """ratios: of CPU time, of race()."""
+        ratio = statistics.median(ratios)
+        self.check(f"{name}: CPU time {ratio:.3f} x that of before, {min(ratios):.3f} to {max(ratios):.3f} (at most {limit})", ratio <= limit)
+
     def bounded(self, name, peak, *limits):
         """limits: what is allowed, as a sum."""
         text = " + ".join(f"{limit // MIB}" for limit in limits)
         self.check(f"{name}: peak RSS {peak / MIB:.0f} MiB (at most {text})", peak <= sum(limits))
+
+
+def race(before, after, rounds, cpu_of):
+    """The ratios of CPU time of two builds: each round runs both, in turn which is first. cpu_of(binary): seconds of one run."""
+    ratios = []
+    for number in range(rounds):
+        cpu = {binary: cpu_of(binary) for binary in (before, after)[:: -1 if number % 2 else 1]}
+        ratios.append(cpu[after] / cpu[before])
+        print(f"round {number + 1}: {cpu[before]:.2f} s and {cpu[after]:.2f} s of CPU", flush=True)
+    return ratios
 
 
 def startup(binary, goals, limit, commands=(("--version",),), runs=21):

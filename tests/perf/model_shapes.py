@@ -315,6 +315,7 @@ FP8 = DEEPSEEK | {
     "num_hidden_layers": 3,
     "first_k_dense_replace": 1,
     "n_routed_experts": 8,
+    "n_group": 4,  # a group is ranked by its best two
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
     "vocab_size": 4096,

@@ -9,11 +9,10 @@ judged. What they print must be the same, but for times and memory.
 import argparse
 import pathlib
 import re
-import statistics
 import sys
 import tempfile
 
-from measure import Goals, measure, warm
+from measure import Goals, measure, race, warm
 
 MAX_RATIO = 1.03
 OPTIONS = ("--quiet", "--device", "cpu", "--threads", "1")
@@ -33,19 +32,16 @@ def main():
     goals = Goals()
     warm(args.source)
     warm(args.converted)
-    ratios, printed = [], {}
+    printed = {}
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "run.log"
-        for round_ in range(args.runs):
-            cpu = {}
-            for binary in (args.before, args.after)[:: -1 if round_ % 2 else 1]:
-                cpu[binary] = measure([binary.resolve(), *OPTIONS, args.source, args.converted], log).cpu
-                printed[binary] = verdicts(log)
-            ratios.append(cpu[args.after] / cpu[args.before])
-            print(f"round {round_ + 1}: {cpu[args.before]:.2f} s and {cpu[args.after]:.2f} s of CPU", flush=True)
-    ratio = statistics.median(ratios)
-    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-    goals.check(f"CPU time {ratio:.3f} x that of before, {spread} (at most {MAX_RATIO})", ratio <= MAX_RATIO)
+
+        def cpu_of(binary):
+            seconds = measure([binary.resolve(), *OPTIONS, args.source, args.converted], log).cpu
+            printed[binary] = verdicts(log)
+            return seconds
+
+        goals.no_slower("verify", race(args.before, args.after, args.runs, cpu_of), MAX_RATIO)
     goals.check("both print the same", printed[args.before] == printed[args.after])
     sys.exit(0 if all(goals.checks) else 1)
 
