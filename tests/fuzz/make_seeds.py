@@ -29,6 +29,16 @@ EXPRESSIONS = [
     "list[l] == 'full_attention' ? 1 : (2 + 3) * -4 % 5",
     "[1, 'x', null, [true]]",
 ]
+QUANTIZATION_CONFIGS = [
+    {"config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4}}}, "ignore": ["lm_head"]},
+    {
+        "config_groups": {
+            "group_0": {"targets": ["re:.*self_attn.*", "Linear"], "weights": {"num_bits": 8}},
+            "group_1": {"targets": ["re:model[.]layers[.]\\d+[.]mlp[.]experts", "lm_head"], "weights": None},
+        },
+        "ignore": ["re:.*(q|k)_proj$", "model.layers.0.mlp.up_proj"],
+    },
+]
 JSON_TEXTS = [
     "{}",
     '{"a": [1, -2, 3.5e10, "\\u00e9\\ud83d\\ude00", null, true, {"b": {}}]}',
@@ -96,6 +106,9 @@ def main(out):
     # A fragment as a table of its own, so that what tables use is spelled out in some input.
     for path in sorted((ROOT / "mappings" / "tables" / "common").glob("*.jsonc")):
         seed("mapping_table_fuzz", path.read_bytes().replace(b"\n{", b'\n{"architectures": ["F"],', 1))
+
+    for config in QUANTIZATION_CONFIGS:
+        seed("quantization_targets_fuzz", json.dumps(config).encode())
 
     seed("safetensors_fuzz", safetensors_file({}))
     seed("safetensors_fuzz", safetensors_file({"w": ("BF16", [2, 3], 12)}, {"format": "pt"}))
