@@ -167,6 +167,12 @@ int verify(const VerifyCommand& command) {
                     kInstall));
   }
 
+  // What the second part refuses should not wait for the first, which reads both checkpoints.
+  if (hash && logits && program && !command.options.dry_run && !command.forward_options.empty()) {
+    const int status = check_forward_options(*program, command);
+    if (status != 0) return status;
+  }
+
   bridge::FileSystem& fs = bridge::real_file_system();
   if (!command.options.rank.leads()) return verify_part(fs, command, program);
   bridge::check_report_place(

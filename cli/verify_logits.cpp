@@ -181,6 +181,12 @@ std::optional<bridge::Path> find_causeway_verify() {
   return program;
 }
 
+int check_forward_options(const bridge::Path& program, const VerifyCommand& command) {
+  std::vector<std::string> words = arguments(program, command, {}, {});
+  words.insert(words.begin() + 1, "--called-to-check");
+  return exit_status(wait_for(start(words, STDOUT_FILENO)));
+}
+
 LogitsRun run_causeway_verify(const bridge::Path& program, const VerifyCommand& command,
                               const bridge::ConversionFacts& facts) {
   const bool reports = !command.options.report.empty() || !command.html.empty();

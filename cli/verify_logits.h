@@ -31,6 +31,10 @@ struct LogitsRun {
 // The path of the program, or nullopt if it is not installed.
 std::optional<bridge::Path> find_causeway_verify();
 
+// Lets the program check its options, its device and the files that it was given beside the
+// checkpoints, and nothing else. Returns its exit status; errors as for run_causeway_verify().
+int check_forward_options(const bridge::Path& program, const VerifyCommand& command);
+
 // facts: what the conversion left out on purpose, which does not count as a difference. Errors: kIo
 // if the program cannot be started or was killed, kInternal if it crashed. Ends this process with
 // SIGPIPE if that signal ended the program.

@@ -175,6 +175,7 @@ std::optional<models::VerificationOptions> parse_command_line(int argc, char** a
   app.add_option("--called-by-version", caller)->group("");
   app.add_option("--called-by-process", options.caller)->group("");
   app.add_option("--called-for-report", options.meeting)->group("");
+  app.add_flag("--called-to-check", options.only_checks)->group("");
   app.add_option("DIR", options.a, "Hugging Face folder or Megatron checkpoint")->required();
   app.add_option("OTHER", options.b, "What should be the same model");
   add_text(app, "--reference-logits", options.reference, "FILE",

@@ -50,6 +50,7 @@ struct VerificationOptions {
   bool seeded_layers = false;  // makes the input of every layer (LayerInputs::seed)
   bridge::Rank rank;           // of several processes that share the comparison
   std::string meeting;         // the report beside which they meet; empty: `report`
+  bool only_checks = false;    // ends before a checkpoint is opened
   std::string version;         // of the program, which must be that of all processes
   int threads = 0;             // 0: one per core, at most 16
   int caller = 0;              // the process that this one must not outlive; 0: none

@@ -60,6 +60,22 @@ def test_both_is_the_default_and_reports_both(report, sources, converted):
     assert [state["name"] for state in found["logits"]["forward"]["states"]] == ["hidden_embed", "hidden.0", "hidden.1", "hidden.2", "hidden_final"]
 
 
+@pytest.mark.parametrize(
+    "options, status",
+    [
+        (("--device", "cuda:99"), 5),
+        (("--tokens", "1,2,x"), 2),
+        (("--reference-logits", "missing.safetensors"), 4),
+        (("--prompt-length", "5", "--tokens", "1,2"), 2),
+    ],
+)
+def test_what_the_forward_pass_refuses_does_not_wait_for_the_bytes(causeway, sources, converted, options, status):
+    done = causeway("verify", sources("qwen3").folder, converted("qwen3", "te"), *options, expect=status)
+    assert done.stderr.startswith("causeway-verify: ")
+    assert options[0] in done.stderr or options[1] in done.stderr
+    assert done.stdout == "" and len(done.stderr.splitlines()) <= 2
+
+
 def test_what_no_tensor_shows_is_the_status_of_all_modes(report, sources, converted, tmp_path):
     root = other_rotary_base(converted("qwen3", "te"), tmp_path / "root")
     hashed = report(sources("qwen3").folder, root, "--mode", "hash", expect=1)  # no tensor differs, and the statement does
