@@ -72,13 +72,16 @@ QuantizationTargets::Match QuantizationTargets::of(std::string_view module) cons
   const auto ignores = [](std::string_view entry) {
     return Match{kNone, fmt::format("ignore has '{}'", printable(entry))};
   };
-  if (ignored_.contains(module)) return ignores(module);
+  // An entry that is a regular expression is nobody's name.
+  const bool may_be_named = !module.starts_with(kPattern);
+  if (may_be_named && ignored_.contains(module)) return ignores(module);
   if (ignored_.contains(kLinear)) return ignores(kLinear);
   for (const auto& [entry, regex] : ignored_patterns_) {
     if (regex.matches_start_of(module)) return ignores(entry);
   }
   const auto found = targets_.find(module);
-  if (found != targets_.end()) return {found->second, has_target(found->second, module)};
+  if (may_be_named && found != targets_.end())
+    return {found->second, has_target(found->second, module)};
   for (const auto& [target, regex] : patterns_) {
     if (!regex.matches_start_of(module)) continue;
     const int32_t group = targets_.find(target)->second;

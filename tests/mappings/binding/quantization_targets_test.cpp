@@ -58,6 +58,14 @@ TEST(QuantizationTargets, AreThoseOfCompressedTensors) {
   }
 }
 
+// Found by quantization_targets_fuzz: a module whose name is the text of an expression.
+TEST(QuantizationTargets, AnExpressionIsNobodysName) {
+  const QuantizationTargets targets(Json::parse(R"({"group_0": {"targets": ["re:a+", "Linear"]}})"),
+                                    Json::parse(R"(["re:b+"])"));
+  EXPECT_EQ(targets.of("re:b+").group, 0);
+  EXPECT_EQ(targets.of("re:a+").why, "config_groups.group_0 has the target 'Linear'");
+}
+
 TEST(QuantizationTargets, SayWhy) {
   const QuantizationTargets targets(
       Json::parse(R"({"group_0": {"targets": ["re:.*mlp.*"]}, "own": {"targets": ["Linear"]}})"),
