@@ -61,7 +61,8 @@ struct ProcessFacts {
 // Reads fields 3 and 22 of /proc/PID/stat. The name in field 2 may hold any character, but it ends
 // with the last parenthesis of the line.
 ProcessFacts process_facts(pid_t process) {
-  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  // "./": an emulator (qemu-user) makes up /proc/PID/stat of its own process, with another start.
+  std::ifstream file(fmt::format("/proc/./{}/stat", process));
   const std::string text(std::istreambuf_iterator<char>(file), {});
   std::istringstream fields(text.substr(text.rfind(')') + 1));
   ProcessFacts facts{"-", "-"};
