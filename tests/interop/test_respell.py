@@ -78,4 +78,6 @@ def test_transformers_reads_nemotron_h_as_its_modules(tmp_path):
     spelled = {what: tensors for what, _, tensors, _ in respell.nemotron_h(config, raw)}["modules of transformers"]
     respell.write_folder(DATA / "architectures" / "nemotron_h" / "hf", tmp_path / "hf", config, spelled)
     recorded = load_file(DATA / "architectures" / "nemotron_h" / "logits.safetensors")
-    assert torch.equal(nemotron_h.logits(tmp_path / "hf", recorded["input_ids"].tolist())[0], recorded["logits"])
+    # The processor and the number of threads decide on the last bits.
+    found = nemotron_h.logits(tmp_path / "hf", recorded["input_ids"].tolist())[0]
+    torch.testing.assert_close(found, recorded["logits"], atol=1e-4, rtol=0)
