@@ -69,7 +69,7 @@ std::vector<Block> decoder_blocks(const Settings& config) {
   return {Block::kMamba, Block::kExperts, Block::kAttention, Block::kMlp};
 }
 
-// The class uses the text if there is no list, and if the list is the same as its default.
+// transformers lets the list decide, but prefers the text to a list that is only the default.
 std::vector<Block> depth_blocks(const Settings& config) {
   const std::vector<Block> absent = {Block::kAttention, Block::kExperts};
   const std::vector<Block> words = config.has("mtp_layers_block_type")

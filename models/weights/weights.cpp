@@ -56,6 +56,8 @@ void return_freed_memory(const bridge::Shape& next) {
 
 at::Tensor on_device(const at::Tensor& rows, const Compute& compute) {
   if (rows.device().type() == compute.device.type()) return rows;
+  // A driver that copies from ordinary memory has read it when it returns; to block would add a
+  // wait for all that the device was given.
   return compute.copies != nullptr ? compute.copies->copy(rows)
                                    : rows.to(compute.device, /*non_blocking=*/true);
 }

@@ -107,8 +107,8 @@ void ExportPlanner::add(const CheckpointTensor& tensor) {
   }
 }
 
-// Returns --dtype, else the origin's dtype, else the checkpoint's. Rows that keep a dtype ignore
-// --dtype and take the origin's dtype. They take the dtype that they keep if there is no origin, and
+// Returns --dtype, else the origin's dtype, else the checkpoint's. A row that keeps a dtype ignores
+// --dtype: it has the origin's dtype. Without an origin it has the dtype that it keeps, and also
 // with --dtype fp32, because nothing else is narrower then.
 Dtype ExportPlanner::output_dtype(const mappings::Row& row, const HfTensor* before,
                                   Dtype current) const {

@@ -6,7 +6,6 @@
 
 #include "bridge/io/base/error.h"
 #include "models/compare/paired_weights.h"
-#include "models/forward/forward.h"
 #include "tests/models/made_weights.h"
 
 namespace models {
@@ -76,7 +75,7 @@ TEST(DeviceMemory, OfSomeLayers) {
   const DeviceNeed experts = device_need(large(), 1, 4096, LayerRange{1, 2});
   EXPECT_LT(experts.states, all.states);  // an expert is narrower than the dense layer's MLP
   EXPECT_EQ(experts.heads, 0);
-  EXPECT_GT(all.heads, 2 * OutputLayer::kBlockBytes);
+  EXPECT_GT(all.heads, 2 * 16 * kMiB);
 }
 
 TEST(DeviceMemory, OfEveryKindOfLayer) {
